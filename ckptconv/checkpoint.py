@@ -1,0 +1,164 @@
+"""A checkpoint is a directory: `config.json`, and weights in one format, one file or shards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptconv.config import Config, read_json
+from ckptconv.errors import Problem, PlanError, SourceError
+from ckptconv.formats import Contents, Format, formats
+from ckptconv.table import DialectName
+from ckptconv.tensor import Stored
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+"""What a shard may be called: a plain file name, so that no index leads out of the checkpoint."""
+DIALECT_OF_TAG: Mapping[str, DialectName] = {"pt": "pytorch", "tf": "tf", "flax": "flax"}
+"""The safetensors metadata by which transformers tells whose names a file holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights of one checkpoint, wherever their bytes lie."""
+
+    format: Format
+    dialect: DialectName
+    files: tuple[Path, ...]
+    tensors: Mapping[str, Stored]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An open checkpoint: its config, and where each tensor's bytes lie."""
+
+    path: Path
+    config: Config
+    weights: Weights
+
+
+def open_checkpoint(path: Path, dialect: DialectName | None = None) -> Checkpoint:
+    """Read config and headers; no tensor is read.
+
+    Args: dialect: whose weights are wanted; None takes what transformers would take first.
+    Raises: SourceError: no checkpoint, or one that is malformed or incomplete.
+    """
+    return Checkpoint(path, read_config(path), read_weights(path, dialect))
+
+
+def read_config(path: Path) -> Config:
+    """Return the config of a checkpoint directory. Raises SourceError: there is none, or it is malformed."""
+    if not path.exists():
+        raise SourceError(f"{path}: no such directory.{_near(path)}")
+    if not path.is_dir():
+        raise SourceError(f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent}).")
+    if not (path / "config.json").exists():
+        raise SourceError(f"{path}: no config.json here, so this is no checkpoint.{_within(path)}")
+    return Config(read_json(path / "config.json"), str(path / "config.json"))
+
+
+def read_weights(path: Path, dialect: DialectName | None = None) -> Weights:
+    """Return the weights of a directory; see `open_checkpoint`."""
+    found = list(_candidates(path))
+    if not found:
+        names = ", ".join(sorted({one.weights for one in formats().values()}))
+        raise SourceError(f"{path}: no weights here; looked for {names} and their shards.{_within(path)}")
+    wanted = [one for one in found if dialect in (None, one.dialect)]
+    if not wanted:
+        there = ", ".join(f"{one.files[0].name} ({one.dialect})" for one in found)
+        raise SourceError(f"{path}: no {dialect} weights here; there is {there}.")
+    return min(wanted, key=_preference)
+
+
+def _preference(weights: Weights) -> tuple[bool, str]:
+    """Order of the classes in transformers 4.57.6: safetensors first, but Flax takes msgpack first."""
+    return (weights.format.name != "safetensors") != (weights.dialect == "flax"), weights.format.name
+
+
+def _candidates(path: Path) -> Iterator[Weights]:
+    """Open every set of weights in a directory."""
+    for form in formats().values():
+        single, index = path / form.weights, path / form.index
+        if single.is_file() and _is(form, single):
+            contents = form.read(single)
+            yield Weights(form, _dialect(form, contents), (single,), contents.tensors)
+        elif index.is_file() and not single.exists():
+            yield from _sharded(form, index)
+
+
+def _is(form: Format, path: Path) -> bool:
+    """Tell formats apart that share a file name; a file of no known beginning goes to the first."""
+    rivals = [other for other in formats().values() if other.weights == form.weights]
+    if len(rivals) == 1:
+        return True
+    with path.open("rb") as file:
+        start = file.read(16)
+    chosen = [other for other in rivals if other.magic and start.startswith(other.magic)]
+    return form is (chosen or rivals)[0]
+
+
+def _dialect(form: Format, contents: Contents) -> DialectName:
+    """Return whose names a file holds: the format says, or safetensors' metadata; PyTorch's without any."""
+    if len(form.dialects) == 1:
+        return form.dialects[0]
+    return DIALECT_OF_TAG.get(contents.metadata.get("format", "pt"), "pytorch")
+
+
+def _sharded(form: Format, index: Path) -> Iterator[Weights]:
+    """Open the shards that an index names, and check the index against them."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise SourceError(f"{index}: no weight_map")
+    names = sorted({str(name) for name in weight_map.values()})
+    unsafe = [name for name in names if not SAFE_NAME.fullmatch(name) or set(name) == {"."}]
+    if unsafe:
+        raise SourceError(f"{index}: {ascii(unsafe[0])[:200]} is not the plain name of a file beside the index")
+    files = tuple(index.parent / name for name in names)
+    absent = [Problem("missing", file.name, "the index names this file") for file in files if not file.is_file()]
+    if absent:
+        raise PlanError(f"{index}: shards", absent, "Fetch or save the checkpoint once more.")
+    if not _is(form, files[0]):
+        return
+    contents = {file.name: form.read(file) for file in files}
+    dialect = _dialect(form, next(iter(contents.values())))
+    _check_index(index, dialect, weight_map, contents)
+    tensors = {name: stored for one in contents.values() for name, stored in one.tensors.items()}
+    yield Weights(form, dialect, files, tensors)
+
+
+def _check_index(
+    index: Path, dialect: DialectName, weight_map: Mapping[str, object], contents: Mapping[str, Contents]
+) -> None:
+    """Refuse an index that does not say of every tensor, and only of those, in which shard it is."""
+    said = set(weight_map.items())
+    if dialect == "tf":
+        # transformers keeps the model's own level in the index and strips it in the files.
+        said |= {(name.split("/", 1)[-1], file) for name, file in weight_map.items()}
+    found = [(name, file) for file, one in contents.items() for name in one.tensors]
+    names = [name for name, _ in found]
+    problems = [Problem("duplicate", name, "in two shards") for name in {n for n in names if names.count(n) > 1}]
+    problems += [Problem("unexpected", name, f"{file} holds it, the index does not say so")
+                 for name, file in found if (name, file) not in said]  # fmt: skip
+    held = set(found)
+    problems += [Problem("missing", name, f"the index says {file}") for name, file in weight_map.items()
+                 if (name, file) not in held
+                 and not (dialect == "tf" and (name.split("/", 1)[-1], file) in held)]  # fmt: skip
+    if problems:
+        raise PlanError(f"{index}: index and shards disagree", problems, "Fetch or save the checkpoint once more.")
+
+
+def _near(path: Path) -> str:
+    """Name the directory that was probably meant."""
+    from difflib import get_close_matches
+
+    parent = path.parent
+    names = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    near = get_close_matches(path.name, names, n=1)
+    return f" Did you mean {parent / near[0]}?" if near else ""
+
+
+def _within(path: Path) -> str:
+    """Name the checkpoints one level down, where a directory holds some."""
+    inside = sorted(entry.parent.name for entry in path.glob("*/config.json"))[:5]
+    return f" There is one in: {', '.join(inside)}." if inside else ""

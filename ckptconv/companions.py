@@ -1,0 +1,86 @@
+"""What belongs to a model beside its weights and travels along: settings and tokenizer. Never code."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ckptconv.config import Config, Json, dump_json
+from ckptconv.plan import Plan
+
+GENERATION = "generation_config.json"
+TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "dict.txt", "vocab-src.json", "vocab-tgt.json",
+    "sentencepiece.bpe.model", "sentencepiece.model", "spiece.model", "spm.model", "tokenizer.model",
+    "source.spm", "target.spm", "bpe_simple_vocab_16e6.txt.gz", "chat_template.jinja",
+)  # fmt: skip
+"""Vocabulary files of the tokenizers in transformers 4.57.6 (their `VOCAB_FILES_NAMES`)."""
+
+CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation_internal")
+"""Config keys that make transformers fetch or run code; without the `.py` files they lead nowhere."""
+RECORD = "ckptconv"
+"""Config key under which ckptconv notes what it changed, so that it can be undone."""
+
+
+def copy_companions(source: Path, target: Path, *, generation: bool = True) -> None:
+    """Copy the generation settings and the tokenizer's files. Raises OSError."""
+    for name in (*((GENERATION,) if generation else ()), *TOKENIZER):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def left_behind(source: Path) -> Iterator[str]:
+    """Say which code lies beside the model and does not travel."""
+    code = sorted(entry.name for entry in source.glob("*.py"))
+    if code:
+        yield f"left behind: {', '.join(code)} (ckptconv never copies code)"
+
+
+def write_config(folder: Path, config: Mapping[str, Json]) -> None:
+    """Write config.json as transformers would: sorted, without code hooks or the saver's path."""
+    (folder / "config.json").write_bytes(dump_json(_clean(config)))
+
+
+def _clean(config: Mapping[str, Json]) -> dict[str, Json]:
+    return {
+        key: _clean(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in CODE_KEYS and key != "_name_or_path"
+    }
+
+
+def whole_config(config: Config, plan: Plan, dtype: str | None) -> dict[str, Json]:
+    """Return the config of a converted whole, as the target class writes it.
+
+    Source: `save_pretrained` of the TF and Flax classes: `architectures` without the TF or Flax prefix.
+    """
+    values: dict[str, Json] = {**config.values, "architectures": ["EncoderDecoderModel"]}
+    if dtype is not None:
+        values = with_dtype(values, dtype)
+    for healed in plan.healed:
+        for key, value in healed.config.items():
+            side, name = key.split(".")
+            part = values[side]
+            assert isinstance(part, dict)
+            values[side] = {**part, name: value}
+    if plan.healed:
+        values[RECORD] = {"healed": [{"tensor": f"{one.module}.weight", **one.record} for one in plan.healed]}
+    return values
+
+
+def with_dtype(config: Mapping[str, Json], dtype: str) -> dict[str, Json]:
+    """Return a config that names another dtype, under the key that it uses (4.x: torch_dtype, then dtype)."""
+    return {
+        key: with_dtype(value, dtype) if isinstance(value, dict) and key in ("encoder", "decoder")
+        else dtype if key in ("dtype", "torch_dtype") and value is not None else value
+        for key, value in config.items()
+    }  # fmt: skip
+
+
+def part_config(config: Config, side: str, pytorch_class: str) -> dict[str, Json]:
+    """Return the config of one side alone, as `model.encoder.save_pretrained` writes it."""
+    part = config.part(side)
+    inherited = {key: config.values[key] for key in ("dtype", "torch_dtype", "transformers_version") if key in config.values}
+    return {**inherited, **part.values, "architectures": [pytorch_class]}

@@ -1,0 +1,94 @@
+"""Two arrays -> how far they are apart. NaN equals nothing, shapes must match, nothing is not compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far `found` is from a reference, over all elements."""
+
+    compared: int
+    """Elements."""
+    differing: int
+    """Elements that are not equal; a NaN on either side is never equal."""
+    worst: float
+    """Largest absolute difference; infinite where either side has a NaN."""
+    where: tuple[int, ...]
+    """Index of the worst element (the first NaN, if there is one)."""
+    rms: float
+    """Root of the mean squared difference; infinite where either side has a NaN."""
+    reference_rms: float
+    """Root of the mean square of the reference, over its finite elements."""
+    nans: int
+    """Elements that are NaN on either side."""
+
+    @property
+    def relative(self) -> float:
+        """RMS difference over the RMS of the reference; infinite against a reference of zeros."""
+        if self.rms == 0:
+            return 0.0
+        return self.rms / self.reference_rms if self.reference_rms else float("inf")
+
+
+def difference(found: Array, reference: Array) -> Difference:
+    """Compare two arrays of real numbers of the same shape, in float64.
+
+    Equal infinities are equal. Integers beyond 2**53 lose bits here: `bits_differ` is for those.
+
+    Raises: ValueError: the shapes differ, or there is nothing to compare.
+    """
+    _require_comparable(found, reference)
+    one, other = np.asarray(found, np.float64), np.asarray(reference, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.where(one == other, 0.0, np.abs(one - other))
+        apart[np.isnan(apart)] = np.inf
+        rms = _rms(apart)
+    where = np.unravel_index(int(np.argmax(apart)), apart.shape)
+    return Difference(
+        compared=int(apart.size),
+        differing=int(np.count_nonzero(apart)),
+        worst=float(apart[where]),
+        where=tuple(int(n) for n in where),
+        rms=rms,
+        reference_rms=_rms(other[np.isfinite(other)]),
+        nans=int(np.count_nonzero(np.isnan(one) | np.isnan(other))),
+    )
+
+
+def bits_differ(a: Array, b: Array) -> int:
+    """Return how many elements differ in any bit: -0.0 is not 0.0, and a NaN is itself.
+
+    Works on items of any size and meaning, such as bfloat16 as two-byte unsigned integers.
+
+    Raises: ValueError: the shapes or the item sizes differ.
+    """
+    if a.shape != b.shape or a.dtype.itemsize != b.dtype.itemsize:
+        raise ValueError(f"{a.dtype}{list(a.shape)} cannot be compared to {b.dtype}{list(b.shape)}")
+    return int(np.count_nonzero(_bits(a) != _bits(b)))
+
+
+def _bits(array: Array) -> Array:
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+
+
+def _require_comparable(found: Array, reference: Array) -> None:
+    if found.shape != reference.shape:
+        raise ValueError(f"shape {list(found.shape)} cannot be compared to {list(reference.shape)}")
+    if found.size == 0:
+        raise ValueError("there is nothing to compare")
+
+
+def _rms(values: Array) -> float:
+    """Return the root mean square, scaled first so that squares neither overflow nor vanish."""
+    scale = float(np.max(np.abs(values), initial=0.0))
+    if scale == 0.0 or not np.isfinite(scale):
+        return scale
+    return scale * float(np.sqrt(np.mean(np.square(values / scale))))

@@ -1,0 +1,13 @@
+"""One file = one framework's spelling of every kind of module, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckptconv.discovery import discover
+from ckptconv.table import Dialect, DialectName
+
+
+def dialects() -> Mapping[DialectName, Dialect]:
+    """Return every dialect, by name."""
+    return {dialect.name: dialect for dialect in discover("dialects", "DIALECT").values()}

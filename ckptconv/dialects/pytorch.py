@@ -1,0 +1,25 @@
+"""How PyTorch spells and stores a module (torch.nn; transformers 4.57.6 for `conv1d`).
+
+`gamma` and `beta` are what checkpoints from before 2019 call a norm's gain and offset.
+"""
+
+from ckptconv.table import Dialect, kinds
+
+DIALECT = Dialect(
+    name="pytorch",
+    separator=".",
+    number="{}.{}",
+    suffix="",
+    kinds=kinds("""
+        linear          weight  weight        out in
+        linear          bias    bias          out
+        conv1d          weight  weight        in out
+        conv1d          bias    bias          out
+        norm            weight  weight|gamma  dim
+        norm            bias    bias|beta     dim
+        embedding       weight  weight        row dim
+        word_embedding  weight  weight        row dim
+        parameter       value   -             *
+        buffer          value   -             *
+    """),
+)

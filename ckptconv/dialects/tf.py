@@ -1,0 +1,24 @@
+"""How the TF classes of transformers 4.57.6 spell and store a module (tf-keras layers, TFConv1D).
+
+`weight` is how TF's families spell the word embeddings that they make with `add_weight`.
+"""
+
+from ckptconv.table import Dialect, kinds
+
+DIALECT = Dialect(
+    name="tf",
+    separator="/",
+    number="{}_._{}",
+    suffix=":0",
+    kinds=kinds("""
+        linear          weight  kernel      in out
+        linear          bias    bias        out
+        conv1d          weight  weight      in out
+        conv1d          bias    bias        1 out
+        norm            weight  gamma       dim
+        norm            bias    beta        dim
+        embedding       weight  embeddings  row dim
+        word_embedding  weight  weight      row dim
+        parameter       value   -           *
+    """),
+)

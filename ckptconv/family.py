@@ -1,0 +1,52 @@
+"""What a file in `architectures/` says of its family, beside the modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ckptconv.config import Config, Json
+from ckptconv.healing import Healing
+from ckptconv.table import DialectName, Modules
+
+Table: TypeAlias = Callable[[Config], Modules]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A family as `AutoModel` builds it."""
+
+    modules: Table
+    classes: Mapping[DialectName, str]
+    """Class in transformers 4.57.6; a dialect without one is absent."""
+    healings: tuple[Healing, ...] = ()
+    """What Flax's composite class gets wrong with this encoder and weights can mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A family as `AutoModelForCausalLM` builds it, with cross-attention."""
+
+    modules: Table
+    """The base model, without the head."""
+    head: Table
+    classes: Mapping[DialectName, str]
+    healings: tuple[Healing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One `model_type`: its tables, its class names and its config."""
+
+    model_type: str
+    base: str
+    """Attribute that holds the base model inside the class with a head (PyTorch and Flax)."""
+    main_layer: str
+    """TF's name for the extra level that its base models have."""
+    encoder: Encoder | None = None
+    decoder: Decoder | None = None
+    defaults: Mapping[str, Json] = field(default_factory=dict)
+    """The config class's defaults for every key that the tables read."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Common config name -> the family's own (`attribute_map` in transformers)."""

@@ -1,0 +1,226 @@
+"""The parent's side of `python -m ckptconv.frameworks`: start every child at once, wait, read, reap.
+
+A child lives in its own process group and watches its stdin, so that none outlives the parent: not
+after Ctrl-C or SIGTERM (the `finally` below), and not after SIGKILL (its stdin closes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ckptconv.config import Json
+from ckptconv.errors import FrameworkError
+from ckptconv.frameworks import Array, frameworks
+from ckptconv.table import DialectName
+
+TAIL_LINES = 15
+POLL_SECONDS = 0.05
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "warning",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one child is asked."""
+
+    framework: DialectName
+    checkpoint: Path
+    probes: Mapping[str, Array]
+    """As `make_probes` returns them; the last probe is generated from."""
+    precisions: tuple[str, ...] = ("float32",)
+    generate: Mapping[str, Json] | None = None
+    """Keyword arguments of a `GenerationConfig`; None: generate nothing from the probes."""
+    texts: Sequence[str] = ()
+    """Sentences to answer with the checkpoint's own tokenizer and generation config."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one child answered."""
+
+    framework: DialectName
+    arrays: Mapping[str, Array]
+    """`PRECISION/PROBE/QUANTITY` -> floats, and `tokens` -> (rows, new tokens), -1 after the end."""
+    problems: tuple[str, ...]
+    """What loading found: `missing NAME`, `unexpected NAME`, `mismatched NAME`."""
+    versions: Mapping[str, str]
+    settings: Mapping[str, Json]
+    """What was fixed for the run."""
+    generation: Mapping[str, Json]
+    """The checkpoint's own generation config, where it differs from the defaults."""
+    texts: tuple[str, ...]
+    loaded: tuple[str, ...]
+    """Which of torch, tensorflow and jax the process had imported in the end."""
+    seconds: float
+    """From start to end of the process [s]."""
+
+
+@dataclass(slots=True)
+class _Child:
+    job: Job
+    folder: Path
+    process: subprocess.Popen[bytes]
+    started: float
+    seconds: float = field(default=0.0)
+
+    @property
+    def name(self) -> str:
+        return self.job.framework
+
+
+def environment(name: DialectName) -> dict[str, str]:
+    """Return the environment of one child: offline, its framework alone, and this ckptconv."""
+    here = str(Path(__file__).resolve().parents[2])
+    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    ours = OFFLINE | frameworks()[name].environment | {"PYTHONPATH": os.pathsep.join(paths)}
+    return {"JAX_PLATFORMS": "cpu"} | dict(os.environ) | ours
+
+
+def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answer]:
+    """Start one child a job, all at once, and return their answers in the order of the jobs.
+
+    Raises: FrameworkError: a framework is missing, or a child died or took longer than `timeout`
+    seconds; the message ends with the last lines of its output. No child is left behind.
+    """
+    children: list[_Child] = []
+    try:
+        with TemporaryDirectory(prefix="ckptconv-") as root:
+            try:
+                for number, job in enumerate(jobs):
+                    children.append(_start(job, Path(root) / str(number)))
+                _wait(children, timeout)
+                return [_read(child) for child in children]
+            finally:
+                for child in children:
+                    _end(child)
+    except OSError as error:
+        raise FrameworkError(f"cannot run a framework in a child process: {error}") from None
+
+
+def _start(job: Job, folder: Path) -> _Child:
+    folder.mkdir()
+    asked = {
+        "checkpoint": str(job.checkpoint.resolve()),
+        "precisions": job.precisions,
+        "generate": job.generate,
+        "texts": list(job.texts),
+    }
+    (folder / "job.json").write_text(json.dumps(asked))
+    np.savez(folder / "probes.npz", allow_pickle=False, **dict(job.probes))
+    # -P keeps the working directory off the path: a checkpoint's folder may hold a torch.py.
+    command = [sys.executable, "-P", "-m", "ckptconv.frameworks", job.framework, str(folder)]
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(job.framework),
+            start_new_session=True,
+        )
+    return _Child(job, folder, process, time.monotonic())
+
+
+def _wait(children: Sequence[_Child], timeout: float | None) -> None:
+    """Return when every child has ended well; raise as soon as one has not."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    waiting = list(children)
+    while waiting:
+        for child in list(waiting):
+            code = child.process.poll()
+            if code is None:
+                continue
+            child.seconds = time.monotonic() - child.started
+            waiting.remove(child)
+            if code != 0:
+                raise FrameworkError(_reason(child, code))
+        if waiting and deadline is not None and time.monotonic() > deadline:
+            child = waiting[0]
+            raise FrameworkError(f"{child.name}: no answer within {timeout:g} s{_tail(child)}")
+        if waiting:
+            time.sleep(POLL_SECONDS)
+
+
+def _end(child: _Child) -> None:
+    """Kill what still runs, and reap it."""
+    if child.process.poll() is None:
+        try:
+            os.killpg(child.process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it ended just now
+            pass
+        child.process.wait()
+    if child.process.stdin:
+        child.process.stdin.close()
+
+
+def _reason(child: _Child, code: int) -> str:
+    """Say in one line why a child failed, and show the end of its output."""
+    report = _report(child.folder)
+    if "unavailable" in report:
+        return (
+            f"{child.name} cannot be imported here: {report['unavailable']}\n"
+            f"Install it with: pip install 'ckptconv[{child.name}]'"
+        )
+    if code < 0:
+        hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
+        how = f"killed by {signal.Signals(-code).name}{hint}"
+    else:
+        how = f"exit code {code}"
+    lines = _output(child)
+    last = f": {lines[-1].strip()}" if lines else ""
+    return f"{child.name}: could not run {child.job.checkpoint} ({how}){last}{_tail(child)}"
+
+
+def _output(child: _Child) -> list[str]:
+    text = (child.folder / "output").read_text(errors="replace")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _tail(child: _Child) -> str:
+    lines = _output(child)[-TAIL_LINES:]
+    return "\nThe end of its output:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / "answers.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _read(child: _Child) -> Answer:
+    report = _report(child.folder)
+    try:
+        with np.load(child.folder / "answers.npz", allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise FrameworkError(f"{child.name}: ended without an answer ({error}){_tail(child)}") from None
+    return Answer(
+        framework=child.job.framework,
+        arrays=found,
+        problems=tuple(report.get("problems", ())),
+        versions=report.get("versions", {}),
+        settings=report.get("settings", {}),
+        generation=report.get("generation", {}),
+        texts=tuple(report.get("texts", ())),
+        loaded=tuple(report.get("loaded", ())),
+        seconds=child.seconds,
+    )

@@ -1,0 +1,115 @@
+"""`split`: an encoder-decoder checkpoint into its parts, as `AutoModel` and `AutoModelForCausalLM` load them.
+
+    OUT/config.json ...      what belongs to the whole: its config, generation settings, tokenizer
+    OUT/encoder              the base model
+    OUT/decoder              the language model with its cross-attention
+    OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptconv.checkpoint import Checkpoint, open_checkpoint
+from ckptconv.companions import (
+    copy_companions,
+    left_behind,
+    part_config,
+    whole_config,
+    with_dtype,
+    write_config,
+)
+from ckptconv.composition import Composition, compose
+from ckptconv.config import Json
+from ckptconv.formats import formats
+from ckptconv.operations._common import WriteOptions, require_apart, written_dtype
+from ckptconv.plan import Plan, make_plan
+from ckptconv.publish import published
+from ckptconv.transfer import write_weights
+
+BRIDGE_TYPE = "ckptconv-bridge"
+"""Model type in the bridge's config: no class of transformers holds a bare projection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One directory of the result."""
+
+    name: str
+    plan: Plan
+    config: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What a split wrote, or with `dry_run` would write."""
+
+    source: Path
+    target: Path
+    pair: str
+    parts: tuple[Part, ...]
+    notices: tuple[str, ...]
+
+
+def split(source: Path, target: Path, options: WriteOptions | None = None) -> Split:
+    """Write encoder, decoder and bridge as PyTorch safetensors.
+
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    options = options or WriteOptions()
+    checkpoint = open_checkpoint(source, "pytorch")
+    require_apart(source, target)
+    composition = compose(checkpoint.config)
+    plan = make_plan(
+        composition.rows(), checkpoint.weights.tensors, "pytorch", "pytorch", what=str(source), dtype=options.dtype
+    )
+    parts = tuple(_parts(composition, plan))
+    notices = (*plan.notices, *_bridge_notice(composition), *left_behind(source))
+    result = Split(source, target, composition.pair, parts, notices)
+    if not options.dry_run:
+        _write(checkpoint, plan, result, options)
+    return result
+
+
+def _parts(composition: Composition, plan: Plan) -> Iterator[Part]:
+    """Divide the plan by its prefixes; each part gets a config of its own."""
+    config = composition.config
+    dtype = written_dtype(plan)
+    for name, classes in (
+        ("encoder", composition.encoder_part.classes),
+        ("decoder", composition.decoder_part.classes),
+    ):
+        values = part_config(config, name, classes["pytorch"])
+        yield Part(name, plan.below(f"{name}."), with_dtype(values, dtype) if dtype else values)
+    if composition.has_bridge:
+        widths: dict[str, Json] = {
+            "model_type": BRIDGE_TYPE,
+            "encoder_hidden_size": composition.encoder.config.size("hidden_size"),
+            "decoder_hidden_size": composition.decoder.config.size("hidden_size"),
+        }
+        yield Part("bridge", plan.below("enc_to_dec_proj."), widths)
+
+
+def _bridge_notice(composition: Composition) -> Iterator[str]:
+    if composition.has_bridge:
+        yield (
+            "bridge: enc_to_dec_proj belongs to neither part and lies in OUT/bridge;"
+            " from_encoder_decoder_pretrained(OUT/encoder, OUT/decoder) would draw a new one at random"
+        )
+
+
+def _write(checkpoint: Checkpoint, plan: Plan, result: Split, options: WriteOptions) -> None:
+    form = formats()["safetensors"]
+    progress = options.counter(plan.nbytes)
+    with published(result.target, overwrite=options.overwrite, needs=plan.nbytes) as stage:
+        for part in result.parts:
+            folder = stage / part.name
+            folder.mkdir()
+            write_weights(part.plan, form, "pytorch", folder, options.max_shard_bytes, progress)
+            write_config(folder, part.config)
+            if part.name != "bridge":
+                copy_companions(checkpoint.path, folder, generation=part.name == "decoder")
+        write_config(stage, whole_config(checkpoint.config, plan, written_dtype(plan)))
+        copy_companions(checkpoint.path, stage)

@@ -1,0 +1,236 @@
+"""The vocabulary in which families say what a model is made of.
+
+A *module* is a layer at a path: a linear map, a norm, an embedding. A family lists modules and knows
+no framework; a *dialect* (see `dialects/`) knows how one framework spells and stores each kind. Their
+product are *rows*: one logical tensor each, with its name and its axes in every dialect.
+
+Sizes are apart from axis labels on purpose: a square matrix `d d` could not say which axis is which,
+and square matrices are where a forgotten transpose passes every shape check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+DialectName: TypeAlias = Literal["pytorch", "tf", "flax"]
+DIALECTS: tuple[DialectName, ...] = ("pytorch", "tf", "flax")
+
+Path: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One layer of a model, in every dialect."""
+
+    kind: str
+    """A key of each dialect's table of kinds: linear, norm, embedding ..."""
+    paths: Mapping[DialectName, Path]
+    """Where it sits in each dialect, level by level; a dialect that lacks it is absent."""
+    sizes: Mapping[str, int]
+    """Axis label -> length."""
+    roles: tuple[str, ...]
+    """Its tensors: weight, bias. A `parameter` has the one role `value`."""
+    presence: Literal["required", "zeros", "dropped"] = "required"
+    """What an absent tensor means: an error; or zeros in the target, and said; or nothing,
+    because it is a buffer that every model makes anew and no target gets."""
+    why: str = ""
+    """For what is not required: the reason, as shown to the user."""
+    part: str = ""
+    """Which part of the whole it belongs to: encoder, cross-attention, decoder, head, bridge."""
+    tied_to: str | None = None
+    """PyTorch path of the module whose tensors these repeat."""
+    tied: bool = False
+    """True: one tensor with two names, so it may be stored once and is written once.
+    False: a tensor of its own, that a dialect without a place for it holds only when equal."""
+
+
+def _level(text: str) -> Path:
+    return tuple(text.split(".")) if text else ()
+
+
+def _module(kind: str, path: str, sizes: Mapping[str, int], roles: tuple[str, ...]) -> Module:
+    return Module(kind, dict.fromkeys(DIALECTS, _level(path)), sizes, roles)
+
+
+def linear(path: str, out: int, inp: int, *, bias: bool = True) -> Module:
+    """A dense layer, y = W x + b, with W of shape (out, inp)."""
+    return _module("linear", path, {"out": out, "in": inp}, ("weight", "bias") if bias else ("weight",))
+
+
+def conv1d(path: str, out: int, inp: int) -> Module:
+    """GPT-2's `Conv1D`: a dense layer that PyTorch and TF store as (in, out), Flax as (out, in)."""
+    return _module("conv1d", path, {"out": out, "in": inp}, ("weight", "bias"))
+
+
+def norm(path: str, dim: int) -> Module:
+    """A layer norm over `dim` features: gain and offset."""
+    return _module("norm", path, {"dim": dim}, ("weight", "bias"))
+
+
+def embedding(path: str, row: int, dim: int) -> Module:
+    """A table of `row` vectors of `dim` features."""
+    return _module("embedding", path, {"row": row, "dim": dim}, ("weight",))
+
+
+def word_embedding(path: str, row: int, dim: int) -> Module:
+    """An embedding that TF's families make by hand and so spell otherwise (`weight`)."""
+    return _module("word_embedding", path, {"row": row, "dim": dim}, ("weight",))
+
+
+def parameter(path: str, **sizes: int) -> Module:
+    """A bare tensor that is no layer's weight; the last level of the path is its name.
+
+    The keywords are its axes in PyTorch's order; every dialect keeps that order.
+    """
+    return _module("parameter", path, sizes, ("value",))
+
+
+def buffer(path: str, why: str) -> Module:
+    """A PyTorch buffer that old versions saved and every model makes anew: read past, with a reason."""
+    return Module("buffer", {"pytorch": _level(path)}, {}, ("value",), presence="dropped", why=why)
+
+
+Modules: TypeAlias = Iterable[Module]
+
+
+def under(path: str, modules: Modules, *, tf: str | None = None, flax: str | None = None) -> tuple[Module, ...]:
+    """Put modules below `path`; `tf` and `flax` are that dialect's spelling where it differs.
+
+    An empty path adds no level, so `under("", base, tf="bert")` is the extra level of TF's main layer.
+    """
+    levels: dict[DialectName, Path] = {
+        "pytorch": _level(path),
+        "tf": _level(path if tf is None else tf),
+        "flax": _level(path if flax is None else flax),
+    }
+
+    def moved(module: Module) -> Module:
+        paths = {dialect: levels[dialect] + rest for dialect, rest in module.paths.items()}
+        tied_to = module.tied_to if module.tied_to is None else ".".join((*levels["pytorch"], module.tied_to))
+        return replace(module, paths=paths, tied_to=tied_to)
+
+    return tuple(moved(module) for module in modules)
+
+
+def layers(path: str, count: int, modules: Modules) -> Iterator[Module]:
+    """Repeat modules as `path.0`, `path.1` ... (TF spells the numbers its own way)."""
+    once = tuple(modules)
+    for index in range(count):
+        yield from under(f"{path}.{index}", once)
+
+
+def zeros_if_absent(modules: Modules, why: str) -> Iterator[Module]:
+    """Mark modules that a checkpoint may lack and whose values cannot matter; the target gets zeros."""
+    return (replace(module, presence="zeros", why=why) for module in modules)
+
+
+def part(name: str, modules: Modules) -> Iterator[Module]:
+    """Say which part of the whole modules belong to, unless they say it themselves."""
+    return (module if module.part else replace(module, part=name) for module in modules)
+
+
+def repeats(module: Module, of: str, *, tied: bool, held_by: Iterable[DialectName] = DIALECTS) -> Module:
+    """Mark a module whose tensors repeat those of the module at `of` (a path beside it).
+
+    `held_by` names the dialects that have a place for it when it is not tied.
+    """
+    keep = set(held_by)
+    paths = {dialect: path for dialect, path in module.paths.items() if dialect in keep}
+    return replace(module, paths=paths, tied_to=of, tied=tied)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """How a dialect spells and stores one tensor of one kind of module."""
+
+    names: tuple[str, ...]
+    """The first is written; the others are old spellings that are read as well."""
+    axes: tuple[str, ...]
+    """Axis labels in storage order; `1` is an axis of length one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one framework spells and stores every kind of module."""
+
+    name: DialectName
+    separator: str
+    number: str
+    """How a layer number follows its list's name: `{}.{}`, `{}_._{}`, `{}/{}`."""
+    suffix: str
+    kinds: Mapping[tuple[str, str], Leaf]
+    """(kind, role) -> leaf."""
+
+    def spell(self, path: Path, leaf: str) -> str:
+        """Return the full tensor name of a leaf below a path."""
+        levels: list[str] = []
+        for level in path:
+            if level.isdigit() and levels:
+                levels[-1] = self.number.format(levels[-1], level)
+            else:
+                levels.append(level)
+        return self.separator.join([*levels, leaf] if leaf else levels) + self.suffix
+
+
+def kinds(text: str) -> dict[tuple[str, str], Leaf]:
+    """Parse a dialect's table: `kind role leaf[|old spelling] axes...`, one line each.
+
+    A leaf of `-` means that the module's path is the whole name; axes of `*` keep PyTorch's order.
+    """
+    table = {}
+    for line in text.strip().splitlines():
+        kind, role, names, *axes = line.split()
+        table[kind, role] = Leaf(tuple("" if name == "-" else name for name in names.split("|")), tuple(axes))
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """One tensor in one dialect."""
+
+    names: tuple[str, ...]
+    """The first is written; all are read."""
+    axes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One logical tensor: its name and axes in each dialect, and what its absence means."""
+
+    key: str
+    """PyTorch's name; identifies the row."""
+    sizes: Mapping[str, int]
+    spellings: Mapping[DialectName, Spelling]
+    module: Module = field(repr=False)
+    tied_to: str | None = None
+    """Key of the row that this one repeats."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axis labels in PyTorch's order."""
+        return self.spellings["pytorch"].axes if "pytorch" in self.spellings else tuple(self.sizes)
+
+    def shape(self, dialect: DialectName) -> tuple[int, ...]:
+        """Return the shape that `dialect` stores."""
+        return tuple(1 if axis == "1" else self.sizes[axis] for axis in self.spellings[dialect].axes)
+
+
+def expand(modules: Modules, dialects: Mapping[DialectName, Dialect]) -> tuple[Row, ...]:
+    """Return every tensor of the modules, spelled in every dialect."""
+    return tuple(_row(module, role, dialects) for module in modules for role in module.roles)
+
+
+def _row(module: Module, role: str, dialects: Mapping[DialectName, Dialect]) -> Row:
+    spellings: dict[DialectName, Spelling] = {}
+    for name, path in module.paths.items():
+        dialect = dialects[name]
+        leaf = dialect.kinds[module.kind, role]
+        axes = tuple(module.sizes) if leaf.axes == ("*",) else leaf.axes
+        spellings[name] = Spelling(tuple(dialect.spell(path, one) for one in leaf.names), axes)
+    pytorch = dialects["pytorch"]
+    leaf_name = pytorch.kinds[module.kind, role].names[0]
+    key = pytorch.spell(module.paths.get("pytorch", ()), leaf_name)
+    tied_to = module.tied_to and pytorch.spell(_level(module.tied_to), leaf_name)
+    return Row(key, module.sizes, spellings, module, tied_to)
