@@ -181,7 +181,9 @@ def _greedy(special: SpecialTokens, length: int) -> dict[str, Json]:
     }
 
 
-def _quantities(probes: Mapping[str, Array], source: Answer, target: Answer, ruler: Side) -> Iterator[Quantity]:
+def _quantities(
+    probes: Mapping[str, Array], source: Answer, target: Answer, ruler: Side
+) -> Iterator[Quantity]:
     """Compare what both sides answered in float32 with the float64 of the one that PyTorch ran."""
     reference = (source if ruler == "source" else target).arrays
     for key, exact in reference.items():

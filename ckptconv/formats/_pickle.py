@@ -27,16 +27,14 @@ MAX_GLOBAL_BYTES = 255
 
 _STOP, _PROTO = ord("."), 0x80
 
-_REFUSED = dict(
-    zip(
-        (*b"012FILPSTUVBCdgilop", *range(0x80, 0x85), *range(0x8B, 0x99)),
-        "POP POP_MARK DUP FLOAT INT LONG PERSID STRING BINSTRING SHORT_BINSTRING UNICODE BINBYTES "
-        "SHORT_BINBYTES DICT GET INST LIST OBJ PUT PROTO NEWOBJ EXT1 EXT2 EXT4 LONG4 SHORT_BINUNICODE "
-        "BINUNICODE8 BINBYTES8 EMPTY_SET ADDITEMS FROZENSET NEWOBJ_EX STACK_GLOBAL MEMOIZE FRAME "
-        "BYTEARRAY8 NEXT_BUFFER READONLY_BUFFER".split(),
-        strict=True,
-    )
-)
+_REFUSED_CODES = (*b"012FILPSTUVBCdgilop", *range(0x80, 0x85), *range(0x8B, 0x99))
+_REFUSED = dict(zip(_REFUSED_CODES, (
+    "POP", "POP_MARK", "DUP", "FLOAT", "INT", "LONG", "PERSID", "STRING", "BINSTRING", "SHORT_BINSTRING",
+    "UNICODE", "BINBYTES", "SHORT_BINBYTES", "DICT", "GET", "INST", "LIST", "OBJ", "PUT", "PROTO",
+    "NEWOBJ", "EXT1", "EXT2", "EXT4", "LONG4", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES8",
+    "EMPTY_SET", "ADDITEMS", "FROZENSET", "NEWOBJ_EX", "STACK_GLOBAL", "MEMOIZE", "FRAME", "BYTEARRAY8",
+    "NEXT_BUFFER", "READONLY_BUFFER",
+), strict=True))  # fmt: skip
 """Names of opcodes that are not read, only so that a message can give them."""
 
 
@@ -181,11 +179,6 @@ def _get(nbytes: int, machine: _Machine) -> None:
     machine.stack.append(machine.memo[index])
 
 
-def _tuple(machine: _Machine) -> None:
-    items = machine.pop_mark()
-    machine.stack.append(tuple(items))
-
-
 def _short_tuple(length: int, machine: _Machine) -> None:
     if len(machine.stack) < length:
         raise Malformed("it takes a value from an empty stack")
@@ -235,10 +228,6 @@ def _build(machine: _Machine) -> None:
         raise Malformed(f"it gives a {type(target).__name__} a state")
 
 
-def _persistent(machine: _Machine) -> None:
-    machine.stack.append(machine.persistent(machine.pop()))
-
-
 _ACTIONS: dict[int, Callable[[_Machine], None]] = {
     ord("("): _mark,
     ord("q"): partial(_put, 1), ord("r"): partial(_put, 4),
@@ -246,7 +235,7 @@ _ACTIONS: dict[int, Callable[[_Machine], None]] = {
     ord("N"): partial(_push, None), 0x88: partial(_push, True), 0x89: partial(_push, False),
     ord("J"): _push_signed, ord("K"): partial(_push_int, 1), ord("M"): partial(_push_int, 2),
     0x8A: _push_long, ord("G"): _push_float, ord("X"): _push_text,
-    ord(")"): partial(_push, ()), ord("t"): _tuple,
+    ord(")"): partial(_push, ()), ord("t"): lambda machine: _push(tuple(machine.pop_mark()), machine),
     0x85: partial(_short_tuple, 1), 0x86: partial(_short_tuple, 2), 0x87: partial(_short_tuple, 3),
     ord("]"): lambda machine: machine.stack.append([]),
     ord("}"): lambda machine: machine.stack.append({}),
@@ -254,6 +243,7 @@ _ACTIONS: dict[int, Callable[[_Machine], None]] = {
     ord("e"): lambda machine: _extend(machine, machine.pop_mark()),
     ord("s"): lambda machine: _set(machine, [machine.pop(), machine.pop()][::-1]),
     ord("u"): lambda machine: _set(machine, machine.pop_mark()),
-    ord("c"): _global, ord("R"): _reduce, ord("b"): _build, ord("Q"): _persistent,
+    ord("c"): _global, ord("R"): _reduce, ord("b"): _build,
+    ord("Q"): lambda machine: _push(machine.persistent(machine.pop()), machine),
 }  # fmt: skip
 """Opcode -> what it does; with PROTO and STOP, 31."""

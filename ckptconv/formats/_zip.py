@@ -96,7 +96,7 @@ def members(file: FileReader) -> dict[str, Member]:
         if len(roots) > 1:
             raise refusal(file.path, f"zip member {shown(entry.raw)} is outside the one root directory")
         if entry.header != position:
-            what = f"zip member {shown(entry.name)} should begin at byte {position}, where the one before it ends"
+            what = f"zip member {shown(entry.name)} should begin where the one before it ends: {position}"
             raise refusal(file.path, what, at=entry.header)
         start = _data_offset(file, entry)
         found[entry.name] = Member(start, entry.nbytes, entry.crc if entry.crc or not entry.nbytes else None)

@@ -89,8 +89,10 @@ def environment(name: DialectName) -> dict[str, str]:
     """Return the environment of one child: offline, its framework alone, and this ckptconv."""
     here = str(Path(__file__).resolve().parents[2])
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    ours = OFFLINE | frameworks()[name].environment | {"PYTHONPATH": os.pathsep.join(paths)}
-    return {"JAX_PLATFORMS": "cpu"} | dict(os.environ) | ours
+    found = {"JAX_PLATFORMS": "cpu"} | dict(os.environ) | OFFLINE
+    found.update(frameworks()[name].environment)
+    found["PYTHONPATH"] = os.pathsep.join(paths)
+    return found
 
 
 def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answer]:

@@ -87,7 +87,9 @@ def generate(
     jnp = import_module("jax.numpy")
     if settings is not None:
         model.generation_config = import_module("transformers").GenerationConfig(**settings)
-    outputs = model.generate(jnp.asarray(input_ids, "int32"), attention_mask=jnp.asarray(attention_mask, "int32"))
+    outputs = model.generate(
+        jnp.asarray(input_ids, "int32"), attention_mask=jnp.asarray(attention_mask, "int32")
+    )
     sequences: Array = jax.device_get(outputs.sequences)
     return sequences
 
