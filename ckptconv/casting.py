@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ckptconv.tensor import ITEMSIZE
 
-RAW = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+Items: TypeAlias = NDArray[np.unsignedinteger[Any]]
+Numbers: TypeAlias = NDArray[np.floating[Any]]
+RawDtype: TypeAlias = np.dtype[np.unsignedinteger[Any]]
+RAW: dict[int, RawDtype] = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
 """Bytes an item -> the unsigned type in which bytes are moved without being interpreted."""
-FLOAT = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+FLOAT: dict[str, np.dtype[np.floating[Any]]] = {
+    "float64": np.dtype("<f8"),
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+}
 
 
-def raw_dtype(dtype: str) -> np.dtype[np.unsignedinteger]:
+def raw_dtype(dtype: str) -> RawDtype:
     """Return the unsigned type with the width of a canonical dtype."""
     return RAW[ITEMSIZE[dtype]]
 
 
-def decode(items: NDArray[np.unsignedinteger], dtype: str) -> NDArray[np.floating]:
+def decode(items: Items, dtype: str) -> Numbers:
     """Return raw items as numbers: a view, but for bfloat16, which becomes float32 (exactly)."""
     if dtype == "bfloat16":
         return (items.astype(np.uint32) << 16).view(np.float32)
     return items.view(FLOAT[dtype])
 
 
-def encode(numbers: NDArray[np.floating], dtype: str) -> NDArray[np.unsignedinteger]:
+def encode(numbers: Numbers, dtype: str) -> Items:
     """Return numbers as raw items of a dtype, rounded to nearest, ties to even; NaN stays NaN."""
     if dtype != "bfloat16":
         with np.errstate(over="ignore"):
@@ -34,7 +43,7 @@ def encode(numbers: NDArray[np.floating], dtype: str) -> NDArray[np.unsignedinte
     return np.where(np.isnan(numbers), (bits >> 16) | 0x40, rounded).astype(np.uint16)
 
 
-def cast(items: NDArray[np.unsignedinteger], source: str, target: str) -> tuple[NDArray[np.unsignedinteger], int]:
+def cast(items: Items, source: str, target: str) -> tuple[Items, int]:
     """Cast raw items. Returns the items and how many finite values became infinite."""
     numbers = decode(items, source)
     result = encode(numbers, target)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.config import Config, read_json
-from ckptconv.errors import Problem, PlanError, SourceError
+from ckptconv.errors import PlanError, Problem, SourceError
 from ckptconv.formats import Contents, Format, formats
 from ckptconv.table import DialectName
 from ckptconv.tensor import Stored

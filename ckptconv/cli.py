@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
     """A size such as 200MB, 5GB or 1GiB, as transformers takes for its shards."""
 
     name = "size"
@@ -144,7 +144,7 @@ def pt2tf(source: Path, target: Path, form: str, as_json: bool, quiet: bool, **o
 @target
 @click.option("--format", "form", type=click.Choice(["msgpack", "safetensors"]), default="msgpack", show_default=True)
 @click.option("--heal/--no-heal", default=True, show_default=True,
-              help="Move rows of the position and token type tables, since Flax's class numbers them otherwise.")  # fmt: skip
+              help="Move rows of two tables, since Flax's class numbers positions otherwise.")  # fmt: skip
 @writing
 def pt2flax(source: Path, target: Path, form: str, heal: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Convert PyTorch to what FlaxEncoderDecoderModel.from_pretrained(TARGET) loads.

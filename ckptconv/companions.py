@@ -82,5 +82,6 @@ def with_dtype(config: Mapping[str, Json], dtype: str) -> dict[str, Json]:
 def part_config(config: Config, side: str, pytorch_class: str) -> dict[str, Json]:
     """Return the config of one side alone, as `model.encoder.save_pretrained` writes it."""
     part = config.part(side)
-    inherited = {key: config.values[key] for key in ("dtype", "torch_dtype", "transformers_version") if key in config.values}
+    shared = ("dtype", "torch_dtype", "transformers_version")
+    inherited = {key: config.values[key] for key in shared if key in config.values}
     return {**inherited, **part.values, "architectures": [pytorch_class]}

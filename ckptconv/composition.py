@@ -114,7 +114,7 @@ def compose(config: Config) -> Composition:
     model_type = config.get("model_type")
     if model_type != COMPOSITE:
         raise SourceError(
-            f"{config.where}: model type {ascii(model_type)} is not {COMPOSITE!r}.\n"
+            f"{config.where}: model type {model_type!a} is not {COMPOSITE!r}.\n"
             "ckptconv converts what EncoderDecoderModel saved: an encoder and a decoder in one checkpoint."
         )
     encoder, decoder = _side(config.part("encoder")), _side(config.part("decoder"))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ckptconv.errors import SourceError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 MAX_JSON_BYTES = 64 << 20
 """No config or shard index is anywhere near this size [bytes]."""

@@ -13,18 +13,14 @@ from math import prod
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ckptconv.casting import cast, raw_dtype
-from ckptconv.errors import Problem, PlanError
+from ckptconv.casting import Items, cast, raw_dtype
+from ckptconv.errors import PlanError, Problem
 from ckptconv.formats._files import FileReader
 from ckptconv.plan import Move
 from ckptconv.tensor import ITEMSIZE, Stored
-
-Items: TypeAlias = NDArray[np.unsignedinteger]
 
 PIECE_BYTES = 4 << 20
 """Small enough to stay in the cache between reading, checking and writing; measured 1 to 16 MiB."""

@@ -32,7 +32,8 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str], align: Seque
     """Return a plain table; `align` names left or right for each column."""
     from tabulate import tabulate
 
-    return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align or None)
+    text: str = tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align or None)
+    return text
 
 
 def dump(value: Mapping[str, Json]) -> str:

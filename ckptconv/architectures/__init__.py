@@ -25,5 +25,5 @@ def family_of(model_type: str, where: str) -> Family:
     near = get_close_matches(model_type, known, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     raise SourceError(
-        f"{where}: no table for model type {ascii(model_type)}.{guess}\nThere are tables for: {', '.join(sorted(known))}."
+        f"{where}: no table for model type {model_type!a}.{guess}\nThere are tables for: {', '.join(sorted(known))}."
     )

@@ -84,7 +84,7 @@ class Parser:
         for _ in range(count):
             key = self.text()
             if key in tree:
-                raise self.fail(f"name {ascii(key)} stands twice")
+                raise self.fail(f"name {key!a} stands twice")
             tree[key] = self.value(depth + 1)
         return tree
 
@@ -116,7 +116,7 @@ class Parser:
         shape = tuple(self.size() for _ in range(head & 0x0F))
         dtype = self.text()
         if dtype not in ITEMSIZE:
-            raise self.fail(f"dtype {ascii(dtype)} is not one that ckptconv moves")
+            raise self.fail(f"dtype {dtype!a} is not one that ckptconv moves")
         head = self.number(1)
         if head not in (0xC4, 0xC5, 0xC6):
             raise self.fail("an array without data")

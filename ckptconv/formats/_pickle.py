@@ -61,9 +61,7 @@ class _Machine:
 
     __slots__ = ("marks", "memo", "names", "persistent", "stack", "stream", "text_bytes")
 
-    def __init__(
-        self, stream: Stream, names: Mapping[str, object], persistent: Callable[[object], object]
-    ) -> None:
+    def __init__(self, stream: Stream, names: Mapping[str, object], persistent: Callable[[object], object]) -> None:
         self.stream = stream
         self.names = names
         self.persistent = persistent

@@ -115,12 +115,7 @@ def _tensor(arguments: tuple[object, ...]) -> Tensor:
     if len(arguments) != 4:
         raise Malformed(f"a tensor of {len(arguments)} arguments")
     storage, offset, shape, stride = arguments
-    if (
-        not isinstance(storage, Storage)
-        or not _is_size(offset)
-        or not _are_sizes(shape)
-        or not _are_sizes(stride)
-    ):
+    if not isinstance(storage, Storage) or not _is_size(offset) or not _are_sizes(shape) or not _are_sizes(stride):
         raise Malformed("a tensor whose storage, offset, size or stride is none")
     if len(shape) != len(stride):
         raise Malformed(f"a tensor with {len(shape)} sizes but {len(stride)} strides")
@@ -202,6 +197,4 @@ def wrong_form(path: Path, wanted: str, start: bytes) -> SourceError:
     for prefix, kind, advice in _KINDS:
         if start.startswith(prefix):
             return refusal(path, f"expected {wanted}, found {kind}", advice=advice)
-    return refusal(
-        path, f"expected {wanted}, found a file that begins with {shown(start[:16])}", advice=FETCH
-    )
+    return refusal(path, f"expected {wanted}, found a file that begins with {shown(start[:16])}", advice=FETCH)

@@ -30,18 +30,14 @@ def check_storages(path: Path, storages: Mapping[str, Storage], sizes: Mapping[s
             raise refusal(path, f"{what}, the file has {sizes[key]}", advice=FETCH)
 
 
-def places(
-    path: Path, size: int, tensors: Mapping[str, Tensor], starts: Mapping[str, int]
-) -> dict[str, Stored]:
+def places(path: Path, size: int, tensors: Mapping[str, Tensor], starts: Mapping[str, int]) -> dict[str, Stored]:
     """Return where each tensor lies, in a file of `size` bytes.
 
     `starts` gives for each storage key where its data begins [bytes from the file's start].
 
     Raises: SourceError: a view that leaves its storage or repeats elements, or far more data than the file.
     """
-    found = {
-        name: _stored(path, name, tensor, starts[tensor.storage.key]) for name, tensor in tensors.items()
-    }
+    found = {name: _stored(path, name, tensor, starts[tensor.storage.key]) for name, tensor in tensors.items()}
     total = sum(stored.spec.nbytes for stored in found.values())
     if total > MAX_EXPANSION * size:
         raise refusal(path, f"its tensors take {total} bytes together, the file has {size}")
@@ -57,9 +53,7 @@ def _stored(path: Path, name: str, tensor: Tensor, start: int) -> Stored:
         what = f"elements {tensor.offset} to {tensor.offset + span} of a storage of {tensor.storage.numel}"
         raise refusal(path, f"tensor {shown(name)} is {what}", advice=FETCH)
     if spec.numel > span:
-        raise refusal(
-            path, f"tensor {shown(name)} is expanded: {spec.numel} elements of which {span} are stored"
-        )
+        raise refusal(path, f"tensor {shown(name)} is expanded: {spec.numel} elements of which {span} are stored")
     itemsize = ITEMSIZE[spec.dtype]
     extent = Extent(start + tensor.offset * itemsize, span * itemsize)
     return Stored(spec, path, (extent,), None if _is_row_major(tensor) else _steps(tensor))

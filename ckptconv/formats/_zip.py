@@ -124,9 +124,7 @@ def _directory(file: FileReader) -> _Directory:
         directory = _Directory(count, offset, nbytes)
         agree = True
     if disk or disk2 or total != count or not agree or directory.offset + directory.nbytes != end:
-        raise refusal(
-            file.path, "the zip end records contradict each other or the file", at=end, advice=FETCH
-        )
+        raise refusal(file.path, "the zip end records contradict each other or the file", at=end, advice=FETCH)
     if directory.count > MAX_MEMBERS or directory.nbytes > directory.count * _MAX_ENTRY_BYTES:
         what = f"a zip directory of {directory.count} members in {directory.nbytes} bytes"
         raise refusal(file.path, what, at=directory.offset)

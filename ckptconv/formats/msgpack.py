@@ -35,11 +35,11 @@ def _leaves(path: Path, tree: Tree, above: tuple[str, ...]) -> Iterator[Stored]:
     for key, value in tree.items():
         name = "/".join((*above, key))
         if "/" in key or not key:
-            raise SourceError(f"{path}: parameter name {ascii(key)} is empty or contains '/'")
+            raise SourceError(f"{path}: parameter name {key!a} is empty or contains '/'")
         if isinstance(value, Array):
             yield Stored(TensorSpec(name, value.dtype, value.shape), path, (value.extent,))
         elif isinstance(value, int):
-            raise SourceError(f"{path}: {ascii(name)} is a number, not an array")
+            raise SourceError(f"{path}: {name!a} is a number, not an array")
         elif CHUNKED in value:
             yield _joined(path, name, value)
         else:
@@ -53,7 +53,7 @@ def _joined(path: Path, name: str, tree: Tree) -> Stored:
     spec = TensorSpec(name, arrays[0].dtype if arrays else "uint8", tuple(n for n in shape if isinstance(n, int)))
     whole = len(arrays) == len(chunks) > 0 and all(one.dtype == spec.dtype for one in arrays)
     if not whole or len(spec.shape) != len(shape) or sum(one.extent.nbytes for one in arrays) != spec.nbytes:
-        raise SourceError(f"{path}: {ascii(name)}: the chunks do not add up")
+        raise SourceError(f"{path}: {name!a}: the chunks do not add up")
     return Stored(spec, path, tuple(one.extent for one in arrays))
 
 

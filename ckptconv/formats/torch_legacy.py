@@ -57,11 +57,7 @@ def _starts(file: FileReader, stream: Stream, storages: dict[str, Storage]) -> d
     """
     at = stream.offset
     keys = load(stream, {})
-    if (
-        not isinstance(keys, list)
-        or not all(isinstance(key, str) for key in keys)
-        or len(set(keys)) != len(keys)
-    ):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):
         raise refusal(file.path, "the fifth pickle is no list of distinct storage keys", at=at)
     check_storages(file.path, storages, {key: storages[key].nbytes if key in storages else 0 for key in keys})
     starts, position = {}, stream.offset

@@ -41,6 +41,8 @@ class Framework:
     """How one framework is started and asked."""
 
     name: DialectName
+    model_class: str
+    """Class in transformers that loads the whole checkpoint."""
     imports: tuple[str, ...]
     """Modules without which nothing works; `pip install 'ckptconv[NAME]'` brings them."""
     versions: tuple[str, ...]

@@ -101,7 +101,8 @@ def main(name: str, folder: str) -> int:
     try:
         for module in framework.imports:
             import_module(module)
-    except ImportError as error:
+        getattr(import_module("transformers"), framework.model_class)  # gone from v5
+    except (ImportError, AttributeError) as error:
         report["unavailable"] = str(error)
         (job / "answers.json").write_text(json.dumps(report))
         return UNAVAILABLE

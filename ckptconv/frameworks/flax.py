@@ -96,6 +96,7 @@ def generate(
 
 FRAMEWORK = Framework(
     name="flax",
+    model_class="FlaxEncoderDecoderModel",
     imports=("jax", "flax", "transformers"),
     versions=("jax", "jaxlib", "flax", "transformers"),
     environment={

@@ -62,6 +62,7 @@ def generate(
 
 FRAMEWORK = Framework(
     name="pytorch",
+    model_class="EncoderDecoderModel",
     imports=("torch", "transformers"),
     versions=("torch", "transformers", "safetensors"),
     environment={"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0", "NVIDIA_TF32_OVERRIDE": "0"},

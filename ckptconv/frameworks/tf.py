@@ -47,6 +47,7 @@ def generate(
 
 FRAMEWORK = Framework(
     name="tf",
+    model_class="TFEncoderDecoderModel",
     imports=("tensorflow", "tf_keras", "transformers"),
     versions=("tensorflow", "tf-keras", "transformers", "h5py"),
     environment={

@@ -1,9 +1,9 @@
 """`split`: an encoder-decoder checkpoint into its parts, as `AutoModel` and `AutoModelForCausalLM` load them.
 
-    OUT/config.json ...      what belongs to the whole: its config, generation settings, tokenizer
-    OUT/encoder              the base model
-    OUT/decoder              the language model with its cross-attention
-    OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in width
+OUT/config.json ...      what belongs to the whole: its config, generation settings, tokenizer
+OUT/encoder              the base model
+OUT/decoder              the language model with its cross-attention
+OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in width
 """
 
 from __future__ import annotations

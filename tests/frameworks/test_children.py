@@ -1,0 +1,212 @@
+"""`frameworks`: what runs in a child, and how children that fail are reported and reaped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckptconv.discovery import discover
+from ckptconv.errors import FrameworkError
+from ckptconv.frameworks import frameworks, loading_problems
+from ckptconv.frameworks.__main__ import after_start
+from ckptconv.frameworks._children import Job, environment, run_children
+from ckptconv.frameworks.flax import loading_problems as flax_problems
+from ckptconv.table import DIALECTS
+
+PROBES = {"full.input_ids": np.ones((1, 2), np.int64)}
+
+
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Job:
+    """Return a job for a PyTorch whose `import torch` runs `code` instead."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return Job("pytorch", tmp_path, PROBES)
+
+
+def test_every_dialect_has_a_framework_and_none_is_imported() -> None:
+    """Each dialect can be run, and asking which there are imports no framework."""
+    assert sorted(frameworks()) == sorted(DIALECTS)
+    assert all(name == framework.name for name, framework in frameworks().items())
+    assert discover("frameworks", "FRAMEWORK") == frameworks()
+    code = "import sys; from ckptconv.frameworks import frameworks; frameworks(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "tensorflow", "jax", "flax", "transformers"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_environment_switches_the_other_frameworks_off(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child sees its own framework alone, is offline, and keeps a platform that the user chose."""
+    switches = {"pytorch": "USE_TORCH", "tf": "USE_TF", "flax": "USE_FLAX"}
+    monkeypatch.setenv("USE_TF", "1")
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    found = environment(name)  # type: ignore[arg-type]
+    assert {switch for switch in switches.values() if found[switch] == "1"} == {switches[name]}
+    assert (found["HF_HUB_OFFLINE"], found["JAX_PLATFORMS"]) == ("1", "tpu")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert environment(name)["JAX_PLATFORMS"] == "cpu"  # type: ignore[arg-type]
+
+
+def test_tokens_have_a_common_form() -> None:
+    """The start token goes, and what follows the first end is -1, whether stopped early or padded on."""
+    stopped = np.array([[9, 5, 6, 2], [9, 7, 2, 0]])
+    padded_on = np.array([[9, 5, 6, 2, 0], [9, 7, 2, 0, 0]])
+    expected = [[5, 6, 2, -1], [7, 2, -1, -1]]
+    assert after_start(stopped, eos=2, length=4).tolist() == expected
+    assert after_start(padded_on, eos=2, length=4).tolist() == expected
+
+
+def test_padding_may_be_the_end_and_rows_may_never_end() -> None:
+    """Where pad and end are one token the first one counts; a row without an end is kept whole."""
+    assert after_start(np.array([[2, 4, 2, 2]]), eos=2, length=3).tolist() == [[4, 2, -1]]
+    assert after_start(np.array([[2, 4, 5, 6]]), eos=2, length=3).tolist() == [[4, 5, 6]]
+
+
+def test_loading_info_becomes_one_line_a_tensor() -> None:
+    """Missing and unexpected names, and mismatched ones with both shapes, each sorted."""
+    info = {
+        "missing_keys": ["b", "a"],
+        "unexpected_keys": {"c"},
+        "mismatched_keys": [("d", (1, 2), (2, 1))],
+        "error_msgs": ["left out"],
+    }
+    assert loading_problems(info) == (
+        "missing a", "missing b", "unexpected c", "mismatched d (1, 2) (2, 1)",
+    )  # fmt: skip
+
+
+def test_flax_warnings_become_one_line_a_tensor() -> None:
+    """The three warnings of the Flax loader are understood, and others are left out."""
+    messages = [
+        "Some weights of the model checkpoint at x were not used when initializing F: {('a', 'b'), ('c',)}\n- This",
+        "Some weights of F were not initialized from the model checkpoint at x and are newly initialized:"
+        " {('d', 'kernel')}\nYou should",
+        "Some weights of F were not initialized from the model checkpoint at x and are newly initialized because"
+        " the shapes did not match:\n- ('e', 'bias'): found shape (2,) in the checkpoint and (3,) in the model\nYou",
+        "Some of the weights of F were initialized in float16 precision",
+    ]  # fmt: skip
+    assert flax_problems(messages) == (
+        "mismatched ('e', 'bias')", "missing d/kernel", "unexpected a/b", "unexpected c",
+    )  # fmt: skip
+
+
+def test_missing_framework_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import that fails says which extra to install, with exit code 5."""
+    job = fake(tmp_path, monkeypatch, "raise ImportError('no torch here')")
+    with pytest.raises(FrameworkError, match=r"no torch here[\s\S]*pip install 'ckptconv\[pytorch\]'") as caught:
+        run_children([job])
+    assert caught.value.exit_code == 5
+
+
+def test_killed_child_is_named_with_its_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that the system kills is reported with the signal and the likely reason."""
+    job = fake(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(FrameworkError, match="pytorch: .*SIGKILL, perhaps for lack of memory"):
+        run_children([job])
+
+
+def test_failed_child_shows_the_end_of_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line gives the reason, and the last 15 lines of the output follow."""
+    code = "for n in range(30): print('line', n, flush=True)\nraise RuntimeError('no luck today')"
+    with pytest.raises(FrameworkError) as caught:
+        run_children([fake(tmp_path, monkeypatch, code)])
+    first, *rest = str(caught.value).splitlines()
+    assert first.endswith("(exit code 1): RuntimeError: no luck today")
+    assert len(rest) == 16 and "line 5" not in "".join(rest)
+
+
+def test_timeout_kills_every_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that takes too long is killed with those that it started itself."""
+    code = (
+        "import os, pathlib, subprocess, time\n"
+        f"child = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(tmp_path / 'pids')!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\n"
+        "time.sleep(600)"
+    )
+    with pytest.raises(FrameworkError, match="no answer within 3 s"):
+        run_children([fake(tmp_path, monkeypatch, code)], timeout=3)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2 and all(gone(pid) for pid in pids)
+
+
+def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one child fails, the others are not waited for."""
+    code = (
+        "import os, time\n"
+        f"marker = {str(tmp_path / 'first')!r}\n"
+        "try: os.close(os.open(marker, os.O_CREAT | os.O_EXCL))\n"
+        "except FileExistsError: raise RuntimeError('second')\n"
+        "time.sleep(600)"
+    )
+    job = fake(tmp_path, monkeypatch, code)
+    started = time.monotonic()
+    with pytest.raises(FrameworkError, match="second"):
+        run_children([job, job])
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_children_do_not_outlive_the_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Even where the parent is killed, its children end."""
+    pid_file = tmp_path / "pid"
+    fake(tmp_path, monkeypatch, f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid()) + ' ')\n"
+                                "time.sleep(600)")  # fmt: skip
+    code = (
+        "import numpy as np; from pathlib import Path\n"
+        "from ckptconv.frameworks._children import Job, run_children\n"
+        "run_children([Job('pytorch', Path('.'), {'full.input_ids': np.ones((1, 2), np.int64)})])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith(" "))
+    parent.send_signal(number)
+    assert parent.wait() != 0
+    pid = int(pid_file.read_text())
+    wait_for(lambda: gone(pid))
+
+
+def test_a_module_in_the_working_directory_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint's folder that holds a `torch.py` cannot run code by being the working directory."""
+    (tmp_path / "numpy.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    found = environment("pytorch")
+    run = subprocess.run([sys.executable, "-P", "-c", "import numpy"], env=found, check=False)
+    assert run.returncode == 0 and not (tmp_path / "ran").exists()
+
+
+def test_answers_are_json(tmp_path: Path) -> None:
+    """A job is plain JSON, so a child needs nothing of the parent but a folder."""
+    job = Job("tf", tmp_path, PROBES, generate={"eos_token_id": 2}, texts=["one"])
+    assert json.loads(json.dumps([job.generate, list(job.texts)])) == [{"eos_token_id": 2}, ["one"]]
+
+
+def gone(pid: int) -> bool:
+    """Return True where no such process runs (a zombie does not)."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+
+
+def wait_for(condition: object, seconds: float = 30) -> None:
+    """Return as soon as `condition()` holds; fail after `seconds`."""
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
