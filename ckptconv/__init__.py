@@ -25,22 +25,33 @@ if TYPE_CHECKING:
         Problem,
         SourceError,
     )
-    from ckptconv.operations import WriteOptions, inspect, pt2flax, pt2tf, split, verify
-
-_HOME = {
-    **dict.fromkeys(("WriteOptions", "inspect", "pt2flax", "pt2tf", "split", "verify"), "operations"),
-    **dict.fromkeys(("CkptconvError", "DestinationError", "FrameworkError", "Interrupted", "PlanError", "Problem",
-                     "SourceError"), "errors"),
-}  # fmt: skip
-"""Name -> module; imported when it is first used, so that `ckptconv --help` starts at once."""
+    from ckptconv.operations.convert import Conversion, flax2pt, normalize, pt2flax, pt2tf, tf2pt
+    from ckptconv.operations.inspect import Inspection, inspect
+    from ckptconv.operations.options import WriteOptions
+    from ckptconv.operations.split import Split, split
+    from ckptconv.operations.verify import Verification, verify
 
 __all__ = [
-    "CkptconvError", "DestinationError", "FrameworkError", "Interrupted", "PlanError", "Problem", "SourceError",
-    "WriteOptions", "__version__", "inspect", "pt2flax", "pt2tf", "split", "verify",
+    "CkptconvError", "Conversion", "DestinationError", "FrameworkError", "Inspection", "Interrupted", "PlanError",
+    "Problem", "SourceError", "Split", "Verification", "WriteOptions", "__version__", "flax2pt", "inspect", "normalize",
+    "pt2flax", "pt2tf", "split", "tf2pt", "verify",
 ]  # fmt: skip
+
+_MODULES = (
+    "errors",
+    "operations.options",
+    "operations.inspect",
+    "operations.split",
+    "operations.convert",
+    "operations.verify",
+)
+"""Where the public names live; imported when one is first used, so that `ckptconv --help` starts at once."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"ckptconv.{_HOME[name]}"), name)
+    if name in __all__:
+        for home in _MODULES:
+            module = import_module(f"ckptconv.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
     raise AttributeError(f"module 'ckptconv' has no attribute {name!r}")

@@ -18,7 +18,8 @@ from ckptconv.errors import CkptconvError, Interrupted
 
 if TYPE_CHECKING:
     from ckptconv.config import Json
-    from ckptconv.operations._common import WriteOptions
+    from ckptconv.operations.convert import Conversion
+    from ckptconv.operations.options import WriteOptions
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -84,9 +85,10 @@ def inspect(checkpoint: Path, tensors: bool, as_json: bool) -> None:
     \b
     Example: ckptconv inspect fixtures/dates
     """
-    from ckptconv import operations, render
+    from ckptconv import render
+    from ckptconv.operations import inspect as verb
 
-    result = operations.inspect(checkpoint)
+    result = verb.inspect(checkpoint)
     _print(as_json, lambda: render.inspection_json(result), lambda: render.inspection_text(result, tensors=tensors))
 
 
@@ -102,10 +104,11 @@ def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any
     \b
     Example: ckptconv split fixtures/dates parts
     """
-    from ckptconv import operations, render
+    from ckptconv import render
+    from ckptconv.operations import split as verb
 
     with _run(quiet, options) as (write_options, seconds):
-        result = operations.split(source, target, write_options)
+        result = verb.split(source, target, write_options)
     _say(quiet, result.notices)
     _print(
         as_json,
@@ -120,23 +123,15 @@ def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any
 @target
 @click.option("--format", "form", type=click.Choice(["hdf5", "safetensors"]), default="hdf5", show_default=True)
 @writing
-def pt2tf(source: Path, target: Path, form: str, as_json: bool, quiet: bool, **options: Any) -> None:
+def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
     """Convert PyTorch to what TFEncoderDecoderModel.from_pretrained(TARGET) loads.
 
     \b
     Example: ckptconv pt2tf fixtures/dates dates-tf
     """
-    from ckptconv import operations, render
+    from ckptconv.operations import convert
 
-    with _run(quiet, options) as (write_options, seconds):
-        result = operations.pt2tf(source, target, form, write_options)
-    _say(quiet, result.notices)
-    _print(
-        as_json,
-        lambda: render.conversion_json(result),
-        lambda: render.conversion_text(result, seconds()),
-        quiet=quiet,
-    )
+    _convert(lambda chosen: convert.pt2tf(source, target, form, chosen), options)
 
 
 @cli.command()
@@ -146,23 +141,60 @@ def pt2tf(source: Path, target: Path, form: str, as_json: bool, quiet: bool, **o
 @click.option("--heal/--no-heal", default=True, show_default=True,
               help="Move rows of two tables, since Flax's class numbers positions otherwise.")  # fmt: skip
 @writing
-def pt2flax(source: Path, target: Path, form: str, heal: bool, as_json: bool, quiet: bool, **options: Any) -> None:
+def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -> None:
     """Convert PyTorch to what FlaxEncoderDecoderModel.from_pretrained(TARGET) loads.
 
     \b
     Example: ckptconv pt2flax fixtures/dates dates-flax
     """
-    from ckptconv import operations, render
+    from ckptconv.operations import convert
 
-    with _run(quiet, options) as (write_options, seconds):
-        result = operations.pt2flax(source, target, form, write_options, heal=heal)
-    _say(quiet, result.notices)
-    _print(
-        as_json,
-        lambda: render.conversion_json(result),
-        lambda: render.conversion_text(result, seconds()),
-        quiet=quiet,
-    )
+    _convert(lambda chosen: convert.pt2flax(source, target, form, chosen, heal=heal), options)
+
+
+@cli.command()
+@source
+@target
+@writing
+def tf2pt(source: Path, target: Path, **options: Any) -> None:
+    """Convert what TFEncoderDecoderModel saved to PyTorch safetensors.
+
+    \b
+    Example: ckptconv tf2pt dates-tf dates-again
+    """
+    from ckptconv.operations import convert
+
+    _convert(lambda chosen: convert.tf2pt(source, target, chosen), options)
+
+
+@cli.command()
+@source
+@target
+@writing
+def flax2pt(source: Path, target: Path, **options: Any) -> None:
+    """Convert what FlaxEncoderDecoderModel saved to PyTorch safetensors; what pt2flax healed is undone.
+
+    \b
+    Example: ckptconv flax2pt dates-flax dates-again
+    """
+    from ckptconv.operations import convert
+
+    _convert(lambda chosen: convert.flax2pt(source, target, chosen), options)
+
+
+@cli.command()
+@source
+@target
+@writing
+def normalize(source: Path, target: Path, **options: Any) -> None:
+    """Write a PyTorch checkpoint anew: safetensors, today's names, shared tensors in full.
+
+    \b
+    Example: ckptconv normalize old-checkpoint clean-checkpoint
+    """
+    from ckptconv.operations import convert
+
+    _convert(lambda chosen: convert.normalize(source, target, chosen), options)
 
 
 @cli.command()
@@ -184,9 +216,10 @@ def verify(
     \b
     Example: ckptconv verify fixtures/dates dates-tf
     """
-    from ckptconv import operations, render_verify
+    from ckptconv import render_verify
+    from ckptconv.operations import verify as verb
 
-    result = operations.verify(source, target, level, seed=seed, texts=texts, timeout=timeout)
+    result = verb.verify(source, target, level, seed=seed, texts=texts, timeout=timeout)
     _say(quiet, tuple(render_verify.notices(result)))
     _print(
         as_json,
@@ -198,10 +231,26 @@ def verify(
         sys.exit(1)
 
 
+def _convert(verb: Callable[[WriteOptions], Conversion], options: dict[str, Any]) -> None:
+    """Run a conversion and say what came of it."""
+    from ckptconv import render
+
+    quiet = options.pop("quiet")
+    with _run(quiet, options) as (write_options, seconds):
+        result = verb(write_options)
+    _say(quiet, result.notices)
+    _print(
+        options["as_json"],
+        lambda: render.conversion_json(result),
+        lambda: render.conversion_text(result, seconds()),
+        quiet=quiet,
+    )
+
+
 @contextmanager
 def _run(quiet: bool, options: dict[str, Any]) -> Iterator[tuple[WriteOptions, Callable[[], float]]]:
     """Give the options of a writing verb, with a progress bar where stderr is a terminal, and a clock."""
-    from ckptconv.operations import WriteOptions
+    from ckptconv.operations.options import WriteOptions
 
     started = time.monotonic()
     chosen = {"dtype": options["dtype"], "max_shard_bytes": options["max_shard_size"],

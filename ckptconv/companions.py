@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ckptconv.config import Config, Json, dump_json
-from ckptconv.plan import Plan
+from ckptconv.healing import RECORD
+from ckptconv.moves import Plan
 
 GENERATION = "generation_config.json"
 TOKENIZER = (
@@ -20,8 +21,6 @@ TOKENIZER = (
 
 CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation_internal")
 """Config keys that make transformers fetch or run code; without the `.py` files they lead nowhere."""
-RECORD = "ckptconv"
-"""Config key under which ckptconv notes what it changed, so that it can be undone."""
 
 
 def copy_companions(source: Path, target: Path, *, generation: bool = True) -> None:
@@ -57,6 +56,7 @@ def whole_config(config: Config, plan: Plan, dtype: str | None) -> dict[str, Jso
     Source: `save_pretrained` of the TF and Flax classes: `architectures` without the TF or Flax prefix.
     """
     values: dict[str, Json] = {**config.values, "architectures": ["EncoderDecoderModel"]}
+    values.pop(RECORD, None)
     if dtype is not None:
         values = with_dtype(values, dtype)
     for healed in plan.healed:
@@ -66,7 +66,7 @@ def whole_config(config: Config, plan: Plan, dtype: str | None) -> dict[str, Jso
             assert isinstance(part, dict)
             values[side] = {**part, name: value}
     if plan.healed:
-        values[RECORD] = {"healed": [{"tensor": f"{one.module}.weight", **one.record} for one in plan.healed]}
+        values[RECORD] = {"healed": [one.entry for one in plan.healed]}
     return values
 
 

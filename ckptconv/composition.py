@@ -6,15 +6,15 @@ Source: transformers 4.57.6, models/encoder_decoder/modeling_encoder_decoder.py 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptconv.architectures import family_of
-from ckptconv.config import Config
+from ckptconv.config import Config, Json
 from ckptconv.dialects import dialects
 from ckptconv.errors import SourceError
 from ckptconv.family import Decoder, Encoder, Family
-from ckptconv.healing import Healed
-from ckptconv.table import DialectName, Module, Row, expand, linear, part, under
+from ckptconv.healing import RECORD, Healed
+from ckptconv.table import DialectName, Module, Row, copies, expand, linear, part, under
 
 COMPOSITE = "encoder-decoder"
 
@@ -60,13 +60,16 @@ class Composition:
 
     def modules(self) -> Iterator[Module]:
         """Return every module of the whole model, below `encoder`, `decoder` and the bridge."""
-        encoder, decoder = self.encoder.family, self.decoder.family
+        family = self.decoder.family
         base = self.encoder_part.modules(self.encoder.config)
-        yield from part("encoder", under("encoder", under("", base, tf=encoder.main_layer)))
+        encoder = part("encoder", under("encoder", under("", base, tf=self.encoder.family.main_layer)))
         base = self.decoder_part.modules(self.decoder.config)
-        stack = part("decoder", under(decoder.base, base, tf=decoder.main_layer))
-        head = part("head", self.decoder_part.head(self.decoder.config))
-        yield from under("decoder", [*stack, *head])
+        stack = tuple(part("decoder", under(f"decoder.{family.base}", base, tf=f"decoder.{family.main_layer}")))
+        head = part("head", under("decoder", self.decoder_part.head(self.decoder.config)))
+        if self.config.flag("tie_encoder_decoder"):
+            below = len(f"decoder.{family.base}".split("."))
+            encoder = copies(encoder, {("encoder", *module.paths["pytorch"][below:]): module for module in stack})
+        yield from (*encoder, *stack, *head)
         if self.has_bridge:
             widths = self.decoder.config.size("hidden_size"), self.encoder.config.size("hidden_size")
             yield from part("bridge", [linear("enc_to_dec_proj", *widths)])
@@ -104,6 +107,39 @@ class Composition:
                     module = f"{base}.{healed.module}"
                     found.append(Healed(module, healed.rows, healed.why, healed.record, config))
         return tuple(found)
+
+
+def recorded(composition: Composition, config: Config) -> tuple[Healed, ...]:
+    """Return the healings that a target's config says it got.
+
+    Args: composition: of the original, before any healing.
+    Raises: SourceError: the record names one that this pair does not have.
+    """
+    entries, known = _record(config), composition.healings()
+    strange = [entry for entry in entries if entry not in [healed.entry for healed in known]]
+    if strange:
+        raise SourceError(f"{config.where}: {RECORD}.healed names what this pair does not need: {strange[0]}")
+    return tuple(healed for healed in known if healed.entry in entries)
+
+
+def unhealed(config: Config) -> Config:
+    """Return a target's config as it was before the healings that it records."""
+    values = {key: value for key, value in config.values.items() if key != RECORD}
+    for entry in _record(config):
+        side = str(entry.get("tensor", "")).partition(".")[0]
+        part = values.get(side)
+        if isinstance(part, dict):
+            values[side] = {key: entry.get(key, value) for key, value in part.items()}
+    return replace(config, values=values)
+
+
+def _record(config: Config) -> list[dict[str, Json]]:
+    """Return the entries of a config's record. Raises SourceError: it is not a list of objects."""
+    record = config.get(RECORD)
+    entries = record.get("healed", []) if isinstance(record, dict) else []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise SourceError(f"{config.where}: {RECORD}.healed must be a list of objects")
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def compose(config: Config) -> Composition:

@@ -15,6 +15,9 @@ from typing import Protocol
 
 from ckptconv.config import Config, Json
 
+RECORD = "ckptconv"
+"""Config key under which the target says what was healed."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
@@ -39,9 +42,43 @@ class Healed:
     """Config keys that change with it."""
 
     @property
+    def entry(self) -> dict[str, Json]:
+        """The line in the target's config.json."""
+        return {"tensor": f"{self.module}.weight", **self.record}
+
+    @property
     def count(self) -> int:
         """Rows of the healed table."""
         return sum((one.stop - one.start) * one.times for one in self.rows)
+
+    @property
+    def inverse(self) -> tuple[RowRange, ...]:
+        """Ranges of the healed table's rows that give the original back."""
+        first: dict[int, int] = {}
+        position = 0
+        for one in self.rows:
+            for offset in range(one.stop - one.start):
+                first.setdefault(one.start + offset, position + offset)
+            position += (one.stop - one.start) * one.times
+        ranges: list[RowRange] = []
+        for row in range(len(first)):
+            at = first[row]
+            if ranges and ranges[-1].stop == at:
+                ranges[-1] = RowRange(ranges[-1].start, at + 1)
+            else:
+                ranges.append(RowRange(at, at + 1))
+        return tuple(ranges)
+
+    @property
+    def repeated(self) -> tuple[RowRange, ...]:
+        """Runs of the healed table's rows that are copies of one row, and must be equal to be undone."""
+        runs, position = [], 0
+        for one in self.rows:
+            stop = position + (one.stop - one.start) * one.times
+            if one.times > 1:
+                runs.append(RowRange(position, stop))
+            position = stop
+        return tuple(runs)
 
 
 class Healing(Protocol):
@@ -80,5 +117,9 @@ class RepeatTokenType:
         ranges = (RowRange(0, 1, positions), RowRange(1, types))
         why = f"row 0 repeated {positions} times, since `encode` passes positions as token types"
         return Healed(
-            self.module, ranges, why, {"repeated_row_0": positions}, {"type_vocab_size": positions + types - 1}
+            self.module,
+            ranges,
+            why,
+            {"repeated_row_0": positions, "type_vocab_size": types},
+            {"type_vocab_size": positions + types - 1},
         )

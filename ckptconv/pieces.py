@@ -19,7 +19,7 @@ import numpy as np
 from ckptconv.casting import Items, cast, raw_dtype
 from ckptconv.errors import PlanError, Problem
 from ckptconv.formats._files import FileReader
-from ckptconv.plan import Move
+from ckptconv.moves import Move
 from ckptconv.tensor import ITEMSIZE, Stored
 
 PIECE_BYTES = 4 << 20

@@ -1,73 +1,22 @@
 """Rows against a checkpoint's index: the full list of moves, or every problem at once.
 
-Pure data: no tensor is read here. A plan knows each target's name, dtype and shape, so that writers
-can lay their files out before a byte is poured, and `verify` and `--dry-run` can say what will be.
+No tensor is read here. A plan knows each target's name, dtype and shape, so that writers can lay their
+files out before a byte is poured, and `verify` and `--dry-run` can say what will be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from ckptconv.errors import PlanError, Problem
 from ckptconv.healing import Healed, RowRange
+from ckptconv.moves import Equality, Move, Plan
 from ckptconv.table import DialectName, Row
-from ckptconv.tensor import FLOATS, Stored, TensorSpec
+from ckptconv.tensor import FLOATS, ITEMSIZE, Extent, Stored, TensorSpec
 
 DtypeChoice: TypeAlias = Literal["keep", "float32", "float16", "bfloat16"]
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One target tensor and how its bytes are made: permute axes, move rows, cast; in this order."""
-
-    row: Row
-    target: TensorSpec
-    source: Stored | None
-    """None: zeros."""
-    source_shape: tuple[int, ...] = ()
-    """The source's shape without the axes of length one that one dialect has and another lacks."""
-    permutation: tuple[int, ...] = ()
-    """Axis of `source_shape` for each target axis; () keeps the order."""
-    rows: tuple[RowRange, ...] = ()
-    """Healing: ranges of source rows, in the target's order; () keeps all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Equality:
-    """Two tensors of the source that must hold the same bytes for the plan to be right."""
-
-    first: Stored
-    second: Stored
-    kind: Literal["not equal", "cannot hold"]
-    """What it means if they do not: the source contradicts itself, or the target has no place."""
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that a conversion will do."""
-
-    moves: tuple[Move, ...]
-    equalities: tuple[Equality, ...] = ()
-    notices: tuple[str, ...] = ()
-    """What a user should know: one sentence each."""
-    healed: tuple[Healed, ...] = ()
-
-    def below(self, prefix: str) -> Plan:
-        """Return the moves of the targets below a prefix, with the prefix taken off their names."""
-        moves = tuple(
-            replace(move, target=move.target.renamed(move.target.name.removeprefix(prefix)))
-            for move in self.moves
-            if move.target.name.startswith(prefix)
-        )
-        return replace(self, moves=moves)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all targets' data [bytes]."""
-        return sum(move.target.nbytes for move in self.moves)
 
 
 def make_plan(
@@ -80,156 +29,198 @@ def make_plan(
     dtype: DtypeChoice = "keep",
     widened: Mapping[str, str] | None = None,
     healings: Iterable[Healed] = (),
+    healed_source: Iterable[Healed] = (),
 ) -> Plan:
     """Return the plan that turns the tensors of `index` into those of the target dialect.
 
     Args: what: how messages name the checkpoint. widened: dtypes that the target's format lacks.
+    healings: what to mend in the target. healed_source: what was mended in the source, to be undone.
     Raises: PlanError: missing, unexpected, misshapen or duplicate tensors; all of them together.
     """
-    found, problems = _match(rows, index, source)
-    written = [row for row in rows if _is_written(row, target)]
-    problems += _missing(rows, found, source)
+    planner = _Planner(rows, source, target, dtype, widened or {}, _by_key(healings), _by_key(healed_source))
+    problems = [*planner.match(index), *planner.missing()]
     if problems:
-        raise PlanError(what, problems, _hint(rows, problems, source))
-    aliases = {row.tied_to: row for row in rows if row.tied_to and row.module.tied}
-    heal = {f"{healed.module}.weight": healed for healed in healings}
-    moves = []
-    default = next((stored.spec.dtype for stored in found.values()), "float32")
-    for row in written:
-        stored = _source_of(row, aliases, found)
-        moves.append(_move(row, stored, default, source, target, dtype, widened or {}, heal.get(row.key)))
-    healed = tuple(heal[move.row.key] for move in moves if move.rows)
-    equalities = tuple(_equalities(rows, found, target))
-    return Plan(tuple(moves), equalities, tuple(_notices(rows, moves, found, healed)), healed)
+        raise PlanError(what, problems, planner.hint(problems))
+    return planner.plan()
 
 
-def _match(
-    rows: Iterable[Row], index: Mapping[str, Stored], source: DialectName
-) -> tuple[dict[str, Stored], list[Problem]]:
-    """Find each row's tensor in the index: row key -> stored, and what does not fit."""
-    by_name = {name: row for row in rows if source in row.spellings for name in row.spellings[source].names}
-    found: dict[str, Stored] = {}
-    problems = []
-    for name, stored in index.items():
-        row = by_name.get(name)
-        if row is None:
-            problems.append(Problem("unexpected", name, f"{stored.spec.dtype} {list(stored.spec.shape)}"))
-        elif row.key in found:
-            problems.append(Problem("duplicate", name, f"the same tensor as {found[row.key].spec.name}"))
-        else:
-            found[row.key] = stored
-            problems += _misfit(row, stored.spec, source)
-    return found, problems
+def _by_key(healings: Iterable[Healed]) -> dict[str, Healed]:
+    return {f"{healed.module}.weight": healed for healed in healings}
 
 
-def _misfit(row: Row, spec: TensorSpec, source: DialectName) -> Iterator[Problem]:
-    """Compare one tensor with what the config says of it."""
-    if row.module.presence == "dropped":
-        return
-    expected = row.shape(source)
-    if spec.shape != expected:
-        labels = ", ".join(row.spellings[source].axes)
-        yield Problem("shape", spec.name, f"expected {list(expected)} ({labels}), found {list(spec.shape)}")
-    if spec.dtype not in FLOATS:
-        yield Problem("dtype", spec.name, f"expected one of {', '.join(FLOATS)}, found {spec.dtype}")
+@dataclass(slots=True)
+class _Planner:
+    """The rows, what is wanted, and what the index holds of them."""
 
+    rows: Sequence[Row]
+    source: DialectName
+    target: DialectName
+    dtype: DtypeChoice
+    widened: Mapping[str, str]
+    healings: Mapping[str, Healed]
+    healed_source: Mapping[str, Healed]
+    found: dict[str, Stored] = field(default_factory=dict)
+    """Row key -> its own tensor in the source."""
+    twins: dict[str, list[str]] = field(default_factory=dict)
+    """Row key -> keys of the rows that share its tensor."""
 
-def _missing(rows: Iterable[Row], found: Mapping[str, Stored], source: DialectName) -> Iterator[Problem]:
-    """List the tensors that must be there and are not, under any of their names."""
-    aliases = {row.tied_to: row for row in rows if row.tied_to and row.module.tied}
-    for row in rows:
-        optional = row.module.presence != "required" or (row.tied_to and row.module.tied)
-        if optional or source not in row.spellings or _source_of(row, aliases, found):
-            continue
-        yield Problem("missing", row.spellings[source].names[0], f"expected {list(row.shape(source))}")
+    def match(self, index: Mapping[str, Stored]) -> Iterator[Problem]:
+        """Find each row's tensor, and say what does not fit."""
+        by_name = {name: row for row in self.rows for name in self.names(row)}
+        for row in self.rows:
+            if row.tied_to and row.shares:
+                self.twins.setdefault(row.tied_to, []).append(row.key)
+        for name, stored in index.items():
+            if name not in by_name:
+                yield Problem("unexpected", name, f"{stored.spec.dtype} {list(stored.spec.shape)}")
+                continue
+            row = by_name[name]
+            if row.key in self.found:
+                yield Problem("duplicate", name, f"the same tensor as {self.found[row.key].spec.name}")
+            else:
+                self.found[row.key] = stored
+                yield from self.misfit(row, stored.spec)
+
+    def names(self, row: Row) -> tuple[str, ...]:
+        """Return the names that a row may have in the source."""
+        return row.spellings[self.source].names if self.source in row.spellings else ()
+
+    def expected(self, row: Row) -> tuple[int, ...]:
+        """Return the shape that a row must have in the source."""
+        shape = row.shape(self.source)
+        healed = self.healed_source.get(row.key)
+        return (healed.count, *shape[1:]) if healed else shape
+
+    def misfit(self, row: Row, spec: TensorSpec) -> Iterator[Problem]:
+        """Compare one tensor with what the config says of it."""
+        if row.module.presence == "dropped":
+            return
+        expected = self.expected(row)
+        if spec.shape != expected:
+            labels = ", ".join(row.spellings[self.source].axes)
+            yield Problem("shape", spec.name, f"expected {list(expected)} ({labels}), found {list(spec.shape)}")
+        if spec.dtype not in FLOATS:
+            yield Problem("dtype", spec.name, f"expected one of {', '.join(FLOATS)}, found {spec.dtype}")
+
+    def source_of(self, row: Row) -> Stored | None:
+        """Return where a row's values come from: its own tensor, or one that it shares or must repeat."""
+        keys = [row.key]
+        if row.tied_to and (row.shares or not self.names(row)):
+            keys.append(row.tied_to)
+        keys += [twin for key in tuple(keys) for twin in self.twins.get(key, ())]
+        return next((self.found[key] for key in keys if key in self.found), None)
+
+    def missing(self) -> Iterator[Problem]:
+        """List the tensors that must be there and are not, under any of their names."""
+        for row in self.rows:
+            if row.module.presence != "required" or self.source_of(row) or row.module.tied:
+                continue
+            if self.names(row):
+                yield Problem("missing", self.names(row)[0], f"expected {list(self.expected(row))}")
+
+    def written(self) -> Iterator[Row]:
+        """Return the rows that the target holds."""
+        return (row for row in self.rows if _is_written(row, self.target))
+
+    def plan(self) -> Plan:
+        """Return the plan, once everything is known to fit."""
+        default = next((stored.spec.dtype for stored in self.found.values()), "float32")
+        moves = tuple(self.move(row, default) for row in self.written())
+        healed = tuple(self.healings[move.row.key] for move in moves if move.row.key in self.healings)
+        return Plan(moves, tuple(self.equalities()), tuple(self.notices(moves, healed)), healed)
+
+    def move(self, row: Row, default: str) -> Move:
+        """Make the move of one row; without a source it is zeros of the default dtype."""
+        stored = self.source_of(row)
+        kept = stored.spec.dtype if stored else default
+        chosen = kept if self.dtype == "keep" else self.dtype
+        shape = row.shape(self.target)
+        ranges: tuple[RowRange, ...] = ()
+        if row.key in self.healings:
+            healed = self.healings[row.key]
+            shape, ranges = (healed.count, *shape[1:]), healed.rows
+        elif row.key in self.healed_source:
+            ranges = self.healed_source[row.key].inverse
+        spec = TensorSpec(row.spellings[self.target].names[0], self.widened.get(chosen, chosen), shape)
+        axes = [axis for axis in row.spellings.get(self.source, row.spellings[self.target]).axes if axis != "1"]
+        permutation = tuple(axes.index(axis) for axis in row.spellings[self.target].axes if axis != "1")
+        if permutation == tuple(range(len(permutation))):
+            permutation = ()
+        return Move(row, spec, stored, tuple(row.sizes[axis] for axis in axes), permutation, ranges)
+
+    def equalities(self) -> Iterator[Equality]:
+        """List the pairs that the target holds once, so that they must hold the same bytes."""
+        for row in self.rows:
+            if row.tied_to is None or row.key not in self.found or row.tied_to not in self.found:
+                continue
+            first, second = self.found[row.tied_to], self.found[row.key]
+            if row.shares:
+                yield Equality(first, second, "not equal", "the config ties them, so the model has only one of them")
+            elif self.target not in row.spellings:
+                why = f"{self.target} classes have no head of their own: they reuse the embeddings"
+                yield Equality(first, second, "cannot hold", why)
+        for key, healed in self.healed_source.items():
+            for run in healed.repeated:
+                why = "healing made them of one row, and only equal rows can be made one again"
+                first = _rows(self.found[key], run.start, run.stop - 1)
+                yield Equality(first, _rows(self.found[key], run.start + 1, run.stop), "not equal", why)
+
+    def notices(self, moves: Iterable[Move], healed: Iterable[Healed]) -> Iterator[str]:
+        """Say what happens beside the plain moves: one sentence for each kind."""
+        for move in moves:
+            if move.source is None:
+                yield f"{move.row.key}: not in the source, written as zeros ({move.row.module.why})"
+        dropped: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.module.presence == "dropped" and row.key in self.found:
+                dropped.setdefault(row.module.why, []).append(row.key)
+        for why, keys in dropped.items():
+            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            yield f"{keys[0]}{others}: left behind ({why})"
+        copied = [move.row.key for move in moves if move.row.module.copied and move.row.key not in self.found]
+        if copied:
+            yield f"{copied[0]} and {len(copied) - 1} more: shared with the decoder in the source, written in full"
+        yield from (f"{one.module}: {one.why}" for one in healed)
+        yield from (f"{one.module}: healing undone" for one in self.healed_source.values())
+
+    def hint(self, problems: Sequence[Problem]) -> str:
+        """Return the next step, where the problems have a known cause."""
+        missing = {problem.name for problem in problems if problem.kind == "missing"}
+        cross = {
+            self.names(row)[0]
+            for row in self.rows
+            if row.module.part == "cross-attention" and row.module.presence == "required" and self.names(row)
+        }
+        if cross and cross <= missing:
+            return (
+                "The decoder has no cross-attention at all: these are two models, not yet an encoder-decoder.\n"
+                "`ckptconv join ENCODER DECODER OUT` makes one of them."
+            )
+        if any(problem.kind == "shape" for problem in problems):
+            return "The config and the tensors contradict each other: is this config.json the one of these weights?"
+        return "Nothing was written. A checkpoint must hold what its config says, and nothing else."
 
 
 def _is_written(row: Row, target: DialectName) -> bool:
     """Tell whether a target holds the row: it has a place there, and no other row stands for it."""
-    repeated = row.tied_to is not None and row.module.tied
-    return row.module.presence != "dropped" and target in row.spellings and not repeated
+    return row.module.presence != "dropped" and target in row.spellings and not (row.tied_to and row.module.tied)
 
 
-def _source_of(row: Row, aliases: Mapping[str, Row], found: Mapping[str, Stored]) -> Stored | None:
-    """Return where a row's values come from: its own tensor, or one that is tied to it."""
-    alias = aliases.get(row.key)
-    return found.get(row.key) or (found.get(alias.key) if alias else None)
-
-
-def _equalities(rows: Iterable[Row], found: Mapping[str, Stored], target: DialectName) -> Iterator[Equality]:
-    """List the pairs that the target holds once, so that they must hold the same bytes."""
-    for row in rows:
-        if row.tied_to is None or row.key not in found or row.tied_to not in found:
-            continue
-        first, second = found[row.tied_to], found[row.key]
-        if row.module.tied:
-            yield Equality(first, second, "not equal", "the config ties them, so the model has only one of them")
-        elif target not in row.spellings:
-            why = f"{target} classes have no head of their own: they reuse the embeddings"
-            yield Equality(first, second, "cannot hold", why)
-
-
-def _move(
-    row: Row,
-    stored: Stored | None,
-    default: str,
-    source: DialectName,
-    target: DialectName,
-    dtype: DtypeChoice,
-    widened: Mapping[str, str],
-    healed: Healed | None,
-) -> Move:
-    """Make the move of one row; without a source it is zeros of the `default` dtype."""
-    kept = stored.spec.dtype if stored else default
-    chosen = kept if dtype == "keep" else dtype
-    shape = row.shape(target)
-    if healed:
-        shape = (healed.count, *shape[1:])
-    spec = TensorSpec(row.spellings[target].names[0], widened.get(chosen, chosen), shape)
-    from_axes = [axis for axis in row.spellings.get(source, row.spellings[target]).axes if axis != "1"]
-    source_shape = tuple(row.sizes[axis] for axis in from_axes)
-    permutation = tuple(from_axes.index(axis) for axis in row.spellings[target].axes if axis != "1")
-    kept_order = permutation == tuple(range(len(permutation)))
-    return Move(row, spec, stored, source_shape, () if kept_order else permutation, healed.rows if healed else ())
-
-
-def _hint(rows: Iterable[Row], problems: Sequence[Problem], source: DialectName) -> str:
-    """Return the next step, where the problems have a known cause."""
-    missing = {problem.name for problem in problems if problem.kind == "missing"}
-    cross = {row.spellings[source].names[0] for row in rows
-             if row.module.part == "cross-attention" and row.module.presence == "required"
-             and source in row.spellings}  # fmt: skip
-    if cross and cross <= missing:
-        return (
-            "The decoder has no cross-attention at all: these are two models, not yet an encoder-decoder.\n"
-            "`ckptconv join ENCODER DECODER OUT` makes one of them."
-        )
-    if any(problem.kind == "shape" for problem in problems):
-        return "The config and the tensors contradict each other: is this config.json the one of these weights?"
-    return "Nothing was written. A checkpoint must hold what its config says, and nothing else."
-
-
-def _notices(
-    rows: Iterable[Row], moves: Iterable[Move], found: Mapping[str, Stored], healed: Iterable[Healed]
-) -> Iterator[str]:
-    """Say what happens beside the plain moves: one sentence for each kind."""
-    for move in moves:
-        if move.source is None:
-            yield f"{move.row.key}: not in the source, written as zeros ({move.row.module.why})"
-    dropped: dict[str, list[str]] = {}
-    for row in rows:
-        if row.module.presence == "dropped" and row.key in found:
-            dropped.setdefault(row.module.why, []).append(row.key)
-    for why, keys in dropped.items():
-        others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-        yield f"{keys[0]}{others}: left behind ({why})"
-    for one in healed:
-        yield f"{one.module}: {one.why}"
+def _rows(stored: Stored, start: int, stop: int) -> Stored:
+    """Return some rows of a table, as a tensor of its own."""
+    row = TensorSpec("", stored.spec.dtype, stored.spec.shape[1:]).numel * ITEMSIZE[stored.spec.dtype]
+    name, shape = f"{stored.spec.name}[{start}:{stop}]", (stop - start, *stored.spec.shape[1:])
+    spec = replace(stored.spec, name=name, shape=shape)
+    extent = Extent(stored.extents[0].offset + start * row, spec.nbytes)
+    return Stored(spec, stored.path, (extent,))
 
 
 def widening_notice(plan: Plan, form: str) -> Iterator[str]:
     """Say which dtypes the target's format has no type for."""
-    pairs = sorted({(move.source.spec.dtype, move.target.dtype) for move in plan.moves
-                    if move.source and move.source.spec.dtype != move.target.dtype})  # fmt: skip
-    for kept, written in pairs:
+    pairs = {
+        (move.source.spec.dtype, move.target.dtype)
+        for move in plan.moves
+        if move.source and move.source.spec.dtype != move.target.dtype
+    }
+    for kept, written in sorted(pairs):
         yield f"{form} has no {kept}: written as {written}, every value kept"

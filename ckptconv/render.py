@@ -10,10 +10,10 @@ from ckptconv.errors import CkptconvError, Interrupted, PlanError, Problem
 
 if TYPE_CHECKING:
     from ckptconv.config import Json
+    from ckptconv.moves import Move, Plan
     from ckptconv.operations.convert import Conversion
     from ckptconv.operations.inspect import Inspection
     from ckptconv.operations.split import Split
-    from ckptconv.plan import Move, Plan
 
 MAX_PROBLEMS = 40
 """Problems shown as text; --json has them all."""

@@ -44,6 +44,8 @@ class Module:
     tied: bool = False
     """True: one tensor with two names, so it may be stored once and is written once.
     False: a tensor of its own, that a dialect without a place for it holds only when equal."""
+    copied: bool = False
+    """True: one tensor in PyTorch, but a copy of its own in every target: a shared encoder."""
 
 
 def _level(text: str) -> Path:
@@ -141,6 +143,20 @@ def repeats(module: Module, of: str, *, tied: bool, held_by: Iterable[DialectNam
     return replace(module, paths=paths, tied_to=of, tied=tied)
 
 
+def copies(modules: Modules, of: Mapping[Path, Module]) -> Iterator[Module]:
+    """Mark the modules that share their tensors with a module of the other side, by PyTorch path.
+
+    Source: `_tie_encoder_decoder_weights` in modeling_utils.py: it walks both sides by name and shares
+    what is called weight or bias.
+    """
+    for module in modules:
+        twin = of.get(module.paths.get("pytorch", ()))
+        if twin is None or module.presence != "required" or module.kind == "parameter" or twin.sizes != module.sizes:
+            yield module
+        else:
+            yield replace(module, tied_to=".".join(twin.paths["pytorch"]), copied=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """How a dialect spells and stores one tensor of one kind of module."""
@@ -208,9 +224,9 @@ class Row:
     """Key of the row that this one repeats."""
 
     @property
-    def axes(self) -> tuple[str, ...]:
-        """Axis labels in PyTorch's order."""
-        return self.spellings["pytorch"].axes if "pytorch" in self.spellings else tuple(self.sizes)
+    def shares(self) -> bool:
+        """True where this is the same tensor as the one it is tied to, so that either will do."""
+        return self.tied_to is not None and (self.module.tied or self.module.copied)
 
     def shape(self, dialect: DialectName) -> tuple[int, ...]:
         """Return the shape that `dialect` stores."""

@@ -19,8 +19,8 @@ from ckptconv.config import dump_json
 from ckptconv.errors import DestinationError
 from ckptconv.formats import Format
 from ckptconv.formats._files import write_at
+from ckptconv.moves import Move, Plan
 from ckptconv.pieces import OpenFiles, Pieces
-from ckptconv.plan import Move, Plan
 from ckptconv.table import DialectName
 from ckptconv.tensor import Extent, Stored, TensorSpec
 from ckptconv.weights import check_equal

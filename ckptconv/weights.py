@@ -8,10 +8,10 @@ from math import inf
 
 import numpy as np
 
-from ckptconv.casting import decode, raw_dtype
+from ckptconv.casting import Items, decode, raw_dtype
 from ckptconv.errors import PlanError, Problem
-from ckptconv.pieces import Items, OpenFiles, Pieces
-from ckptconv.plan import Equality, Move
+from ckptconv.moves import Equality, Move
+from ckptconv.pieces import OpenFiles, Pieces
 from ckptconv.tensor import FLOATS, Stored, TensorSpec
 
 

@@ -35,7 +35,8 @@ def test_nan_equals_nothing(found: float, reference: float) -> None:
     """A NaN on either side, or on both at the same place, is a difference without bound."""
     result = difference(np.array([0.0, found]), np.array([0.0, reference]))
     assert (result.differing, result.nans, result.where) == (1, 1, (1,))
-    assert isinf(result.worst) and isinf(result.rms)
+    assert isinf(result.worst)
+    assert isinf(result.rms)
 
 
 def test_infinities() -> None:

@@ -47,13 +47,16 @@ def test_tokens_are_valid_and_pads_stand_where_the_mask_says(name: str, side: st
     probes = make_probes(PAIRS[name])
     for probe in ("full", PADDED):
         ids, mask = probes[f"{probe}.{prefix}input_ids"], probes[f"{probe}.{prefix}attention_mask"]
-        assert ids.shape == mask.shape and ids.dtype == mask.dtype == np.int64
-        assert ids.min() >= 0 and ids.max() < config.size("vocab_size")
+        assert ids.shape == mask.shape
+        assert ids.dtype == mask.dtype == np.int64
+        assert ids.min() >= 0
+        assert ids.max() < config.size("vocab_size")
         drawn = np.ones_like(mask, bool)
         drawn[:, 0] = not prefix
         assert not (ids[drawn & (mask == 1)] == pad).any()
         assert (ids[mask == 0] == pad).all()
-        assert (mask[:, 0] == 1).all() and (np.diff(mask, axis=1) <= 0).all()
+        assert (mask[:, 0] == 1).all()
+        assert (np.diff(mask, axis=1) <= 0).all()
 
 
 def test_lengths_show_more_than_one_token_and_more_than_one_length() -> None:

@@ -96,6 +96,8 @@ class Storages:
             raise Malformed("a storage whose key is no number")
         if not isinstance(location, str) or len(location) > _MAX_LOCATION:
             raise Malformed("a storage whose device is no short string")
+        if location == "meta":
+            raise Malformed("a storage on the meta device, which has no values")
         storage = Storage(kind.dtype, key, numel)
         if self.found.setdefault(key, storage) != storage:
             raise Malformed(f"storage {key} has two dtypes or two lengths")

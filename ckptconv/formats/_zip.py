@@ -29,6 +29,7 @@ _DESCRIPTORS = (struct.Struct("<4s3L"), struct.Struct("<4sL2Q"))
 
 _HAS_DESCRIPTOR = 0x0008
 _FLAGS = _HAS_DESCRIPTOR | 0x0800  # the other: names are UTF-8
+_IS_DIRECTORY = 0x10  # an external attribute; torch.load then hands out memory that it never filled
 _IN_ZIP64 = 0xFFFF_FFFF
 
 MAX_MEMBERS = 100_000
@@ -163,11 +164,13 @@ def _entry(raw: bytes, position: int) -> tuple[_Entry, int]:
     if names > len(raw) or raw[position : position + 4] != b"PK\x01\x02":
         raise Malformed("not a zip directory entry")
     fields = _CENTRAL.unpack_from(raw, position)
-    _, _, flags, method, _, _, crc, packed, nbytes, length, extra, comment, disk, _, _, header = fields
+    _, _, flags, method, _, _, crc, packed, nbytes, length, extra, comment, disk, _, attributes, header = fields
     name, following = raw[names : names + length], names + length + extra
     if following > len(raw) or flags & ~_FLAGS or comment or disk or not 0 < length <= MAX_NAME_BYTES:
         raise Malformed(f"zip member {shown(name)} has flags {flags:#x}, a comment, or a name of odd length")
     root, rest = _name(name)
+    if attributes & _IS_DIRECTORY:
+        raise Malformed(f"zip member {shown(name)} is marked as a directory")
     if method != 0:
         raise Malformed(f"zip member {shown(name)} is compressed (method {method}); torch.save only stores")
     sizes = _widened((nbytes, packed, header), raw[names + length : following], name)

@@ -30,6 +30,9 @@ RANK = {dtype: rank for rank, dtype in enumerate(DTYPES.values())}
 FORMAT_TAG: dict[DialectName, str] = {"pytorch": "pt", "tf": "tf", "flax": "flax"}
 """What transformers writes into the metadata, and reads to tell whose names these are."""
 
+JOINER = {"flax": "."}
+"""transformers joins Flax's nested names with dots here, and with slashes in the index of msgpack shards."""
+
 MAX_HEADER_BYTES = 100_000_000
 """The reference's own limit."""
 FIELDS = {"dtype", "shape", "data_offsets"}
@@ -49,7 +52,13 @@ def read(path: Path) -> Contents:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise SourceError(f"{path}: header: __metadata__ must map names to strings")
-    tensors = {name: _stored(name, entry, path, 8 + length) for name, entry in header.items()}
+    joiner = JOINER.get(str(metadata.get("format")), "")
+    tensors = {}
+    for spelled, entry in header.items():
+        name = spelled.replace(joiner, "/") if joiner else spelled
+        tensors[name] = _stored(name, entry, path, 8 + length)
+    if len(tensors) != len(header):
+        raise SourceError(f"{path}: header: two names differ only in '/' and {joiner!r}")
     _check_no_holes(path, tensors, 8 + length, size)
     return Contents(tensors, {name: str(value) for name, value in metadata.items()})
 
@@ -92,12 +101,14 @@ def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: 
 
 def create(path: Path, specs: Sequence[TensorSpec], dialect: DialectName, _shard: bool) -> Places:
     """Write header and length; see `Format.create`. The order is the reference's: dtype, then name."""
-    ordered = sorted(specs, key=lambda spec: (-RANK[spec.dtype], spec.name))
+    joiner = JOINER.get(FORMAT_TAG[dialect], "/")
+    ordered = sorted(specs, key=lambda spec: (-RANK[spec.dtype], spec.name.replace("/", joiner)))
     header: dict[str, object] = {"__metadata__": {"format": FORMAT_TAG[dialect]}}
     places, position = {}, 0
     for spec in ordered:
         end = position + spec.nbytes
-        header[spec.name] = {"dtype": CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": [position, end]}
+        entry = {"dtype": CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": [position, end]}
+        header[spec.name.replace("/", joiner)] = entry
         places[spec.name] = Extent(position, spec.nbytes)
         position = end
     raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()

@@ -7,7 +7,7 @@ process, and the child that answers for the target never sees the source's weigh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -77,7 +77,7 @@ def quantities(outputs: Any, array: Callable[[Any], Array]) -> dict[str, Array]:
     return {name: np.asarray(array(state)) for name, state in found.items()}
 
 
-def loading_problems(info: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+def loading_problems(info: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
     """Return what `output_loading_info=True` lists, one line a tensor, sorted."""
     return tuple(
         f"{kind} {one if isinstance(one, str) else ' '.join(map(str, one))}"

@@ -37,6 +37,14 @@ def _die_with_the_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _version(distribution: str) -> str:
+    """Return an installed version; `tensorflow` may have come as another distribution, such as tensorflow-cpu."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return str(getattr(sys.modules.get(distribution), "__version__", "unknown"))
+
+
 def _probes(job: Path) -> dict[str, dict[str, Array]]:
     """Return probe name -> input name -> integers."""
     found: dict[str, dict[str, Array]] = {}
@@ -65,9 +73,7 @@ def _texts(framework: Framework, model: Any, job: Mapping[str, Any]) -> list[str
     """Generate for texts with the checkpoint's own tokenizer and generation config."""
     if not job["texts"]:
         return []
-    tokenizer = import_module("transformers").AutoTokenizer.from_pretrained(
-        job["checkpoint"], local_files_only=True
-    )
+    tokenizer = import_module("transformers").AutoTokenizer.from_pretrained(job["checkpoint"], local_files_only=True)
     encoded = tokenizer(job["texts"], return_tensors="np", padding=True)
     tokens = framework.generate(model, encoded["input_ids"], encoded["attention_mask"], None)
     answers: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -106,7 +112,7 @@ def main(name: str, folder: str) -> int:
         report["unavailable"] = str(error)
         (job / "answers.json").write_text(json.dumps(report))
         return UNAVAILABLE
-    report["versions"] = {one: metadata.version(one) for one in framework.versions}
+    report["versions"] = {one: _version(one) for one in framework.versions}
     arrays, more = answer(framework, read_json(job / "job.json"), _probes(job))
     np.savez(job / "answers.npz", allow_pickle=False, **arrays)
     report |= more | {"loaded": sorted(m for m in ("torch", "tensorflow", "jax") if m in sys.modules)}

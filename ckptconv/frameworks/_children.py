@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -119,7 +120,7 @@ def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answ
 def _start(job: Job, folder: Path) -> _Child:
     folder.mkdir()
     asked = {
-        "checkpoint": str(job.checkpoint.resolve()),
+        "checkpoint": str(job.checkpoint.absolute()),
         "precisions": job.precisions,
         "generate": job.generate,
         "texts": list(job.texts),
@@ -163,10 +164,8 @@ def _wait(children: Sequence[_Child], timeout: float | None) -> None:
 def _end(child: _Child) -> None:
     """Kill what still runs, and reap it."""
     if child.process.poll() is None:
-        try:
+        with suppress(ProcessLookupError):  # it ended just now
             os.killpg(child.process.pid, signal.SIGKILL)
-        except ProcessLookupError:  # it ended just now
-            pass
         child.process.wait()
     if child.process.stdin:
         child.process.stdin.close()

@@ -79,17 +79,13 @@ def forward(model: Any, batch: Mapping[str, Array], precision: str) -> dict[str,
     return quantities(outputs, lambda tensor: import_module("jax").device_get(tensor))
 
 
-def generate(
-    model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None
-) -> Array:
+def generate(model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None) -> Array:
     """Generate, compiled; see `Framework.generate`. Rows have the full length, padded after the end."""
     jax = import_module("jax")
     jnp = import_module("jax.numpy")
     if settings is not None:
         model.generation_config = import_module("transformers").GenerationConfig(**settings)
-    outputs = model.generate(
-        jnp.asarray(input_ids, "int32"), attention_mask=jnp.asarray(attention_mask, "int32")
-    )
+    outputs = model.generate(jnp.asarray(input_ids, "int32"), attention_mask=jnp.asarray(attention_mask, "int32"))
     sequences: Array = jax.device_get(outputs.sequences)
     return sequences
 

@@ -43,9 +43,7 @@ def forward(model: Any, batch: Mapping[str, Array], precision: str) -> dict[str,
     return quantities(outputs, lambda tensor: tensor.cpu().numpy())
 
 
-def generate(
-    model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None
-) -> Array:
+def generate(model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None) -> Array:
     """Generate in float32; see `Framework.generate`."""
     torch = import_module("torch")
     model.to(torch.float32)

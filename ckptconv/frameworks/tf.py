@@ -32,16 +32,12 @@ def forward(model: Any, batch: Mapping[str, Array], precision: str) -> dict[str,
     return quantities(outputs, lambda tensor: tensor.numpy())
 
 
-def generate(
-    model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None
-) -> Array:
+def generate(model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None) -> Array:
     """Generate eagerly; see `Framework.generate`."""
     tf = import_module("tensorflow")
     if settings is not None:
         model.generation_config = import_module("transformers").GenerationConfig(**settings)
-    sequences: Array = model.generate(
-        tf.constant(input_ids), attention_mask=tf.constant(attention_mask)
-    ).numpy()
+    sequences: Array = model.generate(tf.constant(input_ids), attention_mask=tf.constant(attention_mask)).numpy()
     return sequences
 
 

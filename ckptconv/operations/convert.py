@@ -1,19 +1,22 @@
-"""`pt2tf` and `pt2flax`: a PyTorch checkpoint of the whole pair, as the other framework's class loads it."""
+"""`pt2tf`, `pt2flax`, `tf2pt`, `flax2pt`, `normalize`: the whole pair, from one framework's class to another's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.checkpoint import open_checkpoint
 from ckptconv.companions import copy_companions, left_behind, whole_config, write_config
-from ckptconv.composition import compose
+from ckptconv.composition import compose, recorded, unhealed
+from ckptconv.errors import SourceError
 from ckptconv.formats import Format, formats
-from ckptconv.operations._common import WriteOptions, require_apart, written_dtype
-from ckptconv.plan import Plan, make_plan, widening_notice
+from ckptconv.moves import Plan
+from ckptconv.operations.options import WriteOptions, require_apart, written_dtype
+from ckptconv.plan import make_plan, widening_notice
 from ckptconv.publish import published
 from ckptconv.table import DialectName
-from ckptconv.transfer import write_weights
+from ckptconv.transfer import split_shards, write_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Conversion:
     target: Path
     pair: str
     dialect: DialectName
+    """The target's."""
     format: str
     plan: Plan
     files: tuple[str, ...]
@@ -32,13 +36,23 @@ class Conversion:
     """What the user should know: one sentence each."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """From which dialect to which, in which format."""
+
+    source: DialectName
+    target: DialectName
+    form: Format
+    heal: bool = False
+
+
 def pt2tf(source: Path, target: Path, form: str = "hdf5", options: WriteOptions | None = None) -> Conversion:
     """Write what `TFEncoderDecoderModel.from_pretrained(target)` loads.
 
     Args: form: `hdf5` or `safetensors`.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    return _convert(source, target, "tf", formats()[form], options or WriteOptions(), heal=False)
+    return _convert(source, target, _Way("pytorch", "tf", formats()[form]), options)
 
 
 def pt2flax(
@@ -49,39 +63,75 @@ def pt2flax(
     Args: form: `msgpack` or `safetensors`. heal: mend what Flax's class gets wrong, see `healing.py`.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    return _convert(source, target, "flax", formats()[form], options or WriteOptions(), heal=heal)
+    return _convert(source, target, _Way("pytorch", "flax", formats()[form], heal), options)
 
 
-def _convert(
-    source: Path, target: Path, dialect: DialectName, form: Format, options: WriteOptions, *, heal: bool
-) -> Conversion:
-    checkpoint = open_checkpoint(source, "pytorch")
+def tf2pt(source: Path, target: Path, options: WriteOptions | None = None) -> Conversion:
+    """Write what `EncoderDecoderModel.from_pretrained(target)` loads, from what the TF class saved.
+
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, _Way("tf", "pytorch", formats()["safetensors"]), options)
+
+
+def flax2pt(source: Path, target: Path, options: WriteOptions | None = None) -> Conversion:
+    """Write what `EncoderDecoderModel.from_pretrained(target)` loads, from what the Flax class saved.
+
+    What `pt2flax` healed is undone, as the config's record says.
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, _Way("flax", "pytorch", formats()["safetensors"]), options)
+
+
+def normalize(source: Path, target: Path, options: WriteOptions | None = None) -> Conversion:
+    """Write the same PyTorch model with today's names, ties resolved, nothing left over.
+
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, _Way("pytorch", "pytorch", formats()["safetensors"]), options)
+
+
+def _convert(source: Path, target: Path, way: _Way, options: WriteOptions | None) -> Conversion:
+    options = options or WriteOptions()
+    checkpoint = open_checkpoint(source, way.source)
     require_apart(source, target)
-    composition = compose(checkpoint.config)
-    composition.require_class(dialect)
+    composition = compose(unhealed(checkpoint.config))
+    composition.require_class(way.target)
     plan = make_plan(
         composition.rows(),
         checkpoint.weights.tensors,
-        "pytorch",
-        dialect,
+        way.source,
+        way.target,
         what=str(source),
         dtype=options.dtype,
-        widened=form.widened,
-        healings=composition.healings() if heal and dialect == "flax" else (),
+        widened=way.form.widened,
+        healings=composition.healings() if way.heal else (),
+        healed_source=recorded(composition, checkpoint.config),
     )
-    notices = (*plan.notices, *_dtype_notices(plan, form, options), *left_behind(source))
-    result = Conversion(source, target, composition.pair, dialect, form.name, plan, (), notices)
+    _require_loadable(plan, way, options)
+    notices = (*plan.notices, *_widening(plan, way, options), *left_behind(source))
+    result = Conversion(source, target, composition.pair, way.target, way.form.name, plan, (), notices)
     if options.dry_run:
         return result
     with published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage:
         progress = options.counter(plan.nbytes)
-        written = write_weights(plan, form, dialect, stage, options.max_shard_bytes, progress)
-        write_config(stage, whole_config(checkpoint.config, plan, written_dtype(plan)))
+        written = write_weights(plan, way.form, way.target, stage, options.max_shard_bytes, progress)
+        write_config(stage, whole_config(composition.config, plan, written_dtype(plan)))
         copy_companions(source, stage)
-    files = tuple(file.name for file in written.files)
-    return Conversion(source, target, composition.pair, dialect, form.name, plan, files, notices)
+    return replace(result, files=tuple(file.name for file in written.files))
 
 
-def _dtype_notices(plan: Plan, form: Format, options: WriteOptions) -> tuple[str, ...]:
+def _widening(plan: Plan, way: _Way, options: WriteOptions) -> Iterator[str]:
     """Say what was widened without being asked for."""
-    return tuple(widening_notice(plan, form.name.upper())) if options.dtype == "keep" else ()
+    if options.dtype == "keep":
+        yield from widening_notice(plan, way.form.name.upper())
+
+
+def _require_loadable(plan: Plan, way: _Way, options: WriteOptions) -> None:
+    """Refuse shards that the target's class cannot load. Raises SourceError."""
+    shards = len(split_shards(plan.moves, options.max_shard_bytes))
+    if way.target == "flax" and way.form.name == "safetensors" and shards > 1:
+        raise SourceError(
+            f"{shards} shards of safetensors: FlaxEncoderDecoderModel of transformers 4.57.6 loads only one"
+            " file of that format.\nUse --format msgpack, or leave --max-shard-size away."
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.composition import Composition, compose
+from ckptconv.composition import Composition, compose, recorded, unhealed
 from ckptconv.errors import PlanError, Problem, SourceError
 from ckptconv.plan import make_plan
 from ckptconv.table import DialectName, Row
@@ -70,7 +70,7 @@ def inspect(path: Path) -> Inspection:
     pair = refusal = ""
     problems: tuple[Problem, ...] = ()
     try:
-        composition = compose(checkpoint.config)
+        composition = compose(unhealed(checkpoint.config))
         rows, pair = composition.rows(), composition.pair
         problems = _problems(checkpoint, composition)
     except SourceError as error:
@@ -96,10 +96,17 @@ def inspect(path: Path) -> Inspection:
 
 
 def _problems(checkpoint: Checkpoint, composition: Composition) -> tuple[Problem, ...]:
-    """Return what a conversion would object to. Healed Flax tables are not held against the config."""
+    """Return what a conversion would object to."""
     dialect = checkpoint.weights.dialect
     try:
-        make_plan(composition.rows(), checkpoint.weights.tensors, dialect, dialect, what=str(checkpoint.path))
+        make_plan(
+            composition.rows(),
+            checkpoint.weights.tensors,
+            dialect,
+            "pytorch",
+            what=str(checkpoint.path),
+            healed_source=recorded(composition, checkpoint.config),
+        )
     except PlanError as error:
         return error.problems
     return ()

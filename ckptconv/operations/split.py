@@ -24,8 +24,9 @@ from ckptconv.companions import (
 from ckptconv.composition import Composition, compose
 from ckptconv.config import Json
 from ckptconv.formats import formats
-from ckptconv.operations._common import WriteOptions, require_apart, written_dtype
-from ckptconv.plan import Plan, make_plan
+from ckptconv.moves import Plan
+from ckptconv.operations.options import WriteOptions, require_apart, written_dtype
+from ckptconv.plan import make_plan
 from ckptconv.publish import published
 from ckptconv.transfer import write_weights
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ckptconv.checkpoint import Checkpoint, open_checkpoint, read_config, read_weights
-from ckptconv.companions import RECORD
-from ckptconv.composition import Composition, compose
-from ckptconv.errors import Problem, SourceError
+from ckptconv.composition import Composition, compose, recorded
+from ckptconv.errors import Problem
 from ckptconv.forward import ForwardReport, compare_forward
-from ckptconv.healing import Healed
+from ckptconv.moves import Move, Plan
 from ckptconv.pieces import OpenFiles, Pieces
-from ckptconv.plan import Move, Plan, make_plan
+from ckptconv.plan import make_plan
 from ckptconv.table import DialectName
 from ckptconv.tensor import FLOATS, Stored
 from ckptconv.weights import WeightDifference, check_equal, compare_move
@@ -97,14 +96,13 @@ def compare_weights(source: Checkpoint, composition: Composition, target: Checkp
 
     Raises: PlanError: the source itself is incomplete, or contradicts its config.
     """
-    healings = tuple(_recorded(composition, target))
     plan = make_plan(
         composition.rows(),
         source.weights.tensors,
         source.weights.dialect,
         target.weights.dialect,
         what=str(source.path),
-        healings=healings,
+        healings=recorded(composition, target.config),
     )
     check_equal(plan.equalities)
     found = target.weights.tensors
@@ -117,18 +115,6 @@ def compare_weights(source: Checkpoint, composition: Composition, target: Checkp
     differences = tuple(one for one in compared if one)
     nbytes = sum(move.target.nbytes for move in moves)
     return WeightsReport(len(moves), nbytes, differences, problems, (*plan.notices, *_cast_notices(moves)))
-
-
-def _recorded(composition: Composition, target: Checkpoint) -> Iterator[Healed]:
-    """Return the healings that the target's config says were applied. Raises SourceError: unknown ones."""
-    record = target.config.get(RECORD)
-    entries = record.get("healed") if isinstance(record, dict) else []
-    known = composition.healings()
-    for entry in entries if isinstance(entries, list) else [entries]:
-        match = [one for one in known if {"tensor": f"{one.module}.weight", **one.record} == entry]
-        if not match:
-            raise SourceError(f"{target.config.where}: {RECORD}.healed names a healing that is not this pair's")
-        yield match[0]
 
 
 def _misfits(plan: Plan, found: Mapping[str, Stored]) -> Iterator[Problem]:

@@ -299,6 +299,8 @@ WIDE = container(zip64=True)
         (replaced(RAW, CENTRAL + 32, value=b"\1"), "a comment"),
         (replaced(RAW, CENTRAL + 34, value=b"\1"), "a comment"),
         (replaced(RAW, CENTRAL + 42, value=b"\xff" * 4), "extra field"),
+        (replaced(RAW, CENTRAL + 38, value=b"\x10"), "marked as a directory"),
+        (container((("m/data.pkl", pickled().replace(text("cpu"), text("meta"))), DATA)), "on the meta device"),
         (replaced(WIDE, len(WIDE) - 22 + 16, value=b"\7"), "contradict"),
         (replaced(WIDE, len(WIDE) - 42 + 8, value=b"\7"), "contradict"),
         (replaced(WIDE, len(WIDE) - 42 + 16, value=b"\2"), "contradict"),

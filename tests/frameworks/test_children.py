@@ -43,9 +43,7 @@ def test_every_dialect_has_a_framework_and_none_is_imported() -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_environment_switches_the_other_frameworks_off(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_switches_the_other_frameworks_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child sees its own framework alone, is offline, and keeps a platform that the user chose."""
     switches = {"pytorch": "USE_TORCH", "tf": "USE_TF", "flax": "USE_FLAX"}
     monkeypatch.setenv("USE_TF", "1")
@@ -88,11 +86,13 @@ def test_loading_info_becomes_one_line_a_tensor() -> None:
 def test_flax_warnings_become_one_line_a_tensor() -> None:
     """The three warnings of the Flax loader are understood, and others are left out."""
     messages = [
-        "Some weights of the model checkpoint at x were not used when initializing F: {('a', 'b'), ('c',)}\n- This",
+        "Some weights of the model checkpoint at x were not used when initializing F:"
+        " {('a', 'b'), ('c',)}\n- This IS",
         "Some weights of F were not initialized from the model checkpoint at x and are newly initialized:"
         " {('d', 'kernel')}\nYou should",
-        "Some weights of F were not initialized from the model checkpoint at x and are newly initialized because"
-        " the shapes did not match:\n- ('e', 'bias'): found shape (2,) in the checkpoint and (3,) in the model\nYou",
+        "Some weights of F were not initialized from the model checkpoint at x and are newly initialized"
+        " because the shapes did not match:\n"
+        "- ('e', 'bias'): found shape (2,) in the checkpoint and (3,) in the model\nYou should",
         "Some of the weights of F were initialized in float16 precision",
     ]  # fmt: skip
     assert flax_problems(messages) == (
@@ -111,7 +111,7 @@ def test_missing_framework_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
 def test_killed_child_is_named_with_its_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that the system kills is reported with the signal and the likely reason."""
     job = fake(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(FrameworkError, match="pytorch: .*SIGKILL, perhaps for lack of memory"):
+    with pytest.raises(FrameworkError, match=r"pytorch: .*SIGKILL, perhaps for lack of memory"):
         run_children([job])
 
 
@@ -122,7 +122,8 @@ def test_failed_child_shows_the_end_of_its_output(tmp_path: Path, monkeypatch: p
         run_children([fake(tmp_path, monkeypatch, code)])
     first, *rest = str(caught.value).splitlines()
     assert first.endswith("(exit code 1): RuntimeError: no luck today")
-    assert len(rest) == 16 and "line 5" not in "".join(rest)
+    assert len(rest) == 16
+    assert "line 5" not in "".join(rest)
 
 
 def test_timeout_kills_every_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +137,8 @@ def test_timeout_kills_every_child(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FrameworkError, match="no answer within 3 s"):
         run_children([fake(tmp_path, monkeypatch, code)], timeout=3)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert len(pids) == 2 and all(gone(pid) for pid in pids)
+    assert len(pids) == 2
+    assert all(gone(pid) for pid in pids)
 
 
 def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +163,8 @@ def test_children_do_not_outlive_the_parent(
 ) -> None:
     """Even where the parent is killed, its children end."""
     pid_file = tmp_path / "pid"
-    fake(tmp_path, monkeypatch, f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid()) + ' ')\n"
-                                "time.sleep(600)")  # fmt: skip
+    code = f"import os, time; open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)"
+    fake(tmp_path, monkeypatch, code)
     code = (
         "import numpy as np; from pathlib import Path\n"
         "from ckptconv.frameworks._children import Job, run_children\n"
@@ -176,16 +178,15 @@ def test_children_do_not_outlive_the_parent(
     wait_for(lambda: gone(pid))
 
 
-def test_a_module_in_the_working_directory_is_not_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_in_the_working_directory_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint's folder that holds a `torch.py` cannot run code by being the working directory."""
     (tmp_path / "numpy.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "")
     found = environment("pytorch")
     run = subprocess.run([sys.executable, "-P", "-c", "import numpy"], env=found, check=False)
-    assert run.returncode == 0 and not (tmp_path / "ran").exists()
+    assert run.returncode == 0
+    assert not (tmp_path / "ran").exists()
 
 
 def test_answers_are_json(tmp_path: Path) -> None:

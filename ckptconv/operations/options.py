@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.errors import DestinationError
-from ckptconv.plan import DtypeChoice, Plan
+from ckptconv.moves import Plan
+from ckptconv.plan import DtypeChoice
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,63 @@
+"""What a plan is made of: moves of tensors, and the conditions under which they are right. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ckptconv.healing import Healed, RowRange
+from ckptconv.table import Row
+from ckptconv.tensor import Stored, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One target tensor and how its bytes are made: permute axes, move rows, cast; in this order."""
+
+    row: Row
+    target: TensorSpec
+    source: Stored | None
+    """None: zeros."""
+    source_shape: tuple[int, ...] = ()
+    """The source's shape without the axes of length one that one dialect has and another lacks."""
+    permutation: tuple[int, ...] = ()
+    """Axis of `source_shape` for each target axis; () keeps the order."""
+    rows: tuple[RowRange, ...] = ()
+    """Healing or undoing one: ranges of source rows, in the target's order; () keeps all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equality:
+    """Two tensors of the source that must hold the same bytes for the plan to be right."""
+
+    first: Stored
+    second: Stored
+    kind: Literal["not equal", "cannot hold"]
+    """What it means if they do not: the source contradicts itself, or the target has no place."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a conversion will do."""
+
+    moves: tuple[Move, ...]
+    equalities: tuple[Equality, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What a user should know: one sentence each."""
+    healed: tuple[Healed, ...] = ()
+    """Healings that the target gets."""
+
+    def below(self, prefix: str) -> Plan:
+        """Return the moves of the targets below a prefix, with the prefix taken off their names."""
+        moves = tuple(
+            replace(move, target=move.target.renamed(move.target.name.removeprefix(prefix)))
+            for move in self.moves
+            if move.target.name.startswith(prefix)
+        )
+        return replace(self, moves=moves)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all targets' data [bytes]."""
+        return sum(move.target.nbytes for move in self.moves)

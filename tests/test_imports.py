@@ -1,0 +1,59 @@
+"""What a command imports: as little as it needs, and never a framework before outputs are computed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = """
+import sys
+before = set(sys.modules)
+from ckptconv.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+sys.stderr.write("\\n@" + " ".join(set(sys.modules) - before))
+"""
+UNWANTED = {"pickle", "multiprocessing", "ssl", "asyncio"}
+"""Of Python's own: what could run code, and what takes long to start. numpy imports pickle for itself."""
+
+
+def modules(*args: object) -> set[str]:
+    """Return the names of all modules that a command imports."""
+    command = [sys.executable, "-c", SCRIPT, *map(str, args)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stderr.rpartition("@")[2].split())
+
+
+def third_party(names: set[str]) -> set[str]:
+    """Return the top-level names that are neither Python's own nor ours (Cython's belong to h5py)."""
+    tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    return {top for top in tops if "cython" not in top} - {"ckptconv"}
+
+
+@pytest.mark.parametrize(("args", "allowed"), [
+    (("--help",), {"click"}),
+    (("inspect", "{dates}"), {"click", "tabulate"}),
+    (("inspect", "{dates}", "--json"), {"click"}),
+    (("split", "{dates}", "{out}"), {"click", "numpy"}),
+    (("split", "{dates}", "{out}", "--dry-run"), {"click", "numpy", "tabulate"}),
+    (("pt2tf", "{dates}", "{out}"), {"click", "numpy", "h5py"}),
+    (("pt2flax", "{dates}", "{out}"), {"click", "numpy"}),
+    (("verify", "{dates}", "{flax}", "--level", "weights"), {"click", "numpy"}),
+    (("verify", "{dates}", "{tf}", "--level", "weights"), {"click", "numpy", "h5py"}),
+])  # fmt: skip
+def test_third_party_modules(
+    args: tuple[str, ...], allowed: set[str], dates: Path, converted_tf: Path, converted_flax: Path, tmp_path: Path
+) -> None:
+    """Each command imports exactly the libraries of its list: no framework, and no pickle but numpy's."""
+    paths = {"dates": dates, "out": tmp_path / "out", "tf": converted_tf, "flax": converted_flax}
+    found = modules(*(arg.format(**paths) for arg in args))
+    assert third_party(found) == allowed
+    assert found & UNWANTED == ({"pickle"} if "numpy" in allowed else set())
