@@ -25,24 +25,46 @@ if TYPE_CHECKING:
         Problem,
         SourceError,
     )
-    from ckptconv.operations.convert import Conversion, flax2pt, normalize, pt2flax, pt2tf, tf2pt
+    from ckptconv.operations.convert import flax2pt, normalize, pt2flax, pt2tf, tf2pt
     from ckptconv.operations.inspect import Inspection, inspect
-    from ckptconv.operations.options import WriteOptions
+    from ckptconv.operations.join import JoinOptions, join
     from ckptconv.operations.split import Split, split
     from ckptconv.operations.verify import Verification, verify
+    from ckptconv.operations.writing import Conversion, WriteOptions
 
 __all__ = [
-    "CkptconvError", "Conversion", "DestinationError", "FrameworkError", "Inspection", "Interrupted", "PlanError",
-    "Problem", "SourceError", "Split", "Verification", "WriteOptions", "__version__", "flax2pt", "inspect", "normalize",
-    "pt2flax", "pt2tf", "split", "tf2pt", "verify",
+    "CkptconvError",
+    "Conversion",
+    "DestinationError",
+    "FrameworkError",
+    "Inspection",
+    "Interrupted",
+    "JoinOptions",
+    "PlanError",
+    "Problem",
+    "SourceError",
+    "Split",
+    "Verification",
+    "WriteOptions",
+    "__version__",
+    "flax2pt",
+    "inspect",
+    "join",
+    "normalize",
+    "pt2flax",
+    "pt2tf",
+    "split",
+    "tf2pt",
+    "verify",
 ]  # fmt: skip
 
 _MODULES = (
     "errors",
-    "operations.options",
+    "operations.writing",
     "operations.inspect",
     "operations.split",
     "operations.convert",
+    "operations.join",
     "operations.verify",
 )
 """Where the public names live; imported when one is first used, so that `ckptconv --help` starts at once."""

@@ -49,7 +49,11 @@ def open_checkpoint(path: Path, dialect: DialectName | None = None) -> Checkpoin
 
 def read_config(path: Path) -> Config:
     """Return the config of a checkpoint directory. Raises SourceError: there is none, or it is malformed."""
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+    if not exists:
         raise SourceError(f"{path}: no such directory.{_near(path)}")
     if not path.is_dir():
         raise SourceError(f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent}).")

@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from ckptconv import __version__
-from ckptconv.errors import CkptconvError, Interrupted
-
-if TYPE_CHECKING:
-    from ckptconv.config import Json
-    from ckptconv.operations.convert import Conversion
-    from ckptconv.operations.options import WriteOptions
-
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
-    """A size such as 200MB, 5GB or 1GiB, as transformers takes for its shards."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return bytes; anything else is wrong usage."""
-        text = str(value).strip().upper()
-        digits = text.rstrip("KMGIB ")
-        unit = text[len(digits) :].strip()
-        try:
-            nbytes = int(float(digits) * UNITS[unit])
-        except (KeyError, ValueError, OverflowError):
-            nbytes = 0
-        if nbytes < 1:
-            self.fail(f"{value!r} is not a size; write 200MB, 5GB or 1GiB", param, ctx)
-        return nbytes
-
-
-CHECKPOINT = click.Path(path_type=Path)
-source = click.argument("source", type=CHECKPOINT)
-target = click.argument("target", type=CHECKPOINT)
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors; the exit code tells.")
-
-
-def writing(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of every verb that writes."""
-    for option in (
-        click.option("--dtype", type=click.Choice(["keep", "float32", "float16", "bfloat16"]), default="keep",
-                     show_default=True, help="Cast the weights; keep changes no value."),
-        click.option("--max-shard-size", type=Size(), metavar="SIZE", help="Cut the weights into files: 200MB, 5GB."),
-        click.option("--overwrite", is_flag=True, help="Replace a checkpoint that is there already."),
-        click.option("--dry-run", is_flag=True, help="Show every tensor's move and write nothing."),
-        as_json,
-        quiet,
-    ):  # fmt: skip
-        command = option(command)
-    return command
+from ckptconv.shell import CHECKPOINT, as_json, convert, quiet, run, say, show, source, target, writing, writing_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -89,7 +36,7 @@ def inspect(checkpoint: Path, tensors: bool, as_json: bool) -> None:
     from ckptconv.operations import inspect as verb
 
     result = verb.inspect(checkpoint)
-    _print(as_json, lambda: render.inspection_json(result), lambda: render.inspection_text(result, tensors=tensors))
+    show(as_json, lambda: render.inspection_json(result), lambda: render.inspection_text(result, tensors=tensors))
 
 
 @cli.command()
@@ -107,10 +54,10 @@ def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any
     from ckptconv import render
     from ckptconv.operations import split as verb
 
-    with _run(quiet, options) as (write_options, seconds):
+    with writing_options(quiet, options) as (write_options, seconds):
         result = verb.split(source, target, write_options)
-    _say(quiet, result.notices)
-    _print(
+    say(quiet, result.notices)
+    show(
         as_json,
         lambda: render.split_json(result),
         lambda: render.split_text(result, seconds(), dry_run=write_options.dry_run),
@@ -129,9 +76,9 @@ def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
     \b
     Example: ckptconv pt2tf fixtures/dates dates-tf
     """
-    from ckptconv.operations import convert
+    from ckptconv.operations import convert as verb
 
-    _convert(lambda chosen: convert.pt2tf(source, target, form, chosen), options)
+    convert(lambda chosen: verb.pt2tf(source, target, form, chosen), options)
 
 
 @cli.command()
@@ -147,9 +94,31 @@ def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -
     \b
     Example: ckptconv pt2flax fixtures/dates dates-flax
     """
-    from ckptconv.operations import convert
+    from ckptconv.operations import convert as verb
 
-    _convert(lambda chosen: convert.pt2flax(source, target, form, chosen, heal=heal), options)
+    convert(lambda chosen: verb.pt2flax(source, target, form, chosen, heal=heal), options)
+
+
+@cli.command()
+@click.argument("encoder", type=CHECKPOINT)
+@click.argument("decoder", type=CHECKPOINT)
+@target
+@click.option("--bridge", type=CHECKPOINT, help="Directory of the projection; else the one beside ENCODER.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is new; the same on every machine.")
+@click.option("--cross-attention", type=click.Choice(["random", "self"]), default="random", show_default=True,
+              help="Draw a new cross-attention, or copy the decoder's self-attention.")  # fmt: skip
+@click.option("--tie", is_flag=True, help="Share the encoder with the decoder; both must be equal.")
+@writing
+def join(encoder: Path, decoder: Path, target: Path, **options: Any) -> None:
+    """Join two models to one encoder-decoder; the parts that split wrote give the original.
+
+    \b
+    Example: ckptconv join parts/encoder parts/decoder joined
+    """
+    from ckptconv.operations import join as verb
+
+    own = {name: options.pop(name) for name in ("bridge", "seed", "cross_attention", "tie")}
+    convert(lambda chosen: verb.join(encoder, decoder, target, verb.JoinOptions(**chosen.values(), **own)), options)
 
 
 @cli.command()
@@ -162,9 +131,9 @@ def tf2pt(source: Path, target: Path, **options: Any) -> None:
     \b
     Example: ckptconv tf2pt dates-tf dates-again
     """
-    from ckptconv.operations import convert
+    from ckptconv.operations import convert as verb
 
-    _convert(lambda chosen: convert.tf2pt(source, target, chosen), options)
+    convert(lambda chosen: verb.tf2pt(source, target, chosen), options)
 
 
 @cli.command()
@@ -177,9 +146,9 @@ def flax2pt(source: Path, target: Path, **options: Any) -> None:
     \b
     Example: ckptconv flax2pt dates-flax dates-again
     """
-    from ckptconv.operations import convert
+    from ckptconv.operations import convert as verb
 
-    _convert(lambda chosen: convert.flax2pt(source, target, chosen), options)
+    convert(lambda chosen: verb.flax2pt(source, target, chosen), options)
 
 
 @cli.command()
@@ -192,9 +161,9 @@ def normalize(source: Path, target: Path, **options: Any) -> None:
     \b
     Example: ckptconv normalize old-checkpoint clean-checkpoint
     """
-    from ckptconv.operations import convert
+    from ckptconv.operations import convert as verb
 
-    _convert(lambda chosen: convert.normalize(source, target, chosen), options)
+    convert(lambda chosen: verb.normalize(source, target, chosen), options)
 
 
 @cli.command()
@@ -220,8 +189,8 @@ def verify(
     from ckptconv.operations import verify as verb
 
     result = verb.verify(source, target, level, seed=seed, texts=texts, timeout=timeout)
-    _say(quiet, tuple(render_verify.notices(result)))
-    _print(
+    say(quiet, tuple(render_verify.notices(result)))
+    show(
         as_json,
         lambda: render_verify.verification_json(result),
         lambda: render_verify.verification_text(result),
@@ -231,90 +200,6 @@ def verify(
         sys.exit(1)
 
 
-def _convert(verb: Callable[[WriteOptions], Conversion], options: dict[str, Any]) -> None:
-    """Run a conversion and say what came of it."""
-    from ckptconv import render
-
-    quiet = options.pop("quiet")
-    with _run(quiet, options) as (write_options, seconds):
-        result = verb(write_options)
-    _say(quiet, result.notices)
-    _print(
-        options["as_json"],
-        lambda: render.conversion_json(result),
-        lambda: render.conversion_text(result, seconds()),
-        quiet=quiet,
-    )
-
-
-@contextmanager
-def _run(quiet: bool, options: dict[str, Any]) -> Iterator[tuple[WriteOptions, Callable[[], float]]]:
-    """Give the options of a writing verb, with a progress bar where stderr is a terminal, and a clock."""
-    from ckptconv.operations.options import WriteOptions
-
-    started = time.monotonic()
-    chosen = {"dtype": options["dtype"], "max_shard_bytes": options["max_shard_size"],
-              "overwrite": options["overwrite"], "dry_run": options["dry_run"]}  # fmt: skip
-    if quiet or not sys.stderr.isatty():
-        yield WriteOptions(**chosen), lambda: time.monotonic() - started
-        return
-    with click.progressbar(length=1, label="writing", file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield WriteOptions(**chosen, progress=show), lambda: time.monotonic() - started
-
-
-def _say(quiet: bool, notices: tuple[str, ...]) -> None:
-    from ckptconv.render import printable
-
-    if not quiet:
-        for notice in notices:
-            click.echo(f"note: {printable(notice)}", err=True)
-
-
-def _print(
-    as_json: bool, value: Callable[[], dict[str, Json]], text: Callable[[], str], *, quiet: bool = False
-) -> None:
-    from ckptconv.render import dump
-
-    if as_json:
-        click.echo(dump(value()))
-    elif not quiet:
-        click.echo(text())
-
-
 def main() -> NoReturn:
-    """Run the command line; every error becomes a message and an exit code, never a traceback."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, _interrupt)
-    try:
-        cli.main(prog_name="ckptconv", standalone_mode=False)
-        sys.exit(0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except (CkptconvError, KeyboardInterrupt, click.Abort) as error:
-        _fail(error if isinstance(error, CkptconvError) else Interrupted(signal.SIGINT))
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of the output went away; nobody is left to tell
-        sys.exit(0)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
-
-
-def _fail(error: CkptconvError) -> NoReturn:
-    """Print an error where the caller looks for it, and end with its code."""
-    from ckptconv import render
-
-    code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
-    if "--json" in sys.argv[1:]:
-        click.echo(render.dump(render.error_json(error, code)))
-    click.echo(render.error_text(error), err=True)
-    sys.exit(code)
+    """Run the command line."""
+    run(cli)

@@ -25,6 +25,16 @@ class Encoder:
 
 
 @dataclass(frozen=True, slots=True)
+class Twin:
+    """Where a module's values may come from: a module beside it, or some of the equal parts of its output."""
+
+    path: str
+    first: int = 0
+    last: int = 1
+    of: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Decoder:
     """A family as `AutoModelForCausalLM` builds it, with cross-attention."""
 
@@ -32,6 +42,8 @@ class Decoder:
     """The base model, without the head."""
     head: Table
     classes: Mapping[DialectName, str]
+    self_attention: Mapping[str, Twin]
+    """Path of a cross-attention's module below its layer -> the self-attention's module like it."""
     healings: tuple[Healing, ...] = ()
 
 

@@ -11,13 +11,25 @@ from ckptconv.tensor import Stored, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """Values that no source holds: normal around `mean`, or `mean` throughout where `std` is 0."""
+
+    mean: float = 0.0
+    std: float = 0.0
+    seed: int = 0
+    why: str = ""
+    """The reason, as shown to the user."""
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """One target tensor and how its bytes are made: permute axes, move rows, cast; in this order."""
 
     row: Row
     target: TensorSpec
     source: Stored | None
-    """None: zeros."""
+    """None: the values are made, as `fill` says."""
+    fill: Fill | None = None
     source_shape: tuple[int, ...] = ()
     """The source's shape without the axes of length one that one dialect has and another lacks."""
     permutation: tuple[int, ...] = ()

@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from ckptconv.casting import Items, cast, raw_dtype
+from ckptconv.drawing import drawn
 from ckptconv.errors import PlanError, Problem
 from ckptconv.formats._files import FileReader
 from ckptconv.moves import Move
@@ -73,7 +74,8 @@ class Pieces:
         Raises: SourceError: the source cannot be read, or a value does not fit the type it is cast to.
         """
         if move.source is None:
-            yield from self._zeros(move.target.nbytes)
+            assert move.fill is not None
+            yield from (memoryview(piece).cast("B") for piece in drawn(move.fill, move.target))
             return
         made = self._ordered(move, move.source)
         if move.source.spec.dtype == move.target.dtype:
@@ -99,11 +101,6 @@ class Pieces:
         if move.permutation:
             return self._permuted(self._whole(source).reshape(move.source_shape), move.permutation)
         return self.plain(source)
-
-    def _zeros(self, nbytes: int) -> Iterator[memoryview]:
-        zeros = memoryview(bytes(min(nbytes, PIECE_BYTES)))
-        for start in range(0, nbytes, PIECE_BYTES):
-            yield zeros[: nbytes - start]
 
     def plain(self, source: Stored) -> Iterator[Items]:
         """Return a tensor's items, row-major, whatever its strides."""

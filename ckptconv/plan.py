@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from ckptconv.errors import PlanError, Problem
 from ckptconv.healing import Healed, RowRange
-from ckptconv.moves import Equality, Move, Plan
+from ckptconv.moves import Equality, Fill, Move, Plan
 from ckptconv.table import DialectName, Row
 from ckptconv.tensor import FLOATS, ITEMSIZE, Extent, Stored, TensorSpec
 
@@ -30,14 +30,17 @@ def make_plan(
     widened: Mapping[str, str] | None = None,
     healings: Iterable[Healed] = (),
     healed_source: Iterable[Healed] = (),
+    fills: Mapping[str, Fill] | None = None,
 ) -> Plan:
     """Return the plan that turns the tensors of `index` into those of the target dialect.
 
     Args: what: how messages name the checkpoint. widened: dtypes that the target's format lacks.
     healings: what to mend in the target. healed_source: what was mended in the source, to be undone.
+    fills: what to write for rows that the source lacks, by key.
     Raises: PlanError: missing, unexpected, misshapen or duplicate tensors; all of them together.
     """
-    planner = _Planner(rows, source, target, dtype, widened or {}, _by_key(healings), _by_key(healed_source))
+    mend, undo = _by_key(healings), _by_key(healed_source)
+    planner = _Planner(rows, source, target, dtype, widened or {}, mend, undo, fills or {})
     problems = [*planner.match(index), *planner.missing()]
     if problems:
         raise PlanError(what, problems, planner.hint(problems))
@@ -59,6 +62,7 @@ class _Planner:
     widened: Mapping[str, str]
     healings: Mapping[str, Healed]
     healed_source: Mapping[str, Healed]
+    fills: Mapping[str, Fill]
     found: dict[str, Stored] = field(default_factory=dict)
     """Row key -> its own tensor in the source."""
     twins: dict[str, list[str]] = field(default_factory=dict)
@@ -113,7 +117,9 @@ class _Planner:
     def missing(self) -> Iterator[Problem]:
         """List the tensors that must be there and are not, under any of their names."""
         for row in self.rows:
-            if row.module.presence != "required" or self.source_of(row) or row.module.tied:
+            if row.module.presence != "required" or row.module.tied or row.key in self.fills:
+                continue
+            if self.source_of(row):
                 continue
             if self.names(row):
                 yield Problem("missing", self.names(row)[0], f"expected {list(self.expected(row))}")
@@ -146,7 +152,8 @@ class _Planner:
         permutation = tuple(axes.index(axis) for axis in row.spellings[self.target].axes if axis != "1")
         if permutation == tuple(range(len(permutation))):
             permutation = ()
-        return Move(row, spec, stored, tuple(row.sizes[axis] for axis in axes), permutation, ranges)
+        fill = None if stored else self.fills.get(row.key, Fill(why=row.module.why))
+        return Move(row, spec, stored, fill, tuple(row.sizes[axis] for axis in axes), permutation, ranges)
 
     def equalities(self) -> Iterator[Equality]:
         """List the pairs that the target holds once, so that they must hold the same bytes."""
@@ -168,8 +175,8 @@ class _Planner:
     def notices(self, moves: Iterable[Move], healed: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
         for move in moves:
-            if move.source is None:
-                yield f"{move.row.key}: not in the source, written as zeros ({move.row.module.why})"
+            if move.fill is not None and move.row.key not in self.fills:
+                yield f"{move.row.key}: not in the source, written as zeros ({move.fill.why})"
         dropped: dict[str, list[str]] = {}
         for row in self.rows:
             if row.module.presence == "dropped" and row.key in self.found:

@@ -116,6 +116,8 @@ def _fsync(path: Path) -> None:
 
 def _reason(target: Path, error: OSError) -> str:
     """Say what the system said, and that nothing was published."""
+    if os.path.lexists(target.parent) and not target.parent.is_dir():
+        return f"{target.parent}: is not a directory, so nothing can be written into it."
     if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
         return f"{target}: appeared while this run was under way; it was left as it is."
     advice = " Free some space and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

@@ -11,9 +11,9 @@ from ckptconv.errors import CkptconvError, Interrupted, PlanError, Problem
 if TYPE_CHECKING:
     from ckptconv.config import Json
     from ckptconv.moves import Move, Plan
-    from ckptconv.operations.convert import Conversion
     from ckptconv.operations.inspect import Inspection
     from ckptconv.operations.split import Split
+    from ckptconv.operations.writing import Conversion
 
 MAX_PROBLEMS = 40
 """Problems shown as text; --json has them all."""
@@ -86,7 +86,7 @@ def plan_json(plan: Plan) -> list[Json]:
 def _axes(move: Move) -> str:
     """Return what happens to the axes, in words."""
     if move.source is None:
-        return "zeros"
+        return "drawn" if move.fill and move.fill.std else "filled"
     if move.rows:
         return "rows moved"
     return "transposed" if move.permutation else "as is"
@@ -105,14 +105,14 @@ def plan_text(plan: Plan) -> str:
 def conversion_json(result: Conversion) -> dict[str, Json]:
     """Return a conversion for --json."""
     return {
-        "source": str(result.source),
+        "sources": [str(source) for source in result.sources],
         "target": str(result.target),
         "pair": result.pair,
         "dialect": result.dialect,
         "format": result.format,
         "files": list(result.files),
         "bytes": result.plan.nbytes,
-        "healed": [{"tensor": f"{one.module}.weight", **one.record} for one in result.plan.healed],
+        "healed": [one.entry for one in result.plan.healed],
         "notices": list(result.notices),
         "tensors": plan_json(result.plan),
     }

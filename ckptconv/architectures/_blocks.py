@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.config import Config
+from ckptconv.family import Twin
 from ckptconv.table import (
     Module,
     Modules,
@@ -42,6 +43,13 @@ def bert_attention(hidden: int) -> Iterator[Module]:
         yield linear(f"self.{name}", hidden, hidden)
     yield linear("output.dense", hidden, hidden)
     yield norm("output.LayerNorm", hidden)
+
+
+BERT_TWINS = {
+    f"crossattention.{path}": Twin(f"attention.{path}")
+    for path in ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
+}
+"""A cross-attention has the modules of the self-attention beside it."""
 
 
 def bert_layer(hidden: int, intermediate: int, *, cross: bool) -> Iterator[Module]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptconv.architectures._blocks import bert_pooler, bert_stack, tied_output
+from ckptconv.architectures._blocks import BERT_TWINS, bert_pooler, bert_stack, tied_output
 from ckptconv.config import Config
 from ckptconv.family import Decoder, Encoder, Family
 from ckptconv.healing import RepeatTokenType
@@ -48,7 +48,8 @@ FAMILY = Family(
     decoder=Decoder(
         decoder,
         head,
-        {"pytorch": "BertLMHeadModel", "tf": "TFBertLMHeadModel", "flax": "FlaxBertForCausalLM"},
+        self_attention=BERT_TWINS,
+        classes={"pytorch": "BertLMHeadModel", "tf": "TFBertLMHeadModel", "flax": "FlaxBertForCausalLM"},
     ),
     defaults={
         "vocab_size": 30522,

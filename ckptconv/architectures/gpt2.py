@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckptconv.architectures._blocks import REBUILT, tied_output
 from ckptconv.config import Config
-from ckptconv.family import Decoder, Encoder, Family
+from ckptconv.family import Decoder, Encoder, Family, Twin
 from ckptconv.table import Module, Modules, buffer, conv1d, embedding, layers, norm, part, under
 
 
@@ -69,7 +69,13 @@ FAMILY = Family(
     decoder=Decoder(
         decoder,
         head,
-        {"pytorch": "GPT2LMHeadModel", "tf": "TFGPT2LMHeadModel", "flax": "FlaxGPT2LMHeadModel"},
+        self_attention={
+            "crossattention.q_attn": Twin("attn.c_attn", 0, 1, of=3),
+            "crossattention.c_attn": Twin("attn.c_attn", 1, 3, of=3),
+            "crossattention.c_proj": Twin("attn.c_proj"),
+            "ln_cross_attn": Twin("ln_1"),
+        },
+        classes={"pytorch": "GPT2LMHeadModel", "tf": "TFGPT2LMHeadModel", "flax": "FlaxGPT2LMHeadModel"},
     ),
     defaults={
         "vocab_size": 50257,

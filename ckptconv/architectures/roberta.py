@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptconv.architectures._blocks import bert_pooler, bert_stack, tied_output
+from ckptconv.architectures._blocks import BERT_TWINS, bert_pooler, bert_stack, tied_output
 from ckptconv.config import Config
 from ckptconv.family import Decoder, Encoder, Family
 from ckptconv.healing import RepeatTokenType, RollPositions
@@ -49,7 +49,8 @@ FAMILY = Family(
     decoder=Decoder(
         decoder,
         head,
-        {"pytorch": "RobertaForCausalLM", "tf": "TFRobertaForCausalLM", "flax": "FlaxRobertaForCausalLM"},
+        self_attention=BERT_TWINS,
+        classes={"pytorch": "RobertaForCausalLM", "tf": "TFRobertaForCausalLM", "flax": "FlaxRobertaForCausalLM"},
         healings=(POSITIONS,),
     ),
     defaults={

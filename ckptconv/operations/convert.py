@@ -12,28 +12,11 @@ from ckptconv.composition import compose, recorded, unhealed
 from ckptconv.errors import SourceError
 from ckptconv.formats import Format, formats
 from ckptconv.moves import Plan
-from ckptconv.operations.options import WriteOptions, require_apart, written_dtype
+from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, written_dtype
 from ckptconv.plan import make_plan, widening_notice
 from ckptconv.publish import published
 from ckptconv.table import DialectName
 from ckptconv.transfer import split_shards, write_weights
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """What a conversion wrote, or with `dry_run` would write."""
-
-    source: Path
-    target: Path
-    pair: str
-    dialect: DialectName
-    """The target's."""
-    format: str
-    plan: Plan
-    files: tuple[str, ...]
-    """Names of the weight files; empty after a dry run."""
-    notices: tuple[str, ...]
-    """What the user should know: one sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +93,7 @@ def _convert(source: Path, target: Path, way: _Way, options: WriteOptions | None
     )
     _require_loadable(plan, way, options)
     notices = (*plan.notices, *_widening(plan, way, options), *left_behind(source))
-    result = Conversion(source, target, composition.pair, way.target, way.form.name, plan, (), notices)
+    result = Conversion((source,), target, composition.pair, way.target, way.form.name, plan, notices)
     if options.dry_run:
         return result
     with published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage:

@@ -131,5 +131,3 @@ def _ties(rows: Sequence[Row], stored: Mapping[str, Stored], dialect: DialectNam
         if row.tied_to and row.module.tied and dialect in row.spellings:
             name = row.spellings[dialect].names[0]
             yield name, row.tied_to, name in stored
-
-

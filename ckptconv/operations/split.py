@@ -25,7 +25,7 @@ from ckptconv.composition import Composition, compose
 from ckptconv.config import Json
 from ckptconv.formats import formats
 from ckptconv.moves import Plan
-from ckptconv.operations.options import WriteOptions, require_apart, written_dtype
+from ckptconv.operations.writing import WriteOptions, require_apart, written_dtype
 from ckptconv.plan import make_plan
 from ckptconv.publish import published
 from ckptconv.transfer import write_weights

@@ -1,14 +1,17 @@
-"""What the writing verbs share: their options, and the checks before the first byte."""
+"""What the writing verbs share: their options, their result, and the checks before the first byte."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ckptconv.errors import DestinationError
 from ckptconv.moves import Plan
 from ckptconv.plan import DtypeChoice
+from ckptconv.table import DialectName
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,10 @@ class WriteOptions:
     progress: Callable[[int, int], None] = lambda done, total: None
     """Called with bytes done and bytes to do; every byte counts twice, written and read back."""
 
+    def values(self) -> dict[str, Any]:
+        """Return every option by name, for a verb that adds its own."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
     def counter(self, plan_bytes: int) -> Callable[[int], None]:
         """Return a callback that adds up bytes for `progress`."""
         done = 0
@@ -37,9 +44,27 @@ class WriteOptions:
         return add
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion wrote, or with `dry_run` would write."""
+
+    sources: tuple[Path, ...]
+    """One; or encoder and decoder, for `join`."""
+    target: Path
+    pair: str
+    dialect: DialectName
+    """The target's."""
+    format: str
+    plan: Plan
+    notices: tuple[str, ...]
+    """What the user should know: one sentence each."""
+    files: tuple[str, ...] = ()
+    """Names of the weight files; empty after a dry run."""
+
+
 def require_apart(source: Path, target: Path) -> None:
     """Refuse a destination that is, holds or lies in the source. Raises DestinationError."""
-    one, other = source.resolve(), target.resolve()
+    one, other = (Path(os.path.realpath(path)) for path in (source, target))
     if one == other or one in other.parents or other in one.parents:
         raise DestinationError(f"{target}: lies in the source or holds it; give a directory beside it.")
 
