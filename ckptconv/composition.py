@@ -79,19 +79,24 @@ class Composition:
         return expand(self.modules(), dialects())
 
     def require_class(self, dialect: DialectName) -> None:
-        """Refuse a pair that has no class in the target framework.
+        """Refuse a pair that no class of the target framework can hold and run.
 
-        Raises: SourceError: transformers 4.57.6 has no class for one of the sides.
+        Raises: SourceError: no class in transformers 4.57.6, or one that does not work; both sides' reasons.
         """
-        for side, classes, role in (
-            (self.encoder, self.encoder_part.classes, "encoder"),
-            (self.decoder, self.decoder_part.classes, "decoder"),
+        reasons = []
+        for side, tables, role in (
+            (self.encoder, self.encoder_part, "encoder"),
+            (self.decoder, self.decoder_part, "decoder"),
         ):
-            if dialect not in classes:
-                raise SourceError(
-                    f"{side.config.where}: transformers 4.57.6 has no {dialect} class for"
-                    f" {side.family.model_type!r} as {role}, so no such model can hold this checkpoint."
-                )
+            name = f"{side.config.where}: {side.family.model_type!r} as {role}"
+            if dialect in tables.refused:
+                reasons.append(f"{name}: {tables.refused[dialect]}")
+            elif dialect not in tables.classes:
+                reasons.append(f"{name}: transformers 4.57.6 has no {dialect} class that could hold it")
+            elif dialect in (limits := tables.limits(side.config)):
+                reasons.append(f"{name}: {limits[dialect]}")
+        if reasons:
+            raise SourceError("\n".join(reasons))
 
     def healings(self) -> tuple[Healed, ...]:
         """Return what Flax needs mended, with paths and config keys of the whole."""

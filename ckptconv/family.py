@@ -11,6 +11,12 @@ from ckptconv.healing import Healing
 from ckptconv.table import DialectName, Modules
 
 Table: TypeAlias = Callable[[Config], Modules]
+Limits: TypeAlias = Callable[[Config], Mapping[DialectName, str]]
+
+
+def no_limits(_config: Config) -> Mapping[DialectName, str]:
+    """Say that every config of a family is fine in every dialect."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,10 @@ class Encoder:
     """Class in transformers 4.57.6; a dialect without one is absent."""
     healings: tuple[Healing, ...] = ()
     """What Flax's composite class gets wrong with this encoder and weights can mend."""
+    refused: Mapping[DialectName, str] = field(default_factory=dict)
+    """Dialects whose class exists and does not work in the composite -> the reason."""
+    limits: Limits = no_limits
+    """What a config asks for and a dialect's class cannot do: dialect -> the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,8 @@ class Decoder:
     self_attention: Mapping[str, Twin]
     """Path of a cross-attention's module below its layer -> the self-attention's module like it."""
     healings: tuple[Healing, ...] = ()
+    refused: Mapping[DialectName, str] = field(default_factory=dict)
+    limits: Limits = no_limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 VERBS = ("split", "pt2tf", "pt2flax")
 LONG = "a" * 300
+WAITS = "import time; time.sleep(100)"
 
 
 @pytest.mark.parametrize(("args", "last"), [
@@ -167,16 +168,19 @@ def test_a_destination_that_cannot_be(cli: Cli, pair: Pair, tmp_path: Path) -> N
         assert (done.code, done.out, done.err) == (4, "", f"Error: {text}\n")
 
 
-def test_a_framework_that_is_missing(run: Cli, dates: Path, converted_tf: Path, tmp_path: Path) -> None:
-    """`verify` names what to install, and ends with exit code 5."""
-    for name in ("torch", "tensorflow"):
+@pytest.mark.parametrize(("missing", "extra", "other"), [
+    ("tensorflow", "tf", "torch"), ("torch", "pytorch", "tensorflow")
+])  # fmt: skip
+def test_a_framework_that_is_missing(
+    run: Cli, dates: Path, converted_tf: Path, tmp_path: Path, missing: str, extra: str, other: str
+) -> None:
+    """`verify` names what to install, does not wait for the other side, and ends with exit code 5."""
+    for name, code in ((missing, f"raise ImportError('No module named {missing}')"), (other, WAITS)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(f"raise ImportError('No module named {name}')")
+        (tmp_path / name / "__init__.py").write_text(code)
     done = run("verify", dates, converted_tf, env={"PYTHONPATH": f"{Path(__file__).parents[1]}:{tmp_path}"})
-    which = "pytorch" if "pytorch" in done.err else "tf"
-    name = {"pytorch": "torch", "tf": "tensorflow"}[which]
     assert (done.code, done.out) == (5, "")
     assert done.err == (
-        f"Error: {which} cannot be imported here: No module named {name}\n"
-        f"Install it with: pip install 'ckptconv[{which}]'\n"
+        f"Error: {extra} cannot be imported here: No module named {missing}\n"
+        f"Install it with: pip install 'ckptconv[{extra}]'\n"
     )

@@ -193,7 +193,8 @@ def _variety(torch: Any, model: Any) -> int:
     """Return the number of different new tokens in the less varied one of two answers; -1: not finite."""
     words = min(model.encoder.config.vocab_size, model.decoder.config.vocab_size)
     ids = torch.randint(min(5, words - 1), words, (2, 7))
-    tokens = model.generate(input_ids=ids, max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1)[:, 1:]
+    mask = torch.ones_like(ids)
+    tokens = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False)[:, 1:]
     logits = model(input_ids=ids, decoder_input_ids=tokens).logits
     if not torch.isfinite(logits).all() or torch.equal(tokens[0], tokens[1]):
         return -1

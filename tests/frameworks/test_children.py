@@ -170,6 +170,7 @@ def test_children_do_not_outlive_the_parent(
         "from ckptconv.frameworks._children import Job, run_children\n"
         "run_children([Job('pytorch', Path('.'), {'full.input_ids': np.ones((1, 2), np.int64)})])"
     )
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent leaves its folder behind
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith(" "))
     parent.send_signal(number)

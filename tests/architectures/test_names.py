@@ -1,0 +1,211 @@
+"""The tables against what the real classes of transformers 4.57.6 said, tensor by tensor; no framework runs.
+
+`fixtures/make_names.py` wrote the oracle down. Each case is one variant of a family on one side, with a
+tiny bert on the other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import CONFIGS, NAMES, SETTINGS, SIDES
+
+from ckptconv.architectures import families
+from ckptconv.composition import compose
+from ckptconv.config import Config
+from ckptconv.errors import SourceError
+from ckptconv.family import Decoder, Encoder
+from ckptconv.moves import Plan
+from ckptconv.plan import make_plan
+from ckptconv.table import DialectName, Row
+from ckptconv.tensor import Stored, TensorSpec
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One variant of a family on one side of a pair."""
+
+    family: str
+    variant: dict[str, Any]
+    side: str
+
+    @property
+    def oracle(self) -> dict[str, Any]:
+        """What each framework said: its class and its tensors, or its refusal."""
+        found: dict[str, Any] = NAMES[self.family]["variants"][self.variant["variant"]][self.side]
+        return found
+
+    @property
+    def config(self) -> Config:
+        """The composite's config, as the classes got it."""
+        return Config({"model_type": "encoder-decoder", **self.oracle["config"]})
+
+    def rows(self) -> list[Row]:
+        """The tables' rows of this side and of the bridge."""
+        other = SIDES[1 - SIDES.index(self.side)]
+        return [row for row in compose(self.config).rows() if not re.match(rf"{other}\.", row.key)]
+
+    def plan(self, source: DialectName, target: DialectName) -> Plan:
+        """Plan the way from the oracle's tensors to another dialect, as a conversion does."""
+        compose(self.config).require_class(target)
+        index = {
+            name: Stored(TensorSpec(name, "float32", shape), Path(), ())
+            for name, shape in shapes(self.oracle[source]["tensors"]).items()
+        }
+        return make_plan(self.rows(), index, source, target, what=self.family)
+
+
+def shapes(named: dict[str, list[int]]) -> Shapes:
+    """Return name -> shape."""
+    return {name: tuple(shape) for name, shape in named.items()}
+
+
+def targets(plan: Plan) -> Shapes:
+    """Return the tensors that a plan writes."""
+    return {move.target.name: move.target.shape for move in plan.moves}
+
+
+CASES = [
+    pytest.param(Case(family, variant, side), id=f"{family}-{variant['variant']}-{side}".replace(" ", "_"))
+    for family, variants in CONFIGS.items()
+    for variant in variants
+    for side in variant.get("sides", SIDES)
+]
+TARGETS: tuple[DialectName, ...] = ("tf", "flax")
+
+
+def test_every_family_has_a_table_a_config_and_names() -> None:
+    """A family is a table, a test configuration and an oracle; none of them stands alone."""
+    assert sorted(families()) == sorted(CONFIGS) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_names_are_those_of_the_configs(family: str) -> None:
+    """The oracle was asked about the variants and sizes that the configuration has now."""
+    asked = {
+        (name, side): found["config"][side]
+        for name, sides in NAMES[family]["variants"].items()
+        for side, found in sides.items()
+    }
+    reads = {"encoder": {}, "decoder": {"is_decoder": True, "add_cross_attention": True}}
+    assert asked == {
+        (variant["variant"], side): variant["config"] | reads[side]
+        for variant in CONFIGS[family]
+        for side in variant.get("sides", SIDES)
+    }
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_configs_say_nothing_unknown(family: str) -> None:
+    """The plain variant comes first and stands on both sides, and no setting is misspelt."""
+    first = CONFIGS[family][0]
+    assert (first["variant"], "sides" in first, "refused" in first) == ("plain", False, False)
+    assert not {key for variant in CONFIGS[family] for key in variant} - set(SETTINGS)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_defaults_are_those_of_the_config_class(family: str) -> None:
+    """Every default in a family's file is what the config class fills in."""
+    defaults = families()[family].defaults
+    oracle = NAMES[family]["defaults"]
+    assert {key: oracle.get(key) for key in defaults} == dict(defaults)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_aliases_are_those_of_the_config_class(family: str) -> None:
+    """Every alias in a family's file is one that the config class has."""
+    assert dict(families()[family].aliases).items() <= NAMES[family]["aliases"].items()
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("family", CONFIGS)
+def test_classes_are_those_that_answer(family: str, side: str) -> None:
+    """A family's file names a class exactly where that class can be built, run and read an encoder."""
+    part: Encoder | Decoder | None = getattr(families()[family], side)
+    oracle = Case(family, CONFIGS[family][0], side).oracle
+    answered = {name: said["class"] for name, said in oracle.items() if "class" in said}
+    assert (dict(part.classes) if part else {}) == (answered if "pytorch" in answered else {})
+
+
+def _supported(case: Case) -> None:
+    if "refused" in case.variant or "refused" in case.oracle["pytorch"]:
+        pytest.skip("a refusal: see below")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pytorch_tensors(case: Case) -> None:
+    """The tables expand to PyTorch's state dict, no name more and none less."""
+    _supported(case)
+    rows = {row.spellings["pytorch"].names[0]: row for row in case.rows() if "pytorch" in row.spellings}
+    kept = {name: row.shape("pytorch") for name, row in rows.items() if row.module.presence != "dropped"}
+    assert kept == shapes(case.oracle["pytorch"]["tensors"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pytorch_buffers(case: Case) -> None:
+    """What an old version may have saved of PyTorch's buffers is read past, and nothing but buffers is."""
+    _supported(case)
+    oracle = case.oracle["pytorch"]
+    dropped = {row.key for row in case.rows() if row.module.presence == "dropped"}
+    assert set(oracle["buffers"]) <= dropped
+    assert not dropped & set(oracle["tensors"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pytorch_ties(case: Case) -> None:
+    """The rows that share one tensor are those that share it in PyTorch."""
+    _supported(case)
+    groups: dict[str, set[str]] = {}
+    for row in case.rows():
+        if row.tied_to and row.module.tied:
+            groups.setdefault(row.tied_to, {row.tied_to}).add(row.key)
+    assert sorted(map(sorted, groups.values())) == case.oracle["pytorch"]["tied"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", CASES)
+def test_targets(case: Case, target: DialectName) -> None:
+    """What is planned from PyTorch's tensors is what the target's class has, or there is a refusal."""
+    oracle = case.oracle[target]
+    if "refused" in oracle or "refused" in case.variant or "refused" in case.oracle["pytorch"]:
+        with pytest.raises(SourceError):
+            case.plan("pytorch", target)
+    else:
+        assert targets(case.plan("pytorch", target)) == shapes(oracle["tensors"])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_lost(case: Case, target: DialectName) -> None:
+    """Every PyTorch tensor is moved, or must equal one that is; none is left out without a word."""
+    _supported(case)
+    if "refused" in case.oracle[target]:
+        pytest.skip("a refusal: see above")
+    plan = case.plan("pytorch", target)
+    moved = {move.source.spec.name for move in plan.moves if move.source}
+    held = {one.spec.name for pair in plan.equalities for one in (pair.first, pair.second)}
+    assert moved | held == set(case.oracle["pytorch"]["tensors"])
+    assert all(moved & {pair.first.spec.name, pair.second.spec.name} for pair in plan.equalities)
+
+
+@pytest.mark.parametrize("source", TARGETS)
+@pytest.mark.parametrize("case", CASES)
+def test_the_way_back(case: Case, source: DialectName) -> None:
+    """What is planned from a class's tensors is PyTorch's state dict, with each shared tensor once."""
+    _supported(case)
+    if "refused" in case.oracle[source]:
+        pytest.skip("no such class, so no such checkpoint")
+    plan = case.plan(source, "pytorch")
+    oracle = case.oracle["pytorch"]
+    written = targets(plan)
+    repeated = [set(group) - set(written) for group in oracle["tied"]]
+    assert written.items() <= shapes(oracle["tensors"]).items()
+    assert set().union(*repeated) == set(oracle["tensors"]) - set(written)
+    assert [len(group) for group in oracle["tied"]] == [len(left) + 1 for left in repeated]
+    assert not [move.target.name for move in plan.moves if move.source is None]
