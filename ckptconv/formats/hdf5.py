@@ -81,13 +81,19 @@ def _set_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
 def _allocate(file: h5py.File, name: str, spec: TensorSpec) -> h5py.Dataset:
     """Make a data set whose bytes have their place in the file, and are not filled."""
     import h5py
+    import numpy as np
 
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.CONTIGUOUS)
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     plist.set_obj_track_times(False)
-    return file.create_dataset(name, spec.shape, DTYPES[spec.dtype], dcpl=plist)
+    above, _, leaf = name.rpartition("/")
+    group = file.require_group(above) if above else file
+    # Not `create_dataset`, which forgets the property list of a scalar.
+    space = h5py.h5s.create_simple(spec.shape) if spec.shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    kind = h5py.h5t.py_create(np.dtype(DTYPES[spec.dtype]))
+    return h5py.Dataset(h5py.h5d.create(group.id, leaf.encode(), kind, space, plist))
 
 
 def read(path: Path) -> Contents:
@@ -96,10 +102,16 @@ def read(path: Path) -> Contents:
 
     try:
         with h5py.File(path, "r") as file:
-            return Contents({stored.spec.name: stored for stored in _datasets(path, file)})
+            found = list(_datasets(path, file))
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceError(f"{path}: not a readable HDF5 file of weights ({reason[:200]})") from None
+    tensors = {stored.spec.name: stored for stored in found}
+    if len(tensors) != len(found):
+        names = [stored.spec.name for stored in found]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SourceError(f"{path}: name {ascii(twice)[:200]} stands twice")
+    return Contents(tensors)
 
 
 def _datasets(path: Path, file: h5py.File) -> Iterator[Stored]:
@@ -138,7 +150,7 @@ def _hard(path: Path, group: h5py.Group, name: str) -> Any:
 
     node = group
     for level in name.split("/"):
-        if not isinstance(node.get(level, getlink=True), h5py.HardLink):
+        if not isinstance(node, h5py.Group) or not isinstance(node.get(level, getlink=True), h5py.HardLink):
             raise SourceError(f"{path}: {ascii(name)[:200]} is behind a link that ckptconv does not follow")
         node = node[level]
     return node
