@@ -1,9 +1,6 @@
 """Do two checkpoints compute the same? Both run on the same probes, each in a process of its own.
 
-The yardstick is PyTorch's own rounding: its float32 answer against its float64 answer, from the same
-weights. A faithful conversion is as far from float64 as PyTorch itself is, give or take the order of
-its additions; a wrong one is hundreds of times further. So the rule needs no tolerance that depends
-on the model: error <= FACTOR x yardstick, for the mean and for the worst element.
+How an error is judged is `yardstick.py`'s.
 """
 
 from __future__ import annotations
@@ -11,111 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ckptconv.compare import Array, Difference, difference
+from ckptconv.children import Answer, Job, run_children
+from ckptconv.compare import Array, difference
 from ckptconv.composition import Composition
 from ckptconv.config import Json, read_json
 from ckptconv.errors import FrameworkError
-from ckptconv.frameworks._children import Answer, Job, run_children
 from ckptconv.probes import PADDED, SpecialTokens, make_probes, new_tokens, special_tokens
 from ckptconv.table import DialectName
-
-__all__ = [
-    "MAX_FACTOR", "RMS_FACTOR", "Answer", "ForwardReport", "Job", "Quantity", "TokenReport",
-    "compare_forward", "run_children",
-]  # fmt: skip
-
-Side: TypeAlias = Literal["source", "target"]
-
-RMS_FACTOR = 8.0
-"""How many times the yardstick an RMS error may be."""
-MAX_FACTOR = 16.0
-"""The same for the worst element, which scatters more."""
-
-RESULTS = ("encoder.last", "logits")
-"""What both sides must answer; a class may keep the states in between to itself."""
-
-EPSILON = float(np.finfo(np.float32).eps)
-"""Floor of the yardstick, relative to the RMS of the reference: some quantities (a sum of two table
-rows) happen to be almost exact in PyTorch, and no other framework has to be as lucky."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """One quantity of one probe, on both sides, against the float64 reference."""
-
-    probe: str
-    name: str
-    source: Difference | None
-    """Source against reference, over valid positions; None where it cannot be compared."""
-    target: Difference | None
-    yardstick: Side
-    """Which side's error is the yardstick: the one that PyTorch runs."""
-    problem: str = ""
-    """Why it cannot be compared: a shape."""
-
-    @property
-    def ratios(self) -> tuple[float, float]:
-        """Error over yardstick, as RMS and at the worst element; infinite where nothing was compared."""
-        if self.source is None or self.target is None:
-            return float("inf"), float("inf")
-        sides = (self.source, self.target)
-        ruler, judged = sides if self.yardstick == "source" else sides[::-1]
-        floor = max(EPSILON * ruler.reference_rms, float(np.finfo(np.float64).tiny))
-        return judged.rms / max(ruler.rms, floor), judged.worst / max(ruler.worst, floor)
-
-    @property
-    def matches(self) -> bool:
-        """True where both ratios are within their factors and neither side has a NaN."""
-        if self.source is None or self.target is None or self.source.nans or self.target.nans:
-            return False
-        if not np.isfinite(self.source.worst) or not np.isfinite(self.target.worst):
-            return False
-        rms, worst = self.ratios
-        return rms <= RMS_FACTOR and worst <= MAX_FACTOR
-
-
-@dataclass(frozen=True, slots=True)
-class TokenReport:
-    """Greedy generation, token by token."""
-
-    rows: int
-    compared: int
-    """Tokens after the start token, over all rows."""
-    distinct: int
-    """Different tokens that the source generated; 1 proves little."""
-    mismatch: tuple[int, int, int, int] | None
-    """The first: row, position after the start token, source's token, target's (-1: already ended)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardReport:
-    """What running both models showed."""
-
-    quantities: tuple[Quantity, ...]
-    """In the order of the data flow, probe by probe."""
-    tokens: TokenReport | None
-    texts: tuple[tuple[str, str, str], ...]
-    """Text, the source's answer, the target's answer."""
-    loading: tuple[str, ...]
-    """Tensors that the target's class missed, did not expect, or found in another shape."""
-    notices: tuple[str, ...]
-    source: Answer
-    target: Answer
-
-    @property
-    def matches(self) -> bool:
-        """True where everything that was compared matches."""
-        return (
-            bool(self.quantities)
-            and all(one.matches for one in self.quantities)
-            and (self.tokens is None or self.tokens.mismatch is None)
-            and all(source == target for _, source, target in self.texts)
-            and not self.loading
-        )
+from ckptconv.yardstick import RESULTS, ForwardReport, Quantity, Side, TokenReport
 
 
 def compare_forward(
@@ -133,6 +36,51 @@ def compare_forward(
 
     Raises: FrameworkError: a framework is missing, a child failed, or neither side is PyTorch's.
     """
+    comparison = prepare(
+        composition, source, target, target_dialect, source_dialect=source_dialect, seed=seed, texts=texts
+    )
+    return comparison.judge(*run_children(comparison.jobs, timeout))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two checkpoints, the jobs for their frameworks, and what is needed to judge the answers."""
+
+    composition: Composition
+    probes: Mapping[str, Array]
+    special: SpecialTokens
+    ruler: Side
+    jobs: tuple[Job, Job]
+    """The source's and the target's."""
+
+    def judge(self, one: Answer, other: Answer) -> ForwardReport:
+        """Compare the source's answer with the target's."""
+        tokens = _tokens(one.arrays["tokens"], other.arrays["tokens"])
+        return ForwardReport(
+            quantities=tuple(_quantities(self.probes, one, other, self.ruler)),
+            tokens=tokens,
+            texts=tuple(zip(self.jobs[0].texts, one.texts, other.texts, strict=True)),
+            loading=other.problems,
+            notices=tuple(_notices(self.composition, self.probes, self.special, tokens, one, other)),
+            source=one,
+            target=other,
+        )
+
+
+def prepare(
+    composition: Composition,
+    source: Path,
+    target: Path,
+    target_dialect: DialectName,
+    *,
+    source_dialect: DialectName = "pytorch",
+    seed: int = 0,
+    texts: Sequence[str] = (),
+) -> Comparison:
+    """Make probes and jobs for two checkpoints.
+
+    Raises: FrameworkError: neither side is PyTorch's.
+    """
     if "pytorch" not in (source_dialect, target_dialect):
         raise FrameworkError(
             f"{source_dialect} against {target_dialect}: one side must be PyTorch's, to give the reference."
@@ -141,21 +89,11 @@ def compare_forward(
     special = special_tokens(composition, _own_generation(source))
     settings = _greedy(special, new_tokens(composition))
     ruler: Side = "source" if source_dialect == "pytorch" else "target"
-    jobs = [
+    one, other = (
         Job(dialect, path, probes, _precisions(side == ruler), settings, tuple(texts))
         for side, dialect, path in (("source", source_dialect, source), ("target", target_dialect, target))
-    ]
-    one, other = run_children(jobs, timeout)
-    tokens = _tokens(one.arrays["tokens"], other.arrays["tokens"])
-    return ForwardReport(
-        quantities=tuple(_quantities(probes, one, other, ruler)),
-        tokens=tokens,
-        texts=tuple(zip(texts, one.texts, other.texts, strict=True)),
-        loading=other.problems,
-        notices=tuple(_notices(composition, probes, special, tokens, one, other)),
-        source=one,
-        target=other,
     )
+    return Comparison(composition, probes, special, ruler, (one, other))
 
 
 def _precisions(reference: bool) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from ckptconv.render import MAX_PROBLEMS, printable, problems_json, size, table
 
 if TYPE_CHECKING:
     from ckptconv.config import Json
-    from ckptconv.forward import ForwardReport, Quantity
     from ckptconv.operations.verify import Verification, WeightsReport
+    from ckptconv.yardstick import ForwardReport, Quantity
 
 
 def verification_text(result: Verification) -> str:

@@ -17,13 +17,13 @@ from ckptconv.table import DIALECTS
 READS = {"is_decoder": True, "add_cross_attention": True}
 
 
-def pair(encoder: dict[str, Any], decoder: dict[str, Any], **whole: Any) -> Composition:
+def pair(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -> Composition:
     """Compose two configs; the decoder reads the encoder unless its own config says otherwise."""
     parts = {"encoder": encoder, "decoder": READS | decoder}
     return compose(Config({"model_type": "encoder-decoder"} | parts | whole))
 
 
-def refusal(encoder: dict[str, Any], decoder: dict[str, Any], **whole: Any) -> list[str]:
+def refusal(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -> list[str]:
     """Return the lines of the refusal of a pair."""
     with pytest.raises(SourceError) as caught:
         pair(encoder, decoder, **whole)
@@ -165,8 +165,16 @@ def test_pair_name() -> None:
     assert pair(plain("roberta"), plain("gpt2")).pair == "roberta -> gpt2"
 
 
-ENCODER_TYPES = ("encoder.embeddings.token_type_embeddings", {"repeated_row_0": 29}, {"encoder.type_vocab_size": 30})
-ROBERTA_TYPES = ("encoder.embeddings.token_type_embeddings", {"repeated_row_0": 31}, {"encoder.type_vocab_size": 31})
+BERT_TYPES = (
+    "encoder.embeddings.token_type_embeddings",
+    {"repeated_row_0": 29, "type_vocab_size": 2},
+    {"encoder.type_vocab_size": 30},
+)
+ROBERTA_TYPES = (
+    "encoder.embeddings.token_type_embeddings",
+    {"repeated_row_0": 31, "type_vocab_size": 1},
+    {"encoder.type_vocab_size": 31},
+)
 ENCODER_ROLL = ("encoder.embeddings.position_embeddings", {"rolled_rows": 2}, {})
 DECODER_ROLL = ("decoder.roberta.embeddings.position_embeddings", {"rolled_rows": 2}, {})
 
@@ -174,9 +182,9 @@ DECODER_ROLL = ("decoder.roberta.embeddings.position_embeddings", {"rolled_rows"
 @pytest.mark.parametrize(
     ("encoder", "decoder", "expected"),
     [
-        ("bert", "bert", [ENCODER_TYPES]),
-        ("bert", "gpt2", [ENCODER_TYPES]),
-        ("bert", "roberta", [ENCODER_TYPES, DECODER_ROLL]),
+        ("bert", "bert", [BERT_TYPES]),
+        ("bert", "gpt2", [BERT_TYPES]),
+        ("bert", "roberta", [BERT_TYPES, DECODER_ROLL]),
         ("roberta", "bert", [ENCODER_ROLL, ROBERTA_TYPES]),
         ("roberta", "roberta", [ENCODER_ROLL, ROBERTA_TYPES, DECODER_ROLL]),
         ("gpt2", "gpt2", []),

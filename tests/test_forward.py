@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from ckptconv import forward
+from ckptconv.children import Answer, environment
 from ckptconv.composition import Composition, compose
 from ckptconv.config import Config, read_json
 from ckptconv.errors import FrameworkError
-from ckptconv.forward import MAX_FACTOR, RMS_FACTOR, Answer, ForwardReport, compare_forward
-from ckptconv.frameworks._children import environment
+from ckptconv.forward import compare_forward
 from ckptconv.probes import make_probes
+from ckptconv.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
 
 DATES = Path(__file__).parent.parent / "fixtures" / "dates"
 TINY = compose(

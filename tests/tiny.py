@@ -75,7 +75,17 @@ def decoders(dialect: str = "pytorch") -> list[str]:
 
 def _able(side: str, dialect: str) -> list[str]:
     firsts = {family: names["variants"][CONFIGS[family][0]["variant"]] for family, names in NAMES.items()}
-    return [family for family, first in firsts.items() if "class" in first[side][dialect]]
+    return [
+        family
+        for family, first in firsts.items()
+        if "class" in first[side][dialect] and not is_refused(CONFIGS[family][0], dialect)
+    ]
+
+
+def is_refused(variant: Json, dialect: str) -> bool:
+    """Tell whether a variant must not be converted to a dialect though its class may answer: one, or all of them."""
+    refused: str | Json = variant.get("refused", {})
+    return dialect != "pytorch" and (isinstance(refused, str) or dialect in refused)
 
 
 def random_pair(

@@ -1,10 +1,11 @@
-"""The child process: `python -m ckptconv.frameworks NAME JOBDIR` reads a job, and leaves its answers there.
+"""The child process: `python -m ckptconv.frameworks NAME JOBDIR...` reads jobs, and leaves the answers there.
 
     job.json      checkpoint, precisions, generate (settings or null), texts
     probes.npz    PROBE.INPUT -> integers of shape (batch, length)
     answers.npz   PRECISION/PROBE/QUANTITY -> floats; `tokens` -> (rows, new tokens), -1 after the end
-    answers.json  framework, versions, problems, settings, generation, texts; or `unavailable`: why
+    answers.json  framework, versions, problems, settings, generation, texts; or `unavailable`, `failed`: why
 
+Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
 Exit code 0: answered. 3: the framework cannot be imported. Anything else: it failed, and said why.
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from importlib import import_module, metadata
 from pathlib import Path
@@ -99,25 +101,38 @@ def answer(framework: Framework, job: Mapping[str, Any], probes: Mapping[str, Ma
     return arrays, report
 
 
-def main(name: str, folder: str) -> int:
-    """Answer the job in `folder`; return the exit code."""
+def main(name: str, *folders: str) -> int:
+    """Answer the jobs in `folders`; return the exit code."""
     _die_with_the_parent()
-    job, framework = Path(folder), frameworks()[name]
-    report: dict[str, Any] = {"framework": name}
+    jobs, framework = [Path(folder) for folder in folders], frameworks()[name]
     try:
         for module in framework.imports:
             import_module(module)
         getattr(import_module("transformers"), framework.model_class)  # gone from v5
     except (ImportError, AttributeError) as error:
-        report["unavailable"] = str(error)
-        (job / "answers.json").write_text(json.dumps(report))
+        (jobs[0] / "answers.json").write_text(json.dumps({"framework": name, "unavailable": str(error)}))
         return UNAVAILABLE
-    report["versions"] = {one: _version(one) for one in framework.versions}
-    arrays, more = answer(framework, read_json(job / "job.json"), _probes(job))
-    np.savez(job / "answers.npz", allow_pickle=False, **arrays)
-    report |= more | {"loaded": sorted(m for m in ("torch", "tensorflow", "jax") if m in sys.modules)}
-    (job / "answers.json").write_text(json.dumps(report, default=str))
+    for job in jobs:
+        try:
+            _answer_in(job, name, framework)
+        except Exception as error:
+            if len(jobs) == 1:
+                raise
+            failed = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            (job / "answers.json").write_text(json.dumps({"framework": name, "failed": failed}))
     return 0
+
+
+def _answer_in(job: Path, name: str, framework: Framework) -> None:
+    """Answer one job in its folder."""
+    arrays, report = answer(framework, read_json(job / "job.json"), _probes(job))
+    np.savez(job / "answers.npz", allow_pickle=False, **arrays)
+    report |= {
+        "framework": name,
+        "versions": {one: _version(one) for one in framework.versions},
+        "loaded": sorted(module for module in ("torch", "tensorflow", "jax") if module in sys.modules),
+    }
+    (job / "answers.json").write_text(json.dumps(report, default=str))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ckptconv.discovery import discover
 from ckptconv.errors import FrameworkError
 from ckptconv.frameworks import frameworks, loading_problems
 from ckptconv.frameworks.__main__ import after_start
-from ckptconv.frameworks._children import Job, environment, run_children
+from ckptconv.children import Job, environment, run_children
 from ckptconv.frameworks.flax import loading_problems as flax_problems
 from ckptconv.table import DIALECTS
 
@@ -167,7 +167,7 @@ def test_children_do_not_outlive_the_parent(
     fake(tmp_path, monkeypatch, code)
     code = (
         "import numpy as np; from pathlib import Path\n"
-        "from ckptconv.frameworks._children import Job, run_children\n"
+        "from ckptconv.children import Job, run_children\n"
         "run_children([Job('pytorch', Path('.'), {'full.input_ids': np.ones((1, 2), np.int64)})])"
     )
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent leaves its folder behind

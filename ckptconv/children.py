@@ -75,7 +75,8 @@ class Answer:
 
 @dataclass(slots=True)
 class _Child:
-    job: Job
+    jobs: Sequence[Job]
+    """Answered one after the other; all of one framework."""
     folder: Path
     process: subprocess.Popen[bytes]
     started: float
@@ -83,12 +84,12 @@ class _Child:
 
     @property
     def name(self) -> str:
-        return self.job.framework
+        return self.jobs[0].framework
 
 
 def environment(name: DialectName) -> dict[str, str]:
     """Return the environment of one child: offline, its framework alone, and this ckptconv."""
-    here = str(Path(__file__).resolve().parents[2])
+    here = str(Path(__file__).resolve().parents[1])
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     found = {"JAX_PLATFORMS": "cpu"} | dict(os.environ) | OFFLINE
     found.update(frameworks()[name].environment)
@@ -102,14 +103,27 @@ def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answ
     Raises: FrameworkError: a framework is missing, or a child died or took longer than `timeout`
     seconds; the message ends with the last lines of its output. No child is left behind.
     """
+    answers = [answers[0] for answers in run_batches([[job] for job in jobs], timeout)]
+    for answer in answers:
+        if isinstance(answer, FrameworkError):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Answer)]
+
+
+def run_batches(batches: Sequence[Sequence[Job]], timeout: float | None = None) -> list[list[Answer | FrameworkError]]:
+    """Start one child a batch, all at once; each answers the jobs of its batch, of one framework, in turn.
+
+    Returns: the answers as the jobs were given; a job that failed among others has its error there.
+    Raises: FrameworkError: as `run_children`.
+    """
     children: list[_Child] = []
     try:
         with TemporaryDirectory(prefix="ckptconv-") as root:
             try:
-                for number, job in enumerate(jobs):
-                    children.append(_start(job, Path(root) / str(number)))
+                for number, batch in enumerate(batches):
+                    children.append(_start(batch, Path(root) / str(number)))
                 _wait(children, timeout)
-                return [_read(child) for child in children]
+                return [[_read(child, number) for number in range(len(child.jobs))] for child in children]
             finally:
                 for child in children:
                     _end(child)
@@ -117,7 +131,26 @@ def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answ
         raise FrameworkError(f"cannot run a framework in a child process: {error}") from None
 
 
-def _start(job: Job, folder: Path) -> _Child:
+def _start(jobs: Sequence[Job], folder: Path) -> _Child:
+    folder.mkdir()
+    for number, job in enumerate(jobs):
+        _ask(job, folder / str(number))
+    # -P keeps the working directory off the path: a checkpoint's folder may hold a torch.py.
+    command = [sys.executable, "-P", "-m", "ckptconv.frameworks", jobs[0].framework]
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *(str(folder / str(number)) for number in range(len(jobs)))],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(jobs[0].framework),
+            start_new_session=True,
+        )
+    return _Child(jobs, folder, process, time.monotonic())
+
+
+def _ask(job: Job, folder: Path) -> None:
+    """Write one job where the child reads it."""
     folder.mkdir()
     asked = {
         "checkpoint": str(job.checkpoint.absolute()),
@@ -127,18 +160,6 @@ def _start(job: Job, folder: Path) -> _Child:
     }
     (folder / "job.json").write_text(json.dumps(asked))
     np.savez(folder / "probes.npz", allow_pickle=False, **dict(job.probes))
-    # -P keeps the working directory off the path: a checkpoint's folder may hold a torch.py.
-    command = [sys.executable, "-P", "-m", "ckptconv.frameworks", job.framework, str(folder)]
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment(job.framework),
-            start_new_session=True,
-        )
-    return _Child(job, folder, process, time.monotonic())
 
 
 def _wait(children: Sequence[_Child], timeout: float | None) -> None:
@@ -173,7 +194,7 @@ def _end(child: _Child) -> None:
 
 def _reason(child: _Child, code: int) -> str:
     """Say in one line why a child failed, and show the end of its output."""
-    report = _report(child.folder)
+    report = _report(child.folder / "0")
     if "unavailable" in report:
         return (
             f"{child.name} cannot be imported here: {report['unavailable']}\n"
@@ -186,7 +207,7 @@ def _reason(child: _Child, code: int) -> str:
         how = f"exit code {code}"
     lines = _output(child)
     last = f": {lines[-1].strip()}" if lines else ""
-    return f"{child.name}: could not run {child.job.checkpoint} ({how}){last}{_tail(child)}"
+    return f"{child.name}: could not run {child.jobs[0].checkpoint} ({how}){last}{_tail(child)}"
 
 
 def _output(child: _Child) -> list[str]:
@@ -207,15 +228,18 @@ def _report(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _read(child: _Child) -> Answer:
-    report = _report(child.folder)
+def _read(child: _Child, number: int) -> Answer | FrameworkError:
+    folder = child.folder / str(number)
+    report = _report(folder)
+    if "failed" in report:
+        return FrameworkError(f"{child.name}: could not run {child.jobs[number].checkpoint}: {report['failed']}")
     try:
-        with np.load(child.folder / "answers.npz", allow_pickle=False) as arrays:
+        with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError) as error:
         raise FrameworkError(f"{child.name}: ended without an answer ({error}){_tail(child)}") from None
     return Answer(
-        framework=child.job.framework,
+        framework=child.jobs[number].framework,
         arrays=found,
         problems=tuple(report.get("problems", ())),
         versions=report.get("versions", {}),

