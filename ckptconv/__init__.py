@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SourceError,
     )
     from ckptconv.operations.convert import flax2pt, normalize, pt2flax, pt2tf, tf2pt
+    from ckptconv.operations.families import families
     from ckptconv.operations.inspect import Inspection, inspect
     from ckptconv.operations.join import JoinOptions, join
     from ckptconv.operations.split import Split, split
@@ -47,6 +48,7 @@ __all__ = [
     "Verification",
     "WriteOptions",
     "__version__",
+    "families",
     "flax2pt",
     "inspect",
     "join",
@@ -62,6 +64,7 @@ _MODULES = (
     "errors",
     "operations.writing",
     "operations.inspect",
+    "operations.families",
     "operations.split",
     "operations.convert",
     "operations.join",

@@ -71,7 +71,8 @@ def read_weights(path: Path, dialect: DialectName | None = None) -> Weights:
     wanted = [one for one in found if dialect in (None, one.dialect)]
     if not wanted:
         there = ", ".join(f"{one.files[0].name} ({one.dialect})" for one in found)
-        raise SourceError(f"{path}: no {dialect} weights here; there is {there}.")
+        advice = f" `ckptconv {found[0].dialect}2pt` makes PyTorch's of them." if dialect == "pytorch" else ""
+        raise SourceError(f"{path}: no {dialect} weights here; there is {there}.{advice}")
     return min(wanted, key=_preference)
 
 

@@ -200,6 +200,23 @@ def verify(
         sys.exit(1)
 
 
+@cli.command()
+@click.option("--markdown", is_flag=True, help="Print docs/support.md.")
+@as_json
+def families(markdown: bool, as_json: bool) -> None:
+    """Show which model types can be encoder or decoder, in which framework, and why not.
+
+    \b
+    Example: ckptconv families
+    """
+    from ckptconv import render_families as render
+    from ckptconv.operations import families as verb
+
+    found = verb.families()
+    text = render.families_markdown if markdown else render.families_text
+    show(as_json, lambda: render.families_json(found), lambda: text(found))
+
+
 def main() -> NoReturn:
     """Run the command line."""
     run(cli)

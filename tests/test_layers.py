@@ -12,13 +12,13 @@ PACKAGE = Path(__file__).parents[1] / "ckptconv"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "discovery"),
     ("tensor", "config", "publish"),
-    ("table", "healing", "family"),
+    ("table", "healing", "family", "moves"),
     ("architectures", "dialects", "formats", "frameworks", "compare", "casting"),
-    ("composition", "checkpoint", "companions", "probes", "moves", "plan"),
-    ("pieces", "weights", "transfer", "forward"),
+    ("composition", "checkpoint", "companions", "probes", "plan", "drawing", "children"),
+    ("pieces", "weights", "transfer", "forward", "yardstick"),
     ("operations",),
-    ("render", "render_verify"),
-    ("cli", "__init__", "__main__"),
+    ("render", "render_families", "render_verify"),
+    ("cli", "shell", "__init__", "__main__"),
 )
 """Low to high; a folder stands for its files. docs/architecture.md shows the same list."""
 LAYER = {name: height for height, names in enumerate(LAYERS) for name in names}

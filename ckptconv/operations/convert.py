@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.checkpoint import open_checkpoint
-from ckptconv.companions import copy_companions, left_behind, whole_config, write_config
-from ckptconv.composition import compose, recorded, unhealed
+from ckptconv.companions import GENERATION, copy_companions, left_behind, whole_config, write_config
+from ckptconv.composition import Composition, compose, recorded, unhealed
+from ckptconv.config import read_json
 from ckptconv.errors import SourceError
 from ckptconv.formats import Format, formats
+from ckptconv.healing import RollPositions
 from ckptconv.moves import Plan
 from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, written_dtype
 from ckptconv.plan import make_plan, widening_notice
@@ -92,6 +94,8 @@ def _convert(source: Path, target: Path, way: _Way, options: WriteOptions | None
         healed_source=recorded(composition, checkpoint.config),
     )
     _require_loadable(plan, way, options)
+    if way.heal:
+        _require_healable(composition, source)
     notices = (*plan.notices, *_widening(plan, way, options), *left_behind(source))
     result = Conversion((source,), target, composition.pair, way.target, way.form.name, plan, notices)
     if options.dry_run:
@@ -108,6 +112,24 @@ def _widening(plan: Plan, way: _Way, options: WriteOptions) -> Iterator[str]:
     """Say what was widened without being asked for."""
     if options.dtype == "keep":
         yield from widening_notice(plan, way.form.name.upper())
+
+
+def _require_healable(composition: Composition, source: Path) -> None:
+    """Refuse a RoBERTa-like decoder that starts with the pad token. Raises SourceError.
+
+    PyTorch gives the pad token a position of its own, and in its cached generation the next token the one
+    after next; no order of the table's rows fits both in Flax, which counts 0, 1, 2 ...
+    """
+    if not any(isinstance(rule, RollPositions) for rule in composition.decoder_part.healings):
+        return
+    generation = read_json(source / GENERATION) if (source / GENERATION).is_file() else {}
+    start = generation.get("decoder_start_token_id", composition.config.get("decoder_start_token_id"))
+    if start is not None and start == composition.decoder.config.get("pad_token_id"):
+        raise SourceError(
+            f"{source}: decoder_start_token_id is the decoder's pad_token_id ({start}): Flax numbers the positions"
+            " of such a decoder otherwise than PyTorch, and no order of its position table mends that.\n"
+            "pt2tf can convert it; or train with another start token, such as the tokenizer's <s>."
+        )
 
 
 def _require_loadable(plan: Plan, way: _Way, options: WriteOptions) -> None:
