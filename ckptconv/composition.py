@@ -5,7 +5,7 @@ Source: transformers 4.57.6, models/encoder_decoder/modeling_encoder_decoder.py 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ckptconv.architectures import family_of
@@ -42,9 +42,8 @@ class Composition:
 
     @property
     def has_bridge(self) -> bool:
-        """True where the widths differ and the decoder does not take the encoder's as it is."""
-        widths = (self.encoder.config.size("hidden_size"), self.decoder.config.size("hidden_size"))
-        return widths[0] != widths[1] and self.decoder.config.get("cross_attention_hidden_size") is None
+        """True where the widths differ."""
+        return self.encoder.config.size("hidden_size") != self.decoder.config.size("hidden_size")
 
     @property
     def encoder_part(self) -> Encoder:
@@ -97,6 +96,12 @@ class Composition:
                 reasons.append(f"{name}: {limits[dialect]}")
         if reasons:
             raise SourceError("\n".join(reasons))
+
+    def settings(self, dialect: DialectName) -> Mapping[str, Json]:
+        """Return what the target's decoder config has to say beside the source's."""
+        config = self.decoder.config
+        made = self.decoder_part.settings.get(dialect)
+        return {key: value for key, value in made(config).items() if config.get(key) is None} if made else {}
 
     def healings(self) -> tuple[Healed, ...]:
         """Return what Flax needs mended, with paths and config keys of the whole."""
@@ -176,14 +181,20 @@ def compose(config: Config) -> Composition:
 
 
 def _check_width(composition: Composition) -> None:
-    """Refuse a width for cross-attention that is not the encoder's, as the classes do."""
+    """Refuse a width for cross-attention that is not the encoder's, or that no decoder can take.
+
+    The composite classes then leave the projection away, and the decoders of transformers 4.57.6 crash,
+    since they read the encoder with their own width.
+    """
     declared = composition.decoder.config.get("cross_attention_hidden_size")
     width = composition.encoder.config.size("hidden_size")
-    if declared is not None and declared != width:
-        raise SourceError(
-            f"{composition.decoder.config.where}: 'cross_attention_hidden_size' is {declared},"
-            f" but the encoder's hidden size is {width}."
-        )
+    if declared is None or (declared == width and not composition.has_bridge):
+        return
+    found = f"{composition.decoder.config.where}: 'cross_attention_hidden_size' is {declared}, but the"
+    if declared != width:
+        raise SourceError(f"{found} encoder's hidden size is {width}.")
+    own = composition.decoder.config.size("hidden_size")
+    raise SourceError(f"{found} decoder's hidden size is {own}, and it reads the encoder with no other.")
 
 
 def _side(config: Config) -> Side:

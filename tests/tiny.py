@@ -63,29 +63,40 @@ def plain(family: str) -> Json:
     return dict(config)
 
 
+def oracle(family: str, variant: str, side: str) -> Json:
+    """Return what each framework said of a variant on one side; {} before it was asked."""
+    found: Json = NAMES.get(family, {}).get("variants", {}).get(variant, {}).get(side, {})
+    return found
+
+
+def is_refused(variant: Json, dialect: str) -> bool:
+    """Tell whether the configuration says that a dialect's class answers wrongly, or PyTorch's is no use."""
+    said = variant.get("refused", {})
+    return isinstance(said, str) or dialect in said
+
+
 def encoders(dialect: str = "pytorch") -> list[str]:
-    """Return the families that a framework can run as an encoder."""
+    """Return the families that a framework runs rightly as an encoder."""
     return _able("encoder", dialect)
 
 
 def decoders(dialect: str = "pytorch") -> list[str]:
-    """Return the families that a framework can run as a decoder."""
+    """Return the families that a framework runs rightly as a decoder."""
     return _able("decoder", dialect)
 
 
+def pairs(dialect: str = "pytorch") -> list[tuple[str, str]]:
+    """Return pairs in which every family stands once on every side it can take, beside a bert."""
+    found = [(encoder, "bert") for encoder in encoders(dialect)]
+    return found + [("bert", decoder) for decoder in decoders(dialect) if decoder != "bert"]
+
+
 def _able(side: str, dialect: str) -> list[str]:
-    firsts = {family: names["variants"][CONFIGS[family][0]["variant"]] for family, names in NAMES.items()}
     return [
         family
-        for family, first in firsts.items()
-        if "class" in first[side][dialect] and not is_refused(CONFIGS[family][0], dialect)
+        for family, (first, *_) in CONFIGS.items()
+        if "class" in oracle(family, first["variant"], side).get(dialect, {}) and not is_refused(first, dialect)
     ]
-
-
-def is_refused(variant: Json, dialect: str) -> bool:
-    """Tell whether a variant must not be converted to a dialect though its class may answer: one, or all of them."""
-    refused: str | Json = variant.get("refused", {})
-    return dialect != "pytorch" and (isinstance(refused, str) or dialect in refused)
 
 
 def random_pair(
@@ -116,9 +127,7 @@ def random_pair(
     )
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         model = _varied_model(torch, transformers, config, seed)
-        model.to(getattr(torch, dtype)).save_pretrained(
-            folder, safe_serialization=safe, max_shard_size=max_shard_size
-        )
+        model.to(getattr(torch, dtype)).save_pretrained(folder, safe_serialization=safe, max_shard_size=max_shard_size)
     return folder
 
 
@@ -203,8 +212,14 @@ def _variety(torch: Any, model: Any) -> int:
     """Return the number of different new tokens in the less varied one of two answers; -1: not finite."""
     words = min(model.encoder.config.vocab_size, model.decoder.config.vocab_size)
     ids = torch.randint(min(5, words - 1), words, (2, 7))
-    mask = torch.ones_like(ids)
-    tokens = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False)[:, 1:]
+    answer = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        use_cache=False,  # some classes crash with the cache of transformers 4.57.6
+    )
+    tokens = answer[:, 1:]
     logits = model(input_ids=ids, decoder_input_ids=tokens).logits
     if not torch.isfinite(logits).all() or torch.equal(tokens[0], tokens[1]):
         return -1

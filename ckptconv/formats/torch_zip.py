@@ -58,4 +58,4 @@ def _unpickled(file: FileReader, found: Mapping[str, Member], storages: Storages
     return value
 
 
-FORMAT = Format("torch", "pytorch_model.bin", ("pytorch",), read)
+FORMAT = Format("torch", "pytorch_model.bin", ("pytorch",), read, magic=b"PK\x03\x04")
