@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.config import Config, read_json
@@ -73,7 +73,15 @@ def read_weights(path: Path, dialect: DialectName | None = None) -> Weights:
         there = ", ".join(f"{one.files[0].name} ({one.dialect})" for one in found)
         advice = f" `ckptconv {found[0].dialect}2pt` makes PyTorch's of them." if dialect == "pytorch" else ""
         raise SourceError(f"{path}: no {dialect} weights here; there is {there}.{advice}")
-    return min(wanted, key=_preference)
+    return _unwrapped(min(wanted, key=_preference))
+
+
+def _unwrapped(weights: Weights) -> Weights:
+    """Take the level off that DataParallel puts before every name of a model it wraps."""
+    wrapper = "module."
+    if weights.dialect != "pytorch" or not all(name.startswith(wrapper) for name in weights.tensors):
+        return weights
+    return replace(weights, tensors={name.removeprefix(wrapper): one for name, one in weights.tensors.items()})
 
 
 def _preference(weights: Weights) -> tuple[bool, str]:

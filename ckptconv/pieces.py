@@ -118,6 +118,12 @@ class Pieces:
 
     def _rows(self, move: Move, source: Stored) -> Iterator[Items]:
         """Return the rows of a table in the order of a healing."""
+        if source.strides is not None:
+            table = self._whole(source)
+            for part in move.rows:
+                for _ in range(part.times):
+                    yield from self._permuted(table[part.start : part.stop], ())
+            return
         row = prod(source.spec.shape[1:]) * ITEMSIZE[source.spec.dtype]
         for part in move.rows:
             for _ in range(part.times):

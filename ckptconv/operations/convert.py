@@ -103,7 +103,7 @@ def _convert(source: Path, target: Path, way: _Way, options: WriteOptions | None
     with published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage:
         progress = options.counter(plan.nbytes)
         written = write_weights(plan, way.form, way.target, stage, options.max_shard_bytes, progress)
-        write_config(stage, whole_config(composition.config, plan, written_dtype(plan)))
+        write_config(stage, whole_config(composition.config, plan, written_dtype(plan), composition.settings(way.target)))
         copy_companions(source, stage)
     return replace(result, files=tuple(file.name for file in written.files))
 
