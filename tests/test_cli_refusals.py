@@ -62,9 +62,8 @@ def test_no_weights_there(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         f"Error: {source}: no weights here; looked for {names} and their shards.\n"
     )
     done = cli("split", tmp_path / "tf", tmp_path / "out")
-    assert (done.code, done.err) == (
-        3, f"Error: {tmp_path}/tf: no pytorch weights here; there is tf_model.h5 (tf).\n"
-    )  # fmt: skip
+    what = "no pytorch weights here; there is tf_model.h5 (tf). `ckptconv tf2pt` makes PyTorch's of them."
+    assert (done.code, done.err) == (3, f"Error: {tmp_path}/tf: {what}\n")
 
 
 @pytest.mark.parametrize(("change", "text"), [

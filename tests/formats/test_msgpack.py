@@ -108,6 +108,8 @@ def test_chunks_come_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     stored = form.read(path).tensors["a/m"]
     assert (stored.spec.shape, [one.nbytes for one in stored.extents]) == ((7, 11), [8] * 38 + [4])
     assert taken(path) == {"a/m": array.tobytes()}
+    monkeypatch.setattr(form, "MAX_CHUNK_BYTES", array.nbytes)
+    assert form.CHUNKED.encode() not in pour(tmp_path / "just", {"a/m": array}).read_bytes()
 
 
 CHUNK = packed(np.zeros(3, np.float32))

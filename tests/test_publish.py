@@ -1,0 +1,226 @@
+"""`publish`: an output directory exists whole, or not at all, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ckptconv import publish
+from ckptconv.errors import DestinationError
+from ckptconv.publish import published
+
+if TYPE_CHECKING:
+    from conftest import Cli, Pair
+
+ROOT = Path(__file__).parents[1]
+SLOW = """
+import os, time
+from ckptconv import transfer
+from ckptconv.cli import main
+real = transfer.write_at
+def slow(*args):
+    real(*args)
+    os.write(1, b"writing\\n")
+    time.sleep(0.2)
+transfer.write_at = slow
+main()
+"""
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+from ckptconv.cli import main
+main()
+"""
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Return every path below a folder, with the hash of a file."""
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            for path in sorted(folder.rglob("*"))}  # fmt: skip
+
+
+def old_checkpoint(folder: Path) -> Path:
+    """Make what an earlier run may have left."""
+    folder.mkdir()
+    (folder / "config.json").write_text("old")
+    (folder / "old.bin").write_text("old")
+    return folder
+
+
+@pytest.mark.parametrize("supported", [True, False])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, supported: bool) -> None:
+    """The target appears at the end of the block, with what was written; also where renameat2 is not there."""
+    if not supported:
+        monkeypatch.setattr(publish.ctypes, "CDLL", lambda *args, **more: object())
+    target = tmp_path / "out"
+    if overwrite:
+        old_checkpoint(target)
+    before = content(tmp_path)
+    with published(target, overwrite=overwrite) as stage:
+        (stage / "part").mkdir()
+        (stage / "part" / "new.bin").write_text("new")
+        assert {name: hashed for name, hashed in content(tmp_path).items() if name in before} == before
+        assert target.exists() is overwrite
+    assert sorted(content(tmp_path)) == ["out", "out/part", "out/part/new.bin"]
+
+
+def test_durable_before_it_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file and directory is on the disk before the rename, and the parent's entry after it."""
+    target, seen = tmp_path / "out", []
+
+    def fsync(fd: int) -> None:
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        seen.append((target.exists(), "/".join(path.relative_to(tmp_path).parts[1:]) or path.name[:4]))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with published(target, overwrite=False) as stage:
+        (stage / "part").mkdir()
+        (stage / "part" / "new.bin").write_text("new")
+        (stage / "config.json").write_text("{}")
+    assert seen[:2] == [(False, "part/new.bin"), (False, "part")]
+    assert seen[2:] == [(False, "config.json"), (False, ".out"), (True, tmp_path.name[:4])]
+
+
+def test_a_published_directory_is_like_any_other(tmp_path: Path) -> None:
+    """Its permissions are those that the user's umask gives."""
+    (tmp_path / "plain").mkdir()
+    with published(tmp_path / "out", overwrite=False):
+        pass
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("any"), KeyboardInterrupt()])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_not_at_all(tmp_path: Path, error: BaseException, overwrite: bool) -> None:
+    """After any error the target is as it was, and the parents that were made are gone."""
+    target = old_checkpoint(tmp_path / "out") if overwrite else tmp_path / "deep" / "er" / "out"
+    before = content(tmp_path)
+    expected = DestinationError if isinstance(error, OSError) else type(error)
+
+    def fail() -> None:
+        with published(target, overwrite=overwrite) as stage:
+            (stage / "new.bin").write_text("new")
+            raise error
+
+    with pytest.raises(expected) as raised:
+        fail()
+    assert content(tmp_path) == before
+    if expected is DestinationError:
+        why = "cannot be written (Input/output error); nothing was published."
+        assert str(raised.value) == f"{target}: {why}"
+
+
+def test_a_target_that_appears_meanwhile(tmp_path: Path) -> None:
+    """Someone else's directory of the same name is left as it is."""
+
+    def race() -> None:
+        with published(tmp_path / "out", overwrite=False):
+            old_checkpoint(tmp_path / "out")
+
+    with pytest.raises(DestinationError) as refusal:
+        race()
+    assert str(refusal.value) == f"{tmp_path}/out: appeared while this run was under way; it was left as it is."
+    assert sorted(content(tmp_path)) == ["out", "out/config.json", "out/old.bin"]
+
+
+@pytest.mark.parametrize(("make", "reason"), [
+    (lambda path: path.write_text("mine"), "is not a directory; --overwrite replaces only a checkpoint directory."),
+    (lambda path: path.symlink_to("old"), "is not a directory; --overwrite replaces only a checkpoint directory."),
+    (lambda path: (path / "mine").mkdir(parents=True),
+     "holds something else than a checkpoint (no config.json), so --overwrite leaves it alone."),
+])  # fmt: skip
+def test_what_overwrite_leaves_alone(tmp_path: Path, make: object, reason: str) -> None:
+    """A file, a link and a directory that no run of ours made are refused before anything is written."""
+    old_checkpoint(tmp_path / "old")
+    make(tmp_path / "out")  # type: ignore[operator]
+    before = content(tmp_path)
+    with pytest.raises(DestinationError) as refusal, published(tmp_path / "out", overwrite=True):
+        pytest.fail("the block was entered")
+    assert (str(refusal.value), content(tmp_path)) == (f"{tmp_path}/out: {reason}", before)
+
+
+def test_an_empty_directory_may_be_overwritten(tmp_path: Path) -> None:
+    """`mkdir out` and then `--overwrite` is no harm."""
+    (tmp_path / "out").mkdir()
+    with published(tmp_path / "out", overwrite=True) as stage:
+        (stage / "new.bin").write_text("new")
+    assert sorted(content(tmp_path)) == ["out", "out/new.bin"]
+
+
+def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little room is said before the first byte."""
+    monkeypatch.setattr(publish.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 93, 7))
+    with pytest.raises(DestinationError) as refusal, published(tmp_path / "a" / "out", overwrite=False, needs=8):
+        pytest.fail("the block was entered")
+    assert str(refusal.value) == f"{tmp_path}/a: needs 8 bytes, the disk has 7 free; nothing was written."
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
+def test_a_disk_that_fills_up(cli: Cli, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """A write that finds no space ends the run with exit code 4 and nothing but the source."""
+    real, calls = os.pwrite, []
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        calls.append(offset)
+        if len(calls) > 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(fd, data, offset)
+
+    source = pair.write(tmp_path / "source")
+    monkeypatch.setattr(os, "pwrite", full)
+    done = cli(verb, source, tmp_path / "deep" / "out")
+    reason = "cannot be written (No space left on device); nothing was published. Free some space and run again."
+    assert (done.code, done.out, done.err.splitlines()[-1]) == (4, "", f"Error: {tmp_path}/deep/out: {reason}")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
+def test_a_real_limit_on_file_size(dates: Path, tmp_path: Path, verb: str) -> None:
+    """The system refuses bytes for real: exit code 4, a message, and nothing left."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", LIMITED, verb, str(dates), str(tmp_path / "deep" / "out")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (4, "", [])
+    assert done.stderr.startswith(f"Error: {tmp_path}/deep/out: cannot be written (")
+
+
+@pytest.mark.parametrize(("verb", "number"), [
+    ("split", signal.SIGTERM), ("pt2tf", signal.SIGINT), ("pt2flax", signal.SIGHUP), ("pt2flax", signal.SIGKILL)
+])  # fmt: skip
+def test_a_signal_in_the_middle(cli: Cli, pair: Pair, tmp_path: Path, verb: str, number: signal.Signals) -> None:
+    """A signal while bytes are written leaves nothing; after SIGKILL the target is absent and the way is free."""
+    source, target = pair.write(tmp_path / "source"), tmp_path / "deep" / "out"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SLOW, verb, str(source), str(target)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert (process.returncode, err, target.exists()) == (-9, "", False)
+    else:
+        assert (process.returncode, list(tmp_path.iterdir())) == (128 + number, [source])
+        assert err.splitlines()[-1:] == ["Error: interrupted: nothing was written"]
+        assert "Traceback" not in err
+    assert cli(verb, source, target).code == 0
+
+
+@pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
+@pytest.mark.parametrize("more", [[], ["--max-shard-size", "200kB", "--dtype", "bfloat16"]])
+def test_the_same_bytes_every_time(cli: Cli, dates: Path, tmp_path: Path, verb: str, more: list[str]) -> None:
+    """Two runs give the same files, byte for byte."""
+    for name in ("one", "two"):
+        assert cli(verb, dates, tmp_path / name, *more).code == 0
+    assert content(tmp_path / "one") == content(tmp_path / "two") != {}
