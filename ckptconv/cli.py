@@ -27,7 +27,9 @@ def cli() -> None:
 @click.option("--tensors", is_flag=True, help="List every tensor.")
 @as_json
 def inspect(checkpoint: Path, tensors: bool, as_json: bool) -> None:
-    """Show what a checkpoint is and holds, without loading it.
+    """Show what a checkpoint holds.
+
+    From its config and headers alone; no tensor is loaded.
 
     \b
     Example: ckptconv inspect fixtures/dates
@@ -44,9 +46,9 @@ def inspect(checkpoint: Path, tensors: bool, as_json: bool) -> None:
 @target
 @writing
 def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Split a checkpoint into TARGET/encoder, TARGET/decoder and, where there is one, TARGET/bridge.
+    """Split into encoder and decoder.
 
-    AutoModel and AutoModelForCausalLM load the parts.
+    Writes TARGET/encoder, TARGET/decoder and, where widths differ, TARGET/bridge; AutoModel and AutoModelForCausalLM load the parts.
 
     \b
     Example: ckptconv split fixtures/dates parts
@@ -71,7 +73,9 @@ def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any
 @click.option("--format", "form", type=click.Choice(["hdf5", "safetensors"]), default="hdf5", show_default=True)
 @writing
 def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
-    """Convert PyTorch to what TFEncoderDecoderModel.from_pretrained(TARGET) loads.
+    """Convert PyTorch to TensorFlow.
+
+    TFEncoderDecoderModel.from_pretrained(TARGET) loads the result.
 
     \b
     Example: ckptconv pt2tf fixtures/dates dates-tf
@@ -89,7 +93,9 @@ def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
               help="Move rows of two tables, since Flax's class numbers positions otherwise.")  # fmt: skip
 @writing
 def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -> None:
-    """Convert PyTorch to what FlaxEncoderDecoderModel.from_pretrained(TARGET) loads.
+    """Convert PyTorch to Flax.
+
+    FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result.
 
     \b
     Example: ckptconv pt2flax fixtures/dates dates-flax
@@ -110,7 +116,9 @@ def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -
 @click.option("--tie", is_flag=True, help="Share the encoder with the decoder; both must be equal.")
 @writing
 def join(encoder: Path, decoder: Path, target: Path, **options: Any) -> None:
-    """Join two models to one encoder-decoder; the parts that split wrote give the original.
+    """Join two models to an encoder-decoder.
+
+    The parts that split wrote give the original back.
 
     \b
     Example: ckptconv join parts/encoder parts/decoder joined
@@ -126,7 +134,9 @@ def join(encoder: Path, decoder: Path, target: Path, **options: Any) -> None:
 @target
 @writing
 def tf2pt(source: Path, target: Path, **options: Any) -> None:
-    """Convert what TFEncoderDecoderModel saved to PyTorch safetensors.
+    """Convert TensorFlow to PyTorch.
+
+    Reads what TFEncoderDecoderModel saved, or pt2tf wrote; writes safetensors.
 
     \b
     Example: ckptconv tf2pt dates-tf dates-again
@@ -141,7 +151,9 @@ def tf2pt(source: Path, target: Path, **options: Any) -> None:
 @target
 @writing
 def flax2pt(source: Path, target: Path, **options: Any) -> None:
-    """Convert what FlaxEncoderDecoderModel saved to PyTorch safetensors; what pt2flax healed is undone.
+    """Convert Flax to PyTorch.
+
+    Reads what FlaxEncoderDecoderModel saved, or pt2flax wrote; what that healed is undone.
 
     \b
     Example: ckptconv flax2pt dates-flax dates-again
@@ -156,7 +168,9 @@ def flax2pt(source: Path, target: Path, **options: Any) -> None:
 @target
 @writing
 def normalize(source: Path, target: Path, **options: Any) -> None:
-    """Write a PyTorch checkpoint anew: safetensors, today's names, shared tensors in full.
+    """Write a PyTorch checkpoint anew.
+
+    As safetensors, with today's names, shared tensors in full.
 
     \b
     Example: ckptconv normalize old-checkpoint clean-checkpoint
@@ -180,7 +194,9 @@ def verify(
     source: Path, target: Path, level: Any, texts: tuple[str, ...], seed: int, timeout: float | None, as_json: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
-    """Prove that TARGET holds SOURCE's weights and computes the same; exit 1 if it does not.
+    """Prove that two checkpoints are the same.
+
+    TARGET must hold SOURCE's weights, bit for bit, and compute what it computes; else the exit code is 1.
 
     \b
     Example: ckptconv verify fixtures/dates dates-tf
@@ -204,7 +220,9 @@ def verify(
 @click.option("--markdown", is_flag=True, help="Print docs/support.md.")
 @as_json
 def families(markdown: bool, as_json: bool) -> None:
-    """Show which model types can be encoder or decoder, in which framework, and why not.
+    """Show which model types are supported.
+
+    As encoder and as decoder, in which framework, and why not.
 
     \b
     Example: ckptconv families

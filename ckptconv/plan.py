@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal, TypeAlias
 
-from ckptconv.errors import PlanError, Problem
+from ckptconv.errors import PlanError, Problem, SourceError
 from ckptconv.healing import Healed, RowRange
 from ckptconv.moves import Equality, Fill, Move, Plan
 from ckptconv.table import DialectName, Row
@@ -162,6 +163,7 @@ class _Planner:
                 continue
             first, second = self.found[row.tied_to], self.found[row.key]
             if row.shares:
+                second = _reordered(second, row.spellings[self.source].axes, row.spellings["pytorch"].axes)
                 yield Equality(first, second, "not equal", "the config ties them, so the model has only one of them")
             elif self.target not in row.spellings:
                 why = f"{self.target} classes have no head of their own: they reuse the embeddings"
@@ -179,7 +181,8 @@ class _Planner:
                 yield f"{move.row.key}: not in the source, written as zeros ({move.fill.why})"
         dropped: dict[str, list[str]] = {}
         for row in self.rows:
-            if row.module.presence == "dropped" and row.key in self.found:
+            unread = row.module.presence == "zeros" and self.target not in row.spellings
+            if (unread or row.module.presence == "dropped") and row.key in self.found:
                 dropped.setdefault(row.module.why, []).append(row.key)
         for why, keys in dropped.items():
             others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
@@ -210,12 +213,26 @@ class _Planner:
 
 def _is_written(row: Row, target: DialectName) -> bool:
     """Tell whether a target holds the row: it has a place there, and no other row stands for it."""
-    return row.module.presence != "dropped" and target in row.spellings and not (row.tied_to and row.module.tied)
+    once = row.tied_to and row.module.tied and target not in row.module.repeated_by
+    return row.module.presence != "dropped" and target in row.spellings and not once
+
+
+def _reordered(stored: Stored, axes: Sequence[str], wanted: Sequence[str]) -> Stored:
+    """Return a tensor that is read in another order of its axes."""
+    if axes == wanted:
+        return stored
+    shape = stored.spec.shape
+    strides = {axis: prod(shape[n + 1 :]) for n, axis in enumerate(axes)}
+    sizes = dict(zip(axes, shape, strict=True))
+    spec = replace(stored.spec, shape=tuple(sizes[axis] for axis in wanted))
+    return replace(stored, spec=spec, strides=tuple(strides[axis] for axis in wanted))
 
 
 def _rows(stored: Stored, start: int, stop: int) -> Stored:
     """Return some rows of a table, as a tensor of its own."""
     row = TensorSpec("", stored.spec.dtype, stored.spec.shape[1:]).numel * ITEMSIZE[stored.spec.dtype]
+    if len(stored.extents) > 1:
+        raise SourceError(f"{stored.path}: {stored.spec.name} is larger than any table that was ever healed")
     name, shape = f"{stored.spec.name}[{start}:{stop}]", (stop - start, *stored.spec.shape[1:])
     spec = replace(stored.spec, name=name, shape=shape)
     extent = Extent(stored.extents[0].offset + start * row, spec.nbytes)

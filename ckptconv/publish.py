@@ -39,7 +39,7 @@ def published(target: Path, *, overwrite: bool, needs: int = 0) -> Iterator[Path
         yield stage
         _fsync_tree(stage)
         _rename(stage, target, overwrite=overwrite)
-        _fsync(target.parent)
+        _confirm(target)
     except OSError as error:
         raise DestinationError(_reason(target, error)) from None
     finally:
@@ -104,6 +104,17 @@ def _fsync_tree(folder: Path) -> None:
         for name in files:
             _fsync(Path(root, name))
         _fsync(Path(root))
+
+
+def _confirm(target: Path) -> None:
+    """Make the rename itself durable. Raises DestinationError: it is published, but may not survive a power cut."""
+    try:
+        _fsync(target.parent)
+    except OSError as error:
+        raise DestinationError(
+            f"{target}: is published and whole, but the system would not confirm that it is on the disk"
+            f" ({error.strerror}). Run sync, and check the disk."
+        ) from None
 
 
 def _fsync(path: Path) -> None:

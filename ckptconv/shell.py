@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ckptconv.errors import CkptconvError, Interrupted
+from ckptconv.errors import CkptconvError, DestinationError, Interrupted
 
 if TYPE_CHECKING:
     from ckptconv.config import Json
@@ -120,6 +120,9 @@ def show(as_json: bool, value: Callable[[], dict[str, Json]], text: Callable[[],
             click.echo(printable(text()))
     except BrokenPipeError:  # the reader went away, as `head` does; the exit code still tells
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DestinationError(f"the result cannot be printed ({error.strerror}); the work itself is done.") from None
 
 
 def run(cli: click.Group) -> NoReturn:

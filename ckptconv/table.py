@@ -14,10 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
+from ckptconv.errors import SourceError
+
 DialectName: TypeAlias = Literal["pytorch", "tf", "flax"]
 DIALECTS: tuple[DialectName, ...] = ("pytorch", "tf", "flax")
 
 Path: TypeAlias = tuple[str, ...]
+
+MAX_LAYERS = 10_000
+"""The deepest models have some hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,15 @@ class Module:
     tied: bool = False
     """True: one tensor with two names, so it may be stored once and is written once.
     False: a tensor of its own, that a dialect without a place for it holds only when equal."""
+    repeated_by: tuple[DialectName, ...] = ()
+    """Dialects that store a tied tensor once more under this name, where PyTorch has one with two names."""
     copied: bool = False
     """True: one tensor in PyTorch, but a copy of its own in every target: a shared encoder."""
 
 
-def _level(text: str) -> Path:
+def _level(text: str | Path) -> Path:
+    if isinstance(text, tuple):
+        return text
     return tuple(text.split(".")) if text else ()
 
 
@@ -69,6 +78,28 @@ def conv1d(path: str, out: int, inp: int) -> Module:
 def norm(path: str, dim: int) -> Module:
     """A layer norm over `dim` features: gain and offset."""
     return _module("norm", path, {"dim": dim}, ("weight", "bias"))
+
+
+def affine(path: str, dim: int) -> Module:
+    """Gain and offset alone, where another config would norm: MobileBERT's `NoNorm`."""
+    return _module("affine", path, {"dim": dim}, ("weight", "bias"))
+
+
+def grouped_linear(path: str, out: int, inp: int, groups: int) -> Module:
+    """A dense layer of `groups` blocks on the diagonal, each from its share of the inputs to that of the outputs."""
+    sizes = {"group": groups, "in": inp // groups, "out": out // groups, "outs": out}
+    return _module("grouped_linear", path, sizes, ("weight", "bias"))
+
+
+def separable_conv(path: str, out: int, inp: int, kernel: int) -> Module:
+    """A convolution of each input by itself along the sequence, then a dense layer over the inputs."""
+    sizes = {"out": out, "in": inp, "kernel": kernel}
+    return _module("separable_conv", path, sizes, ("depthwise", "pointwise", "bias"))
+
+
+def convolution(path: str, out: int, inp: int, kernel: int) -> Module:
+    """A convolution along the sequence, from all inputs to all outputs."""
+    return _module("convolution", path, {"out": out, "in": inp, "kernel": kernel}, ("weight", "bias"))
 
 
 def embedding(path: str, row: int, dim: int) -> Module:
@@ -97,8 +128,12 @@ def buffer(path: str, why: str) -> Module:
 Modules: TypeAlias = Iterable[Module]
 
 
-def under(path: str, modules: Modules, *, tf: str | None = None, flax: str | None = None) -> tuple[Module, ...]:
+def under(
+    path: str, modules: Modules, *, tf: str | Path | None = None, flax: str | Path | None = None
+) -> tuple[Module, ...]:
     """Put modules below `path`; `tf` and `flax` are that dialect's spelling where it differs.
+
+    A spelling with a dot inside a level is given level by level: `("ffn.0",)`.
 
     An empty path adds no level, so `under("", base, tf="bert")` is the extra level of TF's main layer.
     """
@@ -117,7 +152,12 @@ def under(path: str, modules: Modules, *, tf: str | None = None, flax: str | Non
 
 
 def layers(path: str, count: int, modules: Modules) -> Iterator[Module]:
-    """Repeat modules as `path.0`, `path.1` ... (TF spells the numbers its own way)."""
+    """Repeat modules as `path.0`, `path.1` ... (TF spells the numbers its own way).
+
+    Raises: SourceError: more layers than any model has; a hostile config would fill the memory.
+    """
+    if count > MAX_LAYERS:
+        raise SourceError(f"the config asks for {count} layers of {path}; ckptconv takes at most {MAX_LAYERS}")
     once = tuple(modules)
     for index in range(count):
         yield from under(f"{path}.{index}", once)
@@ -128,19 +168,32 @@ def zeros_if_absent(modules: Modules, why: str) -> Iterator[Module]:
     return (replace(module, presence="zeros", why=why) for module in modules)
 
 
+def only_in(dialect: DialectName, modules: Modules) -> Iterator[Module]:
+    """Leave modules to one dialect: the others have no place for them and do not need them."""
+    return (replace(module, paths={dialect: module.paths[dialect]}) for module in modules)
+
+
 def part(name: str, modules: Modules) -> Iterator[Module]:
     """Say which part of the whole modules belong to, unless they say it themselves."""
     return (module if module.part else replace(module, part=name) for module in modules)
 
 
-def repeats(module: Module, of: str, *, tied: bool, held_by: Iterable[DialectName] = DIALECTS) -> Module:
+def repeats(
+    module: Module,
+    of: str,
+    *,
+    tied: bool,
+    held_by: Iterable[DialectName] = DIALECTS,
+    repeated_by: Iterable[DialectName] = (),
+) -> Module:
     """Mark a module whose tensors repeat those of the module at `of` (a path beside it).
 
-    `held_by` names the dialects that have a place for it when it is not tied.
+    `held_by` names the dialects that have a place for it when it is not tied, `repeated_by` those whose class
+    has it whatever the config says of ties.
     """
     keep = set(held_by)
     paths = {dialect: path for dialect, path in module.paths.items() if dialect in keep}
-    return replace(module, paths=paths, tied_to=of, tied=tied)
+    return replace(module, paths=paths, tied_to=of, tied=tied, repeated_by=tuple(repeated_by))
 
 
 def copies(modules: Modules, of: Mapping[Path, Module]) -> Iterator[Module]:
@@ -216,7 +269,7 @@ class Row:
     """One logical tensor: its name and axes in each dialect, and what its absence means."""
 
     key: str
-    """PyTorch's name; identifies the row."""
+    """PyTorch's name, or that of the one dialect that has it; identifies the row."""
     sizes: Mapping[str, int]
     spellings: Mapping[DialectName, Spelling]
     module: Module = field(repr=False)
@@ -245,8 +298,8 @@ def _row(module: Module, role: str, dialects: Mapping[DialectName, Dialect]) -> 
         leaf = dialect.kinds[module.kind, role]
         axes = tuple(module.sizes) if leaf.axes == ("*",) else leaf.axes
         spellings[name] = Spelling(tuple(dialect.spell(path, one) for one in leaf.names), axes)
-    pytorch = dialects["pytorch"]
-    leaf_name = pytorch.kinds[module.kind, role].names[0]
-    key = pytorch.spell(module.paths.get("pytorch", ()), leaf_name)
-    tied_to = module.tied_to and pytorch.spell(_level(module.tied_to), leaf_name)
+    home = dialects["pytorch" if "pytorch" in module.paths else next(iter(module.paths))]
+    leaf_name = home.kinds[module.kind, role].names[0]
+    key = home.spell(module.paths[home.name], leaf_name)
+    tied_to = module.tied_to and home.spell(_level(module.tied_to), leaf_name)
     return Row(key, module.sizes, spellings, module, tied_to)

@@ -127,7 +127,8 @@ def _summaries(stored: Mapping[str, Stored], part_of: Mapping[str, str]) -> Iter
 
 
 def _ties(rows: Sequence[Row], stored: Mapping[str, Stored], dialect: DialectName) -> Iterator[tuple[str, str, bool]]:
+    by_key = {row.key: row for row in rows}
     for row in rows:
         if row.tied_to and row.module.tied and dialect in row.spellings:
-            name = row.spellings[dialect].names[0]
-            yield name, row.tied_to, name in stored
+            name, other = (one.spellings[dialect].names[0] for one in (row, by_key[row.tied_to]))
+            yield name, other, name in stored
