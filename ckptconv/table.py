@@ -2,16 +2,13 @@
 
 A *module* is a layer at a path: a linear map, a norm, an embedding. A family lists modules and knows
 no framework; a *dialect* (see `dialects/`) knows how one framework spells and stores each kind. Their
-product are *rows*: one logical tensor each, with its name and its axes in every dialect.
-
-Sizes are apart from axis labels on purpose: a square matrix `d d` could not say which axis is which,
-and square matrices are where a forgotten transpose passes every shape check.
+product are *rows* (see `rows.py`): one logical tensor each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from ckptconv.errors import SourceError
@@ -55,14 +52,15 @@ class Module:
     """True: one tensor in PyTorch, but a copy of its own in every target: a shared encoder."""
 
 
-def _level(text: str | Path) -> Path:
+def level(text: str | Path) -> Path:
+    """Return the levels of a path written with dots; `()` for an empty one."""
     if isinstance(text, tuple):
         return text
     return tuple(text.split(".")) if text else ()
 
 
 def _module(kind: str, path: str, sizes: Mapping[str, int], roles: tuple[str, ...]) -> Module:
-    return Module(kind, dict.fromkeys(DIALECTS, _level(path)), sizes, roles)
+    return Module(kind, dict.fromkeys(DIALECTS, level(path)), sizes, roles)
 
 
 def linear(path: str, out: int, inp: int, *, bias: bool = True) -> Module:
@@ -122,7 +120,7 @@ def parameter(path: str, **sizes: int) -> Module:
 
 def buffer(path: str, why: str) -> Module:
     """A PyTorch buffer that old versions saved and every model makes anew: read past, with a reason."""
-    return Module("buffer", {"pytorch": _level(path)}, {}, ("value",), presence="dropped", why=why)
+    return Module("buffer", {"pytorch": level(path)}, {}, ("value",), presence="dropped", why=why)
 
 
 Modules: TypeAlias = Iterable[Module]
@@ -138,9 +136,9 @@ def under(
     An empty path adds no level, so `under("", base, tf="bert")` is the extra level of TF's main layer.
     """
     levels: dict[DialectName, Path] = {
-        "pytorch": _level(path),
-        "tf": _level(path if tf is None else tf),
-        "flax": _level(path if flax is None else flax),
+        "pytorch": level(path),
+        "tf": level(path if tf is None else tf),
+        "flax": level(path if flax is None else flax),
     }
 
     def moved(module: Module) -> Module:
@@ -204,102 +202,7 @@ def copies(modules: Modules, of: Mapping[Path, Module]) -> Iterator[Module]:
     """
     for module in modules:
         twin = of.get(module.paths.get("pytorch", ()))
-        if twin is None or module.presence != "required" or module.kind == "parameter" or twin.sizes != module.sizes:
+        if twin is None or module.presence == "dropped" or module.kind == "parameter" or twin.sizes != module.sizes:
             yield module
         else:
             yield replace(module, tied_to=".".join(twin.paths["pytorch"]), copied=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """How a dialect spells and stores one tensor of one kind of module."""
-
-    names: tuple[str, ...]
-    """The first is written; the others are old spellings that are read as well."""
-    axes: tuple[str, ...]
-    """Axis labels in storage order; `1` is an axis of length one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How one framework spells and stores every kind of module."""
-
-    name: DialectName
-    separator: str
-    number: str
-    """How a layer number follows its list's name: `{}.{}`, `{}_._{}`, `{}/{}`."""
-    suffix: str
-    kinds: Mapping[tuple[str, str], Leaf]
-    """(kind, role) -> leaf."""
-
-    def spell(self, path: Path, leaf: str) -> str:
-        """Return the full tensor name of a leaf below a path."""
-        levels: list[str] = []
-        for level in path:
-            if level.isdigit() and levels:
-                levels[-1] = self.number.format(levels[-1], level)
-            else:
-                levels.append(level)
-        return self.separator.join([*levels, leaf] if leaf else levels) + self.suffix
-
-
-def kinds(text: str) -> dict[tuple[str, str], Leaf]:
-    """Parse a dialect's table: `kind role leaf[|old spelling] axes...`, one line each.
-
-    A leaf of `-` means that the module's path is the whole name; axes of `*` keep PyTorch's order.
-    """
-    table = {}
-    for line in text.strip().splitlines():
-        kind, role, names, *axes = line.split()
-        table[kind, role] = Leaf(tuple("" if name == "-" else name for name in names.split("|")), tuple(axes))
-    return table
-
-
-@dataclass(frozen=True, slots=True)
-class Spelling:
-    """One tensor in one dialect."""
-
-    names: tuple[str, ...]
-    """The first is written; all are read."""
-    axes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One logical tensor: its name and axes in each dialect, and what its absence means."""
-
-    key: str
-    """PyTorch's name, or that of the one dialect that has it; identifies the row."""
-    sizes: Mapping[str, int]
-    spellings: Mapping[DialectName, Spelling]
-    module: Module = field(repr=False)
-    tied_to: str | None = None
-    """Key of the row that this one repeats."""
-
-    @property
-    def shares(self) -> bool:
-        """True where this is the same tensor as the one it is tied to, so that either will do."""
-        return self.tied_to is not None and (self.module.tied or self.module.copied)
-
-    def shape(self, dialect: DialectName) -> tuple[int, ...]:
-        """Return the shape that `dialect` stores."""
-        return tuple(1 if axis == "1" else self.sizes[axis] for axis in self.spellings[dialect].axes)
-
-
-def expand(modules: Modules, dialects: Mapping[DialectName, Dialect]) -> tuple[Row, ...]:
-    """Return every tensor of the modules, spelled in every dialect."""
-    return tuple(_row(module, role, dialects) for module in modules for role in module.roles)
-
-
-def _row(module: Module, role: str, dialects: Mapping[DialectName, Dialect]) -> Row:
-    spellings: dict[DialectName, Spelling] = {}
-    for name, path in module.paths.items():
-        dialect = dialects[name]
-        leaf = dialect.kinds[module.kind, role]
-        axes = tuple(module.sizes) if leaf.axes == ("*",) else leaf.axes
-        spellings[name] = Spelling(tuple(dialect.spell(path, one) for one in leaf.names), axes)
-    home = dialects["pytorch" if "pytorch" in module.paths else next(iter(module.paths))]
-    leaf_name = home.kinds[module.kind, role].names[0]
-    key = home.spell(module.paths[home.name], leaf_name)
-    tied_to = module.tied_to and home.spell(_level(module.tied_to), leaf_name)
-    return Row(key, module.sizes, spellings, module, tied_to)

@@ -14,13 +14,10 @@ from collections.abc import Mapping
 from ckptconv.config import Config
 from ckptconv.table import DialectName
 
+_BOTH = frozenset({"gelu", "gelu_new", "quick_gelu", "relu", "silu", "swish", "tanh"})
 ACTIVATIONS: Mapping[DialectName, frozenset[str]] = {
-    "tf": frozenset(
-        "gelu gelu_10 gelu_fast gelu_new mish quick_gelu relu sigmoid silu swish tanh".split(),
-    ),
-    "flax": frozenset(
-        "gelu gelu_new gelu_pytorch_tanh quick_gelu relu silu swish tanh".split(),
-    ),
+    "tf": _BOTH | {"gelu_10", "gelu_fast", "mish", "sigmoid"},
+    "flax": _BOTH | {"gelu_pytorch_tanh"},
 }
 """Dialect -> the activation functions that it has and computes as PyTorch does."""
 
@@ -60,6 +57,23 @@ def only(c: Config, key: str, value: bool, why: str) -> dict[DialectName, str]:
     return {} if found is value else dict.fromkeys(("tf", "flax"), f"{key!r} is {str(found).lower()}, but {why}")
 
 
+def not_causal(c: Config) -> dict[DialectName, str]:
+    """Name TF and Flax where an encoder is to look back only, as PyTorch does by `is_decoder`, and they do not."""
+    return only(c, "is_decoder", False, "this class always sees the whole text")
+
+
 def bert_limits(c: Config) -> dict[DialectName, str]:
     """BERT's and its relatives'."""
     return activation(c) | absolute_positions(c)
+
+
+def padding_is_one(c: Config) -> dict[DialectName, str]:
+    """Name TF where its class takes 1 for the padding token, after which positions count, whatever the config says."""
+    found = c.get("pad_token_id")
+    why = f"'pad_token_id' is {found}, but this class takes it for 1 and counts positions from there"
+    return {} if found == 1 else {"tf": why}
+
+
+def roberta_limits(c: Config) -> dict[DialectName, str]:
+    """RoBERTa's and its relatives'."""
+    return bert_limits(c) | padding_is_one(c)

@@ -29,7 +29,7 @@ def xlm_stack(c: Config) -> Iterator[Module]:
     yield from layers("layer_norm2", count, [norm("", hidden)])
 
 
-def xlm_limits(c: Config) -> Mapping[DialectName, str]:
+def xlm_limits(c: Config) -> dict[DialectName, str]:
     """TF's `get_masks` reads a variable that it has not set, where there is a padding mask."""
     return only(c, "causal", False, "TF's class crashes then as soon as it gets an attention mask")
 

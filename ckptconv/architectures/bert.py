@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptconv.architectures._blocks import BERT_TWINS, bert_pooler, bert_stack, tied_output
+from ckptconv.architectures._blocks import BERT_TWINS, bert_pooler, bert_predictions, bert_stack
+from ckptconv.architectures._limits import bert_limits
 from ckptconv.config import Config
 from ckptconv.family import Decoder, Encoder, Family
 from ckptconv.healing import RepeatTokenType
-from ckptconv.table import Module, linear, norm, parameter, under
+from ckptconv.table import Module
 
 
 def encoder(c: Config) -> Iterator[Module]:
@@ -23,17 +24,8 @@ def decoder(c: Config) -> Iterator[Module]:
 
 
 def head(c: Config) -> Iterator[Module]:
-    """`BertOnlyMLMHead`; TF calls the level `cls` otherwise."""
-    vocab, hidden = c.size("vocab_size"), c.size("hidden_size")
-    predictions = [
-        linear("predictions.transform.dense", hidden, hidden),
-        norm("predictions.transform.LayerNorm", hidden),
-        parameter("predictions.bias", out=vocab),
-    ]
-    yield from under("cls", predictions, tf="mlm___cls")
-    yield from tied_output(
-        "cls.predictions.decoder", c, "bert.embeddings.word_embeddings", bias="cls.predictions.bias"
-    )
+    """`BertOnlyMLMHead`."""
+    return bert_predictions(c, base="bert")
 
 
 FAMILY = Family(
@@ -44,12 +36,14 @@ FAMILY = Family(
         encoder,
         {"pytorch": "BertModel", "tf": "TFBertModel", "flax": "FlaxBertModel"},
         healings=(RepeatTokenType("embeddings.token_type_embeddings"),),
+        limits=bert_limits,
     ),
     decoder=Decoder(
         decoder,
         head,
         self_attention=BERT_TWINS,
         classes={"pytorch": "BertLMHeadModel", "tf": "TFBertLMHeadModel", "flax": "FlaxBertForCausalLM"},
+        limits=bert_limits,
     ),
     defaults={
         "vocab_size": 30522,
@@ -57,7 +51,9 @@ FAMILY = Family(
         "num_hidden_layers": 12,
         "num_attention_heads": 12,
         "intermediate_size": 3072,
+        "hidden_act": "gelu",
         "max_position_embeddings": 512,
+        "position_embedding_type": "absolute",
         "type_vocab_size": 2,
         "pad_token_id": 0,
     },

@@ -2,9 +2,10 @@
 
 Source: transformers 4.57.6, models/ctrl/modeling_ctrl.py, modeling_tf_ctrl.py.
 
-Positions are sines, which PyTorch makes in float32 and TF in float64 and rounds: no tensor holds them. The two
-linear layers of `ffn` are called 0 and 2 in both, since PyTorch's is a `Sequential`; TF takes these numbers
-for names. The norms in PyTorch's layers always add 1e-6 to the variance, TF's what the config says.
+Positions are sines, which PyTorch makes in float32 and TF in float64 and rounds: no tensor holds them. The two are
+apart by PyTorch's rounding of the angles, 8e-7 as RMS over 250 positions. The two linear layers of `ffn` are 0 and 2
+of a `Sequential` in PyTorch, and in TF two layers with these names, which are not spelled like numbers of a list.
+The norms in PyTorch's layers always add 1e-6 to the variance, TF's what the config says.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def layer(hidden: int, inner: int) -> Iterator[Module]:
     """`EncoderLayer`."""
     for name in ("Wq", "Wk", "Wv", "dense"):
         yield linear(f"multi_head_attention.{name}", hidden, hidden)
-    yield from under("ffn", (linear("0", inner, hidden), linear("2", hidden, inner)))
+    yield from under("ffn.0", [linear("", inner, hidden)], tf="ffn/0")
+    yield from under("ffn.2", [linear("", hidden, inner)], tf="ffn/2")
     yield norm("layernorm1", hidden)
     yield norm("layernorm2", hidden)
 

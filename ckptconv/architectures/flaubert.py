@@ -14,5 +14,5 @@ FAMILY = Family(
     main_layer="transformer",
     encoder=Encoder(xlm_stack, {"pytorch": "FlaubertModel", "tf": "TFFlaubertModel"}, limits=xlm_limits),
     defaults=XLM_DEFAULTS,
-    aliases={**XLM_ALIASES, "n_words": "vocab_size"},
+    aliases=XLM_ALIASES,
 )

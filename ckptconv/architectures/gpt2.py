@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.architectures._blocks import REBUILT, tied_output
+from ckptconv.architectures._limits import activation, only
 from ckptconv.config import Config
 from ckptconv.family import Decoder, Encoder, Family, Twin
-from ckptconv.table import Module, Modules, buffer, conv1d, embedding, layers, norm, part, under
+from ckptconv.table import DialectName, Module, Modules, buffer, conv1d, embedding, layers, norm, part, under
 
 
 def mask(path: str) -> Modules:
@@ -61,11 +62,21 @@ def head(c: Config) -> Modules:
     return tied_output("lm_head", c, "transformer.wte", bias=None)
 
 
+def limits(c: Config) -> dict[DialectName, str]:
+    """What TF's and Flax's attention ignores, beside the activation functions that they lack."""
+    return {
+        **activation(c, "activation_function"),
+        **only(c, "scale_attn_weights", True, "these classes always divide by the root of the head's width"),
+        **only(c, "scale_attn_by_inverse_layer_idx", False, "these classes scale every layer alike"),
+        **only(c, "reorder_and_upcast_attn", False, "these classes attend in the model's own precision and order"),
+    }
+
+
 FAMILY = Family(
     model_type="gpt2",
     base="transformer",
     main_layer="transformer",
-    encoder=Encoder(encoder, {"pytorch": "GPT2Model", "tf": "TFGPT2Model", "flax": "FlaxGPT2Model"}),
+    encoder=Encoder(encoder, {"pytorch": "GPT2Model", "tf": "TFGPT2Model", "flax": "FlaxGPT2Model"}, limits=limits),
     decoder=Decoder(
         decoder,
         head,
@@ -76,6 +87,7 @@ FAMILY = Family(
             "ln_cross_attn": Twin("ln_1"),
         },
         classes={"pytorch": "GPT2LMHeadModel", "tf": "TFGPT2LMHeadModel", "flax": "FlaxGPT2LMHeadModel"},
+        limits=limits,
     ),
     defaults={
         "vocab_size": 50257,
@@ -84,6 +96,10 @@ FAMILY = Family(
         "n_layer": 12,
         "n_head": 12,
         "n_inner": None,
+        "activation_function": "gelu_new",
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "reorder_and_upcast_attn": False,
     },
     aliases={
         "hidden_size": "n_embd",

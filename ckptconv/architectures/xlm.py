@@ -27,5 +27,5 @@ FAMILY = Family(
     main_layer="transformer",
     encoder=Encoder(xlm_stack, {"pytorch": "XLMModel", "tf": "TFXLMModel"}, limits=limits),
     defaults=XLM_DEFAULTS,
-    aliases={**XLM_ALIASES, "n_words": "vocab_size"},
+    aliases=XLM_ALIASES,
 )

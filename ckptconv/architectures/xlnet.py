@@ -9,12 +9,12 @@ pretraining only, and the segments' tables wherever token types are passed, whic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ckptconv.architectures._limits import activation
 from ckptconv.config import Config
 from ckptconv.family import Encoder, Family
-from ckptconv.table import Module, layers, linear, norm, parameter, under, word_embedding
+from ckptconv.table import DialectName, Module, layers, linear, norm, parameter, under, word_embedding
 
 SEGMENTS = 2
 """The same segment, or another one."""
@@ -47,6 +47,14 @@ def encoder(c: Config) -> Iterator[Module]:
     yield from layers("layer", c.size("n_layer"), layer(hidden, c.size("d_inner"), c.size("n_head")))
 
 
+def limits(c: Config) -> Mapping[DialectName, str]:
+    """The activation, and attention in one direction, which PyTorch cannot run and nobody could compare."""
+    found = activation(c, "ff_activation")
+    if c.text("attn_type") != "bi":
+        found["tf"] = "'attn_type' is not 'bi', with which PyTorch's class crashes on several rows with a mask"
+    return found
+
+
 FAMILY = Family(
     model_type="xlnet",
     base="transformer",
@@ -54,7 +62,7 @@ FAMILY = Family(
     encoder=Encoder(
         encoder,
         {"pytorch": "XLNetModel", "tf": "TFXLNetModel"},
-        limits=lambda c: activation(c, "ff_activation"),
+        limits=limits,
     ),
     defaults={
         "vocab_size": 32000,
@@ -63,6 +71,7 @@ FAMILY = Family(
         "n_head": 16,
         "d_inner": 4096,
         "ff_activation": "gelu",
+        "attn_type": "bi",
         "pad_token_id": 5,
     },
     aliases={

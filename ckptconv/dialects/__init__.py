@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ckptconv.discovery import discover
-from ckptconv.table import Dialect, DialectName
+from ckptconv.rows import Dialect
+from ckptconv.table import DialectName
 
 
 def dialects() -> Mapping[DialectName, Dialect]:

@@ -3,7 +3,7 @@
 `gamma` and `beta` are what checkpoints from before 2019 call a norm's gain and offset.
 """
 
-from ckptconv.table import Dialect, kinds
+from ckptconv.rows import Dialect, kinds
 
 DIALECT = Dialect(
     name="pytorch",
@@ -11,15 +11,24 @@ DIALECT = Dialect(
     number="{}.{}",
     suffix="",
     kinds=kinds("""
-        linear          weight  weight        out in
-        linear          bias    bias          out
-        conv1d          weight  weight        in out
-        conv1d          bias    bias          out
-        norm            weight  weight|gamma  dim
-        norm            bias    bias|beta     dim
-        embedding       weight  weight        row dim
-        word_embedding  weight  weight        row dim
-        parameter       value   -             *
-        buffer          value   -             *
+        linear          weight     weight            out in
+        linear          bias       bias              out
+        conv1d          weight     weight            in out
+        conv1d          bias       bias              out
+        norm            weight     weight|gamma      dim
+        norm            bias       bias|beta         dim
+        embedding       weight     weight            row dim
+        word_embedding  weight     weight            row dim
+        affine          weight     weight            dim
+        affine          bias       bias              dim
+        grouped_linear  weight     weight            group in out
+        grouped_linear  bias       bias              outs
+        separable_conv  depthwise  depthwise.weight  in 1 kernel
+        separable_conv  pointwise  pointwise.weight  out in 1
+        separable_conv  bias       bias              out 1
+        convolution     weight     weight            out in kernel
+        convolution     bias       bias              out
+        parameter       value      -                 *
+        buffer          value      -                 *
     """),
 )

@@ -3,7 +3,7 @@
 `weight` is how TF's families spell the word embeddings that they make with `add_weight`.
 """
 
-from ckptconv.table import Dialect, kinds
+from ckptconv.rows import Dialect, kinds
 
 DIALECT = Dialect(
     name="tf",
@@ -11,14 +11,23 @@ DIALECT = Dialect(
     number="{}_._{}",
     suffix=":0",
     kinds=kinds("""
-        linear          weight  kernel      in out
-        linear          bias    bias        out
-        conv1d          weight  weight      in out
-        conv1d          bias    bias        1 out
-        norm            weight  gamma       dim
-        norm            bias    beta        dim
-        embedding       weight  embeddings  row dim
-        word_embedding  weight  weight      row dim
-        parameter       value   -           *
+        linear          weight     kernel            in out
+        linear          bias       bias              out
+        conv1d          weight     weight            in out
+        conv1d          bias       bias              1 out
+        norm            weight     gamma             dim
+        norm            bias       beta              dim
+        embedding       weight     embeddings        row dim
+        word_embedding  weight     weight            row dim
+        affine          weight     weight            dim
+        affine          bias       bias              dim
+        grouped_linear  weight     kernel            out in group
+        grouped_linear  bias       bias              outs
+        separable_conv  depthwise  depthwise_kernel  kernel in 1
+        separable_conv  pointwise  pointwise_kernel  1 in out
+        separable_conv  bias       bias              out
+        convolution     weight     kernel            kernel in out
+        convolution     bias       bias              out
+        parameter       value      -                 *
     """),
 )
