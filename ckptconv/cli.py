@@ -48,7 +48,8 @@ def inspect(checkpoint: Path, tensors: bool, as_json: bool) -> None:
 def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Split into encoder and decoder.
 
-    Writes TARGET/encoder, TARGET/decoder and, where widths differ, TARGET/bridge; AutoModel and AutoModelForCausalLM load the parts.
+    Writes TARGET/encoder, TARGET/decoder and, where widths differ, TARGET/bridge.
+    AutoModel and AutoModelForCausalLM load the parts.
 
     \b
     Example: ckptconv split fixtures/dates parts

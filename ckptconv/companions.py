@@ -50,13 +50,17 @@ def _clean(config: Mapping[str, Json]) -> dict[str, Json]:
     }
 
 
-def whole_config(config: Config, plan: Plan, dtype: str | None) -> dict[str, Json]:
-    """Return the config of a converted whole, as the target class writes it.
+def whole_config(
+    config: Config, plan: Plan, dtype: str | None, settings: Mapping[str, Mapping[str, Json]] | None = None
+) -> dict[str, Json]:
+    """Return the config of a converted whole, as the target class writes it; `settings` adds keys to a side.
 
     Source: `save_pretrained` of the TF and Flax classes: `architectures` without the TF or Flax prefix.
     """
     values: dict[str, Json] = {**config.values, "architectures": ["EncoderDecoderModel"]}
     values.pop(RECORD, None)
+    for side, keys in (settings or {}).items():
+        values[side] = {**config.part(side).values, **keys}
     if dtype is not None:
         values = with_dtype(values, dtype)
     for healed in plan.healed:
@@ -65,8 +69,13 @@ def whole_config(config: Config, plan: Plan, dtype: str | None) -> dict[str, Jso
             part = values[side]
             assert isinstance(part, dict)
             values[side] = {**part, name: value}
+    record: dict[str, Json] = {}
     if plan.healed:
-        values[RECORD] = {"healed": [one.entry for one in plan.healed]}
+        record["healed"] = [one.entry for one in plan.healed]
+    if added := [f"{side}.{key}" for side, keys in (settings or {}).items() for key in keys]:
+        record["added"] = list(added)
+    if record:
+        values[RECORD] = record
     return values
 
 

@@ -14,9 +14,15 @@ from ckptconv.dialects import dialects
 from ckptconv.errors import SourceError
 from ckptconv.family import Decoder, Encoder, Family
 from ckptconv.healing import RECORD, Healed
-from ckptconv.table import DialectName, Module, Row, copies, expand, linear, part, under
+from ckptconv.rows import Row, expand
+from ckptconv.table import DialectName, Module, copies, linear, part, under
 
 COMPOSITE = "encoder-decoder"
+
+BRIDGE_READS: Mapping[DialectName, str] = {"tf": "encoder", "flax": "decoder"}
+"""Side whose `initializer_range` the target's class reads to make a bridge; not every config class has one."""
+INITIALIZER_RANGE = 0.02
+"""What nearly all config classes have; the weights replace what it makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +103,20 @@ class Composition:
         if reasons:
             raise SourceError("\n".join(reasons))
 
-    def settings(self, dialect: DialectName) -> Mapping[str, Json]:
-        """Return what the target's decoder config has to say beside the source's."""
-        config = self.decoder.config
+    def settings(self, dialect: DialectName) -> dict[str, Mapping[str, Json]]:
+        """Return what the configs have to say beside the source's, so that the target's class runs: by side."""
+        found: dict[str, Mapping[str, Json]] = {}
         made = self.decoder_part.settings.get(dialect)
-        return {key: value for key, value in made(config).items() if config.get(key) is None} if made else {}
+        if made:
+            found["decoder"] = made(self.decoder.config)
+        if self.has_bridge and dialect in BRIDGE_READS:
+            side = BRIDGE_READS[dialect]
+            found[side] = {**found.get(side, {}), "initializer_range": INITIALIZER_RANGE}
+        configs = {"encoder": self.encoder.config, "decoder": self.decoder.config}
+        return {
+            side: {key: value for key, value in keys.items() if configs[side].get(key) is None}
+            for side, keys in found.items()
+        }
 
     def healings(self) -> tuple[Healed, ...]:
         """Return what Flax needs mended, with paths and config keys of the whole."""
@@ -133,23 +148,37 @@ def recorded(composition: Composition, config: Config) -> tuple[Healed, ...]:
 
 
 def unhealed(config: Config) -> Config:
-    """Return a target's config as it was before the healings that it records."""
+    """Return a target's config as it was before the healings and the settings that it records."""
     values = {key: value for key, value in config.values.items() if key != RECORD}
     for entry in _record(config):
         side = str(entry.get("tensor", "")).partition(".")[0]
         part = values.get(side)
         if isinstance(part, dict):
             values[side] = {key: entry.get(key, value) for key, value in part.items()}
+    for side, added in _added(config):
+        part = values.get(side)
+        if isinstance(part, dict):
+            values[side] = {key: value for key, value in part.items() if key != added}
     return replace(config, values=values)
 
 
 def _record(config: Config) -> list[dict[str, Json]]:
-    """Return the entries of a config's record. Raises SourceError: it is not a list of objects."""
+    """Return the healings of a config's record. Raises SourceError: it is not a list of objects."""
     record = config.get(RECORD)
     entries = record.get("healed", []) if isinstance(record, dict) else []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise SourceError(f"{config.where}: {RECORD}.healed must be a list of objects")
     return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _added(config: Config) -> list[tuple[str, str]]:
+    """Return side and key of the settings of a config's record. Raises SourceError: it is not a list of words."""
+    record = config.get(RECORD)
+    keys = record.get("added", []) if isinstance(record, dict) else []
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise SourceError(f"{config.where}: {RECORD}.added must be a list of words such as decoder.some_key")
+    split = [str(key).partition(".") for key in keys]
+    return [(side, key) for side, _, key in split]
 
 
 def compose(config: Config) -> Composition:

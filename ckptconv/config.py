@@ -91,6 +91,28 @@ class Config:
             raise SourceError(f"{self.where}: {key!r} must be a whole number, found {_shown(value)}")
         return value
 
+    def sizes(self, key: str) -> tuple[int, ...]:
+        """Return a list of counts or sizes.
+
+        Raises: SourceError: absent, or anything else.
+        """
+        value = self.get(key)
+        if not isinstance(value, list):
+            raise SourceError(f"{self.where}: {key!r} must be a list of whole numbers, found {_shown(value)}")
+        named = {f"{key}[{n}]": one for n, one in enumerate(value)}
+        return tuple(Config(named, self.where).size(name) for name in named)
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return a list of words in lower case, which old configs write as one text with `|` between; () if absent.
+
+        Raises: SourceError: anything else.
+        """
+        value = self.get(key) or []
+        words = value.split("|") if isinstance(value, str) else value
+        if not isinstance(words, list):
+            raise SourceError(f"{self.where}: {key!r} must be a list of words, found {_shown(value)}")
+        return tuple(word.strip().lower() for word in words if isinstance(word, str))
+
     def flag(self, key: str, default: bool = False) -> bool:
         """Return a switch.
 

@@ -11,6 +11,7 @@ from ckptconv.healing import Healing
 from ckptconv.table import DialectName, Modules
 
 Table: TypeAlias = Callable[[Config], Modules]
+Settings: TypeAlias = Callable[[Config], Mapping[str, Json]]
 Limits: TypeAlias = Callable[[Config], Mapping[DialectName, str]]
 
 
@@ -57,6 +58,8 @@ class Decoder:
     healings: tuple[Healing, ...] = ()
     refused: Mapping[DialectName, str] = field(default_factory=dict)
     limits: Limits = no_limits
+    settings: Mapping[DialectName, Settings] = field(default_factory=dict)
+    """Config keys that a dialect's class reads and the config class does not have: the target gets them."""
 
 
 @dataclass(frozen=True, slots=True)

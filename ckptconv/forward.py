@@ -130,12 +130,15 @@ def _quantities(probes: Mapping[str, Array], source: Answer, target: Answer, rul
         if precision != "float64":
             continue
         probe, _, name = rest.partition("/")
-        prefix = "" if name.startswith("encoder.") else "decoder_"
-        valid = probes[f"{probe}.{prefix}attention_mask"] == 1
+        valid = _valid(probes, probe, name, exact)
         pair = source.arrays.get(f"float32/{rest}"), target.arrays.get(f"float32/{rest}")
         if pair[0] is None or pair[1] is None:
             if name in RESULTS:
                 yield Quantity(probe, name, None, None, ruler, "reported by one side only")
+            continue  # and said in a notice
+        if valid is None:
+            if name in RESULTS:
+                yield Quantity(probe, name, None, None, ruler, "fewer states than tokens, some of them padding")
             continue  # and said in a notice
         if pair[0].shape != exact.shape or pair[1].shape != exact.shape:
             shapes = f"source {list(pair[0].shape)}, target {list(pair[1].shape)}"
@@ -143,6 +146,19 @@ def _quantities(probes: Mapping[str, Array], source: Answer, target: Answer, rul
             continue
         found = [difference(array[valid], exact[valid]) for array in (pair[0], pair[1])]
         yield Quantity(probe, name, found[0], found[1], ruler)
+
+
+def _valid(probes: Mapping[str, Array], probe: str, name: str, states: Array) -> Array | None:
+    """Return which positions of some states count: those of tokens that are not padding.
+
+    None: there are fewer states than tokens (Funnel's blocks pool them), so that some are of both.
+    """
+    prefix = "" if name.startswith("encoder.") else "decoder_"
+    mask = probes[f"{probe}.{prefix}attention_mask"]
+    valid: Array = mask == 1
+    if states.shape[:2] == mask.shape:
+        return valid
+    return np.ones(states.shape[:2], bool) if valid.all() else None
 
 
 def _tokens(source: Array, target: Array) -> TokenReport:
@@ -168,6 +184,10 @@ def _notices(
         mask = probes[f"{PADDED}.{side}attention_mask"]
         what = "decoder" if side else "encoder"
         yield f"{int((mask == 0).sum())} padded {what} positions of {mask.size} are left out of the comparison"
+    states = {key.rpartition("/")[2]: array for key, array in source.arrays.items() if f"float32/{PADDED}/" in key}
+    pooled = [name for name, array in states.items() if _valid(probes, PADDED, name, array) is None]
+    if pooled:
+        yield f"fewer states than tokens, so not compared where tokens are padding: {', '.join(pooled)}"
     dtype = composition.config.get("dtype") or composition.config.get("torch_dtype")
     if dtype not in (None, "float32"):
         yield f"the weights are {dtype}; both sides computed in float32 from the same values"

@@ -9,14 +9,14 @@ target's config.json under `ckptconv`, so that it survives `save_pretrained` of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ckptconv.config import Config, Json
 
 RECORD = "ckptconv"
-"""Config key under which the target says what was healed."""
+"""Config key under which the target says what was healed, and which settings were added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,19 @@ class Healed:
                 runs.append(RowRange(position, stop))
             position = stop
         return tuple(runs)
+
+
+def abreast(one: Sequence[RowRange], other: Sequence[RowRange]) -> Iterator[tuple[RowRange, RowRange]]:
+    """Return two lists of ranges of equal length in pairs, cut at each other's ends."""
+    left, right = list(reversed(one)), list(reversed(other))
+    while left and right:
+        first, second = left.pop(), right.pop()
+        count = min(first.stop - first.start, second.stop - second.start)
+        yield RowRange(first.start, first.start + count), RowRange(second.start, second.start + count)
+        if first.start + count < first.stop:
+            left.append(RowRange(first.start + count, first.stop))
+        if second.start + count < second.stop:
+            right.append(RowRange(second.start + count, second.stop))
 
 
 class Healing(Protocol):

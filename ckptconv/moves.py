@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ckptconv.healing import Healed, RowRange
-from ckptconv.table import Row
+from ckptconv.rows import Row
 from ckptconv.tensor import Stored, TensorSpec
 
 

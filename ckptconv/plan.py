@@ -7,15 +7,15 @@ files out before a byte is poured, and `verify` and `--dry-run` can say what wil
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import prod
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from ckptconv.errors import PlanError, Problem, SourceError
-from ckptconv.healing import Healed, RowRange
+from ckptconv.errors import PlanError, Problem
+from ckptconv.healing import Healed, RowRange, abreast
 from ckptconv.moves import Equality, Fill, Move, Plan
-from ckptconv.table import DialectName, Row
-from ckptconv.tensor import FLOATS, ITEMSIZE, Extent, Stored, TensorSpec
+from ckptconv.rows import Row
+from ckptconv.table import DialectName
+from ckptconv.tensor import FLOATS, Stored, TensorSpec
 
 DtypeChoice: TypeAlias = Literal["keep", "float32", "float16", "bfloat16"]
 
@@ -158,21 +158,39 @@ class _Planner:
 
     def equalities(self) -> Iterator[Equality]:
         """List the pairs that the target holds once, so that they must hold the same bytes."""
+        rows = {row.key: row for row in self.rows}
         for row in self.rows:
             if row.tied_to is None or row.key not in self.found or row.tied_to not in self.found:
                 continue
             first, second = self.found[row.tied_to], self.found[row.key]
             if row.shares:
-                second = _reordered(second, row.spellings[self.source].axes, row.spellings["pytorch"].axes)
-                yield Equality(first, second, "not equal", "the config ties them, so the model has only one of them")
+                why = "the config ties them, so the model has only one of them"
+                for pair in self.alike(first, second, rows[row.tied_to], row):
+                    yield Equality(*pair, "not equal", why)
             elif self.target not in row.spellings:
                 why = f"{self.target} classes have no head of their own: they reuse the embeddings"
                 yield Equality(first, second, "cannot hold", why)
         for key, healed in self.healed_source.items():
             for run in healed.repeated:
                 why = "healing made them of one row, and only equal rows can be made one again"
-                first = _rows(self.found[key], run.start, run.stop - 1)
-                yield Equality(first, _rows(self.found[key], run.start + 1, run.stop), "not equal", why)
+                first = self.found[key].rows(run.start, run.stop - 1)
+                yield Equality(first, self.found[key].rows(run.start + 1, run.stop), "not equal", why)
+
+    def alike(self, first: Stored, second: Stored, one: Row, other: Row) -> Iterator[tuple[Stored, Stored]]:
+        """Return what is one tensor in PyTorch, as it lies in the source: whole, or the rows that a healing moved."""
+        healed = self.healed_source.get(one.key), self.healed_source.get(other.key)
+        if any(healed):
+            ranges = (
+                half.inverse if half else (RowRange(0, row.shape(self.source)[0]),)
+                for half, row in zip(healed, (one, other), strict=True)
+            )
+            for left, right in abreast(*ranges):
+                yield first.rows(left.start, left.stop), second.rows(right.start, right.stop)
+        elif one.module.kind != other.module.kind:  # embeddings, in PyTorch's order everywhere, and a head
+            axes = other.spellings
+            yield first, second.reordered(axes[self.source].axes, axes["pytorch"].axes)
+        else:
+            yield first, second
 
     def notices(self, moves: Iterable[Move], healed: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
@@ -215,28 +233,6 @@ def _is_written(row: Row, target: DialectName) -> bool:
     """Tell whether a target holds the row: it has a place there, and no other row stands for it."""
     once = row.tied_to and row.module.tied and target not in row.module.repeated_by
     return row.module.presence != "dropped" and target in row.spellings and not once
-
-
-def _reordered(stored: Stored, axes: Sequence[str], wanted: Sequence[str]) -> Stored:
-    """Return a tensor that is read in another order of its axes."""
-    if axes == wanted:
-        return stored
-    shape = stored.spec.shape
-    strides = {axis: prod(shape[n + 1 :]) for n, axis in enumerate(axes)}
-    sizes = dict(zip(axes, shape, strict=True))
-    spec = replace(stored.spec, shape=tuple(sizes[axis] for axis in wanted))
-    return replace(stored, spec=spec, strides=tuple(strides[axis] for axis in wanted))
-
-
-def _rows(stored: Stored, start: int, stop: int) -> Stored:
-    """Return some rows of a table, as a tensor of its own."""
-    row = TensorSpec("", stored.spec.dtype, stored.spec.shape[1:]).numel * ITEMSIZE[stored.spec.dtype]
-    if len(stored.extents) > 1:
-        raise SourceError(f"{stored.path}: {stored.spec.name} is larger than any table that was ever healed")
-    name, shape = f"{stored.spec.name}[{start}:{stop}]", (stop - start, *stored.spec.shape[1:])
-    spec = replace(stored.spec, name=name, shape=shape)
-    extent = Extent(stored.extents[0].offset + start * row, spec.nbytes)
-    return Stored(spec, stored.path, (extent,))
 
 
 def widening_notice(plan: Plan, form: str) -> Iterator[str]:

@@ -63,6 +63,5 @@ def _rows(found: Sequence[Support]) -> list[tuple[str, ...]]:
 
 def _reasons(found: Sequence[Support], line: str) -> str:
     names = {"tf": "TF", "flax": "Flax"}
-    return "\n".join(
-        line.format(one.model_type, one.side, names[one.dialect], one.reason) for one in found if one.status == "refused"
-    )
+    refused = (one for one in found if one.status == "refused")
+    return "\n".join(line.format(one.model_type, one.side, names[one.dialect], one.reason) for one in refused)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+
+from ckptconv.errors import SourceError
 
 ITEMSIZE = {
     "bool": 1, "uint8": 1, "int8": 1,
@@ -61,3 +64,25 @@ class Stored:
     strides: tuple[int, ...] | None = None
     """Elements from one index to the next along each axis, for a PyTorch view that is not
     row-major; then the single extent spans all elements that the view touches."""
+
+    def rows(self, start: int, stop: int) -> Stored:
+        """Return some rows of a table, as a tensor of its own.
+
+        Raises: SourceError: the table lies in several runs, so that it has more than 2^30 bytes.
+        """
+        if len(self.extents) > 1:
+            raise SourceError(f"{self.path}: {self.spec.name} is larger than any table that was ever healed")
+        row = prod(self.spec.shape[1:]) * ITEMSIZE[self.spec.dtype]
+        shape = (stop - start, *self.spec.shape[1:])
+        spec = replace(self.spec, name=f"{self.spec.name}[{start}:{stop}]", shape=shape)
+        return Stored(spec, self.path, (Extent(self.extents[0].offset + start * row, spec.nbytes),))
+
+    def reordered(self, axes: Sequence[str], wanted: Sequence[str]) -> Stored:
+        """Return the same tensor, read in another order of its axes; both orders by labels."""
+        if axes == wanted:
+            return self
+        shape = self.spec.shape
+        strides = {axis: prod(shape[n + 1 :]) for n, axis in enumerate(axes)}
+        sizes = dict(zip(axes, shape, strict=True))
+        spec = replace(self.spec, shape=tuple(sizes[axis] for axis in wanted))
+        return replace(self, spec=spec, strides=tuple(strides[axis] for axis in wanted))

@@ -150,9 +150,7 @@ def _source_order(move: Move) -> tuple[str, int]:
     return (str(move.source.path), move.source.extents[0].offset) if move.source else ("", 0)
 
 
-def check_written(
-    form: Format, path: Path, expected: Mapping[str, _Poured], progress: Callable[[int], None]
-) -> None:
+def check_written(form: Format, path: Path, expected: Mapping[str, _Poured], progress: Callable[[int], None]) -> None:
     """Read a file back through the format's own reader: names, dtypes, shapes and every byte.
 
     Raises: DestinationError: something differs.

@@ -26,7 +26,7 @@ from ckptconv.cli import main as entry
 from ckptconv.composition import compose
 from ckptconv.config import Config
 from ckptconv.formats import safetensors
-from ckptconv.table import Row
+from ckptconv.rows import Row
 from ckptconv.tensor import TensorSpec
 
 ROOT = Path(__file__).parents[1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckptconv.checkpoint import read_config
 from ckptconv.children import Answer, Job, run_batches
 from ckptconv.composition import compose
-from ckptconv.checkpoint import read_config
 from ckptconv.errors import FrameworkError
 from ckptconv.forward import Comparison, prepare
 from ckptconv.operations.convert import pt2flax, pt2tf

@@ -10,7 +10,7 @@ from ckptconv.composition import Composition, compose
 from ckptconv.config import Config
 from ckptconv.errors import SourceError
 from ckptconv.healing import RowRange
-from ckptconv.table import DIALECTS
+from ckptconv.table import DIALECTS, DialectName
 from tiny import pairs, plain
 
 READS = {"is_decoder": True, "add_cross_attention": True}
@@ -220,3 +220,27 @@ def test_healed_rows() -> None:
         (RowRange(0, 1, 31), RowRange(1, 3)),
     ]
     assert [one.count for one in found] == [31, 33]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "dialect", "expected"),
+    [
+        (plain("xlm") | {"emb_dim": 15}, plain("bert"), "tf", {"encoder": {"initializer_range": 0.02}}),
+        (plain("xlm") | {"emb_dim": 15}, plain("bert"), "flax", {"decoder": {"initializer_range": 0.02}}),
+        (plain("xlm") | {"emb_dim": 15, "initializer_range": 0.5}, plain("bert"), "tf", {"encoder": {}}),
+        (plain("xlm") | {"emb_dim": 15}, plain("bert"), "pytorch", {}),
+        (plain("xlm"), plain("bert"), "tf", {}),
+        (plain("bert"), {"model_type": "xglm", "d_model": 21, "attention_heads": 3}, "tf", {}),
+        (
+            plain("bert"),
+            {"model_type": "xglm", "d_model": 21, "attention_heads": 3},
+            "flax",
+            {"decoder": {"decoder_attention_heads": 3}},
+        ),
+    ],
+)
+def test_settings_that_a_class_reads_and_a_config_lacks(
+    encoder: dict[str, Any], decoder: dict[str, Any], dialect: DialectName, expected: dict[str, Any]
+) -> None:
+    """A bridge needs `initializer_range` on one side, XGLM in Flax its heads; what is there stays."""
+    assert pair(encoder, decoder).settings(dialect) == expected

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "ckptconv"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "discovery"),
     ("tensor", "config", "publish"),
-    ("table", "healing", "family", "moves"),
+    ("table", "rows", "healing", "family", "moves"),
     ("architectures", "dialects", "formats", "frameworks", "compare", "casting"),
     ("composition", "checkpoint", "companions", "probes", "plan", "drawing", "children"),
     ("pieces", "weights", "transfer", "forward", "yardstick"),

@@ -17,7 +17,8 @@ from ckptconv.errors import PlanError, SourceError
 from ckptconv.healing import RowRange
 from ckptconv.moves import Fill, Move
 from ckptconv.pieces import OpenFiles, Pieces
-from ckptconv.table import expand, linear
+from ckptconv.rows import expand
+from ckptconv.table import linear
 from ckptconv.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 
 (ROW,) = expand([linear("any", 3, 2, bias=False)], dialects())

@@ -16,6 +16,7 @@ from ckptconv.healing import RowRange
 from ckptconv.moves import Move, Plan
 from ckptconv.plan import make_plan, widening_notice
 from ckptconv.tensor import Extent, Stored, TensorSpec
+from tiny import plain
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -210,3 +211,20 @@ def test_below_takes_a_prefix_off(pair: Pair) -> None:
     assert [move.target.name for move in part.moves] == [
         name.removeprefix("encoder.") for name in pair.arrays if name.startswith("encoder.")
     ]
+
+
+def test_a_tied_head_that_tf_stores_as_well() -> None:
+    """XGLM's head is written once more for TF, turned round, and read back only where it equals the embeddings."""
+    sides = {"encoder": plain("bert"), "decoder": plain("xglm") | {"is_decoder": True, "add_cross_attention": True}}
+    rows = compose(Config({"model_type": "encoder-decoder", **sides})).rows()
+    held = [(row.spellings["tf"].names[0], row.shape("tf")) for row in rows if "tf" in row.spellings]
+    specs = {name: TensorSpec(name, "float32", shape) for name, shape in held}
+    plan = make_plan(rows, index_of(specs), "tf", "pytorch", what="here")
+    (pair,) = plan.equalities
+    vocabulary, width = pair.first.spec.shape
+    assert (pair.second.spec.name, pair.second.spec.shape) == ("decoder/lm_head/kernel:0", (vocabulary, width))
+    assert pair.second.strides == (1, vocabulary)
+    assert "decoder.lm_head.weight" not in {move.target.name for move in plan.moves}
+    pytorch = {move.target.name: move.target for move in plan.moves}
+    there = make_plan(rows, index_of(pytorch), "pytorch", "tf", what="here")
+    assert move_of(there, "decoder.lm_head.weight").permutation == (1, 0)

@@ -15,7 +15,8 @@ from ckptconv.dialects import dialects
 from ckptconv.errors import PlanError
 from ckptconv.moves import Equality, Move
 from ckptconv.pieces import OpenFiles, Pieces
-from ckptconv.table import expand, linear
+from ckptconv.rows import expand
+from ckptconv.table import linear
 from ckptconv.tensor import Extent, Stored, TensorSpec
 from ckptconv.weights import WeightDifference, check_equal, compare_move
 

@@ -208,8 +208,17 @@ def _fan_in(module: Any, value: Any) -> int:
     return int(value.shape[0] if type(module).__name__ == "Conv1D" else value[0].numel())
 
 
+def _pads(model: Any, tokens: Any) -> bool:
+    """Tell whether an answer has the padding token before its end: Flax cannot number positions after it."""
+    ids = model.generation_config
+    rows = (row.tolist() for row in tokens)
+    return any(
+        ids.pad_token_id in row[: row.index(ids.eos_token_id) if ids.eos_token_id in row else None] for row in rows
+    )
+
+
 def _variety(torch: Any, model: Any) -> int:
-    """Return the number of different new tokens in the less varied one of two answers; -1: not finite."""
+    """Return the number of different new tokens in the less varied one of two answers; -1: of no use."""
     words = min(model.encoder.config.vocab_size, model.decoder.config.vocab_size)
     ids = torch.randint(min(5, words - 1), words, (2, 7))
     answer = model.generate(
@@ -221,6 +230,6 @@ def _variety(torch: Any, model: Any) -> int:
     )
     tokens = answer[:, 1:]
     logits = model(input_ids=ids, decoder_input_ids=tokens).logits
-    if not torch.isfinite(logits).all() or torch.equal(tokens[0], tokens[1]):
+    if not torch.isfinite(logits).all() or torch.equal(tokens[0], tokens[1]) or _pads(model, tokens):
         return -1
     return min(len(set(row.tolist())) for row in tokens)

@@ -34,12 +34,21 @@ def load(checkpoint: Path) -> Loaded:
 
 
 def forward(model: Any, batch: Mapping[str, Array], precision: str) -> dict[str, Array]:
-    """Run one probe in `float32` or `float64`; the weights keep their float32 values either way."""
+    """Run one probe in `float32` or `float64`; the weights keep their float32 values either way.
+
+    The default dtype goes along: XGLM's mask is made in it, from the smallest number of the model's.
+    """
     torch = import_module("torch")
-    model.to(getattr(torch, precision))
+    dtype = getattr(torch, precision)
+    model.to(dtype)
     inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
-    with torch.inference_mode():
-        outputs = model(**inputs, output_hidden_states=True, return_dict=True, use_cache=False)
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.inference_mode():
+            outputs = model(**inputs, output_hidden_states=True, return_dict=True, use_cache=False)
+    finally:
+        torch.set_default_dtype(usual)
     return quantities(outputs, lambda tensor: tensor.cpu().numpy())
 
 

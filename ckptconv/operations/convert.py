@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.checkpoint import open_checkpoint
 from ckptconv.companions import GENERATION, copy_companions, left_behind, whole_config, write_config
 from ckptconv.composition import Composition, compose, recorded, unhealed
-from ckptconv.config import read_json
+from ckptconv.config import Json, read_json
 from ckptconv.errors import SourceError
 from ckptconv.formats import Format, formats
 from ckptconv.healing import RollPositions
@@ -96,16 +96,24 @@ def _convert(source: Path, target: Path, way: _Way, options: WriteOptions | None
     _require_loadable(plan, way, options)
     if way.heal:
         _require_healable(composition, source)
-    notices = (*plan.notices, *_widening(plan, way, options), *left_behind(source))
+    settings = composition.settings(way.target)
+    notices = (*plan.notices, *_widening(plan, way, options), *_added(settings, way), *left_behind(source))
     result = Conversion((source,), target, composition.pair, way.target, way.form.name, plan, notices)
     if options.dry_run:
         return result
     with published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage:
         progress = options.counter(plan.nbytes)
         written = write_weights(plan, way.form, way.target, stage, options.max_shard_bytes, progress)
-        write_config(stage, whole_config(composition.config, plan, written_dtype(plan), composition.settings(way.target)))
+        write_config(stage, whole_config(composition.config, plan, written_dtype(plan), settings))
         copy_companions(source, stage)
     return replace(result, files=tuple(file.name for file in written.files))
+
+
+def _added(settings: Mapping[str, Mapping[str, Json]], way: _Way) -> Iterator[str]:
+    """Say which settings the target has beside the source's."""
+    for side, keys in settings.items():
+        for key, value in keys.items():
+            yield f"config.json: {side}: {key} = {value} added, since the {way.target} class reads it"
 
 
 def _widening(plan: Plan, way: _Way, options: WriteOptions) -> Iterator[str]:

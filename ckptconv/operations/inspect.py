@@ -10,7 +10,8 @@ from ckptconv.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.composition import Composition, compose, recorded, unhealed
 from ckptconv.errors import PlanError, Problem, SourceError
 from ckptconv.plan import make_plan
-from ckptconv.table import DialectName, Row
+from ckptconv.rows import Row
+from ckptconv.table import DialectName
 from ckptconv.tensor import Stored, TensorSpec
 
 

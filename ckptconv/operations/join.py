@@ -23,7 +23,7 @@ from ckptconv.operations.parts import assign, from_self_attention
 from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, written_dtype
 from ckptconv.plan import make_plan
 from ckptconv.publish import published
-from ckptconv.table import Row
+from ckptconv.rows import Row
 from ckptconv.tensor import Stored
 from ckptconv.transfer import write_weights
 
@@ -65,7 +65,10 @@ def join(encoder: Path, decoder: Path, target: Path, options: JoinOptions | None
     for source in (encoder, decoder):
         require_apart(source, target)
     whole = _whole_beside(*parts)
-    composition = compose(whole or _joined_config(*parts, tie=options.tie))
+    config = whole or _joined_config(*parts)
+    if options.tie:
+        config = replace(config, values={**config.values, "tie_encoder_decoder": True})
+    composition = compose(config)
     rows = composition.rows()
     assembly = _assemble(composition, rows, parts, options)
     what = f"{encoder} + {decoder}"
@@ -101,7 +104,7 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
     return whole
 
 
-def _joined_config(encoder: Checkpoint, decoder: Checkpoint, *, tie: bool) -> Config:
+def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
     """Return the config of a new whole. Source: `EncoderDecoderConfig.from_encoder_decoder_configs`."""
     for checkpoint in (encoder, decoder):
         if checkpoint.config.get("model_type") == COMPOSITE:
@@ -117,8 +120,6 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint, *, tie: bool) -> Co
     for key in ("dtype", "torch_dtype", "transformers_version"):
         if key in decoder.config.values:
             values[key] = decoder.config.values[key]
-    if tie:
-        values["tie_encoder_decoder"] = True
     return Config(values, f"{encoder.path} + {decoder.path}")
 
 
@@ -158,7 +159,9 @@ def _take_bridge(result: _Assembly, encoder: Path, options: JoinOptions) -> None
     if options.bridge is None and not folder.is_dir():
         return
     bridge = open_checkpoint(folder, "pytorch")
-    result.index |= {f"enc_to_dec_proj.{name}": stored for name, stored in bridge.weights.tensors.items()}
+    for name, stored in bridge.weights.tensors.items():
+        whole = f"enc_to_dec_proj.{name}"
+        result.index[whole] = replace(stored, spec=stored.spec.renamed(whole))
     result.notices.append(f"bridge: taken from {folder}")
 
 

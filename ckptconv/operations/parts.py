@@ -8,7 +8,7 @@ from dataclasses import replace
 from ckptconv.composition import Composition
 from ckptconv.errors import PlanError, Problem
 from ckptconv.family import Twin
-from ckptconv.table import Row
+from ckptconv.rows import Row
 from ckptconv.tensor import ITEMSIZE, Extent, Stored
 
 
@@ -17,21 +17,23 @@ def assign(
 ) -> tuple[dict[str, Stored], list[str]]:
     """Find a part's tensors in the whole: as `AutoModel` names them, or below the base model's attribute.
 
-    Returns: name in the whole -> tensor, and the names that the whole has no use for, such as other heads.
+    Returns: name in the whole, in today's spelling -> tensor, and the names that the whole has no use for, such as
+    other heads.
     Raises: PlanError: two tensors claim the same name.
     """
-    known = {name for row in rows if "pytorch" in row.spellings for name in row.spellings["pytorch"].names}
+    known = {name: row.key for row in rows if "pytorch" in row.spellings for name in row.spellings["pytorch"].names}
     index: dict[str, Stored] = {}
+    own: dict[str, str] = {}
     unused, problems = [], []
     for name, stored in tensors.items():
         spellings = [f"{side}.{name}", f"{side}.{base}.{name}", f"{side}.{name.removeprefix(f'{base}.')}"]
-        whole = next((spelled for spelled in spellings if spelled in known), None)
+        whole = next((known[spelled] for spelled in spellings if spelled in known), None)
         if whole is None:
             unused.append(name)
         elif whole in index:
-            problems.append(Problem("duplicate", name, f"the same tensor as {index[whole].spec.name}"))
+            problems.append(Problem("duplicate", name, f"the same tensor as {own[whole]}"))
         else:
-            index[whole] = stored
+            index[whole], own[whole] = replace(stored, spec=stored.spec.renamed(whole)), name
     if problems:
         raise PlanError(f"{side}: names", problems)
     return index, unused
@@ -53,19 +55,19 @@ def from_self_attention(
 
 def _share(stored: Stored, row: Row, twin: Twin) -> Stored:
     """Return some of the equal parts of a tensor along its output axis, as a view of the file."""
-    if twin.of == 1:
-        return stored
     axes = row.spellings["pytorch"].axes
+    if twin.of == 1 or len(stored.spec.shape) != len(axes):  # the plan refuses another shape
+        return stored
     axis = axes.index("out")
     shape = list(stored.spec.shape)
     width = shape[axis] // twin.of
-    strides = list(_row_major(shape))
+    strides = stored.strides or tuple(_row_major(shape))
     item = ITEMSIZE[stored.spec.dtype]
     offset = stored.extents[0].offset + twin.first * width * strides[axis] * item
     shape[axis] = (twin.last - twin.first) * width
     span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     spec = replace(stored.spec, shape=tuple(shape))
-    return Stored(spec, stored.path, (Extent(offset, span * item),), tuple(strides))
+    return Stored(spec, stored.path, (Extent(offset, span * item),), strides)
 
 
 def _row_major(shape: list[int]) -> Iterator[int]:

@@ -19,7 +19,8 @@ from ckptconv.errors import SourceError
 from ckptconv.family import Decoder, Encoder
 from ckptconv.moves import Plan
 from ckptconv.plan import make_plan
-from ckptconv.table import DIALECTS, DialectName, Row
+from ckptconv.rows import Row
+from ckptconv.table import DIALECTS, DialectName
 from ckptconv.tensor import Stored, TensorSpec
 from tiny import CONFIGS, NAMES, SETTINGS, SIDES, Json, is_refused, oracle
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckptconv.children import Job, environment, run_children
 from ckptconv.discovery import discover
 from ckptconv.errors import FrameworkError
 from ckptconv.frameworks import frameworks, loading_problems
 from ckptconv.frameworks.__main__ import after_start
-from ckptconv.children import Job, environment, run_children
 from ckptconv.frameworks.flax import loading_problems as flax_problems
 from ckptconv.table import DIALECTS
 

@@ -1,0 +1,216 @@
+"""Special cases: the models, what ckptconv makes of them, and what the real classes say.
+
+As a program, `special.py tf|flax FOLDER`, it is the child in which the TF or Flax classes themselves save.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ckptconv.checkpoint import read_config
+from ckptconv.children import Answer, environment, run_batches
+from ckptconv.composition import compose
+from ckptconv.errors import FrameworkError
+from ckptconv.forward import prepare
+from ckptconv.operations.convert import pt2flax, pt2tf
+from ckptconv.operations.split import split
+from ckptconv.table import DialectName
+from ckptconv.yardstick import ForwardReport
+from tiny import ROOT, plain, random_pair
+
+FORMS: dict[DialectName, tuple[str, str]] = {"tf": ("hdf5", "safetensors"), "flax": ("msgpack", "safetensors")}
+RUN: dict[str, tuple[int, str]] = {
+    "tied": (1, "an encoder shared with its decoder, each tensor stored once"),
+    "bridge": (2, "sides of different widths"),
+    "no-pooler": (1, "an encoder without pooler"),
+    "float16": (2, "half precision"),
+    "bfloat16": (2, "bfloat16"),
+    "old": (1, "a config of transformers 3"),
+    "v5-bert-bert": (1, "what transformers 5 saved"),
+    "v5-roberta-gpt2": (1, "the same"),
+}
+"""Source -> in how many of FORMS it is converted and run, and what it stands for."""
+SAVED = ("bridge", "roberta-roberta")
+"""Sources whose targets the TF and Flax classes load and save again."""
+WAYS: dict[DialectName, dict[str, dict[str, Any]]] = {
+    "tf": {
+        "hdf5": {},
+        "safetensors": {"safe_serialization": True},
+        "shards": {"max_shard_size": "30KB"},
+        "safetensors-shards": {"safe_serialization": True, "max_shard_size": "30KB"},
+    },
+    "flax": {"msgpack": {}, "safetensors": {"safe_serialization": True}, "shards": {"max_shard_size": "30KB"}},
+}
+"""How the classes save: arguments of `save_pretrained`."""
+WORKAROUND = ("bert-gpt2", "roberta-roberta")
+"""Sources whose parts TF's `from_encoder_decoder_pretrained` loads."""
+REMOVED = ("dtype", "torch_dtype", "transformers_version")
+OLD = {"xla_device": None, "gradient_checkpointing": False, "output_past": True, "use_bfloat16": False,
+       "_num_labels": 2, "directionality": "bidi"}  # fmt: skip
+"""Keys that configs of transformers 2 and 3 have, and no class of 4.57.6 knows."""
+BUFFERS = ("attn.bias", "attn.masked_bias", "crossattention.bias", "crossattention.masked_bias")
+"""Masks of an attention that old versions saved."""
+
+Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One source, to one framework, in one format."""
+
+    source: str
+    dialect: DialectName
+    form: str
+
+    def __str__(self) -> str:
+        return f"{self.source}-{self.dialect}-{self.form}"
+
+
+def cases() -> list[Case]:
+    """Return every conversion that is run against its source."""
+    return [Case(name, dialect, form) for name, (count, _) in RUN.items()
+            for dialect, forms in FORMS.items() for form in forms[:count]]  # fmt: skip
+
+
+def make(root: Path) -> None:
+    """Make the sources that the tests share, and convert them."""
+    source, bert, gpt2 = root / "source", plain("bert"), plain("gpt2")
+    random_pair(bert, bert, source / "tied", tie_encoder_decoder=True)
+    random_pair(bert, gpt2, source / "bridge", bridge=True)
+    random_pair(plain("roberta"), plain("roberta"), source / "roberta-roberta")
+    random_pair(bert, gpt2, source / "bert-gpt2")
+    for name in ("no-pooler", "old"):
+        shutil.copytree(source / "bert-gpt2", source / name)
+    save_again(source / "tied", source / "tied-bin", safe_serialization=False)
+    save_again(source / "bert-gpt2", source / "bin-shards", safe_serialization=False, max_shard_size="50KB")
+    for name in ("float16", "bfloat16"):
+        save_again(source / "bert-gpt2", source / name, dtype=name)
+    strip_pooler(source / "no-pooler")
+    age(source / "old" / "config.json")
+    for folder in (ROOT / "fixtures" / "v5").iterdir():
+        (source / f"v5-{folder.name}").symlink_to(folder)
+    for case in {*cases(), *(Case(name, dialect, FORMS[dialect][0]) for name in SAVED for dialect in FORMS)}:
+        (pt2tf if case.dialect == "tf" else pt2flax)(source / case.source, root / "out" / str(case), case.form)
+    for name in ("tied", "bridge", "no-pooler", *WORKAROUND):
+        split(source / name, root / "parts" / name)
+
+
+def save_again(source: Path, target: Path, dtype: str = "float32", **settings: Any) -> None:
+    """Save a checkpoint in another way, with PyTorch's class."""
+    kind = import_module("transformers").EncoderDecoderModel
+    kind.from_pretrained(source, dtype=getattr(import_module("torch"), dtype)).save_pretrained(target, **settings)
+
+
+def strip_pooler(folder: Path) -> None:
+    """Take the pooler out, as `add_pooling_layer=False` does."""
+    numpy = import_module("safetensors.numpy")
+    kept = {name: array for name, array in numpy.load_file(folder / "model.safetensors").items() if "pool" not in name}
+    numpy.save_file(kept, folder / "model.safetensors", {"format": "pt"})
+
+
+def age(path: Path) -> None:
+    """Make a config like one of transformers 3: no dtype, no version, keys that are gone today."""
+    config: Json = json.loads(path.read_text())
+    for part in (config, config["encoder"], config["decoder"]):
+        part |= OLD
+        for key in REMOVED:
+            part.pop(key, None)
+    for side in ("encoder", "decoder"):  # saved in full, with the defaults of their time
+        config[side]["return_dict"] = False
+    path.write_text(json.dumps(config))
+
+
+def old_names(held: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a bert -> gpt2 model's tensors as old versions named them, or with what these saved beside."""
+    torch = import_module("torch")
+    if kind == "gamma and beta":
+        spelling = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+        found = {}
+        for name, value in held.items():
+            layer, _, role = name.rpartition("LayerNorm.")
+            found[layer + spelling[f"LayerNorm.{role}"] if layer else name] = value
+        return found
+    if kind == "buffers":
+        mask = torch.ones((1, 1, 23, 23), dtype=torch.uint8).tril()
+        layers = [f"decoder.transformer.h.{n}" for n in range(2)]
+        beside = {f"{layer}.{one}": torch.tensor(-1e4) if "masked" in one else mask
+                  for layer in layers for one in BUFFERS}  # fmt: skip
+        return {**held, **beside, "encoder.embeddings.position_ids": torch.arange(29)[None]}
+    return {f"module.{name}": value for name, value in held.items()} if kind == "module" else dict(held)
+
+
+def reports(root: Path) -> dict[Case, ForwardReport | FrameworkError]:
+    """Run every case, in one process for each framework."""
+    compared = {}
+    for case in cases():
+        source = root / "source" / case.source
+        composition = compose(read_config(source))
+        compared[case] = prepare(composition, source, root / "out" / str(case), case.dialect)
+    sources = {case.source: one.jobs[0] for case, one in compared.items()}
+    sides = [[case for case in compared if case.dialect == dialect] for dialect in FORMS]
+    answers = run_batches([[*sources.values()], *([compared[case].jobs[1] for case in side] for side in sides)])
+    of = dict(zip(sources, answers[0], strict=True))
+    found: dict[Case, ForwardReport | FrameworkError] = {}
+    for side, batch in zip(sides, answers[1:], strict=True):
+        for case, other in zip(side, batch, strict=True):
+            one = of[case.source]
+            good = isinstance(one, Answer) and isinstance(other, Answer)
+            failed = one if isinstance(one, FrameworkError) else other
+            found[case] = compared[case].judge(one, other) if good else failed  # type: ignore[arg-type,assignment]
+    return found
+
+
+def resave(root: Path) -> None:
+    """Let the TF and Flax classes save what they loaded, in a process each."""
+    for dialect in FORMS:
+        both = {"USE_TORCH": "AUTO", "USE_TF": "AUTO"} if dialect == "tf" else {}
+        paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+        command = [sys.executable, __file__, dialect, str(root)]
+        done = subprocess.run(command, env=environment(dialect) | both | paths, capture_output=True, text=True,
+                              timeout=300, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _child(dialect: DialectName, root: Path) -> None:
+    """Load and save with the framework's class; with TF, try the workaround that transformers documents."""
+    transformers = import_module("transformers")
+    kind = getattr(transformers, {"tf": "TFEncoderDecoderModel", "flax": "FlaxEncoderDecoderModel"}[dialect])
+    for name in SAVED:
+        model = kind.from_pretrained(root / "out" / str(Case(name, dialect, FORMS[dialect][0])))
+        for way, settings in WAYS[dialect].items():
+            model.save_pretrained(root / "saved" / f"{name}-{dialect}-{way}", **settings)
+    if dialect == "tf":
+        for name in WORKAROUND:
+            np.savez(root / f"workaround-{name}.npz", **_workaround(transformers, root, name))
+
+
+def _workaround(transformers: Any, root: Path, name: str) -> Mapping[str, Any]:
+    """Return PyTorch's logits of the whole, and TF's of the parts."""
+    torch, tf = import_module("torch"), import_module("tensorflow")
+    parts = root / "parts" / name
+    one = transformers.EncoderDecoderModel.from_pretrained(root / "source" / name).eval()
+    other = transformers.TFEncoderDecoderModel.from_encoder_decoder_pretrained(
+        parts / "encoder", parts / "decoder", encoder_from_pt=True, decoder_from_pt=True
+    )
+    rng = np.random.default_rng(3)
+    ids = {key: rng.integers(5, 50, (2, length)) for key, length in (("input_ids", 9), ("decoder_input_ids", 7))}
+    with torch.inference_mode():
+        exact = one.double()(**{key: torch.from_numpy(array) for key, array in ids.items()}).logits
+        rounded = one.float()(**{key: torch.from_numpy(array) for key, array in ids.items()}).logits
+    found = other(**{key: tf.constant(array) for key, array in ids.items()}).logits
+    return {"exact": exact.numpy(), "pytorch": rounded.numpy(), "tf": found.numpy()}
+
+
+if __name__ == "__main__":
+    _child(sys.argv[1], Path(sys.argv[2]))  # type: ignore[arg-type]

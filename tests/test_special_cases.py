@@ -1,0 +1,240 @@
+"""Special cases, as the real classes save and load them: shared sides, odd dtypes, old and new files, both ways."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+import pytest
+
+import ckptconv
+from ckptconv import SourceError, WriteOptions
+from ckptconv.compare import difference
+from ckptconv.errors import FrameworkError
+from ckptconv.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
+from special import FORMS, RUN, SAVED, WAYS, WORKAROUND, Case, cases, make, old_names, reports, resave, save_again
+from tiny import ROOT
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("special")]
+
+Reports: TypeAlias = dict[Case, ForwardReport | FrameworkError]
+PARTS = ("tied", "bridge", "no-pooler", *WORKAROUND)
+VERBS = {"tf": (ckptconv.pt2tf, ckptconv.tf2pt), "flax": (ckptconv.pt2flax, ckptconv.flax2pt)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the sources, what ckptconv made of them, and their normal forms."""
+    folder = tmp_path_factory.mktemp("special")
+    make(folder)
+    for source in (folder / "source").iterdir():
+        ckptconv.normalize(source, folder / "normal" / source.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(root: Path) -> Reports:
+    """What came of every case that is run."""
+    return reports(root)
+
+
+@pytest.fixture(scope="module")
+def saved(root: Path) -> Path:
+    """The folder, once the TF and Flax classes have saved what they loaded."""
+    resave(root)
+    return root
+
+
+def weights(folder: Path) -> bytes:
+    """Return the bytes of a single file of weights."""
+    (file,) = (folder / name for name in ("model.safetensors", "tf_model.h5", "flax_model.msgpack")
+               if (folder / name).exists())  # fmt: skip
+    return file.read_bytes()
+
+
+def tensors(folder: Path) -> dict[str, Any]:
+    """Return the tensors of a single file of safetensors."""
+    found: dict[str, Any] = import_module("safetensors.torch").load_file(folder / "model.safetensors")
+    return found
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """Return the config as transformers reads it."""
+    found: dict[str, Any] = import_module("transformers").EncoderDecoderConfig.from_pretrained(folder).to_dict()
+    return found
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_the_same_answers(case: Case, judged: Reports) -> None:
+    """The target's class loads it whole; states, logits and tokens agree within the yardstick."""
+    report = judged[case]
+    assert isinstance(report, ForwardReport), f"{RUN[case.source][1]}: {report}"
+    assert report.loading == ()
+    assert bool(report.source.problems) == (case.source == "no-pooler")  # as transformers itself loads the source
+    assert {f"{one.probe} {one.name}": one.ratios for one in report.quantities if not one.matches} == {}
+    assert report.tokens is not None
+    assert (report.tokens.mismatch, report.tokens.distinct > 1) == (None, True)
+    assert report.matches
+
+
+def test_shared_sides_are_written_in_full(root: Path, tmp_path: Path) -> None:
+    """Stored once in safetensors or twice in .bin, the results are the same, byte for byte, and hold both sides."""
+    assert weights(root / "normal" / "tied") == weights(root / "normal" / "tied-bin")
+    found, once = tensors(root / "normal" / "tied"), tensors(root / "source" / "tied")
+    shared = {name for name in found.keys() - once.keys() if name.startswith("encoder.")}
+    assert len(shared) == 37
+    assert all(found[name].equal(once[name.replace("encoder.", "decoder.bert.", 1)]) for name in shared)
+    assert {name for name in once if name.startswith("encoder.")} == {
+        "encoder.pooler.dense.weight", "encoder.pooler.dense.bias"
+    }  # fmt: skip
+    for dialect, (verb, _) in VERBS.items():
+        verb(root / "source" / "tied-bin", tmp_path / dialect)
+        assert weights(tmp_path / dialect) == weights(root / "out" / f"tied-{dialect}-{FORMS[dialect][0]}")
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_load_whole(root: Path, name: str) -> None:
+    """`AutoModel` and `AutoModelForCausalLM` load the parts with nothing missing, left over or reshaped."""
+    transformers = import_module("transformers")
+    whole = transformers.EncoderDecoderModel.from_pretrained(root / "normal" / name)
+    for side, auto in (("encoder", transformers.AutoModel), ("decoder", transformers.AutoModelForCausalLM)):
+        model, info = auto.from_pretrained(root / "parts" / name / side, output_loading_info=True)
+        assert not any(info.values()), info
+        expected = getattr(whole, side)
+        assert type(model) is type(expected)
+        assert model.state_dict().keys() == expected.state_dict().keys()
+        assert all(value.equal(expected.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_join_to_the_whole(root: Path, tmp_path: Path, name: str) -> None:
+    """What transformers saved comes back from its parts, projection, config and generation settings included."""
+    parts = root / "parts" / name
+    ckptconv.join(parts / "encoder", parts / "decoder", tmp_path / "out")
+    normal = root / "normal" / name
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == {
+        file.name: file.read_bytes() for file in normal.iterdir()
+    }
+    assert ("enc_to_dec_proj.weight" in tensors(tmp_path / "out")) == (name == "bridge")
+
+
+def test_no_pooler(root: Path, tmp_path: Path) -> None:
+    """An encoder without pooler gets one of zeros, said, in every verb; all else is as it was."""
+    source = root / "source" / "no-pooler"
+    for verb in (ckptconv.pt2tf, ckptconv.pt2flax, ckptconv.normalize, ckptconv.split):
+        notices = verb(source, tmp_path / "out", options=WriteOptions(dry_run=True)).notices
+        assert len([one for one in notices if "pooler.dense.weight: not in the source, written as zeros" in one]) == 1
+    found, before = tensors(root / "normal" / "no-pooler"), tensors(root / "normal" / "bert-gpt2")
+    assert found.keys() == before.keys()
+    differs = {name for name in found if not found[name].equal(before[name])}
+    assert differs == {"encoder.pooler.dense.weight", "encoder.pooler.dense.bias"}
+    assert not any(found[name].any() for name in differs)
+    kind = import_module("transformers").EncoderDecoderModel
+    _, info = kind.from_pretrained(root / "normal" / "no-pooler", output_loading_info=True)
+    assert not any(info.values()), info
+
+
+def test_narrow_floats(root: Path, tmp_path: Path) -> None:
+    """HDF5 keeps float16, and holds bfloat16 as float32, which is said; the values are the source's."""
+    for name, stored, said in (
+        ("float16", "float16", ()),
+        ("bfloat16", "float32", ("HDF5 has no bfloat16: written as float32, every value kept",)),
+    ):
+        result = ckptconv.pt2tf(root / "source" / name, tmp_path / name)
+        assert (result.notices, config(tmp_path / name)["dtype"]) == (said, stored)
+        table = "encoder/tf_encoder_decoder_model/encoder/bert/embeddings/word_embeddings/weight:0"
+        with h5py.File(tmp_path / name / "tf_model.h5") as file:
+            found = np.asarray(file[table])
+        expected = tensors(root / "source" / name)["encoder.embeddings.word_embeddings.weight"].float().numpy()
+        assert found.dtype == stored
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kind", ["gamma and beta", "buffers", "module", "plain"])
+def test_old_names(root: Path, tmp_path: Path, kind: str, zipped: bool) -> None:
+    """A .bin of old times, before torch 1.6 or after, gives the same files as today's checkpoint."""
+    source = tmp_path / "source"
+    save_again(root / "source" / "bert-gpt2", source)
+    held = old_names(tensors(source), kind)
+    assert (kind == "plain") == (held.keys() == tensors(source).keys())
+    import_module("torch").save(held, source / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    (source / "model.safetensors").unlink()
+    result = ckptconv.normalize(source, tmp_path / "normal")
+    assert weights(tmp_path / "normal") == weights(root / "normal" / "bert-gpt2")
+    assert len(result.notices) == (kind == "buffers")
+    for dialect, (verb, _) in VERBS.items():
+        verb(source, tmp_path / dialect)
+        verb(root / "source" / "bert-gpt2", tmp_path / f"today-{dialect}")
+        assert weights(tmp_path / dialect) == weights(tmp_path / f"today-{dialect}")
+
+
+def test_shards_of_bin(root: Path) -> None:
+    """A .bin in shards is read through its index."""
+    assert len(list((root / "source" / "bin-shards").glob("*.bin"))) == 3
+    assert weights(root / "normal" / "bin-shards") == weights(root / "normal" / "bert-gpt2")
+
+
+@pytest.mark.parametrize("pair", ["bert-bert", "roberta-gpt2"])
+def test_what_transformers_5_saved(root: Path, pair: str) -> None:
+    """The files in fixtures/ are version 5's; their targets hold every bit, and transformers 4 reads the config."""
+    source = ROOT / "fixtures" / "v5" / pair
+    assert json.loads((source / "config.json").read_text())["transformers_version"].startswith("5.")
+    for dialect in FORMS:
+        target = root / "out" / f"v5-{pair}-{dialect}-{FORMS[dialect][0]}"
+        assert ckptconv.verify(source, target, "weights").matches
+        assert config(target)["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "way"), [(name, *one) for name in SAVED for one in ((d, way) for d in WAYS for way in WAYS[d])]
+)
+def test_what_the_classes_saved(saved: Path, tmp_path: Path, name: str, dialect: str, way: str) -> None:
+    """Loaded and saved by the target's own class, in each of its formats, it becomes the original again."""
+    source = saved / "saved" / f"{name}-{dialect}-{way}"
+    assert len(list(source.glob("*model-0*"))) > 3 or "shards" not in way
+    VERBS[dialect][1](source, tmp_path / "out")
+    assert weights(tmp_path / "out") == weights(saved / "normal" / name)
+    assert config(tmp_path / "out") == config(saved / "normal" / name)
+
+
+@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize("dialect", FORMS)
+def test_config_is_the_class_s_own(saved: Path, name: str, dialect: str) -> None:
+    """The config that ckptconv wrote says what the class itself says when it saves, the record included."""
+    form = FORMS[dialect][0]
+    ours, theirs = (
+        config(saved / "out" / f"{name}-{dialect}-{form}"),
+        config(saved / "saved" / f"{name}-{dialect}-{form}"),
+    )
+    assert ours == theirs
+    assert ("ckptconv" in ours) == (dialect == "flax")
+
+
+@pytest.mark.parametrize("name", WORKAROUND)
+def test_parts_serve_the_documented_workaround(saved: Path, name: str) -> None:
+    """TF's `from_encoder_decoder_pretrained` on the parts, `from_pt`, answers what PyTorch answers on the whole."""
+    with np.load(saved / f"workaround-{name}.npz") as logits:
+        one, other = (difference(logits[key], logits["exact"]) for key in ("pytorch", "tf"))
+    assert one.rms > 0
+    assert other.rms <= RMS_FACTOR * one.rms
+    assert other.worst <= MAX_FACTOR * one.worst
+
+
+def test_a_roberta_decoder_that_starts_with_padding(root: Path, tmp_path: Path) -> None:
+    """Flax cannot number its positions, so pt2flax refuses it and says what would do; pt2tf takes it."""
+    source = Path(shutil.copytree(root / "source" / "roberta-roberta", tmp_path / "source"))
+    ckptconv.pt2flax(source, tmp_path / "flax")
+    for name in ("generation_config.json", "config.json"):  # the first is read before the second
+        changed = json.loads((source / name).read_text()) | {"decoder_start_token_id": 1}
+        (source / name).write_text(json.dumps(changed))
+        with pytest.raises(SourceError, match=r"decoder_start_token_id is the decoder's pad_token_id \(1\)"):
+            ckptconv.pt2flax(source, tmp_path / "none")
+        (source / "generation_config.json").unlink(missing_ok=True)
+    assert not (tmp_path / "none").exists()
+    ckptconv.pt2tf(source, tmp_path / "tf")
