@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ckptconv.architectures import family_of
+from ckptconv.architectures import families, family_of
 from ckptconv.config import Config, Json
 from ckptconv.dialects import dialects
 from ckptconv.errors import SourceError
@@ -191,6 +191,7 @@ def compose(config: Config) -> Composition:
         raise SourceError(
             f"{config.where}: model type {model_type!a} is not {COMPOSITE!r}.\n"
             "ckptconv converts what EncoderDecoderModel saved: an encoder and a decoder in one checkpoint."
+            f"{_advice(config)}"
         )
     encoder, decoder = _side(config.part("encoder")), _side(config.part("decoder"))
     if encoder.family.encoder is None:
@@ -207,6 +208,15 @@ def compose(config: Config) -> Composition:
     composition = Composition(config, encoder, decoder)
     _check_width(composition)
     return composition
+
+
+def _advice(config: Config) -> str:
+    """Say what a checkpoint of another kind is, and what would serve."""
+    if config.get("model_type") in families():
+        return "\nThis is one model; `ckptconv join ENCODER DECODER OUT` makes a pair of two."
+    if config.get("is_encoder_decoder") is True:
+        return "\nThis is an encoder-decoder of one piece, such as T5 or Marian; ckptconv has no table for those."
+    return ""
 
 
 def _check_width(composition: Composition) -> None:

@@ -27,7 +27,7 @@ from ckptconv.operations.convert import pt2flax, pt2tf
 from ckptconv.operations.split import split
 from ckptconv.table import DialectName
 from ckptconv.yardstick import ForwardReport
-from tiny import ROOT, plain, random_pair
+from tiny import ROOT, SIDES, plain, random_pair
 
 FORMS: dict[DialectName, tuple[str, str]] = {"tf": ("hdf5", "safetensors"), "flax": ("msgpack", "safetensors")}
 RUN: dict[str, tuple[int, str]] = {
@@ -126,7 +126,7 @@ def age(path: Path) -> None:
         part |= OLD
         for key in REMOVED:
             part.pop(key, None)
-    for side in ("encoder", "decoder"):  # saved in full, with the defaults of their time
+    for side in SIDES:  # saved in full, with the defaults of their time
         config[side]["return_dict"] = False
     path.write_text(json.dumps(config))
 
@@ -148,6 +148,27 @@ def old_names(held: dict[str, Any], kind: str) -> dict[str, Any]:
                   for layer in layers for one in BUFFERS}  # fmt: skip
         return {**held, **beside, "encoder.embeddings.position_ids": torch.arange(29)[None]}
     return {f"module.{name}": value for name, value in held.items()} if kind == "module" else dict(held)
+
+
+def weights(folder: Path) -> bytes:
+    """Return the bytes of a single file of weights."""
+    (file,) = (folder / name for name in ("model.safetensors", "tf_model.h5", "flax_model.msgpack")
+               if (folder / name).exists())  # fmt: skip
+    return file.read_bytes()
+
+
+def tensors(folder: Path) -> dict[str, Any]:
+    """Return the tensors of a single file of safetensors."""
+    found: dict[str, Any] = import_module("safetensors.torch").load_file(folder / "model.safetensors")
+    return found
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """Return the config as transformers reads it, without the paths of the models that it was made of."""
+    found: dict[str, Any] = import_module("transformers").EncoderDecoderConfig.from_pretrained(folder).to_dict()
+    for side in SIDES:
+        del found[side]["_name_or_path"]
+    return found
 
 
 def reports(root: Path) -> dict[Case, ForwardReport | FrameworkError]:

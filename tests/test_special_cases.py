@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
-import shutil
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import h5py
 import numpy as np
 import pytest
 
 import ckptconv
-from ckptconv import SourceError, WriteOptions
+from ckptconv import WriteOptions
 from ckptconv.compare import difference
 from ckptconv.errors import FrameworkError
 from ckptconv.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
-from special import FORMS, RUN, SAVED, WAYS, WORKAROUND, Case, cases, make, old_names, reports, resave, save_again
-from tiny import ROOT
+from special import (
+    FORMS,
+    RUN,
+    SAVED,
+    WAYS,
+    WORKAROUND,
+    Case,
+    cases,
+    config,
+    make,
+    old_names,
+    reports,
+    resave,
+    save_again,
+    tensors,
+    weights,
+)  # fmt: skip
+from tiny import ROOT, plain
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("special")]
 
@@ -48,25 +63,6 @@ def saved(root: Path) -> Path:
     """The folder, once the TF and Flax classes have saved what they loaded."""
     resave(root)
     return root
-
-
-def weights(folder: Path) -> bytes:
-    """Return the bytes of a single file of weights."""
-    (file,) = (folder / name for name in ("model.safetensors", "tf_model.h5", "flax_model.msgpack")
-               if (folder / name).exists())  # fmt: skip
-    return file.read_bytes()
-
-
-def tensors(folder: Path) -> dict[str, Any]:
-    """Return the tensors of a single file of safetensors."""
-    found: dict[str, Any] = import_module("safetensors.torch").load_file(folder / "model.safetensors")
-    return found
-
-
-def config(folder: Path) -> dict[str, Any]:
-    """Return the config as transformers reads it."""
-    found: dict[str, Any] = import_module("transformers").EncoderDecoderConfig.from_pretrained(folder).to_dict()
-    return found
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
@@ -121,6 +117,26 @@ def test_parts_join_to_the_whole(root: Path, tmp_path: Path, name: str) -> None:
         file.name: file.read_bytes() for file in normal.iterdir()
     }
     assert ("enc_to_dec_proj.weight" in tensors(tmp_path / "out")) == (name == "bridge")
+
+
+@pytest.mark.parametrize("base", ["BertModel", "BertForMaskedLM"])
+def test_join_is_what_transformers_makes(tmp_path: Path, base: str) -> None:
+    """From two models of their own: the same tensors and config as `from_encoder_decoder_pretrained`, loaded whole."""
+    transformers = import_module("transformers")
+    getattr(transformers, base)(transformers.BertConfig(**plain("bert"))).save_pretrained(tmp_path / "one")
+    transformers.GPT2LMHeadModel(transformers.GPT2Config(**plain("gpt2"))).save_pretrained(tmp_path / "two")
+    ckptconv.join(tmp_path / "one", tmp_path / "two", tmp_path / "out")
+    ours, info = transformers.EncoderDecoderModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(info.values()), info
+    theirs = transformers.EncoderDecoderModel.from_encoder_decoder_pretrained(tmp_path / "one", tmp_path / "two")
+    found, expected = ours.state_dict(), theirs.state_dict()
+    assert found.keys() == expected.keys()
+    new = {name for name in found if "cross" in name or ("pooler" in name and base == "BertForMaskedLM")}
+    same = {name for name in found if found[name].equal(expected[name])}
+    assert same >= found.keys() - new
+    assert not any(name.endswith("weight") and "ln" not in name for name in same & new)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert config(tmp_path / "out") == config(tmp_path / "theirs")
 
 
 def test_no_pooler(root: Path, tmp_path: Path) -> None:
@@ -224,17 +240,3 @@ def test_parts_serve_the_documented_workaround(saved: Path, name: str) -> None:
     assert one.rms > 0
     assert other.rms <= RMS_FACTOR * one.rms
     assert other.worst <= MAX_FACTOR * one.worst
-
-
-def test_a_roberta_decoder_that_starts_with_padding(root: Path, tmp_path: Path) -> None:
-    """Flax cannot number its positions, so pt2flax refuses it and says what would do; pt2tf takes it."""
-    source = Path(shutil.copytree(root / "source" / "roberta-roberta", tmp_path / "source"))
-    ckptconv.pt2flax(source, tmp_path / "flax")
-    for name in ("generation_config.json", "config.json"):  # the first is read before the second
-        changed = json.loads((source / name).read_text()) | {"decoder_start_token_id": 1}
-        (source / name).write_text(json.dumps(changed))
-        with pytest.raises(SourceError, match=r"decoder_start_token_id is the decoder's pad_token_id \(1\)"):
-            ckptconv.pt2flax(source, tmp_path / "none")
-        (source / "generation_config.json").unlink(missing_ok=True)
-    assert not (tmp_path / "none").exists()
-    ckptconv.pt2tf(source, tmp_path / "tf")

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -125,7 +126,8 @@ def random_pair(
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(
         encoder, decoder, **(_specials(decoder) | composite)
     )
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # transformers' own, about its own code
         model = _varied_model(torch, transformers, config, seed)
         model.to(getattr(torch, dtype)).save_pretrained(folder, safe_serialization=safe, max_shard_size=max_shard_size)
     return folder

@@ -224,3 +224,22 @@ def test_a_head_that_tf_never_had(make_pair: MakePair, tmp_path: Path) -> None:
     head = found.pop("decoder.cls.predictions.decoder.weight")
     assert np.array_equal(head, found["decoder.bert.embeddings.word_embeddings.weight"])
     assert found.keys() == before.keys()
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_a_roberta_decoder_that_starts_with_padding(make_pair: MakePair, tmp_path: Path, file: str) -> None:
+    """Flax cannot number its positions, so pt2flax refuses it and says what would do; the first file counts."""
+    pair = make_pair("bert", "roberta")
+    for start, name in ((0, "right"), (1, "wrong")):
+        pair.config["decoder_start_token_id"] = start if file == "config.json" else 1
+        source = original(pair, tmp_path / name)
+        (source / "generation_config.json").unlink()
+        if file == "generation_config.json":
+            (source / file).write_text(json.dumps({"decoder_start_token_id": start}))
+    ckptconv.pt2flax(tmp_path / "right", tmp_path / "flax")
+    with pytest.raises(SourceError, match=r"decoder_start_token_id is the decoder's pad_token_id \(1\)") as refusal:
+        ckptconv.pt2flax(tmp_path / "wrong", tmp_path / "none")
+    assert "pt2tf can convert it" in str(refusal.value)
+    assert not (tmp_path / "none").exists()
+    for verb in (ckptconv.pt2tf, lambda *paths: ckptconv.pt2flax(*paths, heal=False)):
+        verb(tmp_path / "wrong", tmp_path / f"done-{verb.__name__}")
