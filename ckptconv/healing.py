@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ckptconv.config import Config, Json
+from ckptconv.errors import SourceError
 
 RECORD = "ckptconv"
 """Config key under which the target says what was healed, and which settings were added to it."""
@@ -109,8 +110,13 @@ class RollPositions:
     module: str
 
     def heal(self, config: Config) -> Healed:
-        """Bring the row of the first position to the top; the rows above it go to the end."""
+        """Bring the row of the first position to the top; the rows above it go to the end.
+
+        Raises: SourceError: the table has no row for the first position.
+        """
         rows, by = config.size("max_position_embeddings"), config.size("pad_token_id") + 1
+        if by >= rows:
+            raise SourceError(f"{config.where}: {rows} positions leave none after 'pad_token_id' {by - 1}")
         ranges = (RowRange(by, rows), RowRange(0, by))
         why = f"rolled up by {by} rows, since the Flax wrapper numbers positions from 0"
         return Healed(self.module, ranges, why, {"rolled_rows": by}, {})
