@@ -25,6 +25,8 @@ from pathlib import Path
 from make_pair import make_pair
 from tabulate import tabulate
 
+from ckptconv import __version__
+
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "work"
 SOURCE, PARTS = WORK / "pt", WORK / "parts"
@@ -127,7 +129,7 @@ def report(runs: dict[str, Run]) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"# Results\n\n{datetime.date.today()}, {os.cpu_count()} cores, {platform.system()}, Python"
-        f" {platform.python_version()}, ckptconv {version('ckptconv')}; {versions}.\n\n"
+        f" {platform.python_version()}, ckptconv {__version__}; {versions}.\n\n"
         "A random bert-base pair: 247,363,386 parameters, 0.99 GB, warm page cache. Whole processes;"
         f" the median of {ROUNDS} rounds taken in turns, the peers once. ckptconv's times include fsync and"
         f" reading everything back. Made by `make bench`.\n\n{table}\n\n{bounds}\n"

@@ -13,6 +13,7 @@ import pytest
 
 import ckptconv
 from ckptconv import WriteOptions
+from ckptconv.children import Answer
 from ckptconv.compare import difference
 from ckptconv.errors import FrameworkError
 from ckptconv.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
@@ -37,7 +38,7 @@ from tiny import ROOT, plain
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("special")]
 
-Reports: TypeAlias = dict[Case, ForwardReport | FrameworkError]
+Reports: TypeAlias = dict[Case, ForwardReport | Answer | FrameworkError]
 PARTS = ("tied", "bridge", "no-pooler", *WORKAROUND)
 VERBS = {"tf": (ckptconv.pt2tf, ckptconv.tf2pt), "flax": (ckptconv.pt2flax, ckptconv.flax2pt)}
 
@@ -69,6 +70,9 @@ def saved(root: Path) -> Path:
 def test_the_same_answers(case: Case, judged: Reports) -> None:
     """The target's class loads it whole; states, logits and tokens agree within the yardstick."""
     report = judged[case]
+    if isinstance(report, Answer) and not case.runs:
+        assert report.problems == ()
+        return
     assert isinstance(report, ForwardReport), f"{RUN[case.source][1]}: {report}"
     assert report.loading == ()
     assert bool(report.source.problems) == (case.source == "no-pooler")  # as transformers itself loads the source
