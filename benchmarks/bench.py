@@ -32,11 +32,11 @@ WORK = HERE / "work"
 SOURCE, PARTS = WORK / "pt", WORK / "parts"
 PYTHON = sys.executable
 CKPTCONV = (PYTHON, "-m", "ckptconv")
-ROUNDS = 5
+ROUNDS = 7
 """The quick ways run this often, in turns, and the median counts; a disk is not the same twice."""
 LARGEST_TENSOR_MB = 30522 * 768 * 4 / 1e6
 ENVIRONMENT = {
-    **os.environ,
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},  # as an installed tool
     "HF_HUB_OFFLINE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_USE_LEGACY_KERAS": "1",
@@ -54,10 +54,7 @@ class Run:
 
 
 def run(command: Sequence[str | Path], output: Path | None = None, environment: dict[str, str] | None = None) -> Run:
-    """Run a command to its end, after removing its output and letting the disk settle."""
-    if output is not None:
-        shutil.rmtree(output, ignore_errors=True)
-        output.unlink(missing_ok=True)
+    """Run a command to its end, once the disk has settled, and remove its output: all begin alike."""
     os.sync()
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -70,6 +67,9 @@ def run(command: Sequence[str | Path], output: Path | None = None, environment: 
     seconds = time.perf_counter() - started
     if status:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{said.decode(errors='replace')[-3000:]}")
+    if output is not None:
+        shutil.rmtree(output, ignore_errors=True)
+        output.unlink(missing_ok=True)
     return Run(seconds, usage.ru_maxrss * 1024 / 1e6)
 
 
@@ -90,6 +90,8 @@ def in_turns(ways: dict[str, Callable[[], Run]]) -> dict[str, Run]:
 def measure() -> dict[str, Run]:
     """Run everything once the pair is there."""
     copy = WORK / "copy"
+    run((*CKPTCONV, "split", SOURCE, PARTS))
+    run((*CKPTCONV, "pt2tf", SOURCE, WORK / "converted"))
     runs = in_turns(
         {
             "python -c pass": lambda: run((PYTHON, "-c", "pass")),
@@ -98,11 +100,11 @@ def measure() -> dict[str, Run]:
             "dd bs=4M conv=fsync": lambda: run(
                 ("dd", "bs=4M", "conv=fsync", f"if={SOURCE / 'model.safetensors'}", f"of={copy}"), copy
             ),
-            "ckptconv split": lambda: run((*CKPTCONV, "split", SOURCE, PARTS), PARTS),
+            "ckptconv split": lambda: run((*CKPTCONV, "split", SOURCE, WORK / "halves"), WORK / "halves"),
             "ckptconv pt2tf": lambda: run((*CKPTCONV, "pt2tf", SOURCE, WORK / "tf"), WORK / "tf"),
             "ckptconv pt2flax": lambda: run((*CKPTCONV, "pt2flax", SOURCE, WORK / "flax"), WORK / "flax"),
             "ckptconv verify --level weights": lambda: run(
-                (*CKPTCONV, "verify", "--level", "weights", SOURCE, WORK / "tf")
+                (*CKPTCONV, "verify", "--level", "weights", SOURCE, WORK / "converted")
             ),
         }
     )
@@ -159,14 +161,15 @@ def judge(runs: dict[str, Run]) -> list[tuple[str, str, str, str]]:
 
 def main() -> None:
     """Make the pair, measure, print and write the results."""
+    for left in set(WORK.glob("*")) - {SOURCE}:  # of a run that was interrupted
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     if not (SOURCE / "model.safetensors").exists():
         make_pair(SOURCE)
     try:
         text = report(measure())
     finally:
-        for output in ("parts", "tf", "flax", "peer-tf", "peer-flax"):
+        for output in ("parts", "converted"):
             shutil.rmtree(WORK / output, ignore_errors=True)
-        (WORK / "copy").unlink(missing_ok=True)
     print(text)
     (HERE / "RESULTS.md").write_text(text)
 

@@ -72,6 +72,8 @@ def read_weights(path: Path, dialect: DialectName | None = None) -> Weights:
     if not wanted:
         there = ", ".join(f"{one.files[0].name} ({one.dialect})" for one in found)
         advice = f" `ckptconv {found[0].dialect}2pt` makes PyTorch's of them." if dialect == "pytorch" else ""
+        if dialect != "pytorch" and any(one.dialect == "pytorch" for one in found):
+            advice = " It is PyTorch's already; `ckptconv normalize` writes it anew."
         raise SourceError(f"{path}: no {dialect} weights here; there is {there}.{advice}")
     return _unwrapped(min(wanted, key=_preference))
 

@@ -100,6 +100,10 @@ class Composition:
                 reasons.append(f"{name}: transformers 4.57.6 has no {dialect} class that could hold it")
             elif dialect in (limits := tables.limits(side.config)):
                 reasons.append(f"{name}: {limits[dialect]}")
+        if dialect == "flax" and self.config.get("return_dict") is False:
+            reasons.append(
+                f"{self.config.where}: 'return_dict' is false, with which Flax's generate crashes; remove it"
+            )
         if reasons:
             raise SourceError("\n".join(reasons))
 
