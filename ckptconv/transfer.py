@@ -183,10 +183,10 @@ def check_written(
 
         names = [name for name in found if name not in wrong]
         differing = _finish([pool.submit(differs, name) for name in names])
-    wrong |= {name for name, different in zip(names, differing, strict=True) if different}
-    if wrong:
+    named = sorted(wrong) + [name for name, different in zip(names, differing, strict=True) if different]
+    if named:
         raise DestinationError(
-            f"{path.name}: read back otherwise than written: {', '.join(sorted(wrong)[:5])}; nothing was published.\n"
+            f"{path.name}: read back otherwise than written: {', '.join(named[:5])}; nothing was published.\n"
             "The disk or the memory of this machine may be faulty."
         )
 

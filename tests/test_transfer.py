@@ -145,8 +145,8 @@ def test_a_header_that_is_read_otherwise(pair: Pair, tmp_path: Path) -> None:
     (file,) = write_weights(plan, formats()["msgpack"], "flax", tmp_path / "out").files
     for lie in (TensorSpec("none", "float32", (1,)), TensorSpec(plan.moves[0].target.name, "float32", (7, 23))):
         poured = {move.target.name: transfer._Poured(move.target, 0) for move in plan.moves}
+        expected = poured | {lie.name: transfer._Poured(lie, 0)}
         with pytest.raises(DestinationError, match=lie.name), ThreadPoolExecutor(1) as pool:
-            expected = poured | {lie.name: transfer._Poured(lie, 0)}
             transfer.check_written(formats()["msgpack"], file, expected, pool, lambda nbytes: None)
 
 
