@@ -22,7 +22,9 @@ and run as an `EncoderDecoderModel`, in PyTorch all of it.
 
 - **exact**: the class as shipped answers what PyTorch answers.
 - **healed**: the same, after rows of one or two tables were moved, since Flax's class numbers positions
-  otherwise; it is said, recorded, and undone by `flax2pt`.
+  otherwise; it is said, recorded, and undone by `flax2pt`. Two things stay as they are in a RoBERTa-like model,
+  since the class counts 0, 1, 2 ... and PyTorch looks at the padding: inputs that are padded on the left, and
+  what follows a padding token that the decoder itself generates.
 - **refused**: a class exists but crashes or answers wrong; the reason is below.
 - **no class**: there is none. An empty field: not a side that this family can take.
 
