@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from ckptconv.errors import DestinationError
@@ -33,13 +34,14 @@ class WriteOptions:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def counter(self, plan_bytes: int) -> Callable[[int], None]:
-        """Return a callback that adds up bytes for `progress`."""
-        done = 0
+        """Return a callback that adds up bytes for `progress`, whichever thread calls it."""
+        done, lock = 0, Lock()
 
         def add(nbytes: int) -> None:
             nonlocal done
-            done += nbytes
-            self.progress(done, 2 * plan_bytes)
+            with lock:
+                done += nbytes
+                self.progress(done, 2 * plan_bytes)
 
         return add
 
