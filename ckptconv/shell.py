@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ckptconv.errors import CkptconvError, DestinationError, Interrupted
+from ckptconv.interrupts import install
 
 if TYPE_CHECKING:
     from ckptconv.config import Json
@@ -127,8 +127,7 @@ def show(as_json: bool, value: Callable[[], dict[str, Json]], text: Callable[[],
 
 def run(cli: click.Group) -> NoReturn:
     """Run the command line; every error becomes a message and an exit code, never a traceback."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, _interrupt)
+    install()
     try:
         cli.main(prog_name="ckptconv", standalone_mode=False)
         sys.exit(0)
@@ -142,10 +141,6 @@ def run(cli: click.Group) -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output went away; nobody is left to tell
         sys.exit(0)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
 
 
 def _fail(error: CkptconvError) -> NoReturn:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, local
+from threading import Barrier, Lock, local
 from typing import TypeVar
 from zlib import crc32
 
@@ -19,6 +19,7 @@ from ckptconv.config import dump_json
 from ckptconv.errors import DestinationError
 from ckptconv.formats import Format
 from ckptconv.formats._files import write_at
+from ckptconv.interrupts import held
 from ckptconv.moves import Move, Plan
 from ckptconv.pieces import OpenFiles, Pieces
 from ckptconv.table import DialectName
@@ -69,7 +70,7 @@ def write_weights(
     shards = split_shards(plan.moves, max_shard_bytes)
     names = [form.weights] if len(shards) == 1 else [form.shard(n + 1, len(shards)) for n in range(len(shards))]
     poured: dict[str, _Poured] = {}
-    with OpenFiles() as files, ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(1) as syncer:
+    with OpenFiles() as files, _workers(WORKERS) as pool, _workers(1) as syncer:
         for name, moves in zip(names, shards, strict=True):
             places = form.create(folder / name, [move.target for move in moves], dialect, len(shards) > 1)
             poured |= _Pour(files, folder / name, places, progress).run(pool, moves)
@@ -94,6 +95,17 @@ def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move
         shards[-1].append(move)
         size += move.target.nbytes
     return shards
+
+
+def _workers(count: int) -> ThreadPoolExecutor:
+    """Return a pool whose threads have all begun, so that no signal comes while one begins."""
+    with held():
+        pool = ThreadPoolExecutor(count)
+        together = Barrier(count + 1)
+        for _ in range(count):
+            pool.submit(together.wait)
+        together.wait()
+    return pool
 
 
 class _OnePerThread:

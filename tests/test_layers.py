@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ckptconv"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "discovery"),
-    ("tensor", "config", "publish"),
+    ("tensor", "config", "publish", "interrupts"),
     ("table", "rows", "healing", "family", "moves"),
     ("architectures", "dialects", "formats", "frameworks", "compare", "casting"),
     ("composition", "checkpoint", "companions", "probes", "plan", "drawing", "children"),
