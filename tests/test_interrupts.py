@@ -30,14 +30,27 @@ def test_a_signal_is_an_exception(number: signal.Signals) -> None:
     assert caught.value.signal_number == number
 
 
-def test_a_held_signal_comes_when_the_block_ends() -> None:
-    """What stands in the block is done, also in a block within a block; then the signal is raised, once."""
-    done = []
-    with pytest.raises(Interrupted), held():
+def nested(done: list[str]) -> None:
+    """Note what was done while a signal was held, in a block within a block."""
+    with held():
         with held():
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("inner")
         done.append("outer")
+
+
+def failing() -> None:
+    """Fail in a block in which a signal came."""
+    with held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyError
+
+
+def test_a_held_signal_comes_when_the_block_ends() -> None:
+    """What stands in the blocks is done; then the signal is raised, once."""
+    done: list[str] = []
+    with pytest.raises(Interrupted):
+        nested(done)
     with held():
         done.append("after")
     assert done == ["inner", "outer", "after"]
@@ -45,8 +58,7 @@ def test_a_held_signal_comes_when_the_block_ends() -> None:
 
 def test_an_error_in_the_block_is_not_hidden() -> None:
     """An exception of the block's own goes on; the signal that came meanwhile is raised by the next block."""
-    with pytest.raises(KeyError), held():
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise KeyError
+    with pytest.raises(KeyError):
+        failing()
     with pytest.raises(Interrupted), held():
         pass
