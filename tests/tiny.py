@@ -136,7 +136,9 @@ def random_pair(
 def _import() -> tuple[Any, Any]:
     """Import PyTorch and transformers; without TF and JAX that takes half of the time."""
     with patch.dict(os.environ, {"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0"}):
-        return import_module("torch"), import_module("transformers")
+        torch = import_module("torch")
+        torch.set_num_threads(1)  # more only spin on models this small, and steal the time of a parallel test
+        return torch, import_module("transformers")
 
 
 def _half(transformers: Any, settings: Json) -> Any:
