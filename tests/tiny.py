@@ -158,6 +158,8 @@ def _set_width(encoder: Any, decoder: Any, bridge: bool) -> None:
     if width % heads:
         raise ValueError(f"{heads} heads of {encoder.model_type} do not divide the width {width}")
     encoder.hidden_size = width + 2 * heads if bridge else width
+    if hasattr(encoder, "word_embed_proj_dim"):  # OPT's states have this width
+        encoder.word_embed_proj_dim = encoder.hidden_size
 
 
 def _specials(decoder: Any) -> Json:
