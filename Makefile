@@ -31,7 +31,7 @@ demo: $(VENV)/installed
 	$(BIN)/python fixtures/show_dates.py fixtures/dates $(DEMO)/tf $(DEMO)/flax
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not frameworks"
+	$(BIN)/python -m pytest -m "not frameworks" -n $(JOBS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m frameworks -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/installed
