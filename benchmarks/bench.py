@@ -12,7 +12,6 @@ import datetime
 import os
 import platform
 import random
-import resource
 import shutil
 import statistics
 import subprocess
@@ -177,5 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     main()

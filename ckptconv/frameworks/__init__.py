@@ -21,9 +21,6 @@ from ckptconv.table import DialectName
 
 Array: TypeAlias = NDArray[Any]
 
-INPUTS = ("input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask")
-"""What a probe feeds, under the names that all three classes use."""
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
