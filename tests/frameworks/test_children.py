@@ -138,7 +138,8 @@ def test_timeout_kills_every_child(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         run_children([fake(tmp_path, monkeypatch, code)], timeout=3)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
-    assert all(gone(pid) for pid in pids)
+    # Only the child itself is waited for: the kernel may still be at the end of what the child had started.
+    wait_for(lambda: all(gone(pid) for pid in pids))
 
 
 def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
