@@ -66,7 +66,7 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
 
 def convert(verb: Callable[[WriteOptions], Conversion], options: dict[str, Any]) -> None:
     """Run a conversion and say what came of it."""
-    from ckptconv import render
+    from ckptconv.render import conversions as render
 
     quiet = options.pop("quiet")
     with writing_options(quiet, options) as (write_options, seconds):
@@ -102,7 +102,7 @@ def writing_options(quiet: bool, options: dict[str, Any]) -> Iterator[tuple[Writ
 
 def say(quiet: bool, notices: tuple[str, ...]) -> None:
     """Print notices to stderr, unless the user wants quiet."""
-    from ckptconv.render import printable
+    from ckptconv.render._text import printable
 
     if not quiet:
         for notice in notices:
@@ -111,7 +111,7 @@ def say(quiet: bool, notices: tuple[str, ...]) -> None:
 
 def show(as_json: bool, value: Callable[[], dict[str, Json]], text: Callable[[], str], *, quiet: bool = False) -> None:
     """Print a result to stdout, as JSON or as text; quiet prints no text."""
-    from ckptconv.render import dump, printable
+    from ckptconv.render._text import dump, printable
 
     try:
         if as_json:
@@ -145,7 +145,7 @@ def run(cli: click.Group) -> NoReturn:
 
 def _fail(error: CkptconvError) -> NoReturn:
     """Print an error where the caller looks for it, and end with its code."""
-    from ckptconv import render
+    from ckptconv.render import _text as render
 
     code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
     if "--json" in sys.argv[1:]:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.checkpoint import read_config
-from ckptconv.children import Answer, Job, run_batches
 from ckptconv.composition import compose
 from ckptconv.errors import FrameworkError
-from ckptconv.forward import Comparison, prepare
+from ckptconv.evidence.children import Answer, Job, run_batches
+from ckptconv.evidence.forward import Comparison, prepare
+from ckptconv.evidence.yardstick import ForwardReport
 from ckptconv.operations.convert import pt2flax, pt2tf
 from ckptconv.operations.writing import WriteOptions
 from ckptconv.table import DialectName
-from ckptconv.yardstick import ForwardReport
 from tiny import decoders, encoders, plain, random_pair
 
 FIRST = ("bert", "roberta", "gpt2")

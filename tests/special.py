@@ -19,14 +19,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ckptconv.checkpoint import read_config
-from ckptconv.children import Answer, environment, run_batches
 from ckptconv.composition import compose
 from ckptconv.errors import FrameworkError
-from ckptconv.forward import prepare
+from ckptconv.evidence.children import Answer, environment, run_batches
+from ckptconv.evidence.forward import prepare
+from ckptconv.evidence.yardstick import ForwardReport
 from ckptconv.operations.convert import pt2flax, pt2tf
 from ckptconv.operations.split import split
 from ckptconv.table import DialectName
-from ckptconv.yardstick import ForwardReport
 from tiny import ROOT, SIDES, plain, random_pair
 
 FORMS: dict[DialectName, tuple[str, str]] = {"tf": ("hdf5", "safetensors"), "flax": ("msgpack", "safetensors")}

@@ -11,14 +11,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ckptconv"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "discovery"),
-    ("tensor", "config", "publish", "interrupts"),
+    ("tensor", "config", "interrupts", "publishing"),
     ("table", "rows", "healing", "family", "moves"),
     ("architectures", "dialects", "formats", "frameworks", "compare", "casting"),
-    ("composition", "checkpoint", "companions", "probes", "plan", "drawing", "children"),
-    ("pieces", "weights", "transfer", "forward", "yardstick"),
+    ("composition", "checkpoint", "companions", "plan", "drawing"),
+    ("pieces", "weights", "transfer", "evidence"),
     ("operations",),
-    ("render", "render_families", "render_verify"),
-    ("cli", "shell", "__init__", "__main__"),
+    ("render",),
+    ("commands", "cli", "shell", "__init__", "__main__"),
 )
 """Low to high; a folder stands for its files. docs/architecture.md shows the same list."""
 LAYER = {name: height for height, names in enumerate(LAYERS) for name in names}

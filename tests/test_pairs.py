@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 import pytest
 
-from ckptconv.children import Answer
 from ckptconv.errors import FrameworkError
-from ckptconv.yardstick import ForwardReport
+from ckptconv.evidence.children import Answer
+from ckptconv.evidence.yardstick import ForwardReport
 from pairs import Case, cases, reports
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("pairs")]

@@ -13,10 +13,10 @@ import pytest
 
 import ckptconv
 from ckptconv import WriteOptions
-from ckptconv.children import Answer
 from ckptconv.compare import difference
 from ckptconv.errors import FrameworkError
-from ckptconv.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
+from ckptconv.evidence.children import Answer
+from ckptconv.evidence.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
 from special import (
     FORMS,
     RUN,

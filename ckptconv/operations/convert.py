@@ -16,7 +16,7 @@ from ckptconv.healing import RollPositions
 from ckptconv.moves import Plan
 from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, written_dtype
 from ckptconv.plan import make_plan, widening_notice
-from ckptconv.publish import published
+from ckptconv.publishing.stage import published
 from ckptconv.table import DialectName
 from ckptconv.transfer import split_shards, write_weights
 

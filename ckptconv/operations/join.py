@@ -22,7 +22,7 @@ from ckptconv.moves import Fill
 from ckptconv.operations.parts import assign, from_self_attention
 from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, written_dtype
 from ckptconv.plan import make_plan
-from ckptconv.publish import published
+from ckptconv.publishing.stage import published
 from ckptconv.rows import Row
 from ckptconv.tensor import Stored
 from ckptconv.transfer import write_weights

@@ -27,7 +27,7 @@ from ckptconv.formats import formats
 from ckptconv.moves import Plan
 from ckptconv.operations.writing import WriteOptions, require_apart, written_dtype
 from ckptconv.plan import make_plan
-from ckptconv.publish import published
+from ckptconv.publishing.stage import published
 from ckptconv.transfer import write_weights
 
 BRIDGE_TYPE = "ckptconv-bridge"

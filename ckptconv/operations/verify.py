@@ -15,14 +15,14 @@ from typing import Literal, TypeAlias
 from ckptconv.checkpoint import Checkpoint, open_checkpoint, read_config, read_weights
 from ckptconv.composition import Composition, compose, recorded
 from ckptconv.errors import Problem
-from ckptconv.forward import compare_forward
+from ckptconv.evidence.forward import compare_forward
+from ckptconv.evidence.yardstick import ForwardReport
 from ckptconv.moves import Move, Plan
 from ckptconv.pieces import OpenFiles, Pieces
 from ckptconv.plan import make_plan
 from ckptconv.table import DialectName
 from ckptconv.tensor import FLOATS, Stored
 from ckptconv.weights import WeightDifference, check_equal, compare_move
-from ckptconv.yardstick import ForwardReport
 
 Level: TypeAlias = Literal["weights", "outputs"]
 

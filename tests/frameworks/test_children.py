@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckptconv.children import Job, environment, run_children
 from ckptconv.discovery import discover
 from ckptconv.errors import FrameworkError
+from ckptconv.evidence.children import Job, environment, run_children
 from ckptconv.frameworks import frameworks, loading_problems
 from ckptconv.frameworks.__main__ import after_start
 from ckptconv.frameworks.flax import loading_problems as flax_problems
@@ -168,7 +168,7 @@ def test_children_do_not_outlive_the_parent(
     fake(tmp_path, monkeypatch, code)
     code = (
         "import numpy as np; from pathlib import Path\n"
-        "from ckptconv.children import Job, run_children\n"
+        "from ckptconv.evidence.children import Job, run_children\n"
         "run_children([Job('pytorch', Path('.'), {'full.input_ids': np.ones((1, 2), np.int64)})])"
     )
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent leaves its folder behind

@@ -9,7 +9,7 @@ import pytest
 
 from ckptconv.composition import Composition, compose
 from ckptconv.config import Config
-from ckptconv.probes import PADDED, make_probes, new_tokens, position_limit, special_tokens
+from ckptconv.evidence.probes import PADDED, make_probes, new_tokens, position_limit, special_tokens
 
 CROSS = {"is_decoder": True, "add_cross_attention": True}
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ckptconv.children import Answer, Job, run_children
 from ckptconv.compare import Array, difference
 from ckptconv.composition import Composition
 from ckptconv.config import Json, read_json
 from ckptconv.errors import FrameworkError
-from ckptconv.probes import PADDED, SpecialTokens, make_probes, new_tokens, special_tokens
+from ckptconv.evidence.children import Answer, Job, run_children
+from ckptconv.evidence.probes import PADDED, SpecialTokens, make_probes, new_tokens, special_tokens
+from ckptconv.evidence.yardstick import RESULTS, ForwardReport, Quantity, Side, TokenReport
 from ckptconv.table import DialectName
-from ckptconv.yardstick import RESULTS, ForwardReport, Quantity, Side, TokenReport
 
 
 def compare_forward(

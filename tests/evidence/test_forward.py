@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptconv import forward
-from ckptconv.children import Answer, environment
 from ckptconv.composition import Composition, compose
 from ckptconv.config import Config, read_json
 from ckptconv.errors import FrameworkError
-from ckptconv.forward import compare_forward
-from ckptconv.probes import make_probes
-from ckptconv.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
+from ckptconv.evidence import forward
+from ckptconv.evidence.children import Answer, environment
+from ckptconv.evidence.forward import compare_forward
+from ckptconv.evidence.probes import make_probes
+from ckptconv.evidence.yardstick import MAX_FACTOR, RMS_FACTOR, ForwardReport
 
 DATES = Path(__file__).parent.parent / "fixtures" / "dates"
 TINY = compose(

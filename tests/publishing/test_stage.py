@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv import publish
 from ckptconv.errors import DestinationError
-from ckptconv.publish import published
+from ckptconv.publishing import stage as publish
+from ckptconv.publishing.stage import published
 
 if TYPE_CHECKING:
     from conftest import Cli, Pair

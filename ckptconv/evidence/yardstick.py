@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ckptconv.children import Answer
 from ckptconv.compare import Difference
+from ckptconv.evidence.children import Answer
 
 Side: TypeAlias = Literal["source", "target"]
 

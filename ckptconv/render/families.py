@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ckptconv.render import table
+from ckptconv.render._text import table
 
 if TYPE_CHECKING:
     from ckptconv.config import Json

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ckptconv.render import MAX_PROBLEMS, printable, problems_json, size, table
+from ckptconv.render._text import MAX_PROBLEMS, printable, problems_json, size, table
 
 if TYPE_CHECKING:
     from ckptconv.config import Json
+    from ckptconv.evidence.yardstick import ForwardReport, Quantity
     from ckptconv.operations.verify import Verification, WeightsReport
-    from ckptconv.yardstick import ForwardReport, Quantity
 
 
 def verification_text(result: Verification) -> str:

@@ -1,0 +1,1 @@
+"""One file a command: its options, one call, its rendering. The file's name is the command's."""

@@ -1,0 +1,1 @@
+"""How an output comes into being: whole and verified, or not at all."""
