@@ -11,12 +11,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ckptconv"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "discovery"),
-    ("tensor", "config", "interrupts", "publishing"),
+    ("tensor", "config", "limits", "interrupts", "publishing"),
     ("table", "rows", "healing", "family", "moves"),
     ("architectures", "dialects", "formats", "frameworks", "compare", "casting"),
     ("composition", "checkpoint", "companions", "plan", "drawing"),
     ("pieces", "weights", "transfer", "evidence"),
     ("operations",),
+    ("selftest",),
     ("render",),
     ("commands", "cli", "shell", "__init__", "__main__"),
 )

@@ -1,0 +1,1 @@
+"""Malformed checkpoints, made by code: one file a format, each with its `CASES`."""
