@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ckptconv.companions import GENERATION, TOKENIZER
 from ckptconv.config import Config, read_json
-from ckptconv.errors import PlanError, Problem, SourceError
+from ckptconv.errors import SourceError
+from ckptconv.files import read_source
 from ckptconv.formats import Contents, Format, formats
+from ckptconv.shards import read_index
 from ckptconv.table import DialectName
 from ckptconv.tensor import Stored
+from ckptconv.unchanged import Snapshot
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-"""What a shard may be called: a plain file name, so that no index leads out of the checkpoint."""
 DIALECT_OF_TAG: Mapping[str, DialectName] = {"pt": "pytorch", "tf": "tf", "flax": "flax"}
 """The safetensors metadata by which transformers tells whose names a file holds."""
 
@@ -36,6 +38,14 @@ class Checkpoint:
     path: Path
     config: Config
     weights: Weights
+    before: Snapshot
+    """What its files were before the first of them was read."""
+
+    def require_unchanged(self) -> None:
+        """Look again at every file that a conversion reads. Raises SourceError: one is not what it was."""
+        names = {"config.json", self.weights.format.index, GENERATION, *TOKENIZER}
+        there = (path for path in self.before.files if path.name in names)
+        self.before.require_unchanged([*there, *self.weights.files])
 
 
 def open_checkpoint(path: Path, dialect: DialectName | None = None) -> Checkpoint:
@@ -44,7 +54,8 @@ def open_checkpoint(path: Path, dialect: DialectName | None = None) -> Checkpoin
     Args: dialect: whose weights are wanted; None takes what transformers would take first.
     Raises: SourceError: no checkpoint, or one that is malformed or incomplete.
     """
-    return Checkpoint(path, read_config(path), read_weights(path, dialect))
+    before = Snapshot.of(path)
+    return Checkpoint(path, read_config(path), read_weights(path, dialect), before)
 
 
 def read_config(path: Path) -> Config:
@@ -57,7 +68,7 @@ def read_config(path: Path) -> Config:
         raise SourceError(f"{path}: no such directory.{_near(path)}")
     if not path.is_dir():
         raise SourceError(f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent}).")
-    if not (path / "config.json").exists():
+    if not os.path.lexists(path / "config.json"):
         raise SourceError(f"{path}: no config.json here, so this is no checkpoint.{_within(path)}")
     return Config(read_json(path / "config.json"), str(path / "config.json"))
 
@@ -95,10 +106,11 @@ def _candidates(path: Path) -> Iterator[Weights]:
     """Open every set of weights in a directory."""
     for form in formats().values():
         single, index = path / form.weights, path / form.index
-        if single.is_file() and _is(form, single):
-            contents = form.read(single)
-            yield Weights(form, _dialect(form, contents), (single,), contents.tensors)
-        elif index.is_file() and not single.exists():
+        if os.path.lexists(single):  # what is no file, or a link that leads nowhere, is refused when it is opened
+            if _is(form, single):
+                contents = form.read(single)
+                yield Weights(form, _dialect(form, contents), (single,), contents.tensors)
+        elif os.path.lexists(index):
             yield from _sharded(form, index)
 
 
@@ -107,8 +119,7 @@ def _is(form: Format, path: Path) -> bool:
     rivals = [other for other in formats().values() if other.weights == form.weights]
     if len(rivals) == 1:
         return True
-    with path.open("rb") as file:
-        start = file.read(16)
+    start = read_source(path, 16)
     chosen = [other for other in rivals if other.magic and start.startswith(other.magic)]
     return form is (chosen or rivals)[0]
 
@@ -122,45 +133,16 @@ def _dialect(form: Format, contents: Contents) -> DialectName:
 
 def _sharded(form: Format, index: Path) -> Iterator[Weights]:
     """Open the shards that an index names, and check the index against them."""
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise SourceError(f"{index}: no weight_map")
-    names = sorted({str(name) for name in weight_map.values()})
-    unsafe = [name for name in names if not SAFE_NAME.fullmatch(name) or set(name) == {"."}]
-    if unsafe:
-        raise SourceError(f"{index}: {ascii(unsafe[0])[:200]} is not the plain name of a file beside the index")
-    files = tuple(index.parent / name for name in names)
-    absent = [Problem("missing", file.name, "the index names this file") for file in files if not file.is_file()]
-    if absent:
-        raise PlanError(f"{index}: shards", absent, "Fetch or save the checkpoint once more.")
+    listing = read_index(index)
+    files = tuple(index.parent / name for name in listing.files)
+    listing.require_files(form)
     if not _is(form, files[0]):
         return
     contents = {file.name: form.read(file) for file in files}
     dialect = _dialect(form, next(iter(contents.values())))
-    _check_index(index, dialect, weight_map, contents)
+    listing.require_agreement(dialect, contents)
     tensors = {name: stored for one in contents.values() for name, stored in one.tensors.items()}
     yield Weights(form, dialect, files, tensors)
-
-
-def _check_index(
-    index: Path, dialect: DialectName, weight_map: Mapping[str, object], contents: Mapping[str, Contents]
-) -> None:
-    """Refuse an index that does not say of every tensor, and only of those, in which shard it is."""
-    said = set(weight_map.items())
-    if dialect == "tf":
-        # transformers keeps the model's own level in the index and strips it in the files.
-        said |= {(name.split("/", 1)[-1], file) for name, file in weight_map.items()}
-    found = [(name, file) for file, one in contents.items() for name in one.tensors]
-    names = [name for name, _ in found]
-    problems = [Problem("duplicate", name, "in two shards") for name in {n for n in names if names.count(n) > 1}]
-    problems += [Problem("unexpected", name, f"{file} holds it, the index does not say so")
-                 for name, file in found if (name, file) not in said]  # fmt: skip
-    held = set(found)
-    problems += [Problem("missing", name, f"the index says {file}") for name, file in weight_map.items()
-                 if (name, file) not in held
-                 and not (dialect == "tf" and (name.split("/", 1)[-1], file) in held)]  # fmt: skip
-    if problems:
-        raise PlanError(f"{index}: index and shards disagree", problems, "Fetch or save the checkpoint once more.")
 
 
 def _near(path: Path) -> str:

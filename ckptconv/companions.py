@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from ckptconv.config import Config, Json, dump_json
+from ckptconv.config import Config, Json, dump_json, read_json
+from ckptconv.files import open_source
 from ckptconv.healing import RECORD
 from ckptconv.moves import Plan
 
@@ -20,34 +22,73 @@ TOKENIZER = (
 """Vocabulary files of the tokenizers in transformers 4.57.6 (their `VOCAB_FILES_NAMES`)."""
 
 CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation_internal")
-"""Config keys that make transformers fetch or run code; without the `.py` files they lead nowhere."""
+"""Config keys that make transformers fetch or run code: from a `.py` beside the model, or from anywhere."""
+CONFIGS = ("config.json", GENERATION, "tokenizer_config.json")
+"""The files in which transformers looks for them."""
+SHOWN = 5
+"""Of these keys, in one notice."""
+
+
+def companions(source: Path, *, generation: bool = True) -> tuple[Path, ...]:
+    """Return which of the generation settings and the tokenizer's files lie in a directory."""
+    names = (*((GENERATION,) if generation else ()), *TOKENIZER)
+    return tuple(source / name for name in names if (source / name).is_file())
 
 
 def copy_companions(source: Path, target: Path, *, generation: bool = True) -> None:
-    """Copy the generation settings and the tokenizer's files. Raises OSError."""
+    """Copy the generation settings and the tokenizer's files: byte for byte, but for keys that lead to code.
+
+    Raises: SourceError: one is no file, or a link that leads out of the checkpoint. OSError.
+    """
     for name in (*((GENERATION,) if generation else ()), *TOKENIZER):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+        if not os.path.lexists(source / name):
+            continue
+        if name in CONFIGS and any(_hooks(config := read_json(source / name))):
+            (target / name).write_bytes(dump_json(_without_hooks(config)))
+            continue
+        with open(open_source(source / name), "rb") as file, (target / name).open("xb") as copy:  # noqa: PTH123
+            shutil.copyfileobj(file, copy, 1 << 20)
 
 
 def left_behind(source: Path) -> Iterator[str]:
-    """Say which code lies beside the model and does not travel."""
+    """Say which code, and which keys that lead to code, do not travel. Raises SourceError: a malformed config."""
     code = sorted(entry.name for entry in source.glob("*.py"))
     if code:
         yield f"left behind: {', '.join(code)} (ckptconv never copies code)"
+    for name in CONFIGS:
+        hooks = list(_hooks(read_json(source / name))) if os.path.lexists(source / name) else []
+        if hooks:
+            more = f" and {len(hooks) - SHOWN} more" if len(hooks) > SHOWN else ""
+            yield f"left behind: {name}: {', '.join(hooks[:SHOWN])}{more} (keys that make a loader run code)"
+
+
+def _hooks(value: Json, above: str = "") -> Iterator[str]:
+    """Return where keys that lead to code stand, at any depth: `encoder.auto_map`."""
+    if isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _hooks(one, f"{above}{index}.")
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key in CODE_KEYS:
+                yield above + key
+            else:
+                yield from _hooks(one, f"{above}{key}.")
 
 
 def write_config(folder: Path, config: Mapping[str, Json]) -> None:
     """Write config.json as transformers would: sorted, without code hooks or the saver's path."""
-    (folder / "config.json").write_bytes(dump_json(_clean(config)))
+    (folder / "config.json").write_bytes(dump_json(_without_hooks(config, {*CODE_KEYS, "_name_or_path"})))
 
 
-def _clean(config: Mapping[str, Json]) -> dict[str, Json]:
-    return {
-        key: _clean(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if key not in CODE_KEYS and key != "_name_or_path"
-    }
+def _without_hooks(config: Mapping[str, Json], dropped: Collection[str] = CODE_KEYS) -> dict[str, Json]:
+    """Return a config without some keys, at any depth."""
+
+    def clean(value: Json) -> Json:
+        if isinstance(value, dict):
+            return {key: clean(one) for key, one in value.items() if key not in dropped}
+        return [clean(one) for one in value] if isinstance(value, list) else value
+
+    return {key: clean(value) for key, value in config.items() if key not in dropped}
 
 
 def whole_config(

@@ -16,7 +16,7 @@ class Limits:
     """Bounds on headers; the tensors' own bytes are bounded by the size of the files."""
 
     header_bytes: int = 16 << 20
-    """Header of a safetensors file, or the structure of a msgpack file."""
+    """Header of a safetensors file, the structure of a msgpack file, or the directory of a `.bin` file."""
     tensors: int = 200_000
     """Tensors in one file."""
     json_bytes: int = 16 << 20
@@ -25,8 +25,8 @@ class Limits:
     """Objects and lists inside each other."""
     pickle_bytes: int = 64 << 20
     """The pickled structure of a `.bin` file."""
-    pickle_operations: int = 4_000_000
-    """Opcodes in it."""
+    pickle_operations: int = 1_000_000
+    """Opcodes in it: a tensor takes about 45. The worst of them take 1 s and 100 MB together."""
     expansion: int = 4
     """Bytes that the tensors of a `.bin` file may show for each byte that is stored (views may overlap)."""
     hdf5_bytes: int = 2 << 30
@@ -42,6 +42,11 @@ NAMES = tuple(one.name for one in fields(Limits))
 def limits() -> Limits:
     """Return the limits that hold here."""
     return _CURRENT.get()
+
+
+def more(name: str) -> str:
+    """Say how to lift a limit, for the end of a refusal."""
+    return f"`ckptconv --limit {name}=N` allows more"
 
 
 @contextmanager

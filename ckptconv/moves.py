@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ckptconv.healing import Healed, RowRange
@@ -59,15 +60,18 @@ class Plan:
     """What a user should know: one sentence each."""
     healed: tuple[Healed, ...] = ()
     """Healings that the target gets."""
+    sources: Mapping[str, Stored] = field(default_factory=dict)
+    """Every tensor of the source by name, those too that nothing moves."""
 
     def below(self, prefix: str) -> Plan:
-        """Return the moves of the targets below a prefix, with the prefix taken off their names."""
+        """Return what is below a prefix in source and target, with the prefix taken off the targets' names."""
         moves = tuple(
             replace(move, target=move.target.renamed(move.target.name.removeprefix(prefix)))
             for move in self.moves
             if move.target.name.startswith(prefix)
         )
-        return replace(self, moves=moves)
+        sources = {name: stored for name, stored in self.sources.items() if name.startswith(prefix)}
+        return replace(self, moves=moves, sources=sources)
 
     @property
     def nbytes(self) -> int:

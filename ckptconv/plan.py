@@ -7,7 +7,7 @@ files out before a byte is poured, and `verify` and `--dry-run` can say what wil
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from ckptconv.errors import PlanError, Problem
@@ -45,7 +45,7 @@ def make_plan(
     problems = [*planner.match(index), *planner.missing()]
     if problems:
         raise PlanError(what, problems, planner.hint(problems))
-    return planner.plan()
+    return replace(planner.plan(), sources=dict(index))
 
 
 def _by_key(healings: Iterable[Healed]) -> dict[str, Healed]:

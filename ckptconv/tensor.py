@@ -54,6 +54,18 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A run of bytes whose checksum the file itself gives."""
+
+    path: Path
+    name: str
+    """As the file names it, such as `data/7`."""
+    extent: Extent
+    crc: int
+    """CRC-32."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """Where the bytes of one tensor lie: little-endian, row-major unless strides say otherwise."""
 
@@ -64,6 +76,8 @@ class Stored:
     strides: tuple[int, ...] | None = None
     """Elements from one index to the next along each axis, for a PyTorch view that is not
     row-major; then the single extent spans all elements that the view touches."""
+    record: Record | None = None
+    """What of the file's own checksums covers these bytes, and maybe those of other tensors."""
 
     def rows(self, start: int, stop: int) -> Stored:
         """Return some rows of a table, as a tensor of its own.

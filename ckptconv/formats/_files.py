@@ -7,28 +7,35 @@ from pathlib import Path
 from types import TracebackType
 
 from ckptconv.errors import SourceError
+from ckptconv.files import open_source
+from ckptconv.unchanged import identity, require_same
 
 
 class FileReader:
-    """One file open for positioned reads; a context manager.
+    """One file open for positioned reads; a context manager. Raises SourceError as `open_source` does.
 
     Plain reads instead of a memory map: a map of a file that someone truncates kills the process.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
-        self.size = os.fstat(self._fd).st_size
+        self._fd = open_source(path)
+        found = os.fstat(self._fd)
+        self._identity = identity(found)
+        self.size = found.st_size
         """Length of the file [bytes]."""
+        self.inode = (found.st_dev, found.st_ino)
+        """Which file this is, whatever its name leads to meanwhile."""
 
     def __enter__(self) -> FileReader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         os.close(self._fd)
+
+    def require_unchanged(self) -> None:
+        """Raise SourceError where the file is not what it was when it was opened."""
+        require_same(self.path, self._identity, self._fd)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Return exactly `nbytes` bytes from `offset`.

@@ -11,13 +11,18 @@ from typing import TypeAlias
 
 from ckptconv.errors import SourceError
 from ckptconv.formats._files import FileReader
+from ckptconv.formats._names import is_size
+from ckptconv.limits import limits, more
 from ckptconv.tensor import ITEMSIZE, Extent
 
 NDARRAY = 1
 """flax's extension code of an array."""
+WIDTHS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+"""Type byte of a whole number -> its length [bytes]."""
 MAX_DEPTH = 32
-MAX_NODES = 1_000_000
 MAX_KEY_BYTES = 512
+BLOCK_BYTES = 1 << 16
+"""Read at a time: the structure comes in items of a few bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,24 @@ class Parser:
     def __init__(self, file: FileReader) -> None:
         self.file = file
         self.at = 0
-        self.nodes = 0
+        self.nodes = self.structure = 0
+        self._block, self._start = b"", 0
 
     def fail(self, what: str) -> SourceError:
         """Return the refusal of this file, at the cursor."""
         return SourceError(f"{self.file.path}: not a Flax checkpoint: {what} at byte {self.at}")
 
     def take(self, nbytes: int) -> bytes:
-        """Return the next bytes and move past them."""
-        data = self.file.read(self.at, nbytes)
+        """Return the next bytes and move past them; never an array's data."""
+        begin = self.at - self._start
+        if begin < 0 or begin + nbytes > len(self._block):
+            wanted = max(nbytes, min(BLOCK_BYTES, self.file.size - self.at))
+            self._block, self._start, begin = self.file.read(self.at, wanted), self.at, 0
         self.at += nbytes
-        return data
+        self.structure += nbytes
+        if self.structure > limits().header_bytes:
+            raise self.fail(f"more than {limits().header_bytes} bytes of structure ({more('header_bytes')})")
+        return self._block[begin : begin + nbytes]
 
     def number(self, nbytes: int) -> int:
         """Return the next bytes as a big-endian number."""
@@ -57,19 +69,19 @@ class Parser:
     def value(self, depth: int) -> Tree | Array | int:
         """Return the value at the cursor: a map, an array or a whole number."""
         self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise self.fail(f"more than {MAX_NODES} values")
+        if self.nodes > limits().tensors * 3 // 2:  # a layer is a map of two arrays or more
+            raise self.fail(f"more than {self.nodes - 1} values ({more('tensors')})")
         head = self.number(1)
         if head < 0x80:
             return head
         if head in (0xC2, 0xC3):
-            return head - 0xC2
+            return head == 0xC3
         if head & 0xF0 == 0x80:
             return self.tree(head & 0x0F, depth)
         if head in (0xDE, 0xDF):
             return self.tree(self.number(2 if head == 0xDE else 4), depth)
-        if 0xCC <= head <= 0xCF:
-            return self.number(1 << (head - 0xCC))
+        if head in WIDTHS:
+            return self.number(WIDTHS[head])
         if head in (0xC7, 0xC8, 0xC9):
             return self.array(self.number(1 << (head - 0xC7)))
         if 0xD4 <= head <= 0xD8:
@@ -108,33 +120,41 @@ class Parser:
         """Return the array whose extension payload of `nbytes` bytes follows: (shape, dtype, data)."""
         code = self.number(1)
         end = self.at + nbytes
-        if code != NDARRAY or self.number(1) != 0x93:
+        if code != NDARRAY:
             raise self.fail(f"extension type {code} is not an array")
+        if self.number(1) != 0x93:
+            raise self.fail("an array that is not of shape, dtype and data")
         head = self.number(1)
         if head & 0xF0 != 0x90:
             raise self.fail("an array without a shape")
         shape = tuple(self.size() for _ in range(head & 0x0F))
         dtype = self.text()
         if dtype not in ITEMSIZE:
-            raise self.fail(f"dtype {dtype!a} is not one that ckptconv moves")
+            raise self.fail(f"dtype {dtype[:40]!a} is not one that ckptconv moves")
+        return Array(dtype, shape, self.data(dtype, shape, end))
+
+    def data(self, dtype: str, shape: tuple[int, ...], end: int) -> Extent:
+        """Return the place of an array's data, which must end at byte `end`, and move past it."""
         head = self.number(1)
         if head not in (0xC4, 0xC5, 0xC6):
             raise self.fail("an array without data")
         length = self.number(1 << (head - 0xC4))
-        extent = Extent(self.at, length)
-        if self.at + length != end or prod(shape) * ITEMSIZE[dtype] != length:
+        if prod(shape) * ITEMSIZE[dtype] != length:
             raise self.fail(f"{dtype} {list(shape)} does not take {length} bytes")
+        if self.at + length != end:
+            raise self.fail(f"an array of {length} bytes in an extension of another length")
         if end > self.file.size:
             raise self.fail("data past the end of the file")
-        self.at = end
-        return Array(dtype, shape, extent)
+        extent, self.at = Extent(self.at, length), end
+        return extent
 
     def size(self) -> int:
-        """Return one whole number of a shape."""
-        found = self.value(0)
-        if not isinstance(found, int):
-            raise self.fail("a shape that is not numbers")
-        return found
+        """Return one whole number of a shape: never a value that could hold another shape."""
+        head = self.number(1)
+        size = self.number(WIDTHS[head]) if head in WIDTHS else head
+        if (head >= 0x80 and head not in WIDTHS) or not is_size(size):
+            raise self.fail("a shape that is not of whole numbers")
+        return size
 
 
 def parse(file: FileReader) -> Tree:

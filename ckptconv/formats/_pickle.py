@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ckptconv.formats._stream import Malformed, Stream, refusal, shown
+from ckptconv.limits import limits, more
 
-MAX_OPCODES = 2_000_000
-"""A tensor takes about 45, so 44,000 tensors in one file; the values made stay below 200 MiB."""
 MAX_STRING_BYTES = 1 << 16
 MAX_TEXT_BYTES = 1 << 24
 """All strings of a pickle together."""
@@ -103,7 +102,7 @@ def load(
     try:
         if stream.code() != _PROTO or stream.take(1)[0] not in (2, 3):
             raise Malformed("not a pickle of protocol 2 or 3, as torch.save writes it")
-        for _ in range(MAX_OPCODES):
+        for _ in range(limits().pickle_operations):
             code = stream.code()
             action = _ACTIONS.get(code)
             if action is not None:
@@ -112,7 +111,7 @@ def load(
                 return _result(machine)
             else:
                 raise Malformed(f"opcode {code:#04x} {_REFUSED.get(code, '(unknown)')} is not read")
-        raise Malformed(f"more than {MAX_OPCODES} opcodes")
+        raise Malformed(f"more than {limits().pickle_operations} opcodes", more("pickle_operations"))
     except Malformed as error:
         raise refusal(stream.path, f"refused pickle: {error}", at=stream.at, advice=error.advice) from None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckptconv.errors import SourceError
 from ckptconv.formats._files import FileReader
+from ckptconv.limits import limits, more
 
 RESAVE = "Where you trust the file, save it once more: torch.save(model.state_dict(), path)."
 FETCH = "The file is incomplete or damaged: fetch or save it once more."
@@ -38,7 +39,7 @@ def refusal(path: Path, what: str, *, at: int | None = None, advice: str = RESAV
 class Stream:
     """Bytes `start` to `end` of a file, read onward; holds one block at a time."""
 
-    __slots__ = ("_block", "_end", "_file", "_next", "_position", "at")
+    __slots__ = ("_block", "_end", "_file", "_last", "_next", "_position", "at")
 
     def __init__(self, file: FileReader, start: int, end: int) -> None:
         self._file = file
@@ -46,6 +47,7 @@ class Stream:
         self._position = 0
         self._next = start
         self._end = end
+        self._last = start + limits().pickle_bytes
         self.at = start
         """Where the item that is being read begins [bytes from the file's start]."""
 
@@ -91,6 +93,8 @@ class Stream:
 
     def _fill(self, nbytes: int) -> None:
         """Have at least `nbytes` bytes in the block, where the stream still has them."""
+        if self._next > self._last:
+            raise Malformed(f"a pickle of more than {limits().pickle_bytes} bytes", more("pickle_bytes"))
         rest = self._block[self._position :]
         wanted = min(max(nbytes - len(rest), BLOCK_BYTES), self._end - self._next)
         self._block = rest + self._file.read(self._next, wanted)

@@ -17,6 +17,7 @@ from typing import TypeGuard
 from ckptconv.errors import SourceError
 from ckptconv.formats._pickle import Function, OrderedDict
 from ckptconv.formats._stream import FETCH, RESAVE, Malformed, refusal, shown
+from ckptconv.limits import limits, more
 from ckptconv.tensor import ITEMSIZE
 
 MAX_NAME = 512
@@ -179,6 +180,8 @@ def state_dict(value: object, path: Path) -> dict[str, Tensor]:
     """
     if not isinstance(value, dict):
         raise refusal(path, f"it holds a {type(value).__name__}, not a state_dict (name -> tensor)")
+    if len(value) > limits().tensors:
+        raise refusal(path, f"{len(value)} tensors, more than {limits().tensors}", advice=more("tensors"))
     tensors: dict[str, Tensor] = {}
     for name, tensor in value.items():
         if not 0 < len(name) <= MAX_NAME or not name.isprintable():
@@ -199,4 +202,5 @@ def wrong_form(path: Path, wanted: str, start: bytes) -> SourceError:
     for prefix, kind, advice in _KINDS:
         if start.startswith(prefix):
             return refusal(path, f"expected {wanted}, found {kind}", advice=advice)
-    return refusal(path, f"expected {wanted}, found a file that begins with {shown(start[:16])}", advice=FETCH)
+    found = f"a file that begins with {shown(start[:16])}" if start else "an empty file"
+    return refusal(path, f"expected {ZIP} or {LEGACY}, found {found}", advice=FETCH)

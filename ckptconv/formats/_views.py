@@ -7,21 +7,19 @@ which do not overflow.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
 from ckptconv.formats._stream import FETCH, refusal, shown
 from ckptconv.formats._torch import Storage, Tensor
-from ckptconv.tensor import ITEMSIZE, Extent, Stored, TensorSpec
-
-MAX_EXPANSION = 4
-"""All tensors together, each counted, over the size of the file: tied weights at most double it, and
-without a limit a small file could name one storage thousands of times."""
+from ckptconv.limits import limits, more
+from ckptconv.tensor import ITEMSIZE, Extent, Record, Stored, TensorSpec
 
 
 def check_storages(path: Path, storages: Mapping[str, Storage], sizes: Mapping[str, int]) -> None:
     """Raise SourceError where storages and records in the file are not one to one and of one size [bytes]."""
-    for key in sorted(storages.keys() ^ sizes.keys())[:1]:
+    for key in [*sorted(storages.keys() - sizes.keys()), *sorted(sizes.keys() - storages.keys())][:1]:
         which = "has no data in the file" if key in storages else "is in the file but no tensor uses it"
         raise refusal(path, f"storage {shown(key)} {which}", advice=FETCH)
     for key, storage in storages.items():
@@ -30,17 +28,28 @@ def check_storages(path: Path, storages: Mapping[str, Storage], sizes: Mapping[s
             raise refusal(path, f"{what}, the file has {sizes[key]}", advice=FETCH)
 
 
-def places(path: Path, size: int, tensors: Mapping[str, Tensor], starts: Mapping[str, int]) -> dict[str, Stored]:
+def places(
+    path: Path,
+    size: int,
+    tensors: Mapping[str, Tensor],
+    starts: Mapping[str, int],
+    records: Mapping[str, Record] | None = None,
+) -> dict[str, Stored]:
     """Return where each tensor lies, in a file of `size` bytes.
 
-    `starts` gives for each storage key where its data begins [bytes from the file's start].
-
+    Args: starts: storage key -> where its data begins [bytes from the file's start]. records: storage key ->
+    what the file's own checksum covers, where there is one.
     Raises: SourceError: a view that leaves its storage or repeats elements, or far more data than the file.
     """
-    found = {name: _stored(path, name, tensor, starts[tensor.storage.key]) for name, tensor in tensors.items()}
+    found = {}
+    for name, tensor in tensors.items():
+        key = tensor.storage.key
+        found[name] = replace(_stored(path, name, tensor, starts[key]), record=(records or {}).get(key))
     total = sum(stored.spec.nbytes for stored in found.values())
-    if total > MAX_EXPANSION * size:
-        raise refusal(path, f"its tensors take {total} bytes together, the file has {size}")
+    # Tied weights at most double it; without a limit a small file could name one storage thousands of times.
+    if total > limits().expansion * size:
+        what = f"its tensors take {total} bytes together, the file has {size}"
+        raise refusal(path, what, advice=more("expansion"))
     return found
 
 

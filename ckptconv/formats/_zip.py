@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ckptconv.formats._files import FileReader
 from ckptconv.formats._stream import FETCH, Malformed, refusal, shown
+from ckptconv.limits import limits, more
 
 SIGNATURE = b"PK\x03\x04"
 """First bytes of the file."""
@@ -31,11 +32,9 @@ _HAS_DESCRIPTOR = 0x0008
 _FLAGS = _HAS_DESCRIPTOR | 0x0800  # the other: names are UTF-8
 _IS_DIRECTORY = 0x10  # an external attribute; torch.load then hands out memory that it never filled
 _IN_ZIP64 = 0xFFFF_FFFF
+_NEWEST = 63  # version 6.3: what other readers refuse beyond
 
-MAX_MEMBERS = 100_000
 MAX_NAME_BYTES = 512
-_MAX_ENTRY_BYTES = _CENTRAL.size + MAX_NAME_BYTES + 4 + 3 * 8
-"""One entry of the directory at its largest, with three values in a zip64 field."""
 
 _ALLOWED = re.compile(
     r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|data/[0-9]{1,20}"
@@ -119,16 +118,20 @@ def _directory(file: FileReader) -> _Directory:
         end = at - _LOCATOR.size - _END64.size
         directory = _directory64(file, end)
         full = (directory.count, directory.nbytes, directory.offset)
-        limits = (0xFFFF, _IN_ZIP64, _IN_ZIP64)
-        agree = all(low in (value, limit) for low, value, limit in zip(short, full, limits, strict=True))
+        widest = (0xFFFF, _IN_ZIP64, _IN_ZIP64)
+        agree = all(low in (value, most) for low, value, most in zip(short, full, widest, strict=True))
     else:
         directory = _Directory(count, offset, nbytes)
         agree = True
     if disk or disk2 or total != count or not agree or directory.offset + directory.nbytes != end:
         raise refusal(file.path, "the zip end records contradict each other or the file", at=end, advice=FETCH)
-    if directory.count > MAX_MEMBERS or directory.nbytes > directory.count * _MAX_ENTRY_BYTES:
-        what = f"a zip directory of {directory.count} members in {directory.nbytes} bytes"
-        raise refusal(file.path, what, at=directory.offset)
+    for name, found, most in (
+        ("tensors", directory.count, limits().tensors),
+        ("header_bytes", directory.nbytes, limits().header_bytes),
+    ):
+        if found > most:
+            what = f"a zip directory of {directory.count} members in {directory.nbytes} bytes"
+            raise refusal(file.path, what, at=directory.offset, advice=more(name))
     return directory
 
 
@@ -164,13 +167,15 @@ def _entry(raw: bytes, position: int) -> tuple[_Entry, int]:
     if names > len(raw) or raw[position : position + 4] != b"PK\x01\x02":
         raise Malformed("not a zip directory entry")
     fields = _CENTRAL.unpack_from(raw, position)
-    _, _, flags, method, _, _, crc, packed, nbytes, length, extra, comment, disk, _, attributes, header = fields
+    _, version, flags, method, _, _, crc, packed, nbytes, length, extra, comment, disk, _, attributes, header = fields
     name, following = raw[names : names + length], names + length + extra
     if following > len(raw) or flags & ~_FLAGS or comment or disk or not 0 < length <= MAX_NAME_BYTES:
         raise Malformed(f"zip member {shown(name)} has flags {flags:#x}, a comment, or a name of odd length")
     root, rest = _name(name)
     if attributes & _IS_DIRECTORY:
         raise Malformed(f"zip member {shown(name)} is marked as a directory")
+    if version > _NEWEST:
+        raise Malformed(f"zip member {shown(name)} needs version {version} of the zip format")
     if method != 0:
         raise Malformed(f"zip member {shown(name)} is compressed (method {method}); torch.save only stores")
     sizes = _widened((nbytes, packed, header), raw[names + length : following], name)
@@ -204,12 +209,12 @@ def _name(raw: bytes) -> tuple[str, str]:
 def _data_offset(file: FileReader, entry: _Entry) -> int:
     """Return where the data begins, once the local header says what the directory says."""
     raw = file.read(entry.header, _LOCAL.size + len(entry.raw))
-    signature, _, flags, method, _, _, crc, packed, nbytes, length, extra = _LOCAL.unpack_from(raw)
+    signature, version, flags, method, _, _, crc, packed, nbytes, length, extra = _LOCAL.unpack_from(raw)
     sizes = [(entry.crc, entry.nbytes, entry.nbytes)]
     if flags & _HAS_DESCRIPTOR:  # then the descriptor behind the data carries them, and is compared
         sizes.append((0, 0, 0))
     same = (signature, flags, method, length) == (SIGNATURE, entry.flags, 0, len(entry.raw))
-    if not same or raw[_LOCAL.size :] != entry.raw or (crc, packed, nbytes) not in sizes:
+    if not same or version > _NEWEST or raw[_LOCAL.size :] != entry.raw or (crc, packed, nbytes) not in sizes:
         what = f"local header and directory of zip member {shown(entry.name)} disagree"
         raise refusal(file.path, what, at=entry.header)
     return entry.header + len(raw) + int(extra)

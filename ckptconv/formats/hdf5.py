@@ -7,12 +7,19 @@ bytes then flow through the same positioned writes as in every other format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import errno
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ckptconv.errors import SourceError
 from ckptconv.formats import Contents, Format, Places
+from ckptconv.formats._files import FileReader
+from ckptconv.formats._names import MAX_RANK, is_size, require_name
 from ckptconv.table import DialectName
 from ckptconv.tensor import Extent, Stored, TensorSpec
 
@@ -24,7 +31,9 @@ DTYPES = {
     "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "|i1", "uint8": "|u1",
 }  # fmt: skip
 """bfloat16 and bool have no HDF5 type that TF reads back."""
-NAMES = {code: dtype for dtype, code in DTYPES.items()}
+SUPERBLOCK_BYTES = 48
+"""What stands first in every file, at least."""
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 KERAS_VERSION = "2.21.0"
 """Without this attribute Keras takes the file for one of Keras 1."""
@@ -38,16 +47,37 @@ def create(path: Path, specs: Sequence[TensorSpec], _dialect: DialectName, shard
     """Lay the file out, data sets allocated but not written; see `Format.create`."""
     import h5py
 
-    with h5py.File(path, "x") as file:
-        if shard:
-            names = {spec.name: spec.name for spec in specs}
-            _set_names(file, "layer_names", list(names))
-        else:
-            names = {spec.name: f"{_layer(spec.name)}/{MODEL}/{spec.name}" for spec in specs}
-            _set_layers(file, specs)
-        datasets = {spec.name: _allocate(file, names[spec.name], spec) for spec in specs}
-        file.flush()
-        return {name: (Extent(dataset.id.get_offset() or 0, dataset.nbytes),) for name, dataset in datasets.items()}
+    from ckptconv.formats import _hdf5_process
+
+    _hdf5_process.start()  # it will read this file back, and takes a while to start
+    try:
+        with h5py.File(path, "x") as file:
+            return _lay_out(file, specs, shard)
+    except (OSError, RuntimeError) as error:
+        raise _system_error(error) from None
+
+
+def _lay_out(file: h5py.File, specs: Sequence[TensorSpec], shard: bool) -> Places:
+    """Make groups, lists of names and data sets, and return where the data goes."""
+    if shard:
+        names = {spec.name: spec.name for spec in specs}
+        _set_names(file, "layer_names", list(names))
+    else:
+        names = {spec.name: f"{_layer(spec.name)}/{MODEL}/{spec.name}" for spec in specs}
+        _set_layers(file, specs)
+    datasets = {spec.name: _allocate(file, names[spec.name], spec) for spec in specs}
+    file.flush()
+    return {name: (Extent(dataset.id.get_offset() or 0, dataset.nbytes),) for name, dataset in datasets.items()}
+
+
+def _system_error(error: BaseException) -> OSError:
+    """Return what the system said: HDF5 wraps it in texts, and what fails next in closing hides it."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if found := re.search(r"errno = (\d+)", str(chain)):
+            return OSError(int(found[1]), os.strerror(int(found[1])))
+        chain = chain.__context__
+    return OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def _layer(name: str) -> str:
@@ -97,77 +127,57 @@ def _allocate(file: h5py.File, name: str, spec: TensorSpec) -> h5py.Dataset:
 
 
 def read(path: Path) -> Contents:
-    """Read names and places of every data set that the lists of names lead to; see `Format.read`."""
-    import h5py
+    """Read names and places of every data set that the lists of names lead to; see `Format.read`.
 
-    try:
-        with h5py.File(path, "r") as file:
-            found = list(_datasets(path, file))
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{path}: not a readable HDF5 file of weights ({reason[:200]})") from None
+    The HDF5 library reads in a process of its own, and nothing that it says is taken on trust.
+    """
+    from ckptconv.formats import _hdf5_process
+
+    with FileReader(path) as file:
+        if file.read(0, min(len(SIGNATURE), file.size)) != SIGNATURE:
+            raise SourceError(f"{path}: not an HDF5 file: it does not begin as one (it may have a user block)")
+        answer = _hdf5_process.ask(path)
+        if "refused" in answer:
+            raise SourceError(f"{path}: {str(answer['refused']).encode('ascii', 'backslashreplace').decode()}")
+        try:
+            inode, found = tuple(answer["file"]), [_stored(path, file.size, *place) for place in answer["tensors"]]
+        except (KeyError, TypeError, AttributeError):
+            raise SourceError(f"{path}: {_hdf5_process.NONSENSE}") from None
+        if inode != file.inode:
+            raise SourceError(f"{path}: was replaced while it was read")
+    _check_apart(path, found)
+    return Contents(_by_name(path, found))
+
+
+def _stored(path: Path, size: int, name: str, dtype: str, shape: list[int], offset: int, nbytes: int) -> Stored:
+    """Turn one line of the answer into a place. Raises SourceError where it does not lie plainly in the file."""
+    require_name(name, str(path))
+    where = f"{path}: {ascii(name)[:200]}"
+    if len(shape) > MAX_RANK or not all(map(is_size, (*shape, offset, nbytes))):
+        raise SourceError(f"{where}: a shape or a place that no file can have")
+    spec = TensorSpec(name, dtype, tuple(shape))
+    if nbytes != spec.nbytes:
+        raise SourceError(f"{where}: {dtype} {shape} takes {spec.nbytes} bytes, the file gives {nbytes}")
+    if offset + nbytes > size:
+        raise SourceError(f"{where}: cut short: its data ends at byte {offset + nbytes}, the file has {size}")
+    return Stored(spec, path, (Extent(offset, nbytes),))
+
+
+def _by_name(path: Path, found: Sequence[Stored]) -> dict[str, Stored]:
     tensors = {stored.spec.name: stored for stored in found}
     if len(tensors) != len(found):
-        names = [stored.spec.name for stored in found]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise SourceError(f"{path}: name {ascii(twice)[:200]} stands twice")
-    return Contents(tensors)
+        names = Counter(stored.spec.name for stored in found)
+        raise SourceError(f"{path}: name {ascii(names.most_common(1)[0][0])[:200]} stands twice")
+    return tensors
 
 
-def _datasets(path: Path, file: h5py.File) -> Iterator[Stored]:
-    """Follow `layer_names` to data sets (a shard) or to groups with `weight_names` (a whole model)."""
-    import h5py
-
-    for layer in _names(file, "layer_names"):
-        found = _hard(path, file, layer)
-        if isinstance(found, h5py.Dataset):
-            yield _stored(path, layer, found)
-            continue
-        for weight in _names(found, "weight_names"):
-            # The first level is the model's own name, which differs from save to save.
-            yield _stored(path, weight.split("/", 1)[-1], _hard(path, found, weight))
-
-
-def _names(group: h5py.Group, key: str) -> list[str]:
-    """Return a list of names, joined where Keras had to cut it."""
-    if key in group.attrs:
-        return [_text(name) for name in group.attrs[key]]
-    names: list[str] = []
-    while f"{key}{len(names)}" in group.attrs:
-        names.append(f"{key}{len(names)}")
-    if not names:
-        raise KeyError(f"no {key} in {group.name}")
-    return [_text(name) for part in names for name in group.attrs[part]]
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
-
-
-def _hard(path: Path, group: h5py.Group, name: str) -> Any:
-    """Return what a name leads to, by hard links only: other links may lead out of the file."""
-    import h5py
-
-    node = group
-    for level in name.split("/"):
-        if not isinstance(node, h5py.Group) or not isinstance(node.get(level, getlink=True), h5py.HardLink):
-            raise SourceError(f"{path}: {ascii(name)[:200]} is behind a link that ckptconv does not follow")
-        node = node[level]
-    return node
-
-
-def _stored(path: Path, name: str, dataset: h5py.Dataset) -> Stored:
-    """Turn a data set into a place. Raises SourceError where its bytes do not lie plainly in the file."""
-    where = f"{path}: {ascii(name)[:200]}"
-    if dataset.external or dataset.is_virtual or dataset.chunks is not None:
-        raise SourceError(f"{where}: not stored plainly (external, virtual, chunked or compressed); save it anew")
-    if dataset.dtype.str not in NAMES:
-        raise SourceError(f"{where}: dtype {dataset.dtype} is not one that ckptconv moves")
-    spec = TensorSpec(name, NAMES[dataset.dtype.str], tuple(dataset.shape))
-    offset = dataset.id.get_offset()
-    if offset is None and spec.nbytes:
-        raise SourceError(f"{where}: its values were never written")
-    return Stored(spec, path, (Extent(offset or 0, spec.nbytes),))
+def _check_apart(path: Path, found: Sequence[Stored]) -> None:
+    """Refuse data sets that share bytes: no library writes such a file."""
+    end, ordered = 0, sorted(((one.extents[0].offset, one.spec) for one in found if one.spec.nbytes), key=itemgetter(0))
+    for offset, spec in ordered:
+        if offset < max(end, SUPERBLOCK_BYTES):
+            raise SourceError(f"{path}: {ascii(spec.name)[:200]} shares bytes with something else in the file")
+        end = offset + spec.nbytes
 
 
 FORMAT = Format("hdf5", "tf_model.h5", ("tf",), read, create, widened={"bfloat16": "float32"})

@@ -15,6 +15,7 @@ from ckptconv.formats import Contents, Format, Places
 from ckptconv.formats import _msgpack as msgpack
 from ckptconv.formats._files import FileReader, write_at
 from ckptconv.formats._msgpack import Array, Tree
+from ckptconv.formats._names import MAX_RANK, is_size, require_name
 from ckptconv.table import DialectName
 from ckptconv.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 
@@ -36,6 +37,7 @@ def _leaves(path: Path, tree: Tree, above: tuple[str, ...]) -> Iterator[Stored]:
         name = "/".join((*above, key))
         if "/" in key or not key:
             raise SourceError(f"{path}: parameter name {key!a} is empty or contains '/'")
+        require_name(name, str(path))
         if isinstance(value, Array):
             yield Stored(TensorSpec(name, value.dtype, value.shape), path, (value.extent,))
         elif isinstance(value, int):
@@ -47,12 +49,15 @@ def _leaves(path: Path, tree: Tree, above: tuple[str, ...]) -> Iterator[Stored]:
 
 
 def _joined(path: Path, name: str, tree: Tree) -> Stored:
-    """Return an array that flax cut: maps `shape` and `chunks` with the keys 0, 1 ..."""
-    shape, chunks = _numbered(tree.get("shape")), _numbered(tree.get("chunks"))
-    arrays = [chunk for chunk in chunks if isinstance(chunk, Array)]
-    spec = TensorSpec(name, arrays[0].dtype if arrays else "uint8", tuple(n for n in shape if isinstance(n, int)))
+    """Return an array that flax cut: a mark, and maps `shape` and `chunks` with the keys 0, 1 ..."""
+    if set(tree) != {CHUNKED, "shape", "chunks"} or tree[CHUNKED] is not True:
+        raise SourceError(f"{path}: {name!a}: an array in chunks has a mark, a shape and chunks, and nothing else")
+    shape, chunks = _numbered(tree["shape"]), _numbered(tree["chunks"])
+    arrays = [chunk for chunk in chunks if isinstance(chunk, Array) and len(chunk.shape) == 1]
+    spec = TensorSpec(name, arrays[0].dtype if arrays else "uint8", tuple(size for size in shape if is_size(size)))
     whole = len(arrays) == len(chunks) > 0 and all(one.dtype == spec.dtype for one in arrays)
-    if not whole or len(spec.shape) != len(shape) or sum(one.extent.nbytes for one in arrays) != spec.nbytes:
+    plain = len(spec.shape) == len(shape) <= MAX_RANK
+    if not whole or not plain or sum(one.extent.nbytes for one in arrays) != spec.nbytes:
         raise SourceError(f"{path}: {name!a}: the chunks do not add up")
     return Stored(spec, path, tuple(one.extent for one in arrays))
 

@@ -1,7 +1,7 @@
 """safetensors: eight bytes of header length, a JSON header, the data without holes.
 
 Source: the format's own README (huggingface/safetensors, "Format"). Stricter than the reference library,
-which lets duplicate names and unknown fields pass. Written files equal the reference's byte for byte.
+which lets duplicate names, unknown fields and unprintable names pass. Written files equal its own byte for byte.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ckptconv.config import Json, parse_json
 from ckptconv.errors import SourceError
 from ckptconv.formats import Contents, Format, Places
 from ckptconv.formats._files import FileReader, write_at
+from ckptconv.formats._names import MAX_RANK, is_size, require_name
+from ckptconv.limits import limits, more
 from ckptconv.table import DialectName
 from ckptconv.tensor import Extent, Stored, TensorSpec
 
@@ -33,34 +35,44 @@ FORMAT_TAG: dict[DialectName, str] = {"pytorch": "pt", "tf": "tf", "flax": "flax
 JOINER = {"flax": "."}
 """transformers joins Flax's nested names with dots here, and with slashes in the index of msgpack shards."""
 
-MAX_HEADER_BYTES = 100_000_000
-"""The reference's own limit."""
 FIELDS = {"dtype", "shape", "data_offsets"}
 
 
 def read(path: Path) -> Contents:
     """Read the header; see `Format.read`."""
     with FileReader(path) as file:
-        length = int.from_bytes(file.read(0, 8), "little")
-        if length > min(MAX_HEADER_BYTES, file.size):
-            raise SourceError(f"{path}: not a safetensors file: it claims a header of {length} bytes")
-        raw = file.read(8, length)
-        size = file.size
-    if raw[:1] != b"{":
-        raise SourceError(f"{path}: not a safetensors file: the header does not begin with '{{'")
+        raw, size = _header(file), file.size
     header = parse_json(raw, f"{path}: header")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise SourceError(f"{path}: header: __metadata__ must map names to strings")
+    if len(header) > limits().tensors:
+        raise SourceError(f"{path}: header: {len(header)} tensors; {more('tensors')}")
     joiner = JOINER.get(str(metadata.get("format")), "")
     tensors = {}
     for spelled, entry in header.items():
+        require_name(spelled, f"{path}: header")
         name = spelled.replace(joiner, "/") if joiner else spelled
-        tensors[name] = _stored(name, entry, path, 8 + length)
+        tensors[name] = _stored(name, entry, path, 8 + len(raw))
     if len(tensors) != len(header):
         raise SourceError(f"{path}: header: two names differ only in '/' and {joiner!r}")
-    _check_no_holes(path, tensors, 8 + length, size)
+    _check_no_holes(path, tensors, 8 + len(raw), size)
     return Contents(tensors, {name: str(value) for name, value in metadata.items()})
+
+
+def _header(file: FileReader) -> bytes:
+    """Return the JSON, with the spaces behind it that align the data."""
+    length = int.from_bytes(file.read(0, 8), "little")
+    if length > file.size - 8:
+        raise SourceError(f"{file.path}: not a safetensors file: it claims a header of {length} bytes")
+    if length > limits().header_bytes:
+        raise SourceError(f"{file.path}: a header of {length} bytes; {more('header_bytes')}")
+    raw = file.read(8, length)
+    if raw[:1] != b"{":
+        raise SourceError(f"{file.path}: not a safetensors file: the header does not begin with '{{'")
+    if raw.rstrip(b" ") != raw.rstrip():
+        raise SourceError(f"{file.path}: header: what follows the JSON must be spaces")
+    return raw
 
 
 def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
@@ -72,7 +84,7 @@ def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
     if not isinstance(code, str) or code not in DTYPES:
         raise SourceError(f"{where}: dtype {ascii(code)[:40]} is not one that ckptconv moves ({', '.join(DTYPES)})")
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
-        raise SourceError(f"{where}: shape and data_offsets must be lists of whole numbers")
+        raise SourceError(f"{where}: shape and data_offsets must be lists of whole numbers, at most {MAX_RANK}")
     spec = TensorSpec(name, DTYPES[code], tuple(shape))
     begin, end = offsets
     if end - begin != spec.nbytes:
@@ -81,7 +93,8 @@ def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
 
 
 def _sizes(value: Json) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    """Tell whether this is a list of at most MAX_RANK sizes; a longer one could be multiplied for hours."""
+    return isinstance(value, list) and len(value) <= MAX_RANK and all(map(is_size, value))
 
 
 def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: int) -> None:

@@ -5,19 +5,25 @@ Source: torch/serialization.py (`_save`, `_load`) of PyTorch 2.13. Read without 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ckptconv.formats import Contents, Format
 from ckptconv.formats._files import FileReader
 from ckptconv.formats._pickle import load
+from ckptconv.formats._records import check_record
 from ckptconv.formats._stream import FETCH, Stream, refusal, shown
 from ckptconv.formats._torch import NAMES, ZIP, Storages, state_dict, wrong_form
 from ckptconv.formats._views import check_storages, places
 from ckptconv.formats._zip import SIGNATURE, Member, members
+from ckptconv.limits import limits, more
+from ckptconv.tensor import Extent, Record
 
 _DATA = "data/"
-_ORDERS = (b"little",)
+_VERSIONS = re.compile(rb"([1-9]|10)\n?")
+"""Of the container; what caffe2/serialize/versions.h of PyTorch 2.13 reads."""
+_ORDERS = re.compile(rb"little")
 
 
 def read(path: Path) -> Contents:
@@ -26,23 +32,51 @@ def read(path: Path) -> Contents:
         if file.size < len(SIGNATURE) or file.read(0, len(SIGNATURE)) != SIGNATURE:
             raise wrong_form(path, ZIP, file.read(0, min(file.size, 512)))
         found = members(file)
-        _check_byte_order(file, found)
+        _check_small(file, found)
+        _check_layout(file, found)
         storages = Storages(legacy=False)
-        value = _unpickled(file, found, storages)
-        records = {name.removeprefix(_DATA): one for name, one in found.items() if name.startswith(_DATA)}
-        check_storages(path, storages.found, {key: one.nbytes for key, one in records.items()})
-        starts = {key: one.offset for key, one in records.items()}
-        return Contents(places(path, file.size, state_dict(value, path), starts))
+        tensors = state_dict(_unpickled(file, found, storages), path)
+        data = {name.removeprefix(_DATA): one for name, one in found.items() if name.startswith(_DATA)}
+        check_storages(path, storages.found, {key: one.nbytes for key, one in data.items()})
+        starts = {key: one.offset for key, one in data.items()}
+        return Contents(places(path, file.size, tensors, starts, _records(path, data)))
 
 
-def _check_byte_order(file: FileReader, found: Mapping[str, Member]) -> None:
-    """Raise SourceError unless the data is little-endian, as it is where nothing is said (before 2.1)."""
-    member = found.get("byteorder")
-    if member is None:
-        return
-    order = file.read(member.offset, min(member.nbytes, 16))
-    if member.nbytes != len(order) or order not in _ORDERS:
-        raise refusal(file.path, f"its byte order is {shown(order)}, expected 'little'", at=member.offset)
+def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:
+    """Compare all members but the tensors' data with their checksums. Raises SourceError."""
+    for name, member in found.items():
+        if name.startswith(_DATA):
+            continue
+        if member.nbytes > limits().pickle_bytes:
+            what = f"zip member {shown(name)} of {member.nbytes} bytes, more than {limits().pickle_bytes}"
+            raise refusal(file.path, what, at=member.offset, advice=more("pickle_bytes"))
+        if member.crc is not None:
+            check_record(Record(file.path, name, Extent(member.offset, member.nbytes), member.crc))
+
+
+def _records(path: Path, data: Mapping[str, Member]) -> dict[str, Record]:
+    """Return storage key -> what its checksum covers; where there is none, as old files have it, nothing."""
+    return {
+        key: Record(path, _DATA + key, Extent(one.offset, one.nbytes), one.crc)
+        for key, one in data.items()
+        if one.crc is not None
+    }
+
+
+def _check_layout(file: FileReader, found: Mapping[str, Member]) -> None:
+    """Raise SourceError: an unknown version, or not little-endian, as it is where nothing is said (before 2.1)."""
+    for name, what, expected, known in (
+        ("version", "format version", "1 to 10", _VERSIONS),
+        ("byteorder", "byte order", "'little'", _ORDERS),
+    ):
+        member = found.get(name)
+        if member is None and name == "version":
+            raise refusal(file.path, "the zip container has no member 'version'", advice=FETCH)
+        if member is None:
+            continue
+        said = file.read(member.offset, min(member.nbytes, 16))
+        if member.nbytes != len(said) or not known.fullmatch(said):
+            raise refusal(file.path, f"its {what} is {shown(said)}, expected {expected}", at=member.offset)
 
 
 def _unpickled(file: FileReader, found: Mapping[str, Member], storages: Storages) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import pytest
 
 from ckptconv.errors import SourceError
 from ckptconv.formats._files import FileReader
-from ckptconv.formats._pickle import MAX_OPCODES, MAX_STRING_BYTES, MAX_TEXT_BYTES, load
+from ckptconv.formats._pickle import MAX_STRING_BYTES, MAX_TEXT_BYTES, load
 from ckptconv.formats._stream import Stream
 from ckptconv.formats._torch import NAMES, Storage, Storages, Tensor
+from ckptconv.limits import Limits, limited
 
 START = b"\x80\x02"
 ALLOWED = b"(qrhjN\x88\x89JKM\x8aGX)t\x85\x86\x87]ae}sucRbQ.\x80"
@@ -138,6 +140,17 @@ def test_other_globals(run: Load, name: str) -> None:
         run(START + text(module) + text(attribute) + b"\x93)R.")
 
 
+def test_a_thousand_globals(run: Load) -> None:
+    """Of every module of Python's own, and of the libraries beside it, no name is looked up."""
+    libraries = ("torch", "numpy", "transformers", "tensorflow", "jax", "flax", "h5py", "pip", "setuptools")
+    names = ("system", "load", "eval", "OrderedDict", "__init__")
+    pairs = {(module, name) for module in (*sys.stdlib_module_names, *libraries) for name in names}
+    assert len(pairs) > 1_000
+    for module, name in pairs - {("collections", "OrderedDict")}:
+        with pytest.raises(SourceError, match=f"'{module} {name}' has no place"):
+            run(START + f"c{module}\n{name}\n)R.".encode())
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -216,7 +229,7 @@ def test_every_prefix(run: Load) -> None:
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("opcodes", b"N" * (MAX_OPCODES + 10)),
+        ("opcodes", b"N" * (Limits().pickle_operations + 10)),
         ("lists", b"]" * 300_000 + b"."),
         ("marks", b"(" * 300_000 + b"."),
         ("nested tuples", b")" + b"\x85" * 300_000 + b"0"),
@@ -256,4 +269,20 @@ def test_memory(tmp_path: Path, wasteful: bytes, opcodes: int) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert peak * MAX_OPCODES / (count * opcodes) < 200 << 20
+    assert peak * Limits().pickle_operations / (count * opcodes) < 200 << 20
+
+
+def test_limits(run: Load) -> None:
+    """The limits on opcodes and on bytes hold exactly, can be moved, and the message says how."""
+    nulls = START + b"(" + b"N" * 100 + b"t."
+    with limited(pickle_operations=103):
+        assert run(nulls) == (None,) * 100
+    with limited(pickle_operations=102), pytest.raises(SourceError, match="more than 102 opcodes") as refused:
+        run(nulls)
+    assert "--limit pickle_operations=N" in str(refused.value)
+
+    long = START + b"(" + text("a" * 60_000) * 5 + b"t."
+    assert len(run(long)) == 5  # type: ignore[arg-type]
+    with limited(pickle_bytes=100_000), pytest.raises(SourceError, match="pickle of more than 100000 bytes") as refused:
+        run(long)
+    assert "--limit pickle_bytes=N" in str(refused.value)

@@ -13,6 +13,7 @@ import pytest
 from ckptconv.errors import SourceError
 from ckptconv.formats import msgpack as form
 from ckptconv.formats._files import FileReader
+from ckptconv.limits import limited
 from ckptconv.tensor import ITEMSIZE, TensorSpec
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (5,), (6,), (2, 2), (3, 200), (1, 2, 3), (300, 100))
@@ -132,7 +133,7 @@ MARK = {"__msgpack_chunked_array__": True}
     ({"a": msgpack.ExtType(1, msgpack.packb(((3,), "complex64", bytes(24))))}, "dtype 'complex64' is not one"),
     ({"a": msgpack.ExtType(1, msgpack.packb(((3,), "float32", "twelve bytes")))}, "an array without data"),
     ({"a": msgpack.ExtType(1, msgpack.packb(((3,), "float32", bytes(16))))}, "float32 [3] does not take 16 bytes"),
-    ({"a": msgpack.ExtType(1, msgpack.packb((({},), "float32", bytes(4))))}, "a shape that is not numbers"),
+    ({"a": msgpack.ExtType(1, msgpack.packb((({},), "float32", bytes(4))))}, "a shape that is not of whole numbers"),
     ({"a": {**MARK, "shape": {"0": 4}, "chunks": {"0": CHUNK}}}, "'a': the chunks do not add up"),
     ({"a": {**MARK, "shape": {"0": 3}, "chunks": {"1": CHUNK}}}, "'a': the chunks do not add up"),
     ({"a": {**MARK, "shape": {"0": 3}, "chunks": {}}}, "'a': the chunks do not add up"),
@@ -165,9 +166,25 @@ def test_bytes_that_no_library_writes(tmp_path: Path, data: bytes, reason: str) 
         form.read(tmp_path / "w")
 
 
-def test_the_number_of_values_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_values_is_limited(tmp_path: Path) -> None:
     """A file of a million empty maps cannot fill the memory."""
-    monkeypatch.setattr("ckptconv.formats._msgpack.MAX_NODES", 100)
     (tmp_path / "w").write_bytes(msgpack.packb({str(n): {} for n in range(100)}))
-    with pytest.raises(SourceError, match="more than 100 values"):
+    with limited(tensors=50), pytest.raises(SourceError, match=r"more than 75 values .*--limit tensors=N"):
+        form.read(tmp_path / "w")
+
+
+def test_the_structure_is_limited(tmp_path: Path) -> None:
+    """What is not data counts in bytes; data does not count."""
+    path = pour(tmp_path / "w", {f"a/{n}": np.zeros(1000, np.float32) for n in range(9)})
+    with limited(header_bytes=400):
+        assert len(form.read(path).tensors) == 9
+    with limited(header_bytes=200), pytest.raises(SourceError, match="more than 200 bytes of structure"):
+        form.read(path)
+
+
+def test_shapes_in_shapes_are_not_followed(tmp_path: Path) -> None:
+    """An array whose shape is an array whose shape ...: refused at the first, not with a full stack."""
+    nested = b"\xc7\xff\x01\x93\x91"
+    (tmp_path / "w").write_bytes(b"\x81\xa1a" + nested * 5000)
+    with pytest.raises(SourceError, match="a shape that is not of whole numbers at byte 9"):
         form.read(tmp_path / "w")

@@ -53,7 +53,7 @@ def test_same_file_as_the_reference(tmp_path: Path, dialect: DialectName) -> Non
     rng = np.random.default_rng(2)
     shapes = [(), (0, 3), (7,), (2, 3)]
     specs = [TensorSpec(f"{name}{n}", dtype, shapes[(n + len(name)) % 4])
-             for n, dtype in enumerate(ITEMSIZE) for name in ("b", "B_", "é", 'q"\\\t', "\U0001f600")]  # fmt: skip
+             for n, dtype in enumerate(ITEMSIZE) for name in ("b", "B_", "é", 'q"\\', "\U0001f600")]  # fmt: skip
     data = {spec.name: rng.bytes(spec.nbytes) for spec in specs}
     path = pour(tmp_path / "ours", specs, data, dialect)
     types = {"bfloat16": ml_dtypes.bfloat16}

@@ -129,11 +129,11 @@ TAR = b"sys_info".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0")
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (b"", "expected the form before PyTorch 1.6"), (b"\x80", "refused pickle"),
+        (b"", "found an empty file"), (b"\x80", "refused pickle"),
         (TAR, "a tar file"), (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"PK\3\4rest", "found the zip form"), (b"\x89HDF\r\n\x1a\n", "begins with '\\x89HDF"),
-        (b"\x80\x04\x95" + RAW, "protocol 2 or 3"), (b"\x80\x02}.", "expected the form before"),
-        (b"\x80\x02K\x07." + RAW, "expected the form before"),
+        (b"\x80\x04\x95" + RAW, "protocol 2 or 3"), (b"\x80\x02}.", "or the form before PyTorch 1.6, found a file"),
+        (b"\x80\x02K\x07." + RAW, "or the form before PyTorch 1.6, found a file"),
         (MAGIC + b"\x80\x02M\xea\x03." + system() + state() + keys("77") + DATA, "version is not 1001"),
         (MAGIC + VERSION + b"\x80\x02].", "does not say version 1001"),
         (MAGIC + VERSION + system(version=b"K\x01"), "does not say version 1001"),
@@ -174,6 +174,21 @@ def test_every_cut(model: Path) -> None:
     model.write_bytes(RAW)
     for length in range(len(RAW) - 1, -1, -1):
         os.truncate(model, length)
+        with pytest.raises(SourceError):
+            read(model)
+
+
+def test_cuts_of_a_large_file(model: Path) -> None:
+    """A file of 265 kB cut at 512 places is refused each time."""
+    numel = 132_000
+    saved = state().replace(b"K\x04N", b"J" + struct.pack("<i", numel) + b"N")
+    saved = saved.replace(b"K\x00K\x04\x85", b"K\x00J" + struct.pack("<i", numel) + b"\x85")
+    raw = HEAD + saved.replace(text("cpu") + b"K\x04", text("cpu") + b"J" + struct.pack("<i", numel)) + keys("77")
+    raw += struct.pack("<q", numel) + b"\1\0" * numel
+    model.write_bytes(raw)
+    assert read(model).tensors["a"].spec.shape == (numel,)
+    for cut in range(1, 513):
+        os.truncate(model, len(raw) * (513 - cut) // 513)
         with pytest.raises(SourceError):
             read(model)
 

@@ -19,6 +19,7 @@ from ckptconv.errors import SourceError
 from ckptconv.formats._torch import Storage, Tensor
 from ckptconv.formats._views import places
 from ckptconv.formats.torch_zip import FORMAT, read
+from ckptconv.limits import limited
 from ckptconv.tensor import ITEMSIZE, Stored
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def pickled(numel: int = 6, *, offset: int = 0, shape: str = "(K\x02K\x03t", str
 
 
 PICKLE, DATA = ("m/data.pkl", pickled()), ("m/data/0", struct.pack("<6f", *range(6)))
-MEMBERS = (PICKLE, ("m/byteorder", b"little"), DATA, ("m/version", b"3\n"))
+VERSION = ("m/version", b"3\n")
+MEMBERS = (PICKLE, ("m/byteorder", b"little"), DATA, VERSION)
 
 
 def container(
@@ -216,7 +218,7 @@ def model(tmp_path: Path) -> Path:
     "raw",
     [
         container(), container(flags=8), container(flags=0x808, pad=40), container(zip64=True),
-        container((PICKLE, DATA)),
+        container((PICKLE, DATA, VERSION)),
         container(tuple((name.replace("m/", "modèle/"), data) for name, data in MEMBERS), flags=0x800),
         container((*MEMBERS, ("m/.data/serialization_id", b"1" * 40), ("m/.format_version", b"1"))),
     ],
@@ -255,22 +257,26 @@ WIDE = container(zip64=True)
         (container((*MEMBERS, ("m/code/__torch__.py", b""))), "TorchScript"),
         (container((*MEMBERS, ("m/constants.pkl", b""))), "TorchScript"),
         (container((*MEMBERS, ("m/data/1", b"abcd"))), "storage '1' is in the file but no tensor uses it"),
-        (container((PICKLE,)), "storage '0' has no data"),
-        (container((DATA,)), "no member 'data.pkl'"),
+        (container((PICKLE, VERSION)), "storage '0' has no data"),
+        (container((PICKLE, DATA)), "no member 'version'"),
+        (container((PICKLE, DATA, ("m/version", b"11\n"))), "format version is '11\\n', expected 1 to 10"),
+        (container((PICKLE, DATA, ("m/version", b"3" * 99))), "format version is '333"),
+        (container((DATA, VERSION)), "no member 'data.pkl'"),
         (container(()), "expected the zip form"),
-        (container((PICKLE, DATA, ("m/byteorder", b"big"))), "byte order is 'big'"),
-        (container((PICKLE, DATA, ("m/byteorder", b"little\n"))), "byte order"),
-        (container((PICKLE, DATA, ("m/byteorder", b"little" * 9))), "byte order"),
-        (container((PICKLE, ("m/data/0", b"\0" * 23))), "takes 24 bytes, the file has 23"),
-        (container((PICKLE, ("m/data/0", b"\0" * 28))), "takes 24 bytes, the file has 28"),
-        (container((("m/data.pkl", pickled() + b"N."), DATA)), "2 bytes behind the pickle"),
-        (container((("m/data.pkl", pickled(5)), DATA)), "takes 20 bytes, the file has 24"),
-        (container((("m/data.pkl", pickled(offset=1)), DATA)), "elements 1 to 7 of a storage of 6"),
-        (container((("m/data.pkl", pickled(stride="(K\x04K\x01t")), DATA)), "elements 0 to 7"),
-        (container((("m/data.pkl", pickled(stride="(K\x00K\x01t")), DATA)), "expanded: 6 elements of which 3"),
-        (container((("m/data.pkl", pickled(stride="(K\x01K\x01t")), DATA)), "expanded: 6 elements of which 4"),
-        (container((("m/data.pkl", pickled(offset=7, shape="K\0\x85", stride="K\x01\x85")), DATA)), "elements 7 to 7"),
-        (container((("m/data.pkl", pickled(shape="(J\xff\xff\xff\x7fK\x03t")), DATA)), "of a storage of 6"),
+        (container((PICKLE, DATA, VERSION, ("m/byteorder", b"big"))), "byte order is 'big'"),
+        (container((PICKLE, DATA, VERSION, ("m/byteorder", b"little\n"))), "byte order"),
+        (container((PICKLE, DATA, VERSION, ("m/byteorder", b"little" * 9))), "byte order"),
+        (container((PICKLE, VERSION, ("m/data/0", b"\0" * 23))), "takes 24 bytes, the file has 23"),
+        (container((PICKLE, VERSION, ("m/data/0", b"\0" * 28))), "takes 24 bytes, the file has 28"),
+        (container((("m/data.pkl", pickled() + b"N."), DATA, VERSION)), "2 bytes behind the pickle"),
+        (container((("m/data.pkl", pickled(5)), DATA, VERSION)), "takes 20 bytes, the file has 24"),
+        (container((("m/data.pkl", pickled(offset=1)), DATA, VERSION)), "elements 1 to 7 of a storage of 6"),
+        (container((("m/data.pkl", pickled(stride="(K\x04K\x01t")), DATA, VERSION)), "elements 0 to 7"),
+        (container((("m/data.pkl", pickled(stride="(K\x00K\x01t")), DATA, VERSION)), "expanded: 6 elements of which 3"),
+        (container((("m/data.pkl", pickled(stride="(K\x01K\x01t")), DATA, VERSION)), "expanded: 6 elements of which 4"),
+        (container((("m/data.pkl", pickled(offset=7, shape="K\0\x85", stride="K\x01\x85")), DATA, VERSION)),
+         "elements 7 to 7"),
+        (container((("m/data.pkl", pickled(shape="(J\xff\xff\xff\x7fK\x03t")), DATA, VERSION)), "of a storage of 6"),
         (b"PK\3\4" + RAW, "contradict"),
         (b"PK\3\4" + replaced(RAW, END + 16, value=struct.pack("<L", CENTRAL + 4)), "disagree"),
         (replaced(RAW, CENTRAL + 42, value=b"\1"), "should begin where"),
@@ -283,7 +289,7 @@ WIDE = container(zip64=True)
         (replaced(RAW, END + 8, value=b"\3"), "contradict"),
         (replaced(RAW, END + 8, END + 10, value=b"\3"), "bytes behind the last"),
         (replaced(RAW, END + 8, END + 10, value=b"\5"), "not a zip directory entry"),
-        (replaced(RAW, END + 8, END + 10, value=b"\0"), "a zip directory of 0 members"),
+        (replaced(RAW, END + 8, END + 10, value=b"\0"), "bytes behind the last"),
         (replaced(RAW, LOCAL, value=b"XX"), "disagree"),
         (replaced(RAW, LOCAL + 6, value=b"\1"), "disagree"),
         (replaced(RAW, LOCAL + 8, value=b"\10"), "disagree"),
@@ -300,7 +306,8 @@ WIDE = container(zip64=True)
         (replaced(RAW, CENTRAL + 34, value=b"\1"), "a comment"),
         (replaced(RAW, CENTRAL + 42, value=b"\xff" * 4), "extra field"),
         (replaced(RAW, CENTRAL + 38, value=b"\x10"), "marked as a directory"),
-        (container((("m/data.pkl", pickled().replace(text("cpu"), text("meta"))), DATA)), "on the meta device"),
+        (container((("m/data.pkl", pickled().replace(text("cpu"), text("meta"))), DATA, VERSION)),
+         "on the meta device"),
         (replaced(WIDE, len(WIDE) - 22 + 16, value=b"\7"), "contradict"),
         (replaced(WIDE, len(WIDE) - 42 + 8, value=b"\7"), "contradict"),
         (replaced(WIDE, len(WIDE) - 42 + 16, value=b"\2"), "contradict"),
@@ -422,6 +429,11 @@ def assert_sound(path: Path, size: int) -> None:
 )  # fmt: skip
 def test_geometry(numel: int, offset: int, axes: list[tuple[int, int]], dtype: str) -> None:
     """A view is accepted exactly if every element lies in the storage and it repeats none wholesale."""
+    assert_geometry(numel, offset, axes, dtype)
+
+
+def assert_geometry(numel: int, offset: int, axes: list[tuple[int, int]], dtype: str) -> bool:
+    """Fail unless a view is read exactly if all its elements, counted one by one, fit; return whether it is."""
     shape, stride = tuple(size for size, _ in axes), tuple(step for _, step in axes)
     tensor = Tensor(Storage(dtype, "0", numel), offset, shape, stride)
     touched = [offset + sum(np.multiply(index, stride)) for index in np.ndindex(shape)]
@@ -431,12 +443,13 @@ def test_geometry(numel: int, offset: int, axes: list[tuple[int, int]], dtype: s
         stored = places(Path("f"), 1 << 20, {"t": tensor}, {"0": 1000})["t"]
     except SourceError:
         assert not fits
-        return
+        return False
 
     item = ITEMSIZE[dtype]
     assert fits
     assert (1000 + offset * item, (last - offset + 1) * item) == (stored.extents[0].offset, stored.extents[0].nbytes)
     assert (stored.strides is None) == (touched == list(range(offset, offset + len(touched))))
+    return True
 
 
 def test_names_that_share_a_storage(model: Path) -> None:
@@ -445,8 +458,35 @@ def test_names_that_share_a_storage(model: Path) -> None:
     one = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00M\x00\x40\x85K\x01\x85\x89}tRq\x00"
     names = b"".join(text(str(number)) + b"h\x00s" for number in range(5))
     pickle = b"\x80\x02}" + text("a") + one + b"s" + names + b"."
-    model.write_bytes(container((("m/data.pkl", pickle), ("m/data/0", b"\0" * 0x10000))))
+    model.write_bytes(container((("m/data.pkl", pickle), VERSION, ("m/data/0", b"\0" * 0x10000))))
     with pytest.raises(SourceError, match="tensors take 393216 bytes together"):
+        read(model)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tensors": 3}, "a zip directory of 4 members"), ({"header_bytes": 99}, "a zip directory of 4 members"),
+        ({"pickle_bytes": 100}, "zip member 'data.pkl' of 114 bytes, more than 100"),
+        ({"expansion": 0}, "tensors take 24 bytes together"), ({"pickle_operations": 9}, "more than 9 opcodes"),
+    ],
+)  # fmt: skip
+def test_limits(model: Path, changed: dict[str, int], said: str) -> None:
+    """Each limit is asked for when a file is read, and its refusal says how to lift it."""
+    model.write_bytes(container())
+    read(model)
+    with limited(**changed), pytest.raises(SourceError, match=said) as refused:
+        read(model)
+    assert f"--limit {next(iter(changed))}=N" in str(refused.value)
+
+
+def test_tensors_limit(model: Path) -> None:
+    """Names of one storage are counted too, which no member of the container is."""
+    names = b"".join(text(str(number)) + b"h\x00s" for number in range(5))
+    pickle = pickled()[:-2] + b"q\x00s" + names + b"."
+    model.write_bytes(container((("m/data.pkl", pickle), ("m/data/0", b"\0" * 24), VERSION)))
+    assert len(read(model).tensors) == 6
+    with limited(tensors=5), pytest.raises(SourceError, match="6 tensors, more than 5"):
         read(model)
 
 
