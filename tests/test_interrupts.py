@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ckptconv.errors import Interrupted
-from ckptconv.interrupts import SIGNALS, held, install
+from ckptconv.interrupts import SIGNALS, held, install, note_published
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,23 @@ def test_an_error_in_the_block_is_not_hidden() -> None:
         failing()
     with pytest.raises(Interrupted), held():
         pass
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_only_the_first_signal_counts(number: signal.Signals) -> None:
+    """What is cleared up after a signal is not disturbed by another."""
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
+
+
+def test_what_was_published_is_said() -> None:
+    """After a target exists no interruption says that nothing was written; a new command line begins anew."""
+    note_published("out")
+    with pytest.raises(Interrupted) as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert str(caught.value) == "interrupted, but out is published and whole"
+    install()
+    with pytest.raises(Interrupted) as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert str(caught.value) == "interrupted: nothing was written"

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ckptconv import pieces
+from ckptconv.casting import Counts
 from ckptconv.dialects import dialects
-from ckptconv.errors import PlanError, SourceError
+from ckptconv.errors import SourceError
 from ckptconv.healing import RowRange
 from ckptconv.moves import Fill, Move
 from ckptconv.pieces import OpenFiles, Pieces
@@ -135,17 +136,25 @@ def test_a_cast_comes_last(tmp_path: Path, piece_bytes: int, dtype: str) -> None
     assert made(move) == array.T.astype(NUMPY.get(dtype, dtype)).tobytes()
 
 
-def test_a_cast_that_overflows_is_refused(tmp_path: Path, piece_bytes: int) -> None:
-    """Every value that would become infinite is counted, over all pieces."""
+@pytest.mark.parametrize(("dtype", "lost"), [
+    ("float32", {}), ("float16", {"overflowed": 3, "zeroed": 2, "subnormal": 1}), ("bfloat16", {"overflowed": 0}),
+])  # fmt: skip
+def test_what_is_not_finite_or_lost_is_counted(
+    tmp_path: Path, piece_bytes: int, dtype: str, lost: dict[str, int]
+) -> None:
+    """Over all pieces: NaN and infinities of the source, and with a cast what becomes infinite, zero or subnormal."""
     array = np.ones((40, 50), np.float32)
     array[3, 3], array[39, 49], array[20, 0], array[1, 1] = 70000, -1e30, 65520, np.inf
-    with pytest.raises(PlanError) as refusal:
-        made(move_of(stored(tmp_path / "w", array), (40, 50), "float16"))
-    assert str(refusal.value) == (
-        f"{tmp_path}/w: cast to float16: 1 problem\n"
-        "  values      source: 3 of 2000 become infinite\n"
-        "Choose a wider --dtype; bfloat16 has float32's range."
-    )
+    array[5, :2], array[7, 7], array[38, 1], array[38, 2], array[0, 0] = np.nan, 1e-30, -1e-9, 1e-5, -0.0
+    move = move_of(stored(tmp_path / "w", array), (40, 50), dtype)
+    with OpenFiles() as files:
+        pieces = Pieces(files)
+        data = b"".join(bytes(piece) for piece in pieces.of(move))
+        assert pieces.counts == Counts(nan=2, infinite=1, **lost)
+        with np.errstate(over="ignore"):
+            assert data == array.astype(NUMPY.get(dtype, dtype)).tobytes()
+        assert b"".join(bytes(piece) for piece in pieces.of(move)) == data
+        assert pieces.counts == Counts(nan=2, infinite=1, **lost)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", "0000803f"), ("float16", "003c"), ("bfloat16", "803f")])

@@ -1,24 +1,23 @@
 """An output directory exists whole, or not at all.
 
 Everything is written into a hidden directory beside the target, made durable, and renamed into place.
-On an error or a signal the hidden directory goes away; the target was never touched.
+On an error or a signal the hidden directory goes away; the target was never touched. What a killed run
+left there is removed by the next run of the same target.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ckptconv.errors import DestinationError
-
-RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
-AT_FDCWD = -100
+from ckptconv.errors import DestinationError, SourceError
+from ckptconv.interrupts import held, note_published
+from ckptconv.publishing.lock import clear, locked, new_stage
+from ckptconv.publishing.renaming import exchange, place
 
 
 @contextmanager
@@ -26,27 +25,52 @@ def published(target: Path, *, overwrite: bool, needs: int = 0) -> Iterator[Path
     """Give an empty directory that becomes `target` when the block ends without an error.
 
     Args: needs: bytes that will be written; refused at once where the disk has less.
-    Raises: DestinationError: the target exists, cannot be written or has no room.
+    Raises: DestinationError: the target exists, is being written by another run, cannot be written or has no room.
     """
     target = Path(os.path.abspath(target))
     _require_free(target, overwrite=overwrite)
-    stage = target.parent / f".{target.name}.ckptconv-{secrets.token_hex(4)}"
     made = [parent for parent in target.parents if not parent.exists()]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _require_room(target.parent, needs)
-        stage.mkdir()
-        yield stage
-        _fsync_tree(stage)
-        _rename(stage, target, overwrite=overwrite)
-        _confirm(target)
+        with _without(made), locked(target) as exclusive:
+            if exclusive:
+                clear(target)
+            _require_free(target, overwrite=overwrite)
+            _require_room(target.parent, needs)
+            with _removed(new_stage(target)) as stage:
+                yield stage
+                _fsync_tree(stage)
+                _publish(stage, target, made, overwrite=overwrite)
     except OSError as error:
         raise DestinationError(_reason(target, error)) from None
+
+
+@contextmanager
+def _without(made: Sequence[Path]) -> Iterator[None]:
+    """Remove parents that were made for the target, the deepest first, where it did not come into being."""
+    try:
+        yield
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):  # it is not empty where the run succeeded
-                parent.rmdir()
+        with held():
+            for parent in made:
+                with suppress(OSError):  # it is not empty where the run succeeded
+                    parent.rmdir()
+
+
+@contextmanager
+def _removed(stage: Path) -> Iterator[Path]:
+    """Make a directory, and remove what has its name in the end: what was not published, or was replaced."""
+    try:
+        stage.mkdir()
+        yield stage
+    except SourceError as error:
+        if str(stage) not in str(error):
+            raise
+        said = str(error).replace(f"{stage}{os.sep}", "")
+        # What was to be read is no source, but what this run wrote.
+        raise DestinationError(f"what was written cannot be read back; nothing was published.\n{said}") from None
+    finally:
+        with held():
+            shutil.rmtree(stage, ignore_errors=True)
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:
@@ -69,33 +93,15 @@ def _require_room(parent: Path, needs: int) -> None:
         raise DestinationError(f"{parent}: needs {needs} bytes, the disk has {free} free; nothing was written.")
 
 
-def _rename(stage: Path, target: Path, *, overwrite: bool) -> None:
-    """Put the stage in the target's place; an old target is exchanged in one step, then removed."""
-    if not overwrite or not os.path.lexists(target):
-        _renameat2(stage, target, RENAME_NOREPLACE)
-        return
-    _renameat2(stage, target, RENAME_EXCHANGE)
-
-
-def _renameat2(source: Path, target: Path, flags: int) -> None:
-    """Rename with flags where the system can, else in plain steps. Raises OSError."""
-    try:
-        call = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        code = errno.ENOSYS
-    else:
-        if call(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), flags) == 0:
-            return
-        code = ctypes.get_errno()
-    if code not in (errno.ENOSYS, errno.EINVAL):
-        raise OSError(code, os.strerror(code))
-    if flags == RENAME_NOREPLACE:
-        os.rename(source, target)  # onto a directory with content this fails, which is as good
-        return
-    aside = source.with_name(source.name + "-old")
-    os.rename(target, aside)
-    os.rename(source, target)
-    shutil.rmtree(aside, ignore_errors=True)
+def _publish(stage: Path, target: Path, made: Sequence[Path], *, overwrite: bool) -> None:
+    """Put the stage in the target's place; no signal comes between the rename and the knowledge of it."""
+    with held():
+        if overwrite and os.path.lexists(target):
+            exchange(stage, target)
+        else:
+            place(stage, target)
+        note_published(str(target))
+        _confirm(target, [target.parent, *(parent.parent for parent in made)])
 
 
 def _fsync_tree(folder: Path) -> None:
@@ -106,10 +112,11 @@ def _fsync_tree(folder: Path) -> None:
         _fsync(Path(root))
 
 
-def _confirm(target: Path) -> None:
-    """Make the rename itself durable. Raises DestinationError: it is published, but may not survive a power cut."""
+def _confirm(target: Path, folders: Sequence[Path]) -> None:
+    """Make new names durable. Raises DestinationError: it is published, but may not survive a power cut."""
     try:
-        _fsync(target.parent)
+        for folder in folders:
+            _fsync(folder)
     except OSError as error:
         raise DestinationError(
             f"{target}: is published and whole, but the system would not confirm that it is on the disk"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.errors import DestinationError
+from ckptconv.errors import DestinationError, SourceError
+from ckptconv.publishing import renaming
 from ckptconv.publishing import stage as publish
 from ckptconv.publishing.stage import published
 
@@ -61,7 +62,7 @@ def old_checkpoint(folder: Path) -> Path:
 def test_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, supported: bool) -> None:
     """The target appears at the end of the block, with what was written; also where renameat2 is not there."""
     if not supported:
-        monkeypatch.setattr(publish.ctypes, "CDLL", lambda *args, **more: object())
+        monkeypatch.setattr(renaming.ctypes, "CDLL", lambda *args, **more: object())
     target = tmp_path / "out"
     if overwrite:
         old_checkpoint(target)
@@ -89,6 +90,58 @@ def test_durable_before_it_is_visible(tmp_path: Path, monkeypatch: pytest.Monkey
         (stage / "config.json").write_text("{}")
     assert seen[:2] == [(False, "part/new.bin"), (False, "part")]
     assert seen[2:] == [(False, "config.json"), (False, ".out"), (True, tmp_path.name[:4])]
+
+
+def test_new_parents_are_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where parents were made for the target, the entry of each is on the disk."""
+    seen: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: seen.append(Path(f"/proc/self/fd/{fd}").readlink()))
+    with published(tmp_path / "deep" / "er" / "out", overwrite=False):
+        pass
+    assert seen[1:] == [tmp_path / "deep" / "er", tmp_path / "deep", tmp_path]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_the_last_fsync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool) -> None:
+    """A rename that the system does not confirm is an error that says that the target is there."""
+    target, real = tmp_path / "out", os.fsync
+    if overwrite:
+        old_checkpoint(target)
+
+    def fsync(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink() == tmp_path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(DestinationError) as failure, published(target, overwrite=overwrite) as stage:
+        (stage / "new.bin").write_text("new")
+    assert str(failure.value) == (
+        f"{target}: is published and whole, but the system would not confirm that it is on the disk"
+        " (Input/output error). Run sync, and check the disk."
+    )
+    assert sorted(content(tmp_path)) == ["out", "out/new.bin"]
+
+
+def test_a_stale_stage_goes(tmp_path: Path) -> None:
+    """What a killed run of the same target left is removed by the next one, whatever comes of it."""
+    stale = tmp_path / ".out.ckptconv-0123abcd"
+    stale.mkdir()
+    (stale / "half.bin").write_text("half")
+    with pytest.raises(ValueError, match="any"), published(tmp_path / "out", overwrite=False):
+        raise ValueError("any")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_cannot_be_read_back(tmp_path: Path) -> None:
+    """What this run wrote and cannot read is the destination's fault, and is named without the hidden directory."""
+    with pytest.raises(DestinationError) as failure, published(tmp_path / "out", overwrite=False) as stage:
+        raise SourceError(f"{stage}/tf_model.h5: cannot be read (Input/output error)")
+    assert str(failure.value) == (
+        "what was written cannot be read back; nothing was published.\ntf_model.h5: cannot be read (Input/output error)"
+    )
+    with pytest.raises(SourceError), published(tmp_path / "out", overwrite=False):
+        raise SourceError("elsewhere: cannot be read")
 
 
 def test_a_published_directory_is_like_any_other(tmp_path: Path) -> None:
@@ -164,6 +217,23 @@ def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         pytest.fail("the block was entered")
     assert str(refusal.value) == f"{tmp_path}/a: needs 8 bytes, the disk has 7 free; nothing was written."
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_parent_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A read-only file system and a directory of somebody else are said in the system's words."""
+    real = os.open
+
+    def refuse(path: Path, flags: int, *more: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DestinationError) as refusal, published(tmp_path / "out", overwrite=False):
+        pytest.fail("the block was entered")
+    why = f"cannot be written ({os.strerror(code)}); nothing was published."
+    assert (str(refusal.value), list(tmp_path.iterdir())) == (f"{tmp_path}/out: {why}", [])
 
 
 @pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])

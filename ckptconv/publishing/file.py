@@ -1,0 +1,42 @@
+"""One file that is there whole, or as it was: written beside its place, flushed, and renamed over it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from ckptconv.errors import DestinationError
+
+
+def require_place(path: Path) -> None:
+    """Refuse a place where no file can be put, before the work that fills it begins.
+
+    Raises: DestinationError: the folder is missing or cannot be written, or a directory has the name.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise DestinationError(f"{path}: is a directory, not a file to write.")
+    if not folder.is_dir():
+        raise DestinationError(f"{path}: there is no folder {folder}; make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DestinationError(f"{path}: cannot be written (the folder does not allow it)")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file of UTF-8, in the place of what has its name; not through a link.
+
+    Raises: DestinationError: it cannot be written; what was there is as it was.
+    """
+    beside = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    try:
+        with beside.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise DestinationError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
