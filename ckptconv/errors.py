@@ -7,7 +7,7 @@ CkptconvError
 ├── FrameworkError     5   this environment lacks a framework, or a framework died
 └── Interrupted  130, 143  SIGINT, SIGTERM; nothing was published
 
-A mismatch (verify, diff) is a result with exit code 1, not an exception. 2 is Click's own: wrong usage.
+A mismatch (verify, diff, check) is a result with exit code 1, not an exception. 2 is Click's own: wrong usage.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+from ckptconv.untrusted import one_line
 
 
 class CkptconvError(Exception):
@@ -40,7 +42,7 @@ class Problem:
     """Expected and found, in words."""
 
     def __str__(self) -> str:
-        return f"{self.kind:<11} {self.name}" + (f": {self.detail}" if self.detail else "")
+        return one_line(f"{self.kind:<11} {self.name}" + (f": {self.detail}" if self.detail else ""))
 
 
 class PlanError(SourceError):
@@ -72,8 +74,10 @@ class FrameworkError(CkptconvError):
 
 
 class Interrupted(CkptconvError):
-    """A signal asked the run to stop; nothing was published."""
+    """A signal asked the run to stop; nothing was published, unless the message names what was."""
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int, published: str | None = None) -> None:
         self.signal_number = signal_number
-        super().__init__("interrupted: nothing was written")
+        super().__init__(
+            f"interrupted, but {published} is published and whole" if published else "interrupted: nothing was written"
+        )

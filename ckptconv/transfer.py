@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from threading import Barrier, Lock, local
-from typing import TypeVar
-from zlib import crc32
+from threading import Lock, local
 
+from ckptconv.casting import NOTHING
 from ckptconv.config import dump_json
-from ckptconv.errors import DestinationError
+from ckptconv.digests import FileDigest
 from ckptconv.formats import Format
 from ckptconv.formats._files import write_at
-from ckptconv.interrupts import held
+from ckptconv.formats._records import check_record, records
 from ckptconv.moves import Move, Plan
 from ckptconv.pieces import OpenFiles, Pieces
+from ckptconv.readback import Poured, read_back
 from ckptconv.table import DialectName
-from ckptconv.tensor import Extent, Stored, TensorSpec
+from ckptconv.tensor import Extent
+from ckptconv.values import TensorValues, require_finite
 from ckptconv.weights import check_equal
-
-T = TypeVar("T")
+from ckptconv.workers import finish, workers
 
 WORKERS = 2
 LARGE_BYTES = 16 << 20
@@ -35,19 +36,15 @@ LARGE_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What lies in the stage: file names and sizes."""
+    """What lies in the stage, and what was found on the way."""
 
     files: tuple[Path, ...]
     nbytes: int
     """Tensor data [bytes]."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Poured:
-    """A target whose bytes were written, and their checksum."""
-
-    spec: TensorSpec
-    checksum: int
+    digests: Mapping[str, FileDigest]
+    """File name -> digests of the file and of its tensors, made of what was read back."""
+    values: tuple[TensorValues, ...]
+    """Tensors with values that are not finite or were lost in a cast, in the target's order."""
 
 
 def write_weights(
@@ -57,31 +54,47 @@ def write_weights(
     folder: Path,
     max_shard_bytes: int | None = None,
     progress: Callable[[int], None] = lambda nbytes: None,
+    *,
+    allow_overflow: bool = False,
 ) -> Written:
     """Write a plan's targets into an empty folder, check them by reading back, and fsync them.
 
     Args: progress: called with bytes of data done; every byte is written once and read back once.
-    Raises: SourceError: the source cannot be read or contradicts the plan. DestinationError: what was
-    read back differs. OSError: the destination failed.
+    allow_overflow: let a cast make infinities of numbers.
+    Raises: SourceError: the source cannot be read, contradicts the plan, or does not fit a cast.
+    DestinationError: what was read back differs. OSError: the destination failed.
     """
     if form.create is None:
         raise AssertionError(f"{form.name} is only read")
-    check_equal(plan.equalities)
     shards = split_shards(plan.moves, max_shard_bytes)
     names = [form.weights] if len(shards) == 1 else [form.shard(n + 1, len(shards)) for n in range(len(shards))]
-    poured: dict[str, _Poured] = {}
-    with OpenFiles() as files, _workers(WORKERS) as pool, _workers(1) as syncer:
+    poured: dict[str, Poured] = {}
+    values: list[TensorValues] = []
+    with OpenFiles() as files, workers(WORKERS) as pool, workers(1) as syncer:
+        finish([pool.submit(check_record, record) for record in records(plan.sources.values())])
+        check_equal(plan.equalities)
         for name, moves in zip(names, shards, strict=True):
             places = form.create(folder / name, [move.target for move in moves], dialect, len(shards) > 1)
-            poured |= _Pour(files, folder / name, places, progress).run(pool, moves)
+            pour = _Pour(files, folder / name, places, progress)
+            poured |= pour.run(pool, moves)
+            values += pour.values
+        if not allow_overflow:
+            require_finite(_sources(plan), values)
         durable = [syncer.submit(_fsync, folder / name) for name in names]
+        digests = {}
         for name, moves in zip(names, shards, strict=True):
             expected = {move.target.name: poured[move.target.name] for move in moves}
-            check_written(form, folder / name, expected, pool, progress)
-        _finish(durable)
+            digests[name] = read_back(form, folder / name, expected, pool, progress)
+        finish(durable)
     if len(shards) > 1:
         _write_index(folder / form.index, plan, dict(zip(names, shards, strict=True)))
-    return Written(tuple(folder / name for name in names), plan.nbytes)
+    return Written(tuple(folder / name for name in names), plan.nbytes, digests, tuple(values))
+
+
+def _sources(plan: Plan) -> str:
+    """Name what a plan reads: the one file, or the directories of several."""
+    paths = {move.source.path for move in plan.moves if move.source}
+    return " + ".join(sorted(map(str, paths if len(paths) == 1 else {path.parent for path in paths})))
 
 
 def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move]]:
@@ -95,17 +108,6 @@ def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move
         shards[-1].append(move)
         size += move.target.nbytes
     return shards
-
-
-def _workers(count: int) -> ThreadPoolExecutor:
-    """Return a pool whose threads have all begun, so that no signal comes while one begins."""
-    with held():
-        pool = ThreadPoolExecutor(count)
-        together = Barrier(count + 1)
-        for _ in range(count):
-            pool.submit(together.wait)
-        together.wait()
-    return pool
 
 
 class _OnePerThread:
@@ -134,33 +136,42 @@ class _Pour:
         self._buffers = _OnePerThread(files)
         self._large = Lock()
         self._fd = -1
+        self._values: dict[str, TensorValues] = {}
+        self.values: list[TensorValues] = []
+        """What the moves found, in the plan's order."""
 
-    def run(self, pool: ThreadPoolExecutor, moves: Sequence[Move]) -> dict[str, _Poured]:
+    def run(self, pool: ThreadPoolExecutor, moves: Sequence[Move]) -> dict[str, Poured]:
         """Write every move's bytes at its place. Raises what a move raises; the others are given up."""
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             # In the target's order: a fifth quicker than in the source's (measured, page cache warm).
             ordered = sorted(moves, key=lambda move: self._places[move.target.name][0].offset)
-            return {one.spec.name: one for one in _finish([pool.submit(self._move, move) for move in ordered])}
+            poured = {one.spec.name: one for one in finish([pool.submit(self._move, move) for move in ordered])}
+            self.values = [self._values[move.target.name] for move in moves if move.target.name in self._values]
+            return poured
         finally:
             os.close(self._fd)
 
-    def _move(self, move: Move) -> _Poured:
+    def _move(self, move: Move) -> Poured:
         if move.permutation and move.target.nbytes > LARGE_BYTES:
             with self._large:
                 return self._write(move, Pieces(self._files))
         return self._write(move, self._buffers.pieces)
 
-    def _write(self, move: Move, pieces: Pieces) -> _Poured:
-        checksum = start = 0
+    def _write(self, move: Move, pieces: Pieces) -> Poured:
+        digest, start = sha256(), 0
         for piece in pieces.of(move):
-            checksum = crc32(piece, checksum)
+            digest.update(piece)
             self._put(self._places[move.target.name], start, piece)
             start += len(piece)
             self._progress(len(piece))
         if start != move.target.nbytes:
             raise AssertionError(f"{move.target.name}: {start} bytes made, {move.target.nbytes} planned")
-        return _Poured(move.target, checksum)
+        if move.source and pieces.counts != NOTHING:
+            kept = move.source.spec
+            found = TensorValues(kept.name, kept.dtype, move.target.dtype, move.target.numel, pieces.counts)
+            self._values[move.target.name] = found
+        return Poured(move.target, digest.hexdigest())
 
     def _put(self, extents: Sequence[Extent], start: int, piece: memoryview) -> None:
         """Write a piece at byte `start` of a tensor, across its extents."""
@@ -170,44 +181,6 @@ class _Pour:
                 write_at(self._fd, extent.offset + start, piece[:count])
                 piece, start = piece[count:], start + count
             start -= extent.nbytes if start >= extent.nbytes else start
-
-
-def check_written(
-    form: Format,
-    path: Path,
-    expected: Mapping[str, _Poured],
-    pool: ThreadPoolExecutor,
-    progress: Callable[[int], None],
-) -> None:
-    """Read a file back through the format's own reader: names, dtypes, shapes and every byte.
-
-    Raises: DestinationError: something differs.
-    """
-    found = form.read(path).tensors
-    wrong = {name for name in {*found, *expected}
-             if name not in found or name not in expected or found[name].spec != expected[name].spec}  # fmt: skip
-    with OpenFiles() as files:
-        buffers = _OnePerThread(files)
-
-        def differs(name: str) -> bool:
-            progress(found[name].spec.nbytes)
-            return _checksum(buffers.pieces, found[name]) != expected[name].checksum
-
-        names = [name for name in found if name not in wrong]
-        differing = _finish([pool.submit(differs, name) for name in names])
-    named = sorted(wrong) + [name for name, different in zip(names, differing, strict=True) if different]
-    if named:
-        raise DestinationError(
-            f"{path.name}: read back otherwise than written: {', '.join(named[:5])}; nothing was published.\n"
-            "The disk or the memory of this machine may be faulty."
-        )
-
-
-def _checksum(pieces: Pieces, stored: Stored) -> int:
-    checksum = 0
-    for piece in pieces.straight(stored):
-        checksum = crc32(memoryview(piece).cast("B"), checksum)
-    return checksum
 
 
 def _write_index(path: Path, plan: Plan, shards: Mapping[str, Sequence[Move]]) -> None:
@@ -222,13 +195,3 @@ def _fsync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _finish(futures: Sequence[Future[T]]) -> list[T]:
-    """Wait for all; when one raises, or a signal comes, give up those that have not begun."""
-    try:
-        wait(futures, return_when=FIRST_EXCEPTION)
-        return [future.result() for future in futures if not future.cancelled()]
-    finally:
-        for future in futures:
-            future.cancel()

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ckptconv.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.companions import copy_companions, left_behind, part_config, whole_config, write_config
+from ckptconv.companions import companions, copy_companions, left_behind, part_config, whole_config, write_config
 from ckptconv.composition import COMPOSITE, Composition, compose
 from ckptconv.config import Config, Json, read_json
+from ckptconv.digests import digested
 from ckptconv.errors import SourceError
 from ckptconv.formats import formats
+from ckptconv.hub import resolve
+from ckptconv.manifest import write_manifest
 from ckptconv.moves import Fill
 from ckptconv.operations.parts import assign, from_self_attention
-from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, written_dtype
+from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, source_files, written_dtype
 from ckptconv.plan import make_plan
 from ckptconv.publishing.stage import published
 from ckptconv.rows import Row
@@ -38,7 +41,7 @@ NEW_PARTS = ("cross-attention", "head", "bridge")
 class JoinOptions(WriteOptions):
     """How `join` makes what the parts lack."""
 
-    bridge: Path | None = None
+    bridge: Path | str | None = None
     """Directory of the projection; None takes the one that lies beside the encoder."""
     seed: int = 0
     cross_attention: CrossAttention = "random"
@@ -53,14 +56,18 @@ class _Assembly:
     index: dict[str, Stored] = field(default_factory=dict)
     fills: dict[str, Fill] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    bridge: Checkpoint | None = None
 
 
-def join(encoder: Path, decoder: Path, target: Path, options: JoinOptions | None = None) -> Conversion:
+def join(
+    encoder: Path | str, decoder: Path | str, target: Path | str, options: JoinOptions | None = None
+) -> Conversion:
     """Write one checkpoint that `EncoderDecoderModel.from_pretrained(target)` loads.
 
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     options = options or JoinOptions()
+    encoder, decoder, target = resolve(encoder, "pytorch"), resolve(decoder, "pytorch"), Path(target)
     parts = open_checkpoint(encoder, "pytorch"), open_checkpoint(decoder, "pytorch")
     for source in (encoder, decoder):
         require_apart(source, target)
@@ -74,17 +81,42 @@ def join(encoder: Path, decoder: Path, target: Path, options: JoinOptions | None
     what = f"{encoder} + {decoder}"
     plan = make_plan(rows, assembly.index, "pytorch", "pytorch", what=what, dtype=options.dtype, fills=assembly.fills)
     beside = f"config and what else belongs to the whole: taken from {encoder.parent}"
-    notices = (*([beside] if whole else []), *assembly.notices, *plan.notices, *left_behind(encoder))
+    folders = (encoder, decoder, *([encoder.parent] if whole else []))
+    left = dict.fromkeys(notice for folder in folders for notice in left_behind(folder))
+    notices = (*([beside] if whole else []), *assembly.notices, *plan.notices, *left)
     form = formats()["safetensors"]
     result = Conversion((encoder, decoder), target, composition.pair, "pytorch", form.name, plan, notices)
     if options.dry_run:
         return result
-    with published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage:
+    own: dict[str, Json] = {"seed": options.seed, "cross_attention": options.cross_attention, "tie": options.tie}
+    origin = result.origin("join", {**options.shaping(), **own}, rows, "pytorch")
+    read = _sources(parts, assembly.bridge, whole)
+    with published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage, digested(read) as sources:
         progress = options.counter(plan.nbytes)
-        written = write_weights(plan, form, "pytorch", stage, options.max_shard_bytes, progress)
+        written = write_weights(
+            plan, form, "pytorch", stage, options.max_shard_bytes, progress, allow_overflow=options.allow_overflow
+        )
         write_config(stage, whole_config(composition.config, plan, written_dtype(plan)))
         copy_companions(encoder.parent if whole else encoder, stage, generation=whole is not None)
-    return replace(result, files=tuple(file.name for file in written.files))
+        for part in parts:
+            part.require_unchanged()
+        write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
+    return result.done(written)
+
+
+def _sources(
+    parts: tuple[Checkpoint, Checkpoint], bridge: Checkpoint | None, whole: Config | None
+) -> dict[str, tuple[Path, ...]]:
+    """Return which files of which directory are read."""
+    encoder, decoder = parts
+    taken = {"encoder": source_files(encoder, beside=False), "decoder": source_files(decoder, beside=False)}
+    if bridge:
+        taken["bridge"] = source_files(bridge, beside=False)
+    if whole:
+        taken["whole"] = (Path(whole.where), *companions(encoder.path.parent))
+    else:
+        taken["encoder"] += companions(encoder.path, generation=False)
+    return taken
 
 
 def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
@@ -155,10 +187,11 @@ def _assemble(
 
 def _take_bridge(result: _Assembly, encoder: Path, options: JoinOptions) -> None:
     """Take the projection that `split` wrote, if there is one."""
-    folder = options.bridge or encoder.resolve().parent / "bridge"
+    beside = encoder.resolve().parent / "bridge"
+    folder = resolve(options.bridge, "pytorch") if options.bridge else beside
     if options.bridge is None and not folder.is_dir():
         return
-    bridge = open_checkpoint(folder, "pytorch")
+    bridge = result.bridge = open_checkpoint(folder, "pytorch")
     for name, stored in bridge.weights.tensors.items():
         whole = f"enc_to_dec_proj.{name}"
         result.index[whole] = replace(stored, spec=stored.spec.renamed(whole))

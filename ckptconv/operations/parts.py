@@ -67,7 +67,7 @@ def _share(stored: Stored, row: Row, twin: Twin) -> Stored:
     shape[axis] = (twin.last - twin.first) * width
     span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     spec = replace(stored.spec, shape=tuple(shape))
-    return Stored(spec, stored.path, (Extent(offset, span * item),), strides)
+    return Stored(spec, stored.path, (Extent(offset, span * item),), strides, stored.record)
 
 
 def _row_major(shape: list[int]) -> Iterator[int]:

@@ -9,7 +9,7 @@ OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.checkpoint import Checkpoint, open_checkpoint
@@ -23,12 +23,16 @@ from ckptconv.companions import (
 )
 from ckptconv.composition import Composition, compose
 from ckptconv.config import Json
+from ckptconv.digests import FileDigest, digested, tables_digest
 from ckptconv.formats import formats
+from ckptconv.hub import resolve
+from ckptconv.manifest import Origin, below, within, write_manifest
 from ckptconv.moves import Plan
-from ckptconv.operations.writing import WriteOptions, require_apart, written_dtype
+from ckptconv.operations.writing import WriteOptions, require_apart, source_files, written_dtype
 from ckptconv.plan import make_plan
 from ckptconv.publishing.stage import published
 from ckptconv.transfer import write_weights
+from ckptconv.values import TensorValues, value_notices
 
 BRIDGE_TYPE = "ckptconv-bridge"
 """Model type in the bridge's config: no class of transformers holds a bare projection."""
@@ -52,14 +56,17 @@ class Split:
     pair: str
     parts: tuple[Part, ...]
     notices: tuple[str, ...]
+    values: tuple[TensorValues, ...] = ()
+    """Tensors with values that are not finite, or were lost in a cast; empty after a dry run."""
 
 
-def split(source: Path, target: Path, options: WriteOptions | None = None) -> Split:
+def split(source: Path | str, target: Path | str, options: WriteOptions | None = None) -> Split:
     """Write encoder, decoder and bridge as PyTorch safetensors.
 
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     options = options or WriteOptions()
+    source, target = resolve(source, "pytorch"), Path(target)
     checkpoint = open_checkpoint(source, "pytorch")
     require_apart(source, target)
     composition = compose(checkpoint.config)
@@ -69,9 +76,12 @@ def split(source: Path, target: Path, options: WriteOptions | None = None) -> Sp
     parts = tuple(_parts(composition, plan))
     notices = (*plan.notices, *_bridge_notice(composition), *left_behind(source))
     result = Split(source, target, composition.pair, parts, notices)
-    if not options.dry_run:
-        _write(checkpoint, plan, result, options)
-    return result
+    if options.dry_run:
+        return result
+    tables = tables_digest(composition.rows(), ("pytorch",))
+    origin = Origin("split", options.shaping(), composition.pair, "pytorch", "safetensors", tables, (), {})
+    values = _write(checkpoint, plan, result, options, origin)
+    return replace(result, values=values, notices=(*notices, *value_notices(values)))
 
 
 def _parts(composition: Composition, plan: Plan) -> Iterator[Part]:
@@ -101,16 +111,33 @@ def _bridge_notice(composition: Composition) -> Iterator[str]:
         )
 
 
-def _write(checkpoint: Checkpoint, plan: Plan, result: Split, options: WriteOptions) -> None:
+def _write(
+    checkpoint: Checkpoint, plan: Plan, result: Split, options: WriteOptions, origin: Origin
+) -> tuple[TensorValues, ...]:
+    """Write every part, then what belongs to the whole; a manifest goes into each directory."""
     form = formats()["safetensors"]
     progress = options.counter(plan.nbytes)
-    with published(result.target, overwrite=options.overwrite, needs=plan.nbytes) as stage:
+    needs, read = plan.nbytes, {"source": source_files(checkpoint)}
+    with published(result.target, overwrite=options.overwrite, needs=needs) as stage, digested(read) as sources:
+        known: dict[str, FileDigest] = {}
+        values: list[TensorValues] = []
         for part in result.parts:
             folder = stage / part.name
             folder.mkdir()
-            write_weights(part.plan, form, "pytorch", folder, options.max_shard_bytes, progress)
+            written = write_weights(
+                part.plan, form, "pytorch", folder, options.max_shard_bytes, progress,
+                allow_overflow=options.allow_overflow,
+            )  # fmt: skip
+            known |= below(part.name, written.digests)
+            values += written.values
             write_config(folder, part.config)
             if part.name != "bridge":
                 copy_companions(checkpoint.path, folder, generation=part.name == "decoder")
         write_config(stage, whole_config(checkpoint.config, plan, written_dtype(plan)))
         copy_companions(checkpoint.path, stage)
+        checkpoint.require_unchanged()
+        origin = replace(origin, sources=sources.result())
+        for part in result.parts:
+            write_manifest(stage / part.name, origin, within(part.name, known))
+        write_manifest(stage, origin, known)
+    return tuple(values)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
+from ckptconv.checkpoint import Checkpoint
+from ckptconv.companions import companions
+from ckptconv.config import Json
+from ckptconv.counting import counted
+from ckptconv.digests import tables_digest
 from ckptconv.errors import DestinationError
+from ckptconv.manifest import Origin
 from ckptconv.moves import Plan
 from ckptconv.plan import DtypeChoice
+from ckptconv.rows import Row
 from ckptconv.table import DialectName
+from ckptconv.transfer import Written
+from ckptconv.values import TensorValues, value_notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class WriteOptions:
     """Cast every float tensor to this; `keep` changes no value."""
     max_shard_bytes: int | None = None
     """Cut the weights into files of at most this much data; None writes one file."""
+    allow_overflow: bool = False
+    """Let a cast make infinities of numbers; else it is refused."""
     overwrite: bool = False
     dry_run: bool = False
     """Make the plan and check it against the source's headers, but write nothing."""
@@ -33,17 +43,13 @@ class WriteOptions:
         """Return every option by name, for a verb that adds its own."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
+    def shaping(self) -> dict[str, Json]:
+        """Return the options that shape the bytes of the output, for its manifest."""
+        return {"dtype": self.dtype, "max_shard_bytes": self.max_shard_bytes, "allow_overflow": self.allow_overflow}
+
     def counter(self, plan_bytes: int) -> Callable[[int], None]:
         """Return a callback that adds up bytes for `progress`, whichever thread calls it."""
-        done, lock = 0, Lock()
-
-        def add(nbytes: int) -> None:
-            nonlocal done
-            with lock:
-                done += nbytes
-                self.progress(done, 2 * plan_bytes)
-
-        return add
+        return counted(self.progress, 2 * plan_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,28 @@ class Conversion:
     """What the user should know: one sentence each."""
     files: tuple[str, ...] = ()
     """Names of the weight files; empty after a dry run."""
+    values: tuple[TensorValues, ...] = ()
+    """Tensors with values that are not finite, or were lost in a cast; empty after a dry run."""
+
+    def done(self, written: Written) -> Conversion:
+        """Return the result once the files are there."""
+        notices = (*self.notices, *value_notices(written.values))
+        names = tuple(file.name for file in written.files)
+        return replace(self, files=names, values=written.values, notices=notices)
+
+    def origin(self, command: str, options: dict[str, Json], rows: Iterable[Row], source: DialectName) -> Origin:
+        """Return what the manifest says of this conversion, but for the sources' digests."""
+        tables = tables_digest(rows, (source, self.dialect))
+        healed = tuple(one.entry for one in self.plan.healed)
+        return Origin(command, options, self.pair, self.dialect, self.format, tables, healed, {})
+
+
+def source_files(checkpoint: Checkpoint, *, beside: bool = True) -> tuple[Path, ...]:
+    """Return every file of a checkpoint that a conversion reads; `beside`: also those that it copies."""
+    config, index = checkpoint.path / "config.json", checkpoint.path / checkpoint.weights.format.index
+    sharded = index.is_file() and index.with_name(checkpoint.weights.format.weights) not in checkpoint.weights.files
+    files = (config, *([index] if sharded else []), *checkpoint.weights.files)
+    return (*files, *companions(checkpoint.path)) if beside else files
 
 
 def require_apart(source: Path, target: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ckptconv.errors import CkptconvError, Interrupted, PlanError, Problem
+from ckptconv.untrusted import one_line as one_line
+from ckptconv.untrusted import printable as printable
 
 if TYPE_CHECKING:
     from ckptconv.config import Json
@@ -28,18 +30,14 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str], align: Seque
     """Return a plain table; `align` names left or right for each column."""
     from tabulate import tabulate
 
-    text: str = tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align or None)
+    safe = [[one_line(str(cell)) for cell in row] for row in rows]  # a line break in a name would forge a row
+    text: str = tabulate(safe, headers=headers, tablefmt="simple", disable_numparse=True, colalign=align or None)
     return text
 
 
 def dump(value: Mapping[str, Json]) -> str:
     """Return JSON in pure ASCII, so that no name from a checkpoint can steer a terminal."""
     return json.dumps(value, indent=2, ensure_ascii=True)
-
-
-def printable(text: str) -> str:
-    """Return text with every character escaped that a terminal could take for a command."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def error_text(error: CkptconvError) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 from ckptconv.config import Json
 from ckptconv.moves import Move, Plan
 from ckptconv.operations.split import Split
 from ckptconv.operations.writing import Conversion
 from ckptconv.render._text import printable, size, table
+from ckptconv.values import TensorValues
 
 
 def plan_json(plan: Plan) -> list[Json]:
@@ -42,6 +46,14 @@ def plan_text(plan: Plan) -> str:
     return printable(table(rows, ("source", "axes", "target", "dtype", "shape")))
 
 
+def values_json(found: Sequence[TensorValues]) -> list[Json]:
+    """Return the tensors with values that are not finite, or were lost in a cast."""
+    return [
+        {"tensor": one.name, "elements": one.numel, "dtype": one.kept, "written": one.written, **asdict(one.counts)}
+        for one in found
+    ]
+
+
 def conversion_json(result: Conversion) -> dict[str, Json]:
     """Return a conversion for --json."""
     return {
@@ -54,6 +66,7 @@ def conversion_json(result: Conversion) -> dict[str, Json]:
         "bytes": result.plan.nbytes,
         "healed": [one.entry for one in result.plan.healed],
         "notices": list(result.notices),
+        "values": values_json(result.values),
         "tensors": plan_json(result.plan),
     }
 
@@ -76,6 +89,7 @@ def split_json(result: Split) -> dict[str, Json]:
         "target": str(result.target),
         "pair": result.pair,
         "notices": list(result.notices),
+        "values": values_json(result.values),
         "parts": [
             {"name": part.name, "bytes": part.plan.nbytes, "tensors": plan_json(part.plan)} for part in result.parts
         ],

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 import ckptconv
-from ckptconv import Problem
+from ckptconv import Problem, SourceError, WriteOptions
+from ckptconv.operations.inspection import SideSummary, Target, Tie
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
+
+
+DRY = WriteOptions(dry_run=True)
 
 
 def shifted(header: str, start: int, size: int) -> str:
@@ -83,11 +87,11 @@ def test_ties(make_pair: MakePair, tmp_path: Path) -> None:
     pair.arrays[output] = pair.arrays[words]
     found = ckptconv.inspect(pair.write(tmp_path / "source"))
     assert found.ties == (
-        (output, words, True),
-        ("decoder.cls.predictions.decoder.bias", "decoder.cls.predictions.bias", False),
+        Tie(output, words, stored=True),
+        Tie("decoder.cls.predictions.decoder.bias", "decoder.cls.predictions.bias", stored=False),
     )
     untied = make_pair(dec={"tie_word_embeddings": False}).write(tmp_path / "untied")
-    assert [name for name, _, _ in ckptconv.inspect(untied).ties] == ["decoder.cls.predictions.decoder.bias"]
+    assert [tie.name for tie in ckptconv.inspect(untied).ties] == ["decoder.cls.predictions.decoder.bias"]
 
 
 def test_only_headers_are_read(pair: Pair, tmp_path: Path) -> None:
@@ -107,3 +111,85 @@ def test_only_headers_are_read(pair: Pair, tmp_path: Path) -> None:
         file.truncate(8 + len(new) + len(raw) - 8 - length + size)
     found = ckptconv.inspect(tmp_path / "source")
     assert (found.problems, found.nbytes) == ((), size + sum(array.nbytes for array in pair.arrays.values()))
+
+
+@pytest.mark.parametrize(("target", "verb"), [("pt2tf", "tf2pt"), ("pt2flax", "flax2pt")])
+def test_what_would_convert(make_pair: MakePair, tmp_path: Path, target: str, verb: str) -> None:
+    """Each verb that reads these weights says yes with its notices, or no with its own reason; the others are left."""
+    source = make_pair("roberta", "bert").write(tmp_path / "source")
+    found = {one.verb: one for one in ckptconv.inspect(source).targets}
+    assert {name: one.converts for name, one in found.items()} == {
+        "split": True, "normalize": True, "pt2tf": True, "pt2flax": True
+    }  # fmt: skip
+    assert found["pt2flax"].notices == ckptconv.pt2flax(source, tmp_path / "dry", options=DRY).notices
+    getattr(ckptconv, target)(source, tmp_path / "out")
+    assert [(one.verb, one.converts) for one in ckptconv.inspect(tmp_path / "out").targets] == [(verb, True)]
+
+
+def test_what_would_not_convert(make_pair: MakePair, tmp_path: Path) -> None:
+    """The reason is the one that the verb itself gives."""
+    source = make_pair(enc={"hidden_act": "mish"}).write(tmp_path / "source")
+    found = {one.verb: one.refusal for one in ckptconv.inspect(source).targets}
+    with pytest.raises(SourceError) as refused:
+        ckptconv.pt2flax(source, tmp_path / "out")
+    assert found == {"split": "", "normalize": "", "pt2tf": "", "pt2flax": str(refused.value)}
+
+
+def test_what_would_convert_if(make_pair: MakePair, tmp_path: Path) -> None:
+    """What a verb compares before it writes is a condition, since headers cannot tell."""
+    pair = make_pair(dec={"tie_word_embeddings": False})
+    found = {one.verb: one.conditions for one in ckptconv.inspect(pair.write(tmp_path / "source")).targets}
+    words, output = "decoder.bert.embeddings.word_embeddings.weight", "decoder.cls.predictions.decoder.weight"
+    why = "tf classes have no head of their own: they reuse the embeddings"
+    assert found == {"split": (), "normalize": (), "pt2flax": (), "pt2tf": (f"{output} must equal {words}: {why}",)}
+
+
+def test_missing_tensors_stop_every_verb(pair: Pair, tmp_path: Path) -> None:
+    """Where tensors are missing, no verb would take it."""
+    del pair.arrays["decoder.cls.predictions.bias"]
+    found = ckptconv.inspect(pair.write(tmp_path / "source"))
+    refusal = "1 problem with its tensors"
+    assert found.targets == tuple(Target(verb, refusal) for verb in ("split", "normalize", "pt2tf", "pt2flax"))
+
+
+def test_sides_are_what_the_configs_say(make_pair: MakePair, tmp_path: Path) -> None:
+    """Sizes are read with each family's own names and defaults; what no config says is None."""
+    source = make_pair("bert", "gpt2").write(tmp_path / "source")
+    assert ckptconv.inspect(source).sides == (
+        SideSummary("encoder", "bert", 2, 7, 12, 23),
+        SideSummary("decoder", "gpt2", 1, 7, 12, 31),
+    )
+    other = make_pair()
+    other.config = {"model_type": "t5", "vocab_size": 9}
+    assert ckptconv.inspect(other.write(tmp_path / "t5")).sides == (SideSummary("model", "t5", None, None, None, 9),)
+
+
+def test_code_hooks_are_named(pair: Pair, tmp_path: Path) -> None:
+    """Keys that make transformers run code are found at any depth, and so are the files that hold it."""
+    pair.config["auto_map"] = {"AutoModel": "mine.Model"}
+    pair.config["decoder"]["task"] = [{"custom_pipelines": {}}]
+    pair.files["mine.py"] = "raise SystemExit"
+    found = ckptconv.inspect(pair.write(tmp_path / "source"))
+    assert found.code_hooks == ("config.json: auto_map", "config.json: decoder.task[0].custom_pipelines", "mine.py")
+
+
+def test_layers_and_files(pair: Pair, tmp_path: Path) -> None:
+    """Every tensor knows its layer and its file, in every dialect and with shards."""
+    source = pair.write(tmp_path / "source")
+    ckptconv.pt2tf(source, tmp_path / "tf", options=WriteOptions(max_shard_bytes=4000))
+    for folder, name in ((source, "encoder.encoder.layer.1.output.dense.bias"),
+                         (tmp_path / "tf", "encoder/bert/encoder/layer_._1/output/dense/bias:0")):  # fmt: skip
+        found = ckptconv.inspect(folder)
+        assert {line.file for line in found.tensors} == set(found.files)
+        assert [(line.part, line.layer) for line in found.tensors if line.spec.name == name] == [("encoder", 1)]
+        assert {line.layer for line in found.tensors} == {None, 0, 1}
+        assert found.file_bytes == sum((folder / file).stat().st_size for file in found.files)
+
+
+@pytest.mark.parametrize("value", [[], {}, [1], 1, None, True])
+def test_a_model_type_that_is_no_word(pair: Pair, tmp_path: Path, value: object) -> None:
+    """Whatever JSON stands there, it is no table's model type, and the rest is shown."""
+    pair.config["model_type"] = value
+    found = ckptconv.inspect(pair.write(tmp_path / "source"))
+    text = f"{tmp_path}/source/config.json: model type {value!a} is not 'encoder-decoder'."
+    assert (found.refusal.startswith(text), found.targets, len(found.tensors)) == (True, (), len(pair.arrays))

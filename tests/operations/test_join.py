@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 import ckptconv
 from ckptconv import JoinOptions, PlanError, SourceError, WriteOptions
+from ckptconv.manifest import MANIFEST, SUMS
 from test_drawing import DIGEST, NAME
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ LAYER = "decoder.bert.encoder.layer.0"
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return every file below a folder, but what says how it came to be."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, SUMS)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def weights(folder: Path) -> dict[str, Any]:

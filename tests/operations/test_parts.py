@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from test_join import config_of, original, part, tree, two, weights
 
 import ckptconv
 from ckptconv import JoinOptions, PlanError, SourceError
@@ -18,6 +17,7 @@ from ckptconv.config import Config
 from ckptconv.operations.parts import assign, from_self_attention
 from ckptconv.pieces import OpenFiles, Pieces
 from ckptconv.tensor import Extent, Stored, TensorSpec
+from operations.test_join import config_of, original, part, tree, two, weights
 
 if TYPE_CHECKING:
     from conftest import Cli, MakePair, Pair

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from test_join import config_of, original, tree, weights
 
 import ckptconv
 from ckptconv import PlanError, SourceError, WriteOptions
 from ckptconv.checkpoint import read_weights
+from operations.test_join import config_of, original, tree, weights
 
 if TYPE_CHECKING:
     from conftest import Cli, MakePair, Pair

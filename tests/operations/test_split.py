@@ -62,7 +62,9 @@ def test_a_bridge_is_a_part_of_its_own(make_pair: MakePair, tmp_path: Path) -> N
     result = ckptconv.split(pair.write(tmp_path / "source"), tmp_path / "out")
     assert [part.name for part in result.parts] == ["encoder", "decoder", "bridge"]
     assert values_of(tmp_path / "out" / "bridge") == below(pair, "enc_to_dec_proj.")
-    assert {path.name for path in (tmp_path / "out" / "bridge").iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "out" / "bridge").iterdir()} == {
+        "config.json", "model.safetensors", "ckptconv.json", "SHA256SUMS"
+    }  # fmt: skip
     assert config_of(tmp_path / "out" / "bridge") == {
         "model_type": "ckptconv-bridge", "encoder_hidden_size": 7, "decoder_hidden_size": 5
     }  # fmt: skip

@@ -73,8 +73,10 @@ def test_one_changed_element(both: tuple[Path, Path]) -> None:
         arrays[name][3] += 0.5
 
     report = ckptconv.verify(source, changed(flax, change), "weights").weights
-    assert [str(one) for one in report.differences] == ["1 of 7 elements differ, by at most 0.5"]
-    assert (report.differences[0].name, report.problems, report.matches) == (name.replace(".", "/"), (), False)
+    (found,) = report.differences
+    assert (found.relation.kind, str(found.figures)) == ("element", "1 of 7 elements differ, by at most 0.5")
+    assert (found.name, found.source) == (name.replace(".", "/"), name.replace("scale", "weight"))
+    assert (report.problems, report.matches) == ((), False)
 
 
 def test_the_last_bit(both: tuple[Path, Path]) -> None:
@@ -94,7 +96,8 @@ def test_a_square_matrix_that_was_not_turned(both: tuple[Path, Path]) -> None:
     report = ckptconv.verify(
         source, changed(flax, lambda arrays: arrays.update({QUERY: arrays[QUERY].T.copy()})), "weights"
     ).weights
-    assert [(one.name, one.differing) for one in report.differences] == [(QUERY.replace(".", "/"), 42)]
+    (found,) = report.differences
+    assert (found.name, found.differing, found.relation.kind) == (QUERY.replace(".", "/"), 42, "transposed")
 
 
 def test_a_swapped_pair(both: tuple[Path, Path]) -> None:
@@ -103,8 +106,9 @@ def test_a_swapped_pair(both: tuple[Path, Path]) -> None:
     report = ckptconv.verify(
         source, changed(flax, lambda arrays: arrays.update({QUERY: arrays[KEY], KEY: arrays[QUERY]})), "weights"
     ).weights
-    names = {one.name: one.differing for one in report.differences}
-    assert names == {QUERY.replace(".", "/"): 49, KEY.replace(".", "/"): 49}
+    query, key = QUERY.replace(".", "/"), KEY.replace(".", "/")
+    names = {one.name: (one.differing, str(one.relation)) for one in report.differences}
+    assert names == {query: (49, f"swapped with {key}"), key: (49, f"swapped with {query}")}
 
 
 def test_missing_unexpected_misshapen(both: tuple[Path, Path]) -> None:
