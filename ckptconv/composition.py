@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ckptconv.architectures import families, family_of
+from ckptconv.architectures import families
 from ckptconv.config import Config, Json
 from ckptconv.dialects import dialects
 from ckptconv.errors import SourceError
-from ckptconv.family import Decoder, Encoder, Family
+from ckptconv.family import Decoder, Encoder
 from ckptconv.healing import RECORD, Healed
 from ckptconv.rows import Row, expand
-from ckptconv.table import DialectName, Module, copies, linear, part, under
+from ckptconv.sides import Side, decoder_modules, encoder_modules, read_side
+from ckptconv.table import DialectName, Module, copies, linear, part
 
 COMPOSITE = "encoder-decoder"
 
@@ -23,14 +24,6 @@ BRIDGE_READS: Mapping[DialectName, str] = {"tf": "encoder", "flax": "decoder"}
 """Side whose `initializer_range` the target's class reads to make a bridge; not every config class has one."""
 INITIALIZER_RANGE = 0.02
 """What nearly all config classes have; the weights replace what it makes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One half of the pair: its family, and its config with the family's defaults."""
-
-    family: Family
-    config: Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +58,10 @@ class Composition:
 
     def modules(self) -> Iterator[Module]:
         """Return every module of the whole model, below `encoder`, `decoder` and the bridge."""
-        family = self.decoder.family
-        base = self.encoder_part.modules(self.encoder.config)
-        encoder = part("encoder", under("encoder", under("", base, tf=self.encoder.family.main_layer)))
-        base = self.decoder_part.modules(self.decoder.config)
-        stack = tuple(part("decoder", under(f"decoder.{family.base}", base, tf=f"decoder.{family.main_layer}")))
-        head = part("head", under("decoder", self.decoder_part.head(self.decoder.config)))
+        encoder = encoder_modules(self.encoder, self.encoder_part)
+        stack, head = decoder_modules(self.decoder, self.decoder_part)
         if self.config.flag("tie_encoder_decoder"):
-            below = len(f"decoder.{family.base}".split("."))
+            below = len(f"decoder.{self.decoder.family.base}".split("."))
             encoder = copies(encoder, {("encoder", *module.paths["pytorch"][below:]): module for module in stack})
         yield from (*encoder, *stack, *head)
         if self.has_bridge:
@@ -197,7 +186,7 @@ def compose(config: Config) -> Composition:
             "ckptconv converts what EncoderDecoderModel saved: an encoder and a decoder in one checkpoint."
             f"{_advice(config)}"
         )
-    encoder, decoder = _side(config.part("encoder")), _side(config.part("decoder"))
+    encoder, decoder = read_side(config.part("encoder")), read_side(config.part("decoder"))
     if encoder.family.encoder is None:
         raise SourceError(f"{encoder.config.where}: {encoder.family.model_type!r} cannot be an encoder.")
     if decoder.family.decoder is None:
@@ -216,7 +205,7 @@ def compose(config: Config) -> Composition:
 
 def _advice(config: Config) -> str:
     """Say what a checkpoint of another kind is, and what would serve."""
-    if config.get("model_type") in families():
+    if config.get("model_type") in [*families()]:  # whatever JSON it is: a list is in no dict
         return "\nThis is one model; `ckptconv join ENCODER DECODER OUT` makes a pair of two."
     if config.get("is_encoder_decoder") is True:
         return "\nThis is an encoder-decoder of one piece, such as T5 or Marian; ckptconv has no table for those."
@@ -238,8 +227,3 @@ def _check_width(composition: Composition) -> None:
         raise SourceError(f"{found} encoder's hidden size is {width}.")
     own = composition.decoder.config.size("hidden_size")
     raise SourceError(f"{found} decoder's hidden size is {own}, and it reads the encoder with no other.")
-
-
-def _side(config: Config) -> Side:
-    family = family_of(config.text("model_type"), config.where)
-    return Side(family, config.read_as(family.defaults, family.aliases))

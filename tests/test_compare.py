@@ -7,7 +7,7 @@ from math import inf, isinf, nan
 import numpy as np
 import pytest
 
-from ckptconv.compare import bits_differ, difference
+from ckptconv.compare import difference
 
 
 def test_equal_arrays_do_not_differ() -> None:
@@ -71,25 +71,3 @@ def test_narrow_types_are_compared_in_float64() -> None:
     result = difference(np.array([60000], np.float16), np.array([-60000], np.float16))
     assert result.worst == pytest.approx(119_968, rel=1e-3)
     assert difference(np.float32(1.0) * np.ones(()), np.zeros(())).where == ()
-
-
-def test_bits_differ_counts_elements() -> None:
-    """Signed zeros differ, a NaN is itself, and each element counts once."""
-    assert bits_differ(np.array([0.0, nan, 1.0]), np.array([-0.0, nan, 1.0])) == 1
-    assert bits_differ(np.zeros((2, 2), np.uint16), np.array([[0, 1], [0xFFFF, 0]], np.uint16)) == 2
-
-
-def test_bits_differ_reads_any_layout_and_dtype() -> None:
-    """A transposed view is compared by index, and float32 can be set against its own bits."""
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert bits_differ(array.T, np.ascontiguousarray(array.T)) == 0
-    assert bits_differ(array, array.view(np.uint32)) == 0
-    assert bits_differ(np.array(True), np.array(False)) == 1
-
-
-def test_bits_differ_refuses_what_cannot_be_compared() -> None:
-    """Another shape or another item size is an error, never a count."""
-    with pytest.raises(ValueError, match="float32"):
-        bits_differ(np.zeros(3, np.float32), np.zeros(3, np.float64))
-    with pytest.raises(ValueError, match=r"\[3\]"):
-        bits_differ(np.zeros(3), np.zeros(1))

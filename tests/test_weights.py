@@ -1,8 +1,7 @@
-"""`weights`: stored tensors compared bit for bit, with how many elements differ and by how much."""
+"""`weights`: tensors that must hold the same bytes, and how a difference is told."""
 
 from __future__ import annotations
 
-from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,21 @@ import pytest
 from numpy.typing import NDArray
 
 from ckptconv import pieces
-from ckptconv.dialects import dialects
 from ckptconv.errors import PlanError
-from ckptconv.moves import Equality, Move
-from ckptconv.pieces import OpenFiles, Pieces
-from ckptconv.rows import expand
-from ckptconv.table import linear
+from ckptconv.moves import Equality
+from ckptconv.relations.kinds import Figures, Relation
 from ckptconv.tensor import Extent, Stored, TensorSpec
-from ckptconv.weights import WeightDifference, check_equal, compare_move
+from ckptconv.weights import WeightDifference, check_equal
 
-(ROW,) = expand([linear("any", 3, 2, bias=False)], dialects())
 FILE = "weights.bin"
 
 
-def stored(folder: Path, name: str, array: NDArray[Any], strides: tuple[int, ...] | None = None) -> Stored:
+def stored(folder: Path, name: str, array: NDArray[Any]) -> Stored:
     """Append an array to a file."""
     start = (folder / FILE).stat().st_size if (folder / FILE).exists() else 0
     with (folder / FILE).open("ab") as file:
         file.write(array.tobytes())
-    dtype = "bfloat16" if array.dtype == np.uint16 else str(array.dtype)
-    return Stored(TensorSpec(name, dtype, array.shape), folder / FILE, (Extent(start, array.nbytes),), strides)
-
-
-def compared(source: Stored, found: Stored, **more: Any) -> WeightDifference | None:
-    """Compare what a move would write with what is stored."""
-    move = Move(ROW, found.spec.renamed("target"), source, source_shape=source.spec.shape, **more)
-    with OpenFiles() as files:
-        return compare_move(Pieces(files), files, move, found)
+    return Stored(TensorSpec(name, str(array.dtype), array.shape), folder / FILE, (Extent(start, array.nbytes),))
 
 
 @pytest.fixture(autouse=True, params=[64, 4 << 20])
@@ -46,36 +33,13 @@ def _piece_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pieces, "PIECE_BYTES", request.param)
 
 
-def test_equal_tensors(tmp_path: Path) -> None:
-    """The same bits, after the axes change, are no difference; NaN and -0.0 are bits as others."""
-    array = np.arange(77, dtype=np.float32).reshape(7, 11)
-    array[0, :2] = nan, -0.0
-    source, found = stored(tmp_path, "a", array), stored(tmp_path, "b", array.T.copy())
-    assert compared(source, found, permutation=(1, 0)) is None
-
-
-@pytest.mark.parametrize(("value", "worst"), [(4.25, 0.25), (-4.0, 8.0), (nan, inf), (inf, inf)])
-def test_one_changed_element(tmp_path: Path, value: float, worst: float) -> None:
-    """One element that differs is counted, with the distance; NaN and infinity are infinitely far."""
-    array = np.arange(77, dtype=np.float32)
-    other = array.copy()
-    other[4] = value
-    found = compared(stored(tmp_path, "a", array), stored(tmp_path, "b", other))
-    assert found == WeightDifference("b", 1, 77, worst)
-    assert str(found) == f"1 of 77 elements differ, by at most {worst:.2g}"
-
-
-def test_a_zero_of_the_other_sign(tmp_path: Path) -> None:
-    """-0.0 is equal to 0.0 as a number and not as bits."""
-    one, other = stored(tmp_path, "a", np.zeros(5, np.float32)), stored(tmp_path, "b", -np.zeros(5, np.float32))
-    assert compared(one, other) == WeightDifference("b", 5, 5, 0.0)
-
-
-def test_a_square_matrix_that_was_not_transposed(tmp_path: Path) -> None:
-    """All but the diagonal differ; the farthest pair gives the distance."""
-    array = np.arange(49, dtype=np.float32).reshape(7, 7)
-    found = compared(stored(tmp_path, "a", array), stored(tmp_path, "b", array), permutation=(1, 0))
-    assert found == WeightDifference("b", 42, 49, 36.0)
+def test_a_difference_tells_how_and_how_much() -> None:
+    """The sentence of the relation, then the figures."""
+    relation = Relation("scaled", "scaled by 2", Figures(7, 9, 0.25, 0.1, 0.1, 1.0))
+    (row,) = expand([linear("a", 3, 2, bias=False)], dialects())
+    found = WeightDifference("b", "a", relation, row)
+    assert str(found) == "scaled by 2; 7 of 9 elements differ, by at most 0.25"
+    assert (found.differing, found.numel, found.worst) == (7, 9, 0.25)
 
 
 def test_equalities_hold(tmp_path: Path) -> None:

@@ -1,0 +1,278 @@
+"""`relations.comparison`: stored tensors against what they should be; each kind of fault gets its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf, nan
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ckptconv import pieces
+from ckptconv.dialects import dialects
+from ckptconv.moves import Move
+from ckptconv.pieces import OpenFiles
+from ckptconv.relations import analysis, comparison
+from ckptconv.relations.comparison import Case, compare
+from ckptconv.relations.kinds import Relation
+from ckptconv.rows import expand
+from ckptconv.table import linear
+from ckptconv.tensor import Extent, Stored, TensorSpec
+
+Array: TypeAlias = NDArray[Any]
+FILE = "weights.bin"
+RANDOM = np.random.default_rng(7)
+TABLE = RANDOM.standard_normal((24, 11)).astype(np.float32)
+SQUARE = RANDOM.standard_normal((13, 13)).astype(np.float32)
+BIAS = RANDOM.standard_normal(13).astype(np.float32)
+
+
+def stored(folder: Path, name: str, array: Array, strides: tuple[int, ...] | None = None) -> Stored:
+    """Append an array to a file."""
+    start = (folder / FILE).stat().st_size if (folder / FILE).exists() else 0
+    with (folder / FILE).open("ab") as file:
+        file.write(array.tobytes())
+    dtype = "bfloat16" if array.dtype == np.uint16 else str(array.dtype)
+    return Stored(TensorSpec(name, dtype, array.shape), folder / FILE, (Extent(start, array.nbytes),), strides)
+
+
+def case(folder: Path, name: str, expected: Array, found: Array, **more: Any) -> Case:
+    """Return the case of one tensor that is moved as it is, under a row of its own."""
+    (row,) = expand([linear(name, 3, 2, bias=False)], dialects())
+    source, target = stored(folder, f"{name}.weight", expected), stored(folder, f"{name}/kernel", found)
+    spec = TensorSpec(target.spec.name, source.spec.dtype, target.spec.shape)
+    move = Move(row, spec, source, source_shape=source.spec.shape, permutation=more.pop("permutation", ()))
+    return Case(move, target, ("row", "dim"), **more)
+
+
+def related(folder: Path, *pairs: tuple[Array, Array]) -> list[Relation | None]:
+    """Compare pairs of arrays, called a, b, c ..."""
+    with OpenFiles() as files:
+        cases = [case(folder, "abcdef"[n], *pair) for n, pair in enumerate(pairs)]
+        return [outcome.relation for outcome in compare(cases, files)]
+
+
+def said(folder: Path, *pairs: tuple[Array, Array]) -> list[tuple[str, str]]:
+    """Return kind and sentence of each relation."""
+    return [(one.kind, one.detail) if one else ("equal", "") for one in related(folder, *pairs)]
+
+
+@pytest.fixture(autouse=True, params=[64, 4 << 20])
+def _piece_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare in pieces that are smaller and larger than the tensors."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", request.param)
+
+
+def at(array: Array, index: int, value: float) -> Array:
+    """Return a copy with one element changed, by its place in row-major order."""
+    copy = array.copy()
+    copy.reshape(-1)[index] = value
+    return copy
+
+
+def flipped(array: Array, index: int, bit: int) -> Array:
+    """Return a copy with one bit of one element flipped."""
+    copy = array.copy()
+    copy.view(np.uint32).reshape(-1)[index] ^= np.uint32(1 << bit)
+    return copy
+
+
+def bfloat16(array: Array, *, cut: bool = False) -> Array:
+    """Return float32 values with bfloat16's precision: rounded to nearest, ties to even, or cut off."""
+    bits = array.view(np.uint32)
+    rounded = bits if cut else bits + 0x7FFF + ((bits >> 16) & 1)
+    return (rounded >> 16 << 16).astype(np.uint32).view(np.float32)
+
+
+FAULTS: dict[str, tuple[Array, Callable[[Array], Array], str, str]] = {
+    "transposed": (SQUARE, lambda a: a.T, "transposed", "transposed"),
+    "transposed and reshaped": (
+        TABLE, lambda a: a.T.reshape(a.shape), "transposed", "transposed, its numbers then read in the expected shape"),
+    "axes": (
+        TABLE.reshape(4, 6, 11)[:, :4], lambda a: a.transpose(1, 0, 2), "transposed", "axes in the order 1 0 2"),
+    "scaled": (SQUARE, lambda a: a * np.float32(0.3), "scaled", "scaled by 0.3"),
+    "negated": (SQUARE, np.negative, "negated", "every sign is the other one"),
+    "float16": (SQUARE, lambda a: a.astype(np.float16).astype(np.float32), "rounded", "rounded to float16 precision"),
+    "bfloat16": (SQUARE, bfloat16, "rounded", "rounded to bfloat16 precision"),
+    "cut": (SQUARE, lambda a: bfloat16(a, cut=True), "rounded", "cut to bfloat16 precision"),
+    "expected was rounded": (
+        bfloat16(SQUARE), lambda a: SQUARE, "rounded", "what was expected is this, rounded to bfloat16 precision"),
+    "last bits": (SQUARE, lambda a: np.nextafter(a, np.float32(9)), "rounded",
+                  "equal but for rounding, within 4 units in the last place"),
+    "rolled": (TABLE, lambda a: np.roll(a, 2, 0), "shifted", "shifted by 2 along row"),
+    "rolled columns": (TABLE, lambda a: np.roll(a, -1, 1), "shifted", "shifted by -1 along dim"),
+    "shifted": (TABLE, lambda a: np.concatenate([a[2:], np.zeros_like(a[:2])]), "shifted",
+                "shifted by -2 along row; 2 at the end hold other values"),
+    "a shifted bias": (BIAS, lambda a: np.roll(a, 1), "shifted", "shifted by 1 along row"),
+    "permuted": (TABLE, lambda a: a[[1, 0, 3, 2, *range(4, 24)]], "permuted",
+                 "4 of 24 along row are in another order: 0 holds 1, 1 holds 0, 2 holds 3, 3 holds 2"),
+    "overwritten": (TABLE, lambda a: a[[0, 0, 2, 0, *range(4, 24)]], "permuted",
+                    "2 of 24 along row are overwritten with others: 1 holds 0, 3 holds 0"),
+    "one row copied": (TABLE, lambda a: a[[0, 5, *range(2, 24)]], "row", "1 along row holds 5; all others are right"),
+    "one row rolled": (TABLE, lambda a: np.concatenate([a[:1], np.roll(a[1:2], 1, 1), a[2:]]), "row",
+                       "1 along row is shifted by 1 within itself; all others are right"),
+    "one row lost": (TABLE, lambda a: np.concatenate([a[:1], np.zeros_like(a[1:2]), a[2:]]), "row",
+                     "1 along row is all zeros; all others are right"),
+    "one row changed": (TABLE, lambda a: np.concatenate([a[:1], a[1:2] ** 2, a[2:]]), "row",
+                        "1 along row changed; all others are right"),
+    "one element": (np.full((7, 7), 2, np.float32), lambda a: at(a, 9, 2.3), "element",
+                    "1 element changed: [1, 2] 2 -> 2.29999995"),
+    "some elements": (np.full((7, 7), 2, np.float32), lambda a: at(at(a, 9, 3), 0, nan), "element",
+                      "2 elements changed: [0, 0] 2 -> nan, [1, 2] 2 -> 3"),
+    "the last bit": (np.full(5, 2, np.float32), lambda a: flipped(a, 3, 0), "bit",
+                     "bit 0 (mantissa) flipped: [3] 2 -> 2.00000024"),
+    "a sign": (np.full(5, 2, np.float32), lambda a: flipped(a, 3, 31), "bit", "bit 31 (sign) flipped: [3] 2 -> -2"),
+    "an exponent": (np.full(5, 2, np.float32), lambda a: flipped(a, 3, 23), "bit",
+                    "bit 23 (exponent) flipped: [3] 2 -> 4"),
+    "dropped": (BIAS, np.zeros_like, "zeros", "dropped: all zeros"),
+    "constant": (BIAS, np.ones_like, "constant", "every element is 1"),
+    "drawn": (SQUARE, lambda a: np.random.default_rng(1).normal(0, 0.02, a.shape).astype(np.float32), "initialised",
+              "looks re-initialised: uncorrelated, normal around 0 with standard deviation 0.018"),
+    "drawn evenly": (SQUARE, lambda a: np.random.default_rng(1).uniform(-1, 1, a.shape).astype(np.float32),
+                     "initialised",
+                     "looks re-initialised: uncorrelated, uniform around 0 with standard deviation 0.55"),
+    "trained": (SQUARE, lambda a: a + np.random.default_rng(1).normal(0, 0.02, a.shape).astype(np.float32),
+                "changed", "changed"),
+    "another": (SQUARE**3, lambda a: np.random.default_rng(1).standard_normal(a.shape).astype(np.float32) ** 3 + 2,
+                "changed", "changed beyond recognition"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_has_its_name(tmp_path: Path, fault: str) -> None:
+    """Each kind of fault is told from all others, by a sentence with places and values."""
+    expected, change, kind, detail = FAULTS[fault]
+    assert said(tmp_path, (expected, np.ascontiguousarray(change(expected)))) == [(kind, detail)]
+
+
+def test_what_is_equal_has_no_relation(tmp_path: Path) -> None:
+    """The same bits are no difference, NaN and -0.0 among them."""
+    array = at(at(TABLE, 3, nan), 4, -0.0)
+    assert said(tmp_path, (array, array.copy()), (BIAS, BIAS)) == [("equal", ""), ("equal", "")]
+
+
+def test_equal_after_the_axes_change(tmp_path: Path) -> None:
+    """What is compared is what the move writes."""
+    with OpenFiles() as files:
+        (found,) = compare([case(tmp_path, "a", TABLE, TABLE.T.copy(), permutation=(1, 0))], files)
+    assert found.relation is None
+
+
+@pytest.mark.parametrize(("one", "other", "sentence"), [
+    (np.float32, np.float16, "equal after a cast from float32 to float16"),
+    (np.float16, np.float32, "equal after a cast from float16 to float32"),
+    (np.float64, np.float32, "equal after a cast from float64 to float32"),
+])  # fmt: skip
+def test_casts(tmp_path: Path, one: type, other: type, sentence: str) -> None:
+    """Values that agree in the narrower dtype are equal after a cast, whichever side is the wider."""
+    wide = SQUARE.astype(np.float64)
+    array = wide if one is np.float64 else SQUARE
+    assert said(tmp_path, (array.astype(one), array.astype(other))) == [("cast", sentence)]
+
+
+def test_a_fault_behind_a_cast(tmp_path: Path) -> None:
+    """A fault is found in the narrower dtype too, and only what differs there is counted."""
+    other = at(SQUARE.astype(np.float16), 20, 9)
+    (found,) = related(tmp_path, (SQUARE, other))
+    assert found is not None
+    assert found.figures is not None
+    assert (found.kind, found.figures.differing) == ("element", 1)
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    """Values that numpy has no type for are told apart as well, and so are float64's."""
+    bits = (bfloat16(SQUARE).view(np.uint32) >> 16).astype(np.uint16)
+    halved = (bfloat16(SQUARE * np.float32(0.5)).view(np.uint32) >> 16).astype(np.uint16)
+    wide = SQUARE.astype(np.float64) / 3
+    assert said(
+        tmp_path, (bits, halved), (bits, bits.T.copy()), (wide, wide.astype(np.float32).astype(np.float64))
+    ) == [
+        ("scaled", "scaled by 0.5"),
+        ("transposed", "transposed"),
+        ("rounded", "rounded to float32 precision"),
+    ]
+
+
+def test_swapped_and_copied(tmp_path: Path) -> None:
+    """Values of another tensor of the same shape are recognised: exchanged, or held twice."""
+    a, b, c, d = (RANDOM.standard_normal((13, 13)).astype(np.float32) for _ in range(4))
+    assert said(tmp_path, (a, b), (b, a), (c, d), (d, d)) == [
+        ("swapped", "swapped with b/kernel"),
+        ("swapped", "swapped with a/kernel"),
+        ("copied", "holds the values of d/kernel"),
+        ("equal", ""),
+    ]
+
+
+def test_tensors_that_only_begin_alike_are_not_swapped(tmp_path: Path) -> None:
+    """Suspicion comes from the beginning, the verdict from all of it."""
+    a, b = (RANDOM.standard_normal((40, 11)).astype(np.float32) for _ in range(2))
+    found = b.copy()
+    found[-1] = a[-1]
+    assert said(tmp_path, (a, found), (b, b))[0][0] == "initialised"
+
+
+def test_untied(tmp_path: Path) -> None:
+    """A tensor that differs while the one it repeats is right has lost its tie."""
+    with OpenFiles() as files:
+        cases = [
+            case(tmp_path, "a", TABLE, TABLE),
+            case(tmp_path, "b", TABLE, TABLE + TABLE**2 / 9, repeats="a.weight"),
+        ]
+        _, found = compare(cases, files)
+    assert str(found.relation) == "no longer repeats a.weight, to which it is tied: changed"
+
+
+def test_figures_count_and_measure(tmp_path: Path) -> None:
+    """Counts, distances and the angle are those of the whole tensor."""
+    (found,) = related(tmp_path, (np.array([3, 4, 0, 0], np.float32), np.array([3, 0, 0, 4], np.float32)))
+    assert found is not None
+    figures = found.figures
+    assert figures is not None
+    assert (figures.differing, figures.numel, figures.worst) == (2, 4, 4.0)
+    assert figures.rms == pytest.approx(8**0.5)
+    assert figures.relative == pytest.approx(32**0.5 / 5)
+    assert figures.cosine == pytest.approx(9 / 25)
+
+
+@pytest.mark.parametrize(("value", "worst"), [(4.25, 0.25), (-4.0, 8.0), (nan, inf), (inf, inf), (3e38, 3e38)])
+def test_the_worst_element(tmp_path: Path, value: float, worst: float) -> None:
+    """NaN and infinity are infinitely far; nothing overflows."""
+    array = np.arange(77, dtype=np.float32)
+    (found,) = related(tmp_path, (array, at(array, 4, value)))
+    assert found is not None
+    assert found.figures is not None
+    assert found.figures.worst == pytest.approx(worst)
+
+
+def test_a_zero_of_the_other_sign(tmp_path: Path) -> None:
+    """-0.0 is equal to 0.0 as a number and not as bits."""
+    (found,) = related(tmp_path, (np.zeros(5, np.float32), -np.zeros(5, np.float32)))
+    assert found is not None
+    assert str(found.figures) == "5 of 5 elements differ, by at most 0"
+
+
+def test_a_large_tensor_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit only the beginning is held: values are told, places are not."""
+    monkeypatch.setattr(comparison, "LARGE_BYTES", 400)
+    scaled, turned = SQUARE * np.float32(0.3), SQUARE.T.copy()
+    assert [kind for kind, _ in said(tmp_path, (SQUARE, scaled), (SQUARE, turned))] == ["scaled", "changed"]
+
+
+def test_training_is_told_without_a_second_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large tensor that moved a little everywhere is not read again; one that moved much is."""
+    monkeypatch.setattr(analysis, "SMALL_BYTES", 0)
+    reads: list[str] = []
+    load = comparison._Relater._load
+
+    def counted(self: Any, case: Case, dtype: str) -> Any:
+        reads.append(case.found.spec.name)
+        return load(self, case, dtype)
+
+    monkeypatch.setattr(comparison._Relater, "_load", counted)
+    trained = SQUARE + np.random.default_rng(1).normal(0, 0.02, SQUARE.shape).astype(np.float32)
+    kinds = [kind for kind, _ in said(tmp_path, (SQUARE, trained), (TABLE, np.roll(TABLE, 1, 0)))]
+    assert (kinds, reads) == (["changed", "shifted"], ["b/kernel"])

@@ -1,0 +1,50 @@
+"""`differing_config`: keys that change answers, with defaults for what a file leaves out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ckptconv.config import Config
+from ckptconv.differing_config import ConfigDifference, config_differences
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[ConfigDifference, ...]:
+    """Compare two configs."""
+    return config_differences(Config(one), Config(other))
+
+
+@pytest.mark.parametrize("key", ["hidden_dropout_prob", "attn_pdrop", "layerdrop", "torch_dtype", "id2label",
+                                 "_name_or_path", "transformers_version", "use_cache", "architectures"])  # fmt: skip
+def test_what_no_answer_depends_on(key: str) -> None:
+    """Dropout, labels, versions and what a pass returns make no difference."""
+    assert differences({"model_type": "bert", key: 1}, {"model_type": "bert", key: 2}) == ()
+
+
+def test_a_default_is_as_good_as_the_value() -> None:
+    """What a file leaves out has the family's default, or that of all configs; absent, null and false are one."""
+    one = {"model_type": "bert", "num_hidden_layers": 12, "num_beams": 1, "is_decoder": False, "sep_token_id": None}
+    assert differences(one, {"model_type": "bert"}) == ()
+    assert differences({"model_type": "bert", "num_beams": 4}, {"model_type": "bert"}) == (
+        ConfigDifference("num_beams", 4, 1),
+    )
+
+
+def test_a_familys_own_name_for_a_key() -> None:
+    """A key under the common name and under the family's own is one key."""
+    assert differences({"model_type": "gpt2", "n_embd": 8}, {"model_type": "gpt2", "hidden_size": 8}) == ()
+
+
+def test_sides_are_levels() -> None:
+    """Each side is read with its own family's defaults, and the key says where."""
+    one = {
+        "encoder": {"model_type": "bert", "hidden_act": "gelu"},
+        "decoder": {"model_type": "gpt2"},
+        "pad_token_id": 0,
+    }
+    other = {"encoder": {"model_type": "bert", "hidden_act": "relu"}, "decoder": {"model_type": "bert"}}
+    assert differences(one, other) == (
+        ConfigDifference("decoder.model_type", "gpt2", "bert"),
+        ConfigDifference("encoder.hidden_act", "gelu", "relu"),
+    )
