@@ -1,0 +1,108 @@
+"""The corpus of malformed checkpoints: how many there are, and that each is refused for its own reason."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ckptconv.trials.case import Case
+from ckptconv.trials.corpus._model import write
+from ckptconv.trials.corpus._zipped import parts, zipped
+from ckptconv.trials.malformed import Failure, refuse_malformed
+from ckptconv.trials.trial import corpus, try_case, warm_up
+
+if TYPE_CHECKING:
+    from conftest import Counted
+
+LEAST = {
+    "config": 76, "hdf5": 87, "hdf5_bytes": 26, "index": 97, "msgpack": 134, "pickle": 207, "safetensors": 148,
+    "torch_legacy": 60, "torch_zip": 118, "unknown": 13,
+}  # fmt: skip
+"""Cases of each format: there may be more, never fewer."""
+
+
+def test_counts() -> None:
+    """The corpus does not shrink, and no two cases have one name."""
+    found = {form: len(cases) for form, cases in corpus().items()}
+    names = [case.name for cases in corpus().values() for case in cases]
+
+    assert {form: min(count, LEAST.get(form, 0)) for form, count in found.items()} == LEAST
+    assert len(set(names)) == len(names) >= 470
+
+
+def test_all_are_refused(counted: Counted) -> None:
+    """Each case ends in exit 3 with its own reason, within 1 s and 200 MiB, and nothing else happens."""
+    result = refuse_malformed()
+
+    assert result.failures == ()
+    assert result.holds
+    each = ", ".join(f"{form} {count}" for form, count in sorted(result.counts.items()))
+    counted(f"{result.tried} of {result.tried} malformed checkpoints refused: {each}")
+
+
+def _sound(folder: Path) -> None:
+    write(folder, zipped(parts()))
+
+
+def _empty(folder: Path) -> None:
+    write(folder, b"")
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        (Case("sound", "none", _sound, ""), "it was converted; left behind: target"),
+        (Case("other reason", "none", _empty, "rainbow"), "refused for another reason than 'rainbow'"),
+        (Case("as it should be", "none", _empty, "found an empty file"), ""),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case, said: str) -> None:
+    """What is not refused, or for another reason, is seen; what is refused as it should be is not."""
+    monkeypatch.setattr("ckptconv.trials.trial.PEAK_BYTES", 1 << 40)  # pytest's own process may be a large one
+    for name in ("warm", "case"):
+        (tmp_path / name).mkdir()
+    warm_up(tmp_path / "warm")
+
+    wrong = try_case(case, tmp_path / "case")
+
+    assert said in wrong
+    assert bool(said) == bool(wrong)
+
+
+def test_limits_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal that takes too long, or too much memory, is seen, and by how much."""
+    monkeypatch.setattr("ckptconv.trials.trial.PEAK_BYTES", 1 << 20)
+    monkeypatch.setattr("ckptconv.trials.trial.CPU_SECONDS", 0.0)
+
+    wrong = try_case(Case("dear", "none", _empty, "found an empty file"), tmp_path)
+
+    assert re.search(r"\d\.\d s of CPU time; \d+ MiB of memory$", wrong)
+
+
+def test_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case at which the process dies is a failure; the cases behind it are tried all the same."""
+    cases = corpus()["torch_zip"][:3]
+    dying = tmp_path / "python"
+    dying.write_text(
+        f"""#!/bin/sh
+if mkdir {tmp_path}/died 2>/dev/null; then
+    echo '{{"end": "{cases[0].name}", "wrong": ""}}'
+    kill -SEGV $$
+fi
+exec {sys.executable} "$@"
+"""
+    )
+    dying.chmod(0o755)
+    monkeypatch.setattr("ckptconv.trials.malformed.corpus", lambda: {"torch_zip": cases})
+    monkeypatch.setattr("ckptconv.trials.malformed.CHILDREN", 1)
+    monkeypatch.setattr("sys.executable", str(dying))
+
+    result = refuse_malformed()
+
+    assert result.failures == (Failure(cases[1].name, "the process ended with -11: "),)
+    assert (result.tried, result.holds) == (3, False)
