@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from threading import Event
@@ -9,6 +11,23 @@ from threading import Event
 import pytest
 
 from ckptconv.workers import finish, workers
+
+SIGNALLED = """
+import random, signal
+from ckptconv import interrupts
+from ckptconv.workers import finish, workers
+signal.signal(signal.SIGALRM, interrupts._interrupt)
+rng, ended = random.Random(0), 0
+for _ in range(200):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0003, 0.006))
+        with workers(2) as pool:
+            finish([pool.submit(pow, 3, n) for n in range(400)])
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except interrupts.Interrupted:
+        ended += 1
+print(ended > 0)
+"""
 
 
 def test_all_threads_stand() -> None:
@@ -38,3 +57,9 @@ def test_the_first_error_gives_up_the_rest() -> None:
             finish(futures)
     assert len(begun) < 100
     assert any(future.cancelled() for future in futures)
+
+
+def test_no_signal_locks_a_pool_out() -> None:
+    """Wherever a signal strikes, the pool comes to its end: 200 times, while work is added and waited for."""
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)

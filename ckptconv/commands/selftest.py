@@ -24,7 +24,7 @@ def selftest(faults: bool, folder: Path | None, as_json: bool, quiet: bool) -> N
     every call that writes fails or kills in turn; the target must be whole or absent. Exit 1: a promise is broken.
 
     \b
-    Example: ckptconv selftest --faults
+    Example: ckptconv selftest
     """
     from ckptconv.render import selftest as render
     from ckptconv.trials import selftest as verb

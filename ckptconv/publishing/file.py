@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptconv.errors import DestinationError
@@ -28,12 +29,21 @@ def write_file(path: Path, text: str) -> None:
 
     Raises: DestinationError: it cannot be written; what was there is as it was.
     """
+    with replaced(path) as beside, beside.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a name beside a file's; what the block writes there, and flushes, takes the file's place.
+
+    Raises: DestinationError: it cannot be written; what was there is as it was.
+    """
     beside = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
-        with beside.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield beside
         beside.replace(path)
     except OSError as error:
         raise DestinationError(f"{path}: cannot be written ({error.strerror})") from None

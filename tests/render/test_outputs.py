@@ -12,7 +12,7 @@ import pytest
 from answering import TOKENS, answers, changed, judged
 from ckptconv.evidence.forward import Options
 from ckptconv.evidence.yardstick import Tolerance
-from ckptconv.render.outputs import outputs_json, outputs_text
+from ckptconv.render.outputs import outputs_json, outputs_text, outside_text
 
 
 def test_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,19 +30,20 @@ def test_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first quantity outside, what the class complained of, the step at which tokens part; each by its words."""
+    """What the class complained of, and the step at which tokens part; each by its words."""
     source, target = answers()
     target = changed(target, "float32/right/logits", (0, 0, 0), 9.0)
     target = replace(changed(target, "greedy/tokens", (1, 1), 3), problems=("missing a\x1b[2Jb\nc",))
-    _, outside, loading, tokens, _ = outputs_text(judged(monkeypatch, source, target))
-    assert outside.startswith("first outside, in the order of the data flow: right logits: error is ")
+    report = judged(monkeypatch, source, target)
+    _, loading, tokens, _ = outputs_text(report)
+    assert outside_text(report.outside[0]).startswith("right logits: error is ")
     assert loading.startswith("the class that loaded the target complained:\n  missing a")
     assert len(loading.splitlines()) == 2
     first, second, _ = tokens.splitlines()
     assert first == "tokens   greedy: differ in row 1 at step 1: source 2, target 3,"
     assert second.startswith("         10 apart where rounding alone makes ")
     off = judged(monkeypatch, source, target, Options(texts=["one"], tolerance=Tolerance(1e-3)))
-    assert "more than the tolerance" in list(outputs_text(off))[1]
+    assert "more than the tolerance" in outside_text(off.outside[0])
 
 
 def test_json_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,26 +12,13 @@ import numpy as np
 import pytest
 
 import ckptconv
+from answers import outputs
 from browser import Browser, chromium
-from ckptconv.evidence.answers import Answer
-from ckptconv.evidence.measuring import Measuring
-from ckptconv.evidence.report import ForwardReport
-from ckptconv.evidence.tokens import Fork, Generation
-from ckptconv.evidence.yardstick import Quantity
-from ckptconv.frameworks import Array
 from ckptconv.operations.diff import Diff
 from ckptconv.operations.inspection import Inspection
 from ckptconv.operations.verify import Verification
 from ckptconv.render.html.blocks import Page
 from ckptconv.render.html.page import page_html
-
-HOSTILE = (
-    "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>\"'`]]>&lt;b&gt;\u202e\u2066$x^2$%{y}"
-)
-"""A name that tries what names have been used for."""
-SHAPES = {"encoder.0": (3, 7, 5), "encoder.1.attention": (3, 2, 7, 7), "encoder.1": (3, 7, 5), "encoder.last": (3, 7, 5),
-          "decoder.0": (3, 6, 5), "decoder.1.attention": (3, 2, 6, 6), "decoder.1.cross": (3, 2, 6, 7),
-          "decoder.1": (3, 6, 5), "logits": (3, 6, 11)}  # fmt: skip
 
 Open: TypeAlias = Callable[..., Browser]
 
@@ -45,11 +32,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Open:
-    """Return what writes a page and opens it: `open_page(page, PHONE, scheme="dark")`."""
+    """Return what writes a page, or takes a file, and opens it: `open_page(page, PHONE, scheme="dark")`."""
 
-    def call(page: Page, *size: tuple[int, int], scheme: str = "light") -> Browser:
-        file = tmp_path / "page.html"
-        file.write_text(page_html(page))
+    def call(page: Page | Path, *size: tuple[int, int], scheme: str = "light") -> Browser:
+        file = page if isinstance(page, Path) else tmp_path / "page.html"
+        if isinstance(page, Page):
+            file.write_text(page_html(page))
         browser.open(file, *size, scheme=scheme)
         return browser
 
@@ -107,31 +95,3 @@ def verification(dates: Path, changed: Path) -> Verification:
 def match(dates: Path) -> Verification:
     """Return a match."""
     return replace(ckptconv.verify(dates, dates, "weights"), outputs=outputs())
-
-
-def outputs(apart_from: str = "") -> ForwardReport:
-    """Return what two small models answered: rounding, and from one quantity on errors of a tenth."""
-    rng = np.random.default_rng(0)
-    exact = {f"float64/full/{name}": rng.standard_normal(shape) for name, shape in SHAPES.items()}
-
-    def rounded(size: float) -> dict[str, Array]:
-        found, wrong = {}, False
-        for key, array in exact.items():
-            wrong = wrong or key == f"float64/full/{apart_from}"
-            noise = rng.standard_normal(array.shape) * (0.1 if wrong and size > 1e-7 else size)
-            found[key.replace("float64", "float32")] = (array + noise).astype(np.float32)
-        return found
-
-    def answer(framework: str, arrays: dict[str, Array]) -> Answer:
-        return Answer(framework, arrays, (), {framework: "1.0"}, {"threads": 1}, {}, (), (), 1.5)  # type: ignore[arg-type]
-
-    source, target = answer("pytorch", {**exact, **rounded(1e-7)}), answer("tf", rounded(1.5e-7))
-    probes = {f"full.{side}attention_mask": np.ones((3, length), np.int64)
-              for side, length in (("", 7), ("decoder_", 6))}  # fmt: skip
-    quantities: tuple[Quantity, ...] = tuple(Measuring(probes, source, target, source).quantities())
-    forks = (Fork(0, 2, 7, 8, 1.5, 1e-5), Fork(1, 1, 4, 5, 1e-6, 1e-5)) if apart_from else ()
-    tokens = ((5, 6, 7, 9, 3), (5, 4, 3), (8, 3))
-    other = ((5, 6, 8, 9), (5, 5, 3), (8, 3)) if apart_from else tokens
-    greedy = Generation("greedy", {"num_beams": 1}, tokens, other, forks)
-    texts = (("one", "1", "1" if not apart_from else "2"),)
-    return ForwardReport(quantities, (greedy,), texts, (), ("one row is padding",), source, target, source, probes)

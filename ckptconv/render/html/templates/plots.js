@@ -1,0 +1,59 @@
+"use strict";
+// Plots of plotly.js. Colours are given as `var(--name)` and looked up whenever the theme changes.
+const plots = (() => {
+  const drawn = new Map();
+  const PRINTED = 660; // pixels: the width of a page of paper
+
+  const resolve = (value) => {
+    if (typeof value === "string") return value.startsWith("var(--") ? theme.colour(value) : value;
+    if (Array.isArray(value)) return value.map(resolve);
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, resolve(one)]));
+  };
+
+  function draw(box, figure, width) {
+    drawn.set(box, figure);
+    const { data, layout } = resolve(figure);
+    const family = getComputedStyle(document.body).fontFamily;
+    const font = { family, size: 12, ...layout.font, color: theme.colour("var(--soft)") };
+    const whole = { ...layout, font, ...(width ? { width, autosize: false } : { autosize: true }) };
+    return Plotly.react(box, data, whole, { displayModeBar: false, responsive: true });
+  }
+
+  function redraw(width) {
+    for (const [box, figure] of drawn) box.isConnected ? draw(box, figure, width) : drawn.delete(box);
+  }
+
+  function start(block) {
+    const figures = JSON.parse(block.querySelector("script").textContent);
+    const box = block.querySelector(".plot");
+    const select = block.querySelector("select");
+    const show = (width) => draw(box, figures[select ? Number(select.value) : 0], width);
+    if (select) select.addEventListener("change", () => show());
+    box.style.minHeight = `${figures[0].layout.height}px`;
+    waiting.set(box, show);
+    near.observe(box);
+  }
+
+  // Far below the window a plot waits until someone comes near, or prints.
+  const waiting = new Map();
+  const near = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) if (isIntersecting) begin(target);
+  }, { rootMargin: "400px" });
+
+  function begin(box, width) {
+    const show = waiting.get(box);
+    waiting.delete(box);
+    near.unobserve(box);
+    if (show) show(width);
+  }
+
+  document.querySelectorAll(".plots").forEach(start);
+  theme.listen(() => redraw());
+  addEventListener("beforeprint", () => {
+    redraw(PRINTED);
+    for (const box of [...waiting.keys()]) begin(box, PRINTED);
+  });
+  addEventListener("afterprint", () => redraw());
+  return { draw };
+})();
