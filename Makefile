@@ -1,23 +1,29 @@
 # make demo    the main job on the trained checkpoint in fixtures/
-# make test    all tests: the fast ones, then those that start PyTorch, TensorFlow and JAX
-# make check   lint, format, types
+# make test    all tests: fast ones, pages, faults, fuzzing, then those that start PyTorch, TensorFlow and JAX
+# make soak    every fault at every call, a checkpoint of 6 GB, 20 seeds of every pair, a bert-base pair: hours, 7 GB
+# make fuzz    fifty times the mutants: a million a format, an hour or two
+# make check   lint, format, types, and the documents' links
+# make docs    the documentation as a site, into site/
 # make bench   time and memory against transformers and dd, into benchmarks/RESULTS.md
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= demo
+SITE   ?= site
 # Each framework test runs in one of two processes, with one thread each: on two cores, threads of tiny models
 # that wait for each other by spinning take ten times as long (measured).
 JOBS   ?= 2
+FUZZ   ?= 50
+FAST   := not frameworks and not browser and not thorough and not faults and not fuzz
 
-.PHONY: demo test check bench clean
+.PHONY: demo test soak fuzz check docs bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "ckptconv needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,docs,dev]'
 	@touch $@
 
 demo: $(VENV)/installed
@@ -31,16 +37,31 @@ demo: $(VENV)/installed
 	$(BIN)/python fixtures/show_dates.py fixtures/dates $(DEMO)/tf $(DEMO)/flax
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not frameworks" -n $(JOBS)
+	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
+	$(BIN)/python -m pytest -m "browser and not frameworks" -n $(JOBS)
+	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks" -n $(JOBS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m frameworks -n $(JOBS) --dist loadgroup
+
+fuzz: $(VENV)/installed
+	CKPTCONV_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(JOBS)
+
+soak: $(VENV)/installed
+	CKPTCONV_FAULTS=100000 $(BIN)/python -m pytest -m faults -n $(JOBS)
+	$(BIN)/python benchmarks/large.py
+	CKPTCONV_SEEDS=20 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_pairs.py
+	$(BIN)/python benchmarks/verify_base.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(SITE)
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) benchmarks/work .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(SITE) benchmarks/work .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,135 @@
+"""The site: whole, without a broken link, and without a call to any server."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import click
+import pytest
+
+from browser import DESKTOP, PHONE, chromium
+from ckptconv.cli import cli
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = cli.list_commands(click.Context(cli))
+LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
+"""Tag -> the attribute that a browser follows by itself."""
+
+
+class Page(HTMLParser):
+    """The links and anchors of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep what leads somewhere, and where one can be led."""
+        found = {name: value or "" for name, value in attrs}
+        self.anchors |= {found[name] for name in ("id", "name") if name in found}
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+        elif tag in LOADED and LOADED[tag] in found:
+            self.loaded.append(found[LOADED[tag]])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site, as `make docs` does, and return its directory."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    told = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    return folder
+
+
+def test_every_link_leads_to_a_page_and_its_anchor(site: Path) -> None:
+    """Each link of each page names a file of the site, and a heading that is there."""
+    pages = {path: Page(path) for path in site.rglob("*.html")}
+    broken = []
+    for path, page in pages.items():
+        for link in {*page.links, *page.loaded}:
+            parts = urlsplit(link)
+            if parts.scheme or link.startswith("//") or path.name == "404.html":
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            wanted = unquote(parts.fragment)
+            if not target.is_file() or (wanted and target in pages and wanted not in pages[target].anchors):
+                broken.append(f"{path.relative_to(site)}: {link}")
+    assert len(pages) > len(COMMANDS)
+    assert broken == []
+
+
+def test_no_page_asks_a_server(site: Path) -> None:
+    """No script, style, picture or frame comes from elsewhere, and no style sheet fetches one."""
+    asked = [one for path in site.rglob("*.html") for one in Page(path).loaded if urlsplit(one).netloc]
+    fetched = re.compile(r"""url\(["']?((?:https?:)?//[^)]*)""")
+    asked += [one for path in site.rglob("*.css") for one in fetched.findall(path.read_text())]
+    assert asked == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_page_with_its_options(site: Path, name: str) -> None:
+    """The page has a session, the help and each option from Click; the table of commands leads to it."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    text = (site / "commands" / f"{name}.html").read_text()
+    options = [one for param in command.params if isinstance(param, click.Option) for one in param.opts]
+    shown = re.search(r"<strong>Options:</strong>.*?<code>(.*?)</code>", text, re.DOTALL)
+    assert shown
+    assert [one for one in options if f" {one}" not in shown[1]] == []
+    assert "language-console" in text
+    assert f'<a href="{name}.html"><code>{name}</code></a>' in (site / "commands" / "index.html").read_text()
+
+
+def test_what_can_be_searched_is_there(site: Path) -> None:
+    """The index of the search holds every page, and a copy that needs no server."""
+    index = json.loads((site / "search" / "search_index.json").read_text())
+    found = {urlsplit(one["location"]).path for one in index["docs"]}
+    assert {f"commands/{name}.html" for name in COMMANDS} | {"support.html", "changelog.html"} <= found
+    assert (site / "search" / "search_index.js").read_text().startswith("var __index = {")
+
+
+def test_the_tools_of_the_site_stay_out_of_it(site: Path) -> None:
+    """The code that makes the pages is no page."""
+    assert [path for path in site.rglob("*") if path.suffix == ".py" or path.name == "_make"] == []
+
+
+def test_exit_codes_are_told_alike() -> None:
+    """The table of exit codes is the README's."""
+    tables = [
+        re.findall(r"^\| [\d, ]+ \| .* \|$", (ROOT / page).read_text(), re.MULTILINE)
+        for page in ("README.md", "docs/commands/index.md")
+    ]
+    assert len(tables[0]) == 7
+    assert tables[0] == tables[1]
+
+
+def test_it_opens_from_a_disk_and_can_be_searched(site: Path) -> None:
+    """Pages fit a desk and a phone, ask for files of the site alone, log no error, and the search finds a heading."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    with chromium() as browser:
+        for name, size in itertools.product(("index", "commands/pt2tf", "support", "python"), (DESKTOP, PHONE)):
+            browser.open(site / f"{name}.html", size, scheme="dark" if size == PHONE else "light")
+            assert browser.script("return document.documentElement.scrollWidth") <= size[0]
+            assert [one for one in browser.requests() if not one.startswith(site.as_uri())] == []
+        browser.open(site / "index.html")
+        browser.one("input.md-search__input").click()
+        browser.one("input.md-search__input").send_keys("healing")
+        WebDriverWait(browser.driver, 20).until(lambda _: browser.all(".md-search-result__article h1"))
+        assert "pt2flax" in browser.texts(".md-search-result__article h1")
+        assert browser.logs() == []
