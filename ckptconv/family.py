@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ckptconv.config import Config, Json
 from ckptconv.healing import Healing
@@ -77,3 +77,8 @@ class Family:
     """The config class's defaults for every key that the tables read."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Common config name -> the family's own (`attribute_map` in transformers)."""
+    positions: Literal["order", "padding", "mask"] = "order"
+    """What counts positions: the order of the tokens; the tokens other than padding, from `pad_token_id + 1`;
+    those that the mask keeps. Only the first is the same in Flax's composite class where padding is on the left."""
+    token_types: int = 0
+    """Types of tokens, where the config does not say."""

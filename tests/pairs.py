@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import rmtree
 
 from ckptconv.checkpoint import read_config
 from ckptconv.composition import compose
 from ckptconv.errors import FrameworkError
-from ckptconv.evidence.children import Answer, Job, run_batches
+from ckptconv.evidence.answers import Answer, Job
+from ckptconv.evidence.children import run_batches
 from ckptconv.evidence.forward import Comparison, prepare
-from ckptconv.evidence.yardstick import ForwardReport
+from ckptconv.evidence.report import ForwardReport
 from ckptconv.operations.convert import pt2flax, pt2tf
 from ckptconv.operations.writing import WriteOptions
 from ckptconv.table import DialectName
@@ -19,6 +23,10 @@ from tiny import decoders, encoders, plain, random_pair
 FIRST = ("bert", "roberta", "gpt2")
 """Families that are tried in every combination and every format; the others with bert and with themselves."""
 SHARD_BYTES = 20_000
+SEEDS = int(os.environ.get("CKPTCONV_SEEDS", "2"))
+"""How often the weights of each pair are drawn. Again costs little: all that is compiled has the same shapes."""
+GROUP = 4
+"""Seeds whose answers are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class Case:
     dialect: DialectName
     form: str
     shards: bool = False
+    seed: int = 0
 
     @property
     def runs(self) -> bool:
@@ -37,7 +46,21 @@ class Case:
         return self.form in ("hdf5", "msgpack") and not self.shards
 
     def __str__(self) -> str:
-        return f"{self.encoder}-{self.decoder}-{self.dialect}-{self.form}{'-shards' if self.shards else ''}"
+        return f"{self.encoder}-{self.decoder}-{self.dialect}-{self.form}{'-shards' if self.shards else ''}-{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one case."""
+
+    wrong: tuple[str, ...]
+    """What should not be: a tensor that was not loaded, a quantity off the yardstick, another token, an error."""
+    ratios: tuple[float, float] = (0.0, 0.0)
+    """The largest error over the yardstick, as RMS and at the worst element."""
+    compared: int = 0
+    """Quantities."""
+    ties: int = 0
+    """Rows that parted where rounding alone decides."""
 
 
 def cases() -> list[Case]:
@@ -54,21 +77,46 @@ def cases() -> list[Case]:
                 found.append(Case(encoder, decoder, dialect, form, shards=True))
                 found.append(Case(encoder, decoder, dialect, "safetensors"))
                 found += [Case(encoder, decoder, dialect, "safetensors", shards=True)] if dialect == "tf" else []
+    return [replace(case, seed=seed) for case in found for seed in (range(SEEDS) if case.runs else (0,))]
+
+
+def outcomes(root: Path) -> dict[Case, Outcome]:
+    """Make, convert, run and judge every case, some seeds at a time."""
+    found: dict[Case, Outcome] = {}
+    for first in range(0, SEEDS, GROUP):
+        some = [case for case in cases() if first <= case.seed < first + GROUP]
+        found |= {case: _outcome(report) for case, report in reports(root / str(first), some).items()}
+        rmtree(root / str(first))
     return found
 
 
-def reports(root: Path) -> dict[Case, ForwardReport | Answer | FrameworkError]:
-    """Make, convert and run every case; the answer of a case that is only loaded stands for itself."""
-    made: dict[tuple[str, str], Path] = {}
+def _outcome(report: ForwardReport | Answer | FrameworkError) -> Outcome:
+    """Keep of a report what a test asks for, so that its arrays can go."""
+    if isinstance(report, FrameworkError):
+        return Outcome((str(report),))
+    if isinstance(report, Answer):
+        return Outcome(report.problems)
+    outside = [f"{one.probe} {one.name}: {one.problem or one.ratios}" for one in report.outside]
+    forks = [f"{one.name}: {fork}" for one in report.generations for fork in one.mismatches]
+    wrong = (*report.loading, *outside, *forks)
+    rms, most = (max(one.ratios[n] for one in report.quantities) for n in (0, 1))
+    ties = sum(len(one.ties) for one in report.generations)
+    return Outcome(wrong or (() if report.matches else ("no match",)), (rms, most), len(report.quantities), ties)
+
+
+def reports(root: Path, chosen: Sequence[Case]) -> dict[Case, ForwardReport | Answer | FrameworkError]:
+    """Make, convert and run some cases; the answer of a case that is only loaded stands for itself."""
+    made: dict[tuple[str, str, int], Path] = {}
     comparisons: dict[Case, Comparison] = {}
-    for case in cases():
-        pair = (case.encoder, case.decoder)
+    for case in chosen:
+        pair = (case.encoder, case.decoder, case.seed)
         if pair not in made:
-            made[pair] = random_pair(plain(case.encoder), plain(case.decoder), root / "-".join(pair))
+            folder = root / "-".join(map(str, pair))
+            made[pair] = random_pair(plain(case.encoder), plain(case.decoder), folder, seed=case.seed)
         comparisons[case] = prepare(
             compose(read_config(made[pair])), made[pair], _converted(case, made[pair], root), case.dialect
         )
-    return _answers(made, comparisons)
+    return _answers(comparisons)
 
 
 def _converted(case: Case, source: Path, root: Path) -> Path:
@@ -78,12 +126,9 @@ def _converted(case: Case, source: Path, root: Path) -> Path:
     return target
 
 
-def _answers(
-    made: dict[tuple[str, str], Path], comparisons: dict[Case, Comparison]
-) -> dict[Case, ForwardReport | Answer | FrameworkError]:
-    """Run three processes, one a framework, and judge what they answer."""
-    sources = {pair: next(c.jobs[0] for case, c in comparisons.items() if (case.encoder, case.decoder) == pair)
-               for pair in made}  # fmt: skip
+def _answers(comparisons: dict[Case, Comparison]) -> dict[Case, ForwardReport | Answer | FrameworkError]:
+    """Run three processes, one a framework, and judge what they answer; a source once for each target's probes."""
+    sources = {_probed(case): one.jobs[0] for case, one in comparisons.items()}
     targets = {case: one.jobs[1] if case.runs else Job(case.dialect, one.jobs[1].checkpoint, probes={})
                for case, one in comparisons.items()}  # fmt: skip
     by_dialect = {name: [case for case in targets if case.dialect == name] for name in ("tf", "flax")}
@@ -93,9 +138,14 @@ def _answers(
     found: dict[Case, ForwardReport | Answer | FrameworkError] = {}
     for some, batch in zip(by_dialect.values(), answers[1:], strict=True):
         for case, answer in zip(some, batch, strict=True):
-            source = source_of[case.encoder, case.decoder]
+            source = source_of[_probed(case)]
             if case.runs and isinstance(answer, Answer) and isinstance(source, Answer):
                 found[case] = comparisons[case].judge(source, answer)
             else:
                 found[case] = source if isinstance(source, FrameworkError) else answer
     return found
+
+
+def _probed(case: Case) -> tuple[object, ...]:
+    """Return what decides a source's weights and probes."""
+    return case.encoder, case.decoder, case.dialect, case.seed

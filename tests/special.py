@@ -21,9 +21,10 @@ import numpy as np
 from ckptconv.checkpoint import read_config
 from ckptconv.composition import compose
 from ckptconv.errors import FrameworkError
-from ckptconv.evidence.children import Answer, environment, run_batches
+from ckptconv.evidence.answers import Answer
+from ckptconv.evidence.children import environment, run_batches
 from ckptconv.evidence.forward import prepare
-from ckptconv.evidence.yardstick import ForwardReport
+from ckptconv.evidence.report import ForwardReport
 from ckptconv.operations.convert import pt2flax, pt2tf
 from ckptconv.operations.split import split
 from ckptconv.table import DialectName
@@ -183,8 +184,8 @@ def reports(root: Path) -> dict[Case, ForwardReport | Answer | FrameworkError]:
         source = root / "source" / case.source
         composition = compose(read_config(source))
         compared[case] = prepare(composition, source, root / "out" / str(case), case.dialect)
-    sources = {case.source: one.jobs[0] for case, one in compared.items()}
-    targets = {case: one.jobs[1] if case.runs else replace(one.jobs[1], probes={}, generate=None)
+    sources = {(case.source, case.dialect): one.jobs[0] for case, one in compared.items()}
+    targets = {case: one.jobs[1] if case.runs else replace(one.jobs[1], probes={}, generate={})
                for case, one in compared.items()}  # fmt: skip
     sides = [[case for case in compared if case.dialect == dialect] for dialect in FORMS]
     answers = run_batches([[*sources.values()], *([targets[case] for case in side] for side in sides)])
@@ -192,7 +193,7 @@ def reports(root: Path) -> dict[Case, ForwardReport | Answer | FrameworkError]:
     found: dict[Case, ForwardReport | Answer | FrameworkError] = {}
     for side, batch in zip(sides, answers[1:], strict=True):
         for case, other in zip(side, batch, strict=True):
-            one = of[case.source]
+            one = of[case.source, case.dialect]
             if case.runs and isinstance(one, Answer) and isinstance(other, Answer):
                 found[case] = compared[case].judge(one, other)
             else:

@@ -16,4 +16,5 @@ FAMILY = Family(
     encoder=roberta_encoder({"pytorch": "CamembertModel", "tf": "TFCamembertModel"}),
     decoder=roberta_decoder({"pytorch": "CamembertForCausalLM", "tf": "TFCamembertForCausalLM"}),
     defaults={**ROBERTA_DEFAULTS, "vocab_size": 30522},
+    positions="padding",
 )

@@ -108,4 +108,5 @@ FAMILY = Family(
         "token_dropout": False,
         "pad_token_id": None,
     },
+    positions="padding",
 )

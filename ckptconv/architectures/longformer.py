@@ -52,4 +52,5 @@ FAMILY = Family(
         "type_vocab_size": 2,
         "pad_token_id": 1,
     },
+    positions="padding",
 )

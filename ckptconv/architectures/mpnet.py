@@ -70,4 +70,5 @@ FAMILY = Family(
         "relative_attention_num_buckets": 32,
         "pad_token_id": 1,
     },
+    positions="padding",
 )

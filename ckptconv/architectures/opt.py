@@ -77,4 +77,5 @@ FAMILY = Family(
         "activation_function": "relu",
         "pad_token_id": 1,
     },
+    positions="mask",
 )

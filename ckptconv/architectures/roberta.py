@@ -17,4 +17,5 @@ FAMILY = Family(
         {"pytorch": "RobertaForCausalLM", "tf": "TFRobertaForCausalLM", "flax": "FlaxRobertaForCausalLM"}
     ),
     defaults=ROBERTA_DEFAULTS,
+    positions="padding",
 )

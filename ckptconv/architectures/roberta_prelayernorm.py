@@ -89,4 +89,5 @@ FAMILY = Family(
         limits=roberta_limits,
     ),
     defaults=ROBERTA_DEFAULTS,
+    positions="padding",
 )

@@ -23,4 +23,5 @@ FAMILY = Family(
         }
     ),
     defaults={**ROBERTA_DEFAULTS, "vocab_size": 30522},
+    positions="padding",
 )

@@ -79,4 +79,5 @@ FAMILY = Family(
         "num_attention_heads": "n_head",
         "num_hidden_layers": "n_layer",
     },
+    token_types=2,
 )

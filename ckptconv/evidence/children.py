@@ -12,22 +12,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from ckptconv.config import Json
 from ckptconv.errors import FrameworkError
-from ckptconv.frameworks import Array, frameworks
+from ckptconv.evidence.answers import Answer, Job, Scratch, StoredArrays
+from ckptconv.frameworks import frameworks
 from ckptconv.table import DialectName
 
 TAIL_LINES = 15
 POLL_SECONDS = 0.05
+SMALL_BYTES = 50_000_000
+"""A checkpoint below this gets one thread."""
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -35,42 +36,6 @@ OFFLINE = {
     "TRANSFORMERS_VERBOSITY": "warning",
     "TOKENIZERS_PARALLELISM": "false",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one child is asked."""
-
-    framework: DialectName
-    checkpoint: Path
-    probes: Mapping[str, Array]
-    """As `make_probes` returns them; the last probe is generated from."""
-    precisions: tuple[str, ...] = ("float32",)
-    generate: Mapping[str, Json] | None = None
-    """Keyword arguments of a `GenerationConfig`; None: generate nothing from the probes."""
-    texts: Sequence[str] = ()
-    """Sentences to answer with the checkpoint's own tokenizer and generation config."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one child answered."""
-
-    framework: DialectName
-    arrays: Mapping[str, Array]
-    """`PRECISION/PROBE/QUANTITY` -> floats, and `tokens` -> (rows, new tokens), -1 after the end."""
-    problems: tuple[str, ...]
-    """What loading found: `missing NAME`, `unexpected NAME`, `mismatched NAME`."""
-    versions: Mapping[str, str]
-    settings: Mapping[str, Json]
-    """What was fixed for the run."""
-    generation: Mapping[str, Json]
-    """The checkpoint's own generation config, where it differs from the defaults."""
-    texts: tuple[str, ...]
-    loaded: tuple[str, ...]
-    """Which of torch, tensorflow and jax the process had imported in the end."""
-    seconds: float
-    """From start to end of the process [s]."""
 
 
 @dataclass(slots=True)
@@ -89,12 +54,19 @@ class _Child:
 
 def environment(name: DialectName) -> dict[str, str]:
     """Return the environment of one child: offline, its framework alone, and this ckptconv."""
-    here = str(Path(__file__).resolve().parents[1])
+    here = str(Path(__file__).resolve().parents[2])
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     found = {"JAX_PLATFORMS": "cpu"} | dict(os.environ) | OFFLINE
     found.update(frameworks()[name].environment)
     found["PYTHONPATH"] = os.pathsep.join(paths)
     return found
+
+
+def _threads(jobs: Sequence[Job]) -> dict[str, str]:
+    """Return one thread for small models: more would wait for each other by spinning, on cores that others need."""
+    files = [file for job in jobs for file in job.checkpoint.glob("*") if file.is_file()]
+    small = sum(file.stat().st_size for file in files) < SMALL_BYTES * len(jobs)
+    return dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1") if small else {}
 
 
 def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answer]:
@@ -118,15 +90,15 @@ def run_batches(batches: Sequence[Sequence[Job]], timeout: float | None = None) 
     """
     children: list[_Child] = []
     try:
-        with TemporaryDirectory(prefix="ckptconv-") as root:
-            try:
-                for number, batch in enumerate(batches):
-                    children.append(_start(batch, Path(root) / str(number)))
-                _wait(children, timeout)
-                return [[_read(child, number) for number in range(len(child.jobs))] for child in children]
-            finally:
-                for child in children:
-                    _end(child)
+        root = Scratch()  # goes with the last answer that reads from it
+        try:
+            for number, batch in enumerate(batches):
+                children.append(_start(batch, root.path / str(number)))
+            _wait(children, timeout)
+            return [[_read(child, number, root) for number in range(len(child.jobs))] for child in children]
+        finally:
+            for child in children:
+                _end(child)
     except OSError as error:
         raise FrameworkError(f"cannot run a framework in a child process: {error}") from None
 
@@ -143,7 +115,7 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment(jobs[0].framework),
+            env=_threads(jobs) | environment(jobs[0].framework),
             start_new_session=True,
         )
     return _Child(jobs, folder, process, time.monotonic())
@@ -155,8 +127,12 @@ def _ask(job: Job, folder: Path) -> None:
     asked = {
         "checkpoint": str(job.checkpoint.absolute()),
         "precisions": job.precisions,
-        "generate": job.generate,
+        "generate": {name: dict(settings) for name, settings in job.generate.items()},
+        "generate_from": job.generate_from,
+        "sentences": list(job.sentences),
+        "feeding": dict(job.feeding),
         "texts": list(job.texts),
+        "coverage": job.coverage and job.is_reference,
     }
     (folder / "job.json").write_text(json.dumps(asked))
     np.savez(folder / "probes.npz", allow_pickle=False, **dict(job.probes))
@@ -198,7 +174,8 @@ def _reason(child: _Child, code: int) -> str:
     if "unavailable" in report:
         return (
             f"{child.name} cannot be imported here: {report['unavailable']}\n"
-            f"Install it with: pip install 'ckptconv[{child.name}]'"
+            f"Install it with: pip install 'ckptconv[{child.name}]'\n"
+            "`ckptconv doctor` says what works here; `verify --level weights` needs no framework."
         )
     if code < 0:
         hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
@@ -228,19 +205,18 @@ def _report(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _read(child: _Child, number: int) -> Answer | FrameworkError:
+def _read(child: _Child, number: int, root: Scratch) -> Answer | FrameworkError:
     folder = child.folder / str(number)
     report = _report(folder)
     if "failed" in report:
         return FrameworkError(f"{child.name}: could not run {child.jobs[number].checkpoint}: {report['failed']}")
     try:
-        with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+        arrays = StoredArrays(folder / "answers.npz", root)
     except (OSError, ValueError) as error:
         raise FrameworkError(f"{child.name}: ended without an answer ({error}){_tail(child)}") from None
     return Answer(
         framework=child.jobs[number].framework,
-        arrays=found,
+        arrays=arrays,
         problems=tuple(report.get("problems", ())),
         versions=report.get("versions", {}),
         settings=report.get("settings", {}),
@@ -248,4 +224,5 @@ def _read(child: _Child, number: int) -> Answer | FrameworkError:
         texts=tuple(report.get("texts", ())),
         loaded=tuple(report.get("loaded", ())),
         seconds=child.seconds,
+        reached=report.get("reached", {}),
     )

@@ -2,141 +2,180 @@
 
 Tiny random models hide faults from tiny inputs: a decoder of one token has nothing to attend to but
 itself, so a swapped query and key change nothing at all. Hence many tokens on both sides, several
-rows, and one probe with rows of different lengths.
+rows of different lengths, padded on either side, every special token, token types, and one row as
+long as the positions reach. All but the long probe have one shape: Flax compiles for each new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckptconv.composition import Composition
-from ckptconv.config import Config, Json
+from ckptconv.evidence.special_tokens import named_ids, pad_id, special_tokens
+from ckptconv.sides import Side
+from ckptconv.table import DialectName
 
 Array: TypeAlias = NDArray[Any]
+Probes: TypeAlias = dict[str, Array]
 
+PYTORCH_ALONE: tuple[DialectName, ...] = ("pytorch",)
 ROWS = 3
-ENCODER_TOKENS = 37
-DECODER_TOKENS = 24
+ENCODER_TOKENS = 41
+DECODER_TOKENS = 41
+LONG_TOKENS = 512
+"""How far the long probe goes, where the positions go as far."""
+LONG_LOGITS = 1 << 24
+"""How many logits the long probe may give: it is shorter for a decoder with a large vocabulary."""
 NEW_TOKENS = 16
 """How many tokens are generated for the comparison, where the positions allow as many."""
+IGNORED = -100
+"""A label that no loss counts."""
 
-PADDED = "padded"
-"""The probe whose rows have different lengths; always the last one."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialTokens:
-    """The token ids that generation needs, from the config or chosen here."""
-
-    decoder_start: int
-    eos: int
-    pad: int
-    chosen: tuple[str, ...]
-    """What no config names, in words such as `eos_token_id = 28`."""
+FULL, RIGHT, LEFT, TYPES, LONG = "full", "right", "left", "types", "long"
+"""No padding; padding on the right; on the left; token types other than 0; one row up to the limit."""
+SIDES = ("", "decoder_")
+"""What the names of an encoder's and a decoder's inputs begin with."""
 
 
-def position_limit(config: Config) -> int | None:
-    """Return how many tokens a side can hold at most; None where positions have no table.
-
-    RoBERTa-like families count positions from `pad_token_id + 1`, so their tables hold that many
-    fewer. Others lose a token or two by the same rule, unless it would leave nothing (GPT-2's pad
-    token is often its last one).
-    """
-    limit, pad = config.get("max_position_embeddings"), config.get("pad_token_id")
+def position_limit(side: Side) -> int | None:
+    """Return how many tokens a side can hold at most; None where positions have no table."""
+    limit, pad = side.config.get("max_position_embeddings"), side.config.get("pad_token_id")
     if not isinstance(limit, int) or limit <= 0:
         return None
-    if isinstance(pad, int) and 0 <= pad < limit - 2:
+    if side.family.positions == "padding" and isinstance(pad, int) and 0 <= pad < limit - 1:
         return limit - pad - 1
     return limit
 
 
-def _length(config: Config, wanted: int) -> int:
-    limit = position_limit(config)
-    return wanted if limit is None else max(1, min(wanted, limit))
+def pads_left(side: Side, dialects: Collection[DialectName]) -> bool:
+    """Tell whether padding on the left means the same to all: Flax's composite class counts positions 0, 1, 2 ..."""
+    return "flax" not in dialects or side.family.positions == "order"
 
 
-def _first_id(vocabulary: int, *candidates: Json) -> int | None:
-    """Return the first candidate that is a token of the vocabulary; of a list, its first entry."""
-    for candidate in candidates:
-        one = candidate[0] if isinstance(candidate, list) and candidate else candidate
-        if isinstance(one, int) and not isinstance(one, bool) and 0 <= one < vocabulary:
-            return one
-    return None
+def token_types(side: Side, dialects: Collection[DialectName]) -> tuple[int, ...]:
+    """Return how many types each column of a side's token types has; () where there is a single one, or none fit in.
 
-
-def special_tokens(composition: Composition, generation: Mapping[str, Json] | None = None) -> SpecialTokens:
-    """Return the ids for generation: from the generation config, the whole's config, the decoder's.
-
-    What none of them names is chosen, and recorded: decoding from token 0, to the last token of the
-    vocabulary, padding with the end.
+    Flax's composite class takes no token types at all.
     """
-    own, whole, decoder = generation or {}, composition.config, composition.decoder.config
-    vocabulary = decoder.size("vocab_size")
-    chosen: list[str] = []
-
-    def find(key: str, *more: Json, otherwise: int) -> int:
-        found = _first_id(vocabulary, own.get(key), whole.get(key), decoder.get(key), *more)
-        if found is None:
-            chosen.append(f"{key} = {otherwise}")
-        return otherwise if found is None else found
-
-    bos = (own.get("bos_token_id"), whole.get("bos_token_id"), decoder.get("bos_token_id"))
-    start = find("decoder_start_token_id", *bos, otherwise=0)
-    eos = find("eos_token_id", otherwise=vocabulary - 1)
-    pad = find("pad_token_id", otherwise=eos)
-    return SpecialTokens(start, eos, pad, tuple(chosen))
+    sizes = side.config.get("type_vocab_sizes")
+    if not isinstance(sizes, list):
+        sizes = [side.config.get("type_vocab_size") or side.family.token_types]
+    counts = tuple(size for size in sizes if isinstance(size, int))
+    return counts if "flax" not in dialects and any(count > 1 for count in counts) else ()
 
 
 def new_tokens(composition: Composition) -> int:
     """Return how many tokens to generate after the start token."""
-    return max(1, _length(composition.decoder.config, NEW_TOKENS + 1) - 1)
+    return max(1, _length(composition.decoder, NEW_TOKENS + 1) - 1)
 
 
-def _pad_id(config: Config) -> int:
-    """Return a side's own padding token; any other id would be a position in RoBERTa."""
-    return _first_id(config.size("vocab_size"), config.get("pad_token_id")) or 0
+def make_probes(composition: Composition, seed: int = 0, dialects: Collection[DialectName] = PYTORCH_ALONE) -> Probes:
+    """Return `PROBE.INPUT` -> int64 of shape (3, length), (1, length) for the long probe.
 
+    Inputs are input_ids, attention_mask, token_type_ids of `types` (with one more axis where a family
+    has several), the same three of the decoder, and labels. A padded place always holds the side's
+    padding token; a valid one does where the start token is it, and once in `left`.
 
-def _tokens(rng: np.random.Generator, config: Config, length: int) -> Array:
-    """Draw tokens from a side's vocabulary, without its padding token: shape (ROWS, length)."""
-    vocabulary, pad = config.size("vocab_size"), _pad_id(config)
-    if vocabulary < 2:
-        return np.zeros((ROWS, length), np.int64)
-    drawn = rng.integers(0, vocabulary - 1, (ROWS, length), np.int64)
-    return drawn + (drawn >= pad)
-
-
-def _mask(length: int, padded: bool) -> Array:
-    """Return 1 where a token is valid; padded rows keep all, six and three tenths of their tokens."""
-    tenths = (10, 6, 3) if padded else (10, 10, 10)
-    lengths = np.array([max(1, length * part // 10) for part in tenths])
-    return (np.arange(length) < lengths[:, None]).astype(np.int64)
-
-
-def make_probes(composition: Composition, seed: int = 0) -> dict[str, Array]:
-    """Return `PROBE.INPUT` -> int64 of shape (3, length), for the probes `full` and `padded`.
-
-    Inputs are input_ids, attention_mask, decoder_input_ids, decoder_attention_mask. A valid place
-    never holds the side's padding token (but the start token may be it), a padded place always does.
-
+    Args: dialects: of all models that are to answer.
     Raises: SourceError: the config names no vocabulary size.
     """
     rng = np.random.default_rng(seed)
-    encoder, decoder = composition.encoder.config, composition.decoder.config
-    lengths = _length(encoder, ENCODER_TOKENS), _length(decoder, DECODER_TOKENS)
-    start = special_tokens(composition).decoder_start
-    probes: dict[str, Array] = {}
-    for probe in ("full", PADDED):
-        for prefix, config, length in zip(("", "decoder_"), (encoder, decoder), lengths, strict=True):
-            mask = _mask(length, padded=probe == PADDED)
-            tokens = np.where(mask == 1, _tokens(rng, config, length), _pad_id(config))
-            if prefix:
-                tokens[:, 0] = start
-            probes[f"{probe}.{prefix}input_ids"] = tokens
-            probes[f"{probe}.{prefix}attention_mask"] = mask
+    sides = composition.encoder, composition.decoder
+    short = _length(sides[0], ENCODER_TOKENS), _length(sides[1], DECODER_TOKENS)
+    probes: Probes = {}
+    for name in (FULL, RIGHT, LEFT):
+        masks = [_mask(name, length, pads_left(side, dialects)) for side, length in zip(sides, short, strict=True)]
+        _add(probes, name, composition, rng, masks)
+    types = [token_types(side, dialects) for side in sides]
+    if any(types):
+        _add(probes, TYPES, composition, rng, [np.ones((ROWS, length), np.int64) for length in short])
+        for prefix, counts, length in zip(SIDES, types, short, strict=True):
+            if counts:
+                probes[f"{TYPES}.{prefix}token_type_ids"] = _types(rng, counts, length)
+    long = _long(composition)
+    if long != short:
+        _add(probes, LONG, composition, rng, [np.ones((1, length), np.int64) for length in long])
     return probes
+
+
+def left_out(composition: Composition, dialects: Collection[DialectName]) -> Iterator[str]:
+    """Say which inputs are not tried, and why."""
+    for name, side in (("encoder", composition.encoder), ("decoder", composition.decoder)):
+        if not pads_left(side, dialects):
+            yield (f"no padding on the left of the {name}, and no padding token among its tokens: Flax's class"
+                   " numbers positions 0, 1, 2 ... there, PyTorch's does not")  # fmt: skip
+        if token_types(side, ()) and not token_types(side, dialects):
+            yield f"no token types other than 0 in the {name}: Flax's composite class takes none"
+        reach, limit = _reach(composition, side), position_limit(side)
+        if limit is not None and reach < limit:
+            yield f"the {name} has {limit} positions; the longest probe has {reach}"
+
+
+def _reach(composition: Composition, side: Side) -> int:
+    return _long(composition)[0 if side is composition.encoder else 1]
+
+
+def _long(composition: Composition) -> tuple[int, int]:
+    """Return the lengths of the long probe, at least those of the others."""
+    words = composition.decoder.config.size("vocab_size")
+    wanted = max(DECODER_TOKENS, min(LONG_TOKENS, LONG_LOGITS // max(1, words)))
+    return _length(composition.encoder, LONG_TOKENS), _length(composition.decoder, wanted)
+
+
+def _length(side: Side, wanted: int) -> int:
+    limit = position_limit(side)
+    return wanted if limit is None else max(1, min(wanted, limit))
+
+
+def _mask(probe: str, length: int, left: bool) -> Array:
+    """Return 1 where a token is valid, shape (3, length); padded rows keep all, six and three tenths of them."""
+    tenths = (10, 10, 10) if probe == FULL else (10, 6, 3)
+    lengths = np.array([max(1, length * part // 10) for part in tenths])
+    mask = (np.arange(length) < lengths[:, None]).astype(np.int64)
+    return mask[:, ::-1].copy() if probe == LEFT and left else mask
+
+
+def _add(probes: Probes, name: str, composition: Composition, rng: np.random.Generator, masks: list[Array]) -> None:
+    """Draw one probe's tokens, under masks for the encoder and the decoder."""
+    start = special_tokens(composition).decoder_start
+    for prefix, side, mask in zip(SIDES, (composition.encoder, composition.decoder), masks, strict=True):
+        pad = pad_id(side.config)
+        tokens = _tokens(rng, composition, side, mask.shape)
+        if name == LEFT and not mask[-1, 0]:
+            tokens[0, mask.shape[1] // 2] = pad
+        if prefix:
+            tokens[:, 0] = start
+            tokens[np.arange(len(mask)), mask.argmax(axis=1)] = start
+        probes[f"{name}.{prefix}input_ids"] = np.where(mask == 1, tokens, pad)
+        probes[f"{name}.{prefix}attention_mask"] = mask
+    probes[f"{name}.labels"] = next_tokens(probes[f"{name}.decoder_input_ids"], masks[1])
+
+
+def next_tokens(tokens: Array, mask: Array) -> Array:
+    """Return labels: each place's next token, and none at the end of a row or at padding; shape as `tokens`."""
+    labels = np.full(tokens.shape, IGNORED, np.int64)
+    both = (mask[:, :-1] == 1) & (mask[:, 1:] == 1)
+    labels[:, :-1][both] = tokens[:, 1:][both]
+    return labels
+
+
+def _tokens(rng: np.random.Generator, composition: Composition, side: Side, shape: tuple[int, ...]) -> Array:
+    """Draw tokens from a side's vocabulary, without its padding token; the first row opens with every special one."""
+    vocabulary, pad = side.config.size("vocab_size"), pad_id(side.config)
+    if vocabulary < 2:
+        return np.zeros(shape, np.int64)
+    drawn = rng.integers(0, vocabulary - 1, shape, np.int64)
+    tokens = drawn + (drawn >= pad)
+    named = named_ids(side.config, composition.config)[: max(0, shape[1] - 1)]
+    tokens[0, 1 : 1 + len(named)] = named
+    return tokens
+
+
+def _types(rng: np.random.Generator, counts: tuple[int, ...], length: int) -> Array:
+    """Draw token types: shape (3, length), or (3, length, columns) where a family has several."""
+    columns = [rng.integers(0, count, (ROWS, length), np.int64) for count in counts]
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=-1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from ckptconv.discovery import discover
 from ckptconv.table import DialectName
 
 Array: TypeAlias = NDArray[Any]
+Listener: TypeAlias = Callable[[Array, Array], None]
+"""Is told each step of a generation: tokens so far (rows, length), scores of the next one (rows, vocabulary)."""
+
+ATTENTION_PLACES = 300
+"""Attention maps are asked for up to so many tokens a row: they grow with the square, and a layer has them a head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,18 @@ class Loaded:
     """`missing encoder.x`, `unexpected ...`, `mismatched ...`; empty when every tensor found its place."""
     settings: Mapping[str, Json]
     """What was fixed so that the answers can be compared: precision, attention kernel, device."""
+
+
+class Reaching(Protocol):
+    """Runs probes as `Framework.forward` does, and notes which elements of the parameters they depend on."""
+
+    def forward(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one probe."""
+        ...
+
+    def reached(self) -> dict[str, list[int]]:
+        """Return parameter -> how many elements were reached, and how many rows of its first axis."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +63,16 @@ class Framework:
     """Distributions whose versions belong into a report."""
     environment: Mapping[str, str]
     """What its process must have in its environment before the first import."""
-    load: Callable[[Path], Loaded]
-    forward: Callable[[Any, Mapping[str, Array], str], dict[str, Array]]
-    """(model, one probe, precision) -> quantity name -> array, in the order of the data flow."""
-    generate: Callable[[Any, Array, Array, Mapping[str, Json] | None], Array]
-    """(model, input_ids, attention_mask, settings) -> token ids of shape (rows, length), the start
+    load: Callable[[Path, str], Loaded]
+    """(checkpoint, precision) -> the model, which computes in that precision."""
+    forward: Callable[[Any, Mapping[str, Array]], dict[str, Array]]
+    """(model, one probe) -> quantity name -> array, in the order of the data flow."""
+    generate: Callable[[Any, Array, Array, Mapping[str, Json] | None, Listener | None], Array]
+    """(model, input_ids, attention_mask, settings, listener) -> token ids of shape (rows, length), the start
     token first. Settings replace the checkpoint's own generation config; None leaves it."""
     precisions: tuple[str, ...] = ("float32",)
+    reach: Callable[[Any], Reaching] | None = None
+    """(model) -> what runs probes with gradients; None: this framework does not measure what is reached."""
 
 
 def frameworks() -> dict[str, Framework]:
@@ -60,18 +80,58 @@ def frameworks() -> dict[str, Framework]:
     return discover("frameworks", "FRAMEWORK")
 
 
+def wants_attention(batch: Mapping[str, Array]) -> bool:
+    """Tell whether a probe is short enough to ask for attention maps."""
+    sizes = (int(batch[name].shape[1]) for name in ("input_ids", "decoder_input_ids"))
+    return max(sizes) <= ATTENTION_PLACES
+
+
 def quantities(outputs: Any, array: Callable[[Any], Array]) -> dict[str, Array]:
+    """Return what a `Seq2SeqLMOutput` holds as arrays, under the names of `states`; the loss is a single number."""
+    found = {name: np.asarray(array(state)) for name, state in states(outputs).items()}
+    return found | {"loss": np.mean(found["loss"])} if "loss" in found else found
+
+
+def states(outputs: Any) -> dict[str, Any]:
     """Name what a `Seq2SeqLMOutput` holds, in the order of the data flow.
 
     `encoder.0` is the sum of the embeddings after their norm, `encoder.N` layer N; every state has the
-    shape (batch, length, width), the logits (batch, decoder length, vocabulary). The hidden states of
-    a decoder without them (`None`) are left out, and the comparison says so.
+    shape (batch, length, width), `encoder.N.attention`, `decoder.N.attention` and `decoder.N.cross` (batch,
+    heads, queries, keys), the logits (batch, decoder length, vocabulary), the loss (). What a class does not
+    give (`None`) is left out, and the comparison says so.
     """
-    found = {f"encoder.{n}": state for n, state in enumerate(outputs.encoder_hidden_states or ())}
+    found = _stack("encoder", outputs.encoder_hidden_states, attention=outputs.encoder_attentions)
     found["encoder.last"] = outputs.encoder_last_hidden_state
-    found |= {f"decoder.{n}": state for n, state in enumerate(outputs.decoder_hidden_states or ())}
+    found |= _stack("decoder", outputs.decoder_hidden_states, attention=outputs.decoder_attentions,
+                    cross=outputs.cross_attentions)  # fmt: skip
     found["logits"] = outputs.logits
-    return {name: np.asarray(array(state)) for name, state in found.items()}
+    found["loss"] = getattr(outputs, "loss", None)
+    return {name: state for name, state in found.items() if state is not None}
+
+
+def _stack(side: str, states: Any, **maps: Any) -> dict[str, Any]:
+    """Name the states of a stack, each layer's attention before the layer's own."""
+    held = {kind: tuple(found or ()) for kind, found in maps.items()}
+    states, found = tuple(states or ()), {}
+    for layer in range(max(len(states), *(len(one) + 1 for one in held.values()))):
+        for kind, one in held.items():
+            if 0 < layer <= len(one):
+                found[f"{side}.{layer}.{kind}"] = one[layer - 1]
+        if layer < len(states):
+            found[f"{side}.{layer}"] = states[layer]
+    return found
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Return the mean loss over labels that are not negative, in float64, as PyTorch defines it.
+
+    Args: logits: (batch, length, vocabulary). labels: (batch, length).
+    """
+    counted = labels >= 0
+    chosen = np.asarray(logits, np.float64)[counted]
+    most = chosen.max(axis=-1, keepdims=True)
+    total = np.log(np.exp(chosen - most).sum(axis=-1)) + most[:, 0]
+    return np.asarray(np.mean(total - chosen[np.arange(len(chosen)), labels[counted]]))
 
 
 def loading_problems(info: Mapping[str, Collection[Any]]) -> tuple[str, ...]:

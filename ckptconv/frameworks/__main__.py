@@ -1,9 +1,11 @@
 """The child process: `python -m ckptconv.frameworks NAME JOBDIR...` reads jobs, and leaves the answers there.
 
-    job.json      checkpoint, precisions, generate (settings or null), texts
+    ROOT/0/1/...  the folder of the run, of this child, of its job; the run removes ROOT, or the child if it cannot
+
+    job.json      checkpoint, precisions, generate (name -> settings), generate_from (a probe), texts, coverage
     probes.npz    PROBE.INPUT -> integers of shape (batch, length)
-    answers.npz   PRECISION/PROBE/QUANTITY -> floats; `tokens` -> (rows, new tokens), -1 after the end
-    answers.json  framework, versions, problems, settings, generation, texts; or `unavailable`, `failed`: why
+    answers.npz   see `ckptconv.evidence.answers.Answer`
+    answers.json  framework, versions, problems, settings, generation, texts, reached; or `unavailable`, `failed`: why
 
 Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
 Exit code 0: answered. 3: the framework cannot be imported. Anything else: it failed, and said why.
@@ -13,10 +15,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -25,15 +29,24 @@ import numpy as np
 
 from ckptconv.config import Json, read_json
 from ckptconv.frameworks import Array, Framework, Loaded, frameworks
+from ckptconv.frameworks._listening import listener
+from ckptconv.frameworks._tokenizing import tokenized
 
 UNAVAILABLE = 3
+RUN_PREFIX = "ckptconv-"
+"""How the name of a run's folder begins; nothing else is ever removed."""
 
 
-def _die_with_the_parent() -> None:
-    """End this process when the parent's end of stdin closes, however the parent came to its end."""
+def _die_with_the_parent(folder: Path) -> None:
+    """End this process when the parent's end of stdin closes, however the parent came to its end.
+
+    A parent that was killed could not remove its folder; the child does.
+    """
 
     def watch() -> None:
         os.read(0, 1)  # not sys.stdin: its lock would be held when this interpreter ends
+        if folder.name.startswith(RUN_PREFIX):
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -57,54 +70,124 @@ def _probes(job: Path) -> dict[str, dict[str, Array]]:
     return found
 
 
-def after_start(sequences: Array, eos: int, length: int) -> Array:
-    """Return the tokens after the start token, shape (rows, length), -1 after the first `eos`.
+def after_start(sequences: Array, ends: Collection[int], length: int) -> Array:
+    """Return the tokens after the start token, shape (rows, length), -1 after the first of `ends`.
 
     Frameworks differ in what follows the end: PyTorch and TF stop when all rows have ended, Flax pads
     on to the full length.
     """
     tokens = np.full((len(sequences), length), -1, np.int64)
     for row, sequence in zip(tokens, sequences[:, 1 : length + 1], strict=True):
-        ends = np.flatnonzero(sequence == eos)
-        stop = int(ends[0]) + 1 if len(ends) else len(sequence)
+        found = np.flatnonzero(np.isin(sequence, list(ends)))
+        stop = int(found[0]) + 1 if len(found) else len(sequence)
         row[:stop] = sequence[:stop]
     return tokens
 
 
-def _texts(framework: Framework, model: Any, job: Mapping[str, Any]) -> list[str]:
+def _texts(framework: Framework, model: Any, job: Mapping[str, Any], tokenizer: Any) -> list[str]:
     """Generate for texts with the checkpoint's own tokenizer and generation config."""
-    if not job["texts"]:
-        return []
-    tokenizer = import_module("transformers").AutoTokenizer.from_pretrained(job["checkpoint"], local_files_only=True)
     encoded = tokenizer(job["texts"], return_tensors="np", padding=True)
-    tokens = framework.generate(model, encoded["input_ids"], encoded["attention_mask"], None)
+    tokens = framework.generate(model, encoded["input_ids"], encoded["attention_mask"], None, None)
     answers: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return answers
 
 
 def answer(framework: Framework, job: Mapping[str, Any], probes: Mapping[str, Mapping[str, Array]]) -> Any:
-    """Return the arrays and the report that one job asks for."""
-    loaded: Loaded = framework.load(Path(job["checkpoint"]))
-    own: Mapping[str, Json] = loaded.model.generation_config.to_diff_dict()
-    texts = _texts(framework, loaded.model, job)
-    arrays: dict[str, Array] = {}
+    """Return the arrays and the report that one job asks for; a model a precision, one after the other."""
+    made = _tokenized(job)
+    arrays = {f"inputs/{probe}.{name}": array for probe, batch in made.items() for name, array in batch.items()}
+    probes = {**probes, **made}
+    report: dict[str, Any] = {}
     for precision in job["precisions"]:
+        loaded: Loaded = framework.load(Path(job["checkpoint"]), precision)
+        if precision == "float32":
+            report = _report(framework, loaded, job)
+        reach = framework.reach(loaded.model) if framework.reach and _measures(job, precision) else None
+        forward = reach.forward if reach else partial(framework.forward, loaded.model)
         for probe, batch in probes.items():
-            for name, array in framework.forward(loaded.model, batch, precision).items():
+            for name, array in forward(batch).items():
                 arrays[f"{precision}/{probe}/{name}"] = array
-    settings = job["generate"]
-    if settings is not None:
-        batch = list(probes.values())[-1]
-        tokens = framework.generate(loaded.model, batch["input_ids"], batch["attention_mask"], settings)
-        arrays["tokens"] = after_start(tokens, settings["eos_token_id"], settings["max_new_tokens"])
-    report = {"problems": loaded.problems, "settings": loaded.settings, "generation": own, "texts": texts}
+        batch = probes.get(str(job["generate_from"]), {})
+        for name, settings in job["generate"].items():
+            generated = _generate if precision == "float32" else _judge
+            arrays |= generated(framework, loaded.model, batch, name, settings, arrays)
+        report |= {"reached": reach.reached()} if reach else {}
+        del loaded, reach, forward  # before the next is loaded
     return arrays, report
+
+
+def _measures(job: Mapping[str, Any], precision: str) -> bool:
+    """Tell whether to note what the probes reach: in float64, where no gradient is too small."""
+    return bool(job.get("coverage")) and precision == "float64"
+
+
+def _tokenized(job: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
+    """Return the probes that the job's sentences make."""
+    return tokenized(_tokenizer(job), job["sentences"], job["feeding"]) if job["sentences"] else {}
+
+
+def _tokenizer(job: Mapping[str, Any]) -> Any:
+    return import_module("transformers").AutoTokenizer.from_pretrained(job["checkpoint"], local_files_only=True)
+
+
+def _report(framework: Framework, loaded: Loaded, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be known of a model, and its answers to texts."""
+    own: Mapping[str, Json] = loaded.model.generation_config.to_diff_dict()
+    texts = _texts(framework, loaded.model, job, _tokenizer(job)) if job["texts"] else []
+    return {"problems": loaded.problems, "settings": loaded.settings, "generation": own, "texts": texts}
+
+
+def _generate(
+    framework: Framework, model: Any, batch: Mapping[str, Array], name: str, settings: dict[str, Any],
+    _arrays: Mapping[str, Array],
+) -> dict[str, Array]:  # fmt: skip
+    """Generate in float32: the tokens, and of a greedy search the logits of its cached steps.
+
+    A row counts up to its end, or up to the padding token: after that one, a RoBERTa's cached steps have other
+    positions than its full pass, in PyTorch itself.
+    """
+    heard = listener(settings)
+    sequences = framework.generate(model, *_generated_from(batch, settings), settings, heard)
+    tokens = after_start(sequences, (settings["eos_token_id"], settings["pad_token_id"]), settings["max_new_tokens"])
+    if settings["num_beams"] > 1:
+        return {f"{name}/tokens": tokens[:1]}
+    return {f"{name}/tokens": tokens, f"float32/{name}/cached": heard.stacked()}
+
+
+def _generated_from(batch: Mapping[str, Array], settings: Mapping[str, Any]) -> tuple[Array, Array]:
+    """Return tokens and mask; for a beam search the first row, as often as there are rows.
+
+    When a batch's search ends is decided row by row in PyTorch, and for all rows at once in TF and Flax, which
+    may change an answer; rows that are equal end together. Flax has compiled that many rows already.
+    """
+    tokens, mask = batch["input_ids"], batch["attention_mask"]
+    if settings["num_beams"] > 1:
+        tokens, mask = (np.repeat(array[:1], len(array), axis=0) for array in (tokens, mask))
+    return tokens, mask
+
+
+def _judge(
+    framework: Framework, model: Any, batch: Mapping[str, Array], name: str, settings: dict[str, Any],
+    arrays: Mapping[str, Array],
+) -> dict[str, Array]:  # fmt: skip
+    """Say in float64 what the steps should have been: logits of a full pass without a cache, or a search's margins."""
+    if settings["num_beams"] > 1:
+        heard = listener(settings)
+        framework.generate(model, *_generated_from(batch, settings), settings, heard)
+        return {f"{name}/margins": heard.stacked()[:1]}
+    tokens = arrays[f"{name}/tokens"][:, : arrays[f"float32/{name}/cached"].shape[1]]
+    fed = np.where(tokens < 0, settings["pad_token_id"], tokens)[:, :-1]
+    start = np.full((len(tokens), 1), settings["decoder_start_token_id"], np.int64)
+    whole = {"decoder_input_ids": np.concatenate([start, fed], axis=1)}
+    whole["decoder_attention_mask"] = np.ones_like(whole["decoder_input_ids"])
+    inputs = {one: batch[one] for one in ("input_ids", "attention_mask")}
+    return {f"float64/{name}/cached": framework.forward(model, inputs | whole)["logits"]}
 
 
 def main(name: str, *folders: str) -> int:
     """Answer the jobs in `folders`; return the exit code."""
-    _die_with_the_parent()
     jobs, framework = [Path(folder) for folder in folders], frameworks()[name]
+    _die_with_the_parent(jobs[0].absolute().parents[1])
     try:
         for module in framework.imports:
             import_module(module)

@@ -10,8 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ckptconv.config import Json
-from ckptconv.frameworks import Array, Framework, Loaded, quantities
+from ckptconv.frameworks import Array, Framework, Listener, Loaded, cross_entropy, quantities, wants_attention
 
 SAYS = {
     "were not used when initializing": "unexpected",
@@ -53,8 +55,11 @@ def _names(message: str) -> list[str]:
     return listed or [message.strip().splitlines()[0]]
 
 
-def load(checkpoint: Path) -> Loaded:
-    """Load a `FlaxEncoderDecoderModel`, its parameters widened to float32 where they are narrower."""
+def load(checkpoint: Path, precision: str = "float32") -> Loaded:
+    """Load a `FlaxEncoderDecoderModel`, its parameters widened to float32 where they are narrower.
+
+    `precision` is float32.
+    """
     jax = import_module("jax")
     transformers = import_module("transformers")
     logger = logging.getLogger("transformers.modeling_flax_utils")
@@ -67,25 +72,55 @@ def load(checkpoint: Path) -> Loaded:
     finally:
         logger.removeHandler(heard)
     model.params = model.to_fp32(model.params)
-    settings: dict[str, Json] = {"matmul precision": "highest", "device": jax.default_backend()}
+    settings: dict[str, Json] = {
+        "matmul precision": "highest",
+        "x64": False,
+        "traced": False,
+        "device": jax.default_backend(),
+    }
     return Loaded(model, loading_problems(heard.messages), settings)
 
 
-def forward(model: Any, batch: Mapping[str, Array], precision: str) -> dict[str, Array]:
-    """Run one probe; `precision` is float32."""
-    jnp = import_module("jax.numpy")
-    inputs = {name: jnp.asarray(array, "int32") for name, array in batch.items()}
-    outputs = model(**inputs, output_hidden_states=True, return_dict=True, train=False)
-    return quantities(outputs, lambda tensor: import_module("jax").device_get(tensor))
+def forward(model: Any, batch: Mapping[str, Array]) -> dict[str, Array]:
+    """Run one probe, operation by operation; the class gives no loss, so it is computed here from its logits."""
+    jax, jnp = import_module("jax"), import_module("jax.numpy")
+    inputs = {name: jnp.asarray(array, "int32") for name, array in batch.items() if name != "labels"}
+    outputs = model(
+        **inputs, output_hidden_states=True, output_attentions=wants_attention(batch), return_dict=True, train=False
+    )
+    found = quantities(outputs, jax.device_get)
+    if "labels" in batch:
+        found["loss"] = cross_entropy(found["logits"], batch["labels"])
+    return found
 
 
-def generate(model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None) -> Array:
-    """Generate, compiled; see `Framework.generate`. Rows have the full length, padded after the end."""
-    jax = import_module("jax")
-    jnp = import_module("jax.numpy")
+def generate(
+    model: Any,
+    input_ids: Array,
+    attention_mask: Array,
+    settings: Mapping[str, Json] | None,
+    listener: Listener | None = None,
+) -> Array:
+    """Generate; see `Framework.generate`. Rows have the full length, padded after the end.
+
+    With a listener step by step, as the class offers for debugging: compiled steps tell nothing.
+    """
+    jax, jnp = import_module("jax"), import_module("jax.numpy")
+    transformers = import_module("transformers")
     if settings is not None:
-        model.generation_config = import_module("transformers").GenerationConfig(**settings)
-    outputs = model.generate(jnp.asarray(input_ids, "int32"), attention_mask=jnp.asarray(attention_mask, "int32"))
+        model.generation_config = transformers.GenerationConfig(**settings)
+
+    def hear(tokens: Any, scores: Any, length: Any) -> Any:
+        assert listener is not None
+        listener(np.asarray(tokens)[:, : int(length)], np.asarray(scores))
+        return scores
+
+    outputs = model.generate(
+        jnp.asarray(input_ids, "int32"),
+        attention_mask=jnp.asarray(attention_mask, "int32"),
+        logits_processor=transformers.FlaxLogitsProcessorList([hear] if listener else []),
+        trace=listener is None,
+    )
     sequences: Array = jax.device_get(outputs.sequences)
     return sequences
 

@@ -8,36 +8,56 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.config import Json
-from ckptconv.frameworks import Array, Framework, Loaded, loading_problems, quantities
+from ckptconv.frameworks import Array, Framework, Listener, Loaded, loading_problems, quantities, wants_attention
 
 
-def load(checkpoint: Path) -> Loaded:
-    """Load a `TFEncoderDecoderModel`; never with `from_pt`, so the file has to be TF's own."""
+def load(checkpoint: Path, precision: str = "float32") -> Loaded:
+    """Load a `TFEncoderDecoderModel`; never with `from_pt`, so the file has to be TF's own. `precision` is float32."""
     tf = import_module("tensorflow")
     transformers = import_module("transformers")
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    tf.config.optimizer.set_jit(False)
     model, info = transformers.TFEncoderDecoderModel.from_pretrained(
         str(checkpoint), local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True
     )
     gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
-    settings: dict[str, Json] = {"tf32": False, "onednn": False, "device": ", ".join(gpus) or "cpu"}
+    settings: dict[str, Json] = {"tf32": False, "onednn": False, "xla": False, "device": ", ".join(gpus) or "cpu"}
     return Loaded(model, loading_problems(info), settings)
 
 
-def forward(model: Any, batch: Mapping[str, Array], precision: str) -> dict[str, Array]:
-    """Run one probe; `precision` is float32."""
+def forward(model: Any, batch: Mapping[str, Array]) -> dict[str, Array]:
+    """Run one probe; the loss is the class's own."""
     tf = import_module("tensorflow")
     inputs = {name: tf.constant(array) for name, array in batch.items()}
-    outputs = model(inputs, output_hidden_states=True, return_dict=True, use_cache=False, training=False)
+    outputs = model(
+        inputs, output_hidden_states=True, output_attentions=wants_attention(batch), return_dict=True, use_cache=False,
+        training=False,
+    )  # fmt: skip
     return quantities(outputs, lambda tensor: tensor.numpy())
 
 
-def generate(model: Any, input_ids: Array, attention_mask: Array, settings: Mapping[str, Json] | None) -> Array:
+def generate(
+    model: Any,
+    input_ids: Array,
+    attention_mask: Array,
+    settings: Mapping[str, Json] | None,
+    listener: Listener | None = None,
+) -> Array:
     """Generate eagerly; see `Framework.generate`."""
     tf = import_module("tensorflow")
+    transformers = import_module("transformers")
     if settings is not None:
-        model.generation_config = import_module("transformers").GenerationConfig(**settings)
-    sequences: Array = model.generate(tf.constant(input_ids), attention_mask=tf.constant(attention_mask)).numpy()
+        model.generation_config = transformers.GenerationConfig(**settings)
+
+    def hear(tokens: Any, scores: Any, length: Any) -> Any:
+        assert listener is not None
+        listener(tokens.numpy()[:, : int(length)], scores.numpy())
+        return scores
+
+    heard = transformers.TFLogitsProcessorList([hear] if listener else [])
+    sequences: Array = model.generate(
+        tf.constant(input_ids), attention_mask=tf.constant(attention_mask), logits_processor=heard
+    ).numpy()
     return sequences
 
 

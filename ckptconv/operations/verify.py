@@ -7,22 +7,36 @@ source's own rounding error (see `forward.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ckptconv.checkpoint import Checkpoint, open_checkpoint, read_config, read_weights
-from ckptconv.composition import Composition, compose, recorded
+from ckptconv.checkpoint import Checkpoint, open_checkpoint, open_source
+from ckptconv.composition import Composition, compose, recorded, unhealed
+from ckptconv.config import Config
+from ckptconv.counting import counted
+from ckptconv.differing_config import ConfigDifference
 from ckptconv.errors import Problem
-from ckptconv.evidence.forward import compare_forward
-from ckptconv.evidence.yardstick import ForwardReport
+from ckptconv.evidence.forward import Options
+from ckptconv.evidence.inputs import Inputs, read_inputs
+from ckptconv.evidence.recording import compare_recorded
+from ckptconv.evidence.report import ForwardReport
+from ckptconv.evidence.settings import differing_settings, generation_file, settings_apart
+from ckptconv.evidence.where import Where, find_where
+from ckptconv.evidence.yardstick import Tolerance
+from ckptconv.formats._records import check_record, records
+from ckptconv.hub import resolve
 from ckptconv.moves import Move, Plan
-from ckptconv.pieces import OpenFiles, Pieces
+from ckptconv.operations.outputs import compare_outputs
+from ckptconv.operations.record import compare_digests, open_trace, record
+from ckptconv.pieces import OpenFiles
 from ckptconv.plan import make_plan
+from ckptconv.relations.comparison import Case, compare
 from ckptconv.table import DialectName
 from ckptconv.tensor import FLOATS, Stored
-from ckptconv.weights import WeightDifference, check_equal, compare_move
+from ckptconv.weights import WeightDifference, check_equal
 
 Level: TypeAlias = Literal["weights", "outputs"]
 
@@ -38,6 +52,8 @@ class WeightsReport:
     problems: tuple[Problem, ...]
     """Tensors that the target lacks, has too many, or has in another shape."""
     notices: tuple[str, ...]
+    moves: tuple[Move, ...] = ()
+    """Everything that was compared: where it comes from, and as what it is stored."""
 
     @property
     def matches(self) -> bool:
@@ -52,47 +68,116 @@ class Verification:
     source: Path
     target: Path
     pair: str
+    source_dialect: DialectName
     dialect: DialectName
+    """The target's."""
     format: str
     weights: WeightsReport
     outputs: ForwardReport | None
     """None where only the weights were asked for."""
+    config: tuple[ConfigDifference, ...] = ()
+    """Keys of the configs that matter to an answer and differ, the source's value first."""
+    min_coverage: float | None = None
+    """The least share of the weights that must reach the outputs [percent]."""
 
     @property
     def matches(self) -> bool:
-        """True where everything that was asked for matches."""
-        return self.weights.matches and (self.outputs is None or self.outputs.matches)
+        """True where everything that was asked for matches, the configs ask for the same, and enough was looked at."""
+        return self.same and self.covers
+
+    @property
+    def same(self) -> bool:
+        """True where no difference was found, however much was looked at."""
+        return self.weights.matches and not self.config and (self.outputs is None or self.outputs.matches)
+
+    @property
+    def covers(self) -> bool:
+        """True where the outputs looked at as much of the model as was asked for."""
+        if self.min_coverage is None:
+            return True
+        found = self.outputs.coverage if self.outputs else None
+        return found is not None and found.percent >= self.min_coverage
+
+    @property
+    def where(self) -> Where | None:
+        """What leads from a difference to its cause; None where there is none."""
+        if self.same:
+            return None
+        outputs = (self.outputs.outside, self.outputs.quantities) if self.outputs else ((), ())
+        return find_where(self.weights.differences, self.weights.matches, self.config, *outputs)
 
 
 def verify(
-    source: Path,
-    target: Path,
+    source: Path | str,
+    target: Path | str,
     level: Level = "outputs",
     *,
     seed: int = 0,
     texts: Sequence[str] = (),
+    inputs: Path | None = None,
+    tolerance: Tolerance | None = None,
+    min_coverage: float | None = None,
+    save_trace: Path | None = None,
     timeout: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
-    """Compare a PyTorch checkpoint with a converted one.
+    """Compare a checkpoint with a converted one; each may be PyTorch's, TF's or Flax's.
 
-    Args: texts: sentences to generate for on both sides, with the checkpoint's own tokenizer.
+    Args: source: a checkpoint; or a file, the trace of one (see `record`), which needs neither it nor PyTorch,
+    and brings its own seed, texts and inputs.
+    texts: sentences to generate for on both sides, with the checkpoint's own tokenizer.
+    inputs: a file of more inputs, see `read_inputs`. tolerance: takes the place of the yardstick.
+    min_coverage: a match needs so large a share of the weights to reach the outputs [percent].
+    save_trace: a file for the source's answers, which the target is then held against.
     timeout: seconds that the frameworks may take; None waits.
+    progress: called with bytes compared and bytes to compare; then the models run.
     Raises: SourceError: one of the two is no checkpoint. FrameworkError: a framework is missing or died.
     """
-    one = open_checkpoint(source, "pytorch")
-    composition = compose(one.config)
-    other = Checkpoint(target, read_config(target), read_weights(target))
-    weights = compare_weights(one, composition, other)
+    path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
+    if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
+        other = open_checkpoint(resolve(target))
+        return replace(_verify_recorded(path, other, level, options, progress), min_coverage=min_coverage)
+    one, other = open_source(path), open_checkpoint(resolve(target))
+    composition = compose(unhealed(one.config))
+    options = replace(options, inputs=read_inputs(inputs, composition) if inputs else Inputs())
+    weights = compare_weights(one, composition, other, progress)
+    outputs = None
+    if save_trace:
+        record(path, save_trace, seed=seed, texts=texts, inputs=inputs, timeout=timeout)
+        outputs = compare_recorded(
+            open_trace(save_trace)[0], save_trace, composition, other.path, other.weights.dialect, options
+        )
+    elif level == "outputs":
+        outputs = compare_outputs(one, composition, other, options)
+    form = other.weights.format.name
+    dialects = (one.weights.dialect, other.weights.dialect)
+    config = differing_settings(one, other)
+    return Verification(one.path, other.path, composition.pair, *dialects, form, weights, outputs, config, min_coverage)
+
+
+def _verify_recorded(
+    path: Path, other: Checkpoint, level: Level, options: Options, progress: Callable[[int, int], None]
+) -> Verification:
+    """Compare a checkpoint with a trace, which has digests instead of weights."""
+    trace, composition = open_trace(path)
+    compared = compare_digests(trace, composition, other, progress)
+    weights = WeightsReport(compared.tensors, compared.nbytes, (), compared.problems, compared.notices)
     outputs = None
     if level == "outputs":
-        outputs = compare_forward(
-            composition, source, target, other.weights.dialect, seed=seed, texts=texts, timeout=timeout
-        )
-    form = other.weights.format.name
-    return Verification(source, target, composition.pair, other.weights.dialect, form, weights, outputs)
+        outputs = compare_recorded(trace, path, composition, other.path, other.weights.dialect, options)
+    config = settings_apart(
+        Config(trace.config, str(path)), trace.generation, other.config, generation_file(other.path)
+    )
+    dialects, form = (trace.dialect, other.weights.dialect), other.weights.format.name
+    return Verification(path, other.path, composition.pair, *dialects, form, weights, outputs, config)
 
 
-def compare_weights(source: Checkpoint, composition: Composition, target: Checkpoint) -> WeightsReport:
+def compare_weights(
+    source: Checkpoint,
+    composition: Composition,
+    target: Checkpoint,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> WeightsReport:
     """Compare every target tensor with what the tables make of the source, bit for bit.
 
     Raises: PlanError: the source itself is incomplete, or contradicts its config.
@@ -104,18 +189,31 @@ def compare_weights(source: Checkpoint, composition: Composition, target: Checkp
         target.weights.dialect,
         what=str(source.path),
         healings=recorded(composition, target.config),
+        healed_source=recorded(composition, source.config),
     )
-    check_equal(plan.equalities)
     found = target.weights.tensors
+    for one in records([*plan.sources.values(), *found.values()]):
+        check_record(one)
+    check_equal(plan.equalities)
     problems = tuple(sorted(_misfits(plan, found)))
     wrong = {problem.name for problem in problems}
     moves = [_as_stored(move, found[move.target.name]) for move in plan.moves if move.target.name not in wrong]
-    with OpenFiles() as files:
-        pieces = Pieces(files)
-        compared = [compare_move(pieces, files, move, found[move.target.name]) for move in moves]
-    differences = tuple(one for one in compared if one)
     nbytes = sum(move.target.nbytes for move in moves)
-    return WeightsReport(len(moves), nbytes, differences, problems, (*plan.notices, *_cast_notices(moves)))
+    with OpenFiles() as files:
+        cases = [_case(move, found[move.target.name], target.weights.dialect) for move in moves]
+        outcomes = compare(cases, files, counted(progress, nbytes))
+    differences = tuple(
+        WeightDifference(move.target.name, move.source.spec.name if move.source else "", one.relation, move.row)
+        for move, one in zip(moves, outcomes, strict=True)
+        if one.relation
+    )
+    notices = (*plan.notices, *_cast_notices(moves))
+    return WeightsReport(len(moves), nbytes, differences, problems, notices, tuple(moves))
+
+
+def _case(move: Move, found: Stored, dialect: DialectName) -> Case:
+    """Return what is compared of a move: its row's axes, and the tensor that it repeats, come along."""
+    return Case(move, found, move.row.spellings[dialect].axes, move.row.tied_to if move.row.module.tied else None)
 
 
 def _misfits(plan: Plan, found: Mapping[str, Stored]) -> Iterator[Problem]:

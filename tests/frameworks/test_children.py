@@ -15,7 +15,8 @@ import pytest
 
 from ckptconv.discovery import discover
 from ckptconv.errors import FrameworkError
-from ckptconv.evidence.children import Job, environment, run_children
+from ckptconv.evidence.answers import Job
+from ckptconv.evidence.children import SMALL_BYTES, _threads, environment, run_children
 from ckptconv.frameworks import frameworks, loading_problems
 from ckptconv.frameworks.__main__ import after_start
 from ckptconv.frameworks.flax import loading_problems as flax_problems
@@ -60,14 +61,22 @@ def test_tokens_have_a_common_form() -> None:
     stopped = np.array([[9, 5, 6, 2], [9, 7, 2, 0]])
     padded_on = np.array([[9, 5, 6, 2, 0], [9, 7, 2, 0, 0]])
     expected = [[5, 6, 2, -1], [7, 2, -1, -1]]
-    assert after_start(stopped, eos=2, length=4).tolist() == expected
-    assert after_start(padded_on, eos=2, length=4).tolist() == expected
+    assert after_start(stopped, ends=[2], length=4).tolist() == expected
+    assert after_start(padded_on, ends=[2], length=4).tolist() == expected
 
 
 def test_padding_may_be_the_end_and_rows_may_never_end() -> None:
     """Where pad and end are one token the first one counts; a row without an end is kept whole."""
-    assert after_start(np.array([[2, 4, 2, 2]]), eos=2, length=3).tolist() == [[4, 2, -1]]
-    assert after_start(np.array([[2, 4, 5, 6]]), eos=2, length=3).tolist() == [[4, 5, 6]]
+    assert after_start(np.array([[2, 4, 2, 2]]), ends=[2], length=3).tolist() == [[4, 2, -1]]
+    assert after_start(np.array([[2, 4, 5, 6]]), ends=[2], length=3).tolist() == [[4, 5, 6]]
+
+
+def test_a_row_may_end_at_several_tokens() -> None:
+    """Whichever of the ends comes first."""
+    assert after_start(np.array([[9, 4, 0, 2], [9, 2, 0, 4]]), ends=(2, 0), length=3).tolist() == [
+        [4, 0, -1],
+        [2, -1, -1],
+    ]
 
 
 def test_loading_info_becomes_one_line_a_tensor() -> None:
@@ -162,22 +171,24 @@ def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.Monke
 def test_children_do_not_outlive_the_parent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """Even where the parent is killed, its children end."""
+    """Even where the parent is killed, its children end, and remove the folder that it could not."""
     pid_file = tmp_path / "pid"
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)"
     fake(tmp_path, monkeypatch, code)
     code = (
         "import numpy as np; from pathlib import Path\n"
-        "from ckptconv.evidence.children import Job, run_children\n"
+        "from ckptconv.evidence.answers import Job\n"
+        "from ckptconv.evidence.children import run_children\n"
         "run_children([Job('pytorch', Path('.'), {'full.input_ids': np.ones((1, 2), np.int64)})])"
     )
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent leaves its folder behind
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith(" "))
     parent.send_signal(number)
     assert parent.wait() != 0
     pid = int(pid_file.read_text())
     wait_for(lambda: gone(pid))
+    assert list(tmp_path.glob("ckptconv-*")) == []
 
 
 def test_a_module_in_the_working_directory_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +204,8 @@ def test_a_module_in_the_working_directory_is_not_imported(tmp_path: Path, monke
 
 def test_answers_are_json(tmp_path: Path) -> None:
     """A job is plain JSON, so a child needs nothing of the parent but a folder."""
-    job = Job("tf", tmp_path, PROBES, generate={"eos_token_id": 2}, texts=["one"])
-    assert json.loads(json.dumps([job.generate, list(job.texts)])) == [{"eos_token_id": 2}, ["one"]]
+    job = Job("tf", tmp_path, PROBES, generate={"greedy": {"eos_token_id": 2}}, texts=["one"])
+    assert json.loads(json.dumps([job.generate, list(job.texts)])) == [{"greedy": {"eos_token_id": 2}}, ["one"]]
 
 
 def gone(pid: int) -> bool:
@@ -213,3 +224,15 @@ def wait_for(condition: object, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def test_small_models_get_one_thread(tmp_path: Path) -> None:
+    """Of a large checkpoint the frameworks choose themselves; what the user sets wins in any case."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "large").mkdir()
+    (tmp_path / "small" / "weights").write_bytes(b"1")
+    with (tmp_path / "large" / "weights").open("wb") as file:
+        file.truncate(SMALL_BYTES)
+    small, large = (_threads([Job("tf", tmp_path / name, {})]) for name in ("small", "large"))
+    assert small == {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+    assert large == {}

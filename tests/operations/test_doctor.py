@@ -15,6 +15,8 @@ from machine import machine
 if TYPE_CHECKING:
     from conftest import Cli
 
+pytestmark = pytest.mark.thorough
+
 ALL = "torch transformers safetensors tensorflow tf-keras jax jaxlib flax huggingface_hub jinja2 plotly"
 BARE = f"""\
 ckptconv {__version__}, Python X

@@ -1,0 +1,52 @@
+"""The outputs half of `verify`: both models run on the same inputs, whichever frameworks they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ckptconv.checkpoint import Checkpoint
+from ckptconv.composition import Composition
+from ckptconv.evidence.forward import Options, compare_forward
+from ckptconv.evidence.report import ForwardReport
+from ckptconv.operations.convert import flax2pt, tf2pt
+from ckptconv.table import DialectName
+
+
+def compare_outputs(
+    source: Checkpoint, composition: Composition, target: Checkpoint, options: Options
+) -> ForwardReport:
+    """Run both models and judge the answers.
+
+    Where neither is PyTorch's, the source is converted to PyTorch for the time of the run: PyTorch computes in
+    float64 what all others are measured by, and TF's and Flax's classes cannot.
+
+    Raises: SourceError: that conversion is refused. FrameworkError: a framework is missing, or a child failed.
+    """
+    with reference_of(source, (source.weights.dialect, target.weights.dialect)) as reference:
+        return compare_forward(
+            composition,
+            source.path,
+            target.path,
+            target.weights.dialect,
+            source_dialect=source.weights.dialect,
+            reference=reference,
+            options=options,
+        )
+
+
+@contextmanager
+def reference_of(source: Checkpoint, dialects: Sequence[DialectName]) -> Iterator[Path | None]:
+    """Give a PyTorch checkpoint of the source; None where one of the models that run is PyTorch's.
+
+    Args: dialects: of the models that run.
+    """
+    if "pytorch" in dialects:
+        yield None
+        return
+    verb = tf2pt if source.weights.dialect == "tf" else flax2pt
+    with TemporaryDirectory(prefix="ckptconv-reference-") as folder:
+        verb(source.path, Path(folder) / "pytorch")
+        yield Path(folder) / "pytorch"
