@@ -107,6 +107,7 @@ def measure() -> dict[str, Run]:
             "ckptconv verify --level weights": lambda: run(
                 (*CKPTCONV, "verify", "--level", "weights", SOURCE, WORK / "converted")
             ),
+            "ckptconv check": lambda: run((*CKPTCONV, "check", WORK / "converted")),
         }
     )
     peer = (PYTHON, HERE / "peers.py")

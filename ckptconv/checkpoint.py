@@ -58,6 +58,14 @@ def open_checkpoint(path: Path, dialect: DialectName | None = None) -> Checkpoin
     return Checkpoint(path, read_config(path), read_weights(path, dialect), before)
 
 
+def open_source(path: Path) -> Checkpoint:
+    """Open what is to be compared with: PyTorch's weights where there are some, or those of another framework."""
+    found = open_checkpoint(path)
+    beside = any((path / form.weights).exists() or (path / form.index).exists()
+                 for form in formats().values() if form.dialects == ("pytorch",))  # fmt: skip
+    return open_checkpoint(path, "pytorch") if beside and found.weights.dialect != "pytorch" else found
+
+
 def read_config(path: Path) -> Config:
     """Return the config of a checkpoint directory. Raises SourceError: there is none, or it is malformed."""
     try:

@@ -13,7 +13,8 @@ from ckptconv.shell import convert, source, target, writing
 @click.command()
 @source
 @target
-@click.option("--format", "form", type=click.Choice(["msgpack", "safetensors"]), default="msgpack", show_default=True)
+@click.option("--format", "form", type=click.Choice(["msgpack", "safetensors"]), default="msgpack", show_default=True,
+              help="File format of the weights.")  # fmt: skip
 @click.option("--heal/--no-heal", default=True, show_default=True,
               help="Move rows of two tables, since Flax's class numbers positions otherwise.")  # fmt: skip
 @writing

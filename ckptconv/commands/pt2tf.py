@@ -13,7 +13,8 @@ from ckptconv.shell import convert, source, target, writing
 @click.command()
 @source
 @target
-@click.option("--format", "form", type=click.Choice(["hdf5", "safetensors"]), default="hdf5", show_default=True)
+@click.option("--format", "form", type=click.Choice(["hdf5", "safetensors"]), default="hdf5", show_default=True,
+              help="File format of the weights.")  # fmt: skip
 @writing
 def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
     """Convert PyTorch to TensorFlow.

@@ -114,9 +114,13 @@ def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: 
 
 def create(path: Path, specs: Sequence[TensorSpec], dialect: DialectName, _shard: bool) -> Places:
     """Write header and length; see `Format.create`. The order is the reference's: dtype, then name."""
-    joiner = JOINER.get(FORMAT_TAG[dialect], "/")
+    return create_with(path, specs, {"format": FORMAT_TAG[dialect]}, JOINER.get(FORMAT_TAG[dialect], "/"))
+
+
+def create_with(path: Path, specs: Sequence[TensorSpec], metadata: Mapping[str, str], joiner: str = "/") -> Places:
+    """Write header and length with metadata of one's own; `joiner` stands where names have a slash."""
     ordered = sorted(specs, key=lambda spec: (-RANK[spec.dtype], spec.name.replace("/", joiner)))
-    header: dict[str, object] = {"__metadata__": {"format": FORMAT_TAG[dialect]}}
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
     places, position = {}, 0
     for spec in ordered:
         end = position + spec.nbytes

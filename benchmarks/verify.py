@@ -1,0 +1,137 @@
+"""Time and memory of `ckptconv verify` against a plain script that imports both frameworks and compares logits once.
+
+    python benchmarks/verify.py [weights]
+
+Whole processes, start-up included; the median of some rounds in turns. With `weights` also the 0.99 GB pair: verify
+--level weights against `cmp` of two such files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import CKPTCONV, ENVIRONMENT, PYTHON, SOURCE, WORK, run
+from make_pair import make_pair
+
+HERE = Path(__file__).resolve().parent
+DATES = HERE.parent / "fixtures" / "dates"
+ROUNDS = 3
+POLL_SECONDS = 0.02
+PLAIN = """
+import sys
+import numpy as np
+import torch
+import tensorflow as tf
+from transformers import EncoderDecoderModel, TFEncoderDecoderModel
+source, target = sys.argv[1:]
+ids = np.random.default_rng(0).integers(4, 40, (3, 41))
+fed = np.random.default_rng(1).integers(4, 40, (3, 41))
+with torch.no_grad():
+    model = EncoderDecoderModel.from_pretrained(source).eval()
+    one = model(input_ids=torch.from_numpy(ids), decoder_input_ids=torch.from_numpy(fed)).logits.numpy()
+other = TFEncoderDecoderModel.from_pretrained(target)(input_ids=ids, decoder_input_ids=fed).logits.numpy()
+assert np.allclose(one, other, atol=1e-3)
+"""
+
+
+def family_peak(command: Sequence[str | Path], environment: dict[str, str]) -> tuple[float, float, float]:
+    """Return wall time [s], the largest process's peak [MB], and the largest sum of all processes at once [MB]."""
+    started = time.perf_counter()
+    process = subprocess.Popen([str(one) for one in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**ENVIRONMENT, **environment})  # fmt: skip
+    peaks: dict[int, float] = {}
+    most = [0.0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            sizes = {pid: resident(pid) for pid in family(process.pid)}
+            for pid, size in sizes.items():
+                peaks[pid] = max(peaks.get(pid, 0), size)
+            most[0] = max(most[0], sum(sizes.values()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    status = process.wait()
+    seconds = time.perf_counter() - started
+    done.set()
+    watcher.join()
+    if status:
+        sys.exit(f"{' '.join(map(str, command))} ended with {status}")
+    return seconds, max(peaks.values()), most[0]
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that it started."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(one for child in children for one in family(int(child)))]
+
+
+def resident(pid: int) -> float:
+    """Return what a process holds in memory [MB]."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, IndexError):
+        return 0.0
+
+
+def forward(folder: Path) -> None:
+    """Compare a verify of the trained model with the plain script."""
+    target = folder / "tf"
+    subprocess.run([*CKPTCONV, "pt2tf", "--quiet", DATES, target], check=True)
+    plain = (PYTHON, "-c", PLAIN, DATES, target)
+    ours = (*CKPTCONV, "verify", "--quiet", DATES, target)
+    runs: dict[str, list[tuple[float, float, float]]] = {"verify": [], "plain script": []}
+    for _ in range(ROUNDS):
+        runs["verify"].append(family_peak(ours, {}))
+        runs["plain script"].append(family_peak(plain, {"USE_JAX": "0"}))
+    medians = {name: statistics.median(one[0] for one in found) for name, found in runs.items()}
+    for name, found in runs.items():
+        print(f"{name}: {medians[name]:.1f} s, largest process {max(one[1] for one in found):.0f} MB,"
+              f" all at once {max(one[2] for one in found):.0f} MB")  # fmt: skip
+    print(f"verify / plain script: {medians['verify'] / medians['plain script']:.2f} (at most 0.70)")
+
+
+def weights() -> None:
+    """Compare `--level weights` of the large pair with `cmp` of two files of its size."""
+    if not (SOURCE / "model.safetensors").exists():
+        make_pair(SOURCE)
+    converted, copy = WORK / "converted", WORK / "copy.safetensors"
+    shutil.rmtree(converted, ignore_errors=True)
+    run((*CKPTCONV, "pt2tf", SOURCE, converted))
+    shutil.copyfile(SOURCE / "model.safetensors", copy)
+    ways = {
+        "cmp": ("cmp", SOURCE / "model.safetensors", copy),
+        "verify --level weights": (*CKPTCONV, "verify", "--quiet", "--level", "weights", SOURCE, converted),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    try:
+        for _ in range(ROUNDS):
+            for name, command in ways.items():
+                found[name].append(run(command).seconds)
+    finally:
+        shutil.rmtree(converted, ignore_errors=True)
+        copy.unlink()
+    medians = {name: statistics.median(one) for name, one in found.items()}
+    for name, seconds in medians.items():
+        print(f"{name}: {seconds:.2f} s")
+    print(f"verify --level weights / cmp: {medians['verify --level weights'] / medians['cmp']:.2f} (at most 3)")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as found:
+        forward(Path(found))
+    if "weights" in sys.argv[1:]:
+        weights()
