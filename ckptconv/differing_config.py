@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from ckptconv.architectures import families
-from ckptconv.config import Config, Json
+from ckptconv.config import Config, Json, read_json
 
 BOOKKEEPING = frozenset({
     "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures", "auto_map", "ckptconv", "dtype",
@@ -14,6 +16,11 @@ BOOKKEEPING = frozenset({
     "task_specific_params", "tokenizer_class", "torch_dtype", "transformers_version", "transformers.js_config",
 })  # fmt: skip
 """Who saved it, how training began, what labels are called: nothing that an answer depends on."""
+OF_OTHER_HEADS = frozenset({
+    "embed_init_std", "end_n_top", "init_std", "pooler_hidden_act", "pooler_hidden_size", "start_n_top",
+    "summary_activation", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+})  # fmt: skip
+"""How a family begins, and heads and poolers that no encoder-decoder reads; some follow from other keys."""
 SETTINGS = frozenset({
     "chunk_size_feed_forward", "gradient_checkpointing", "is_encoder_decoder", "output_attentions",
     "output_hidden_states", "output_scores", "return_dict", "return_dict_in_generate", "torchscript", "use_bfloat16",
@@ -29,6 +36,13 @@ GENERATION: Mapping[str, Json] = {
     "top_k": 50, "top_p": 1.0, "typical_p": 1.0, "tie_word_embeddings": True,
 }  # fmt: skip
 """Keys of every config -> their defaults in transformers 4.57.6, which version 5 leaves out."""
+DERIVED = frozenset(
+    {"attention_layers", "d_head", "embedding_size", "head_dim", "num_hidden_layers", "true_hidden_size"}
+)
+"""What a class works out from other keys where the file leaves it out: compared only where both files state it, or
+the family's table has a default."""
+DEFAULTS = "config_defaults.json"
+"""Family -> more of its config class's defaults, as `fixtures/make_defaults.py` wrote them down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +69,25 @@ def _with_defaults(config: Config) -> Config:
     family = families().get(str(config.get("model_type")))
     if family is None:
         return config.read_as(GENERATION, {})
-    return config.read_as({**GENERATION, **family.defaults}, family.aliases)
+    return config.read_as({**GENERATION, **_class_defaults(family.model_type), **family.defaults}, family.aliases)
+
+
+@cache
+def _every_default() -> dict[str, Json]:
+    return read_json(Path(__file__).with_name(DEFAULTS))
+
+
+def _class_defaults(model_type: str) -> dict[str, Json]:
+    """Return what a family's config class fills in and its table does not state, such as an epsilon."""
+    found = _every_default().get(model_type)
+    return found if isinstance(found, dict) else {}
 
 
 def _differences(prefix: str, one: Config, other: Config) -> Iterator[ConfigDifference]:
     """Compare one level; the sides are levels of their own."""
     for key in sorted({config.aliases.get(key, key) for config in (one, other) for key in config.values}):
         first, second = _value(one, key), _value(other, key)
-        if key in BOOKKEEPING or key in SETTINGS or _is_dropout(key):
+        if is_idle(key) or (key in DERIVED and None in (first, second)):
             continue
         if isinstance(first, dict) and isinstance(second, dict):
             sides = (_with_defaults(config.part(key)) for config in (one, other))
@@ -77,5 +102,7 @@ def _value(config: Config, key: str) -> Json:
     return config.get(common)
 
 
-def _is_dropout(key: str) -> bool:
-    return "dropout" in key or key.endswith(("_drop", "pdrop")) or key == "layerdrop"
+def is_idle(key: str) -> bool:
+    """Tell whether no answer depends on a key."""
+    dropout = "dropout" in key or key.endswith(("_drop", "pdrop")) or key == "layerdrop"
+    return dropout or key in BOOKKEEPING or key in SETTINGS or key in OF_OTHER_HEADS

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import runpy
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from ckptconv.config import Config
-from ckptconv.differing_config import ConfigDifference, config_differences
+from ckptconv.architectures import families
+from ckptconv.config import Config, read_json
+from ckptconv.differing_config import DEFAULTS, ConfigDifference, config_differences
+from tiny import CONFIGS, ROOT
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[ConfigDifference, ...]:
@@ -48,3 +53,27 @@ def test_sides_are_levels() -> None:
         ConfigDifference("decoder.model_type", "gpt2", "bert"),
         ConfigDifference("encoder.hidden_act", "gelu", "relu"),
     )
+
+
+def test_an_epsilon_that_a_file_leaves_out() -> None:
+    """What the class fills in counts as stated: the same value is no difference, another one is."""
+    assert differences({"model_type": "bert"}, {"model_type": "bert", "layer_norm_eps": 1e-12}) == ()
+    assert differences({"model_type": "bert", "layer_norm_eps": 1e-5}, {"model_type": "bert"}) == (
+        ConfigDifference("layer_norm_eps", 1e-5, 1e-12),
+    )
+
+
+@pytest.mark.frameworks
+def test_a_config_that_transformers_saves_anew_is_the_same() -> None:
+    """The class fills in what a file leaves out, and no family's defaults are others than those that are known."""
+    with patch.dict(os.environ, {"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0"}):
+        from transformers import AutoConfig
+
+        asked = runpy.run_path(str(ROOT / "fixtures" / "make_defaults.py"))["defaults"]
+        assert {name: asked(name) for name in families()} == read_json(ROOT / "ckptconv" / DEFAULTS)
+        plain = {f"{name} {one['variant']}": one["config"] for name, some in CONFIGS.items() for one in some}
+        found = {name: differences(one, AutoConfig.for_model(**one).to_dict()) for name, one in plain.items()}
+        assert {name: [one.key for one in some] for name, some in found.items() if some} == {
+            "deberta c2p": ["pos_att_type"],  # in capitals, which the class mends
+            "rembert tied": ["tie_word_embeddings"],  # which the class overrules
+        }

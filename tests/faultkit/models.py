@@ -1,0 +1,58 @@
+"""Good conversions to plant faults into: every family on every side, a shared pair, the trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ckptconv
+from ckptconv.checkpoint import Checkpoint, open_checkpoint
+from ckptconv.composition import Composition, compose
+from ckptconv.table import DialectName
+from conftest import ROOT
+from faultkit.tensors import Tensor, tensors
+from operations.test_diff_families import random_checkpoint
+from tiny import pairs
+
+DATES = ROOT / "fixtures" / "dates"
+SHARED = {"tie_encoder_decoder": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A source, its faithful conversion, and every tensor of it."""
+
+    title: str
+    source: Checkpoint
+    composition: Composition
+    target: Checkpoint
+    tensors: dict[str, Tensor]
+    """Key -> tensor."""
+
+    @property
+    def by_name(self) -> dict[str, Tensor]:
+        """Return name in the target -> tensor."""
+        return {one.name: one for one in self.tensors.values()}
+
+
+def conversions(dialect: DialectName, root: Path, form: str | None = None) -> Iterator[Conversion]:
+    """Make and convert every model for a framework; `form` None takes the framework's own format."""
+    yield converted(DATES, dialect, root / "dates", "dates", form)
+    shared, _ = random_checkpoint("bert", "bert", root / "shared", **SHARED)
+    yield converted(shared, dialect, root / "shared-converted", "bert -> bert, shared", form)
+    for encoder, decoder in pairs(dialect):
+        name = f"{encoder}-{decoder}"
+        source, _ = random_checkpoint(encoder, decoder, root / name)
+        yield converted(source, dialect, root / f"{name}-converted", f"{encoder} -> {decoder}", form)
+
+
+def converted(source: Path, dialect: DialectName, folder: Path, title: str, form: str | None = None) -> Conversion:
+    """Convert a checkpoint and look at its tensors."""
+    if dialect == "tf":
+        ckptconv.pt2tf(source, folder, form or "hdf5")
+    else:
+        ckptconv.pt2flax(source, folder, form or "msgpack")
+    one, other = open_checkpoint(source), open_checkpoint(folder)
+    composition = compose(one.config)
+    return Conversion(title, one, composition, other, tensors(one, composition, other))

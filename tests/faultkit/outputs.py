@@ -1,0 +1,126 @@
+"""Faults that the outputs are to find by themselves: many damaged copies, each framework started once.
+
+Each copy gets one fault and is judged as `verify` would, once by its outputs alone and once with all that there is.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from ckptconv.checkpoint import open_checkpoint
+from ckptconv.errors import FrameworkError
+from ckptconv.evidence.answers import Answer
+from ckptconv.evidence.children import run_batches
+from ckptconv.evidence.forward import Comparison, prepare
+from ckptconv.evidence.report import ForwardReport
+from ckptconv.evidence.settings import differing_settings
+from ckptconv.evidence.where import Where, find_where
+from ckptconv.operations.verify import WeightsReport, compare_weights
+from ckptconv.table import DialectName
+from faultkit.faults import Fault, faults
+from faultkit.models import DATES, Conversion, converted
+from faultkit.settings import ConfigFault, config_faults
+from faultkit.tensors import write
+from tiny import plain, random_pair
+
+MODELS: Sequence[tuple[DialectName, str, str]] = (
+    ("tf", "electra", "bert"), ("tf", "deberta", "bert"), ("tf", "xlnet", "bert"), ("tf", "bert", "xglm"),
+    ("flax", "roberta", "gpt2"), ("flax", "albert", "bert"),
+)  # fmt: skip
+"""Eight families; each pair gets every second kind of fault. The trained model gets all, in both frameworks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One damaged copy of a conversion, and what was found out about it."""
+
+    dialect: DialectName
+    title: str
+    fault: Fault | ConfigFault | None
+    """None: nothing is wrong with it."""
+    weights: WeightsReport
+    config: tuple[str, ...]
+    """Keys that differ."""
+    where: Where
+    outputs: ForwardReport | str
+    """Or why the model did not run."""
+
+    @property
+    def found(self) -> bool:
+        """True where the outputs alone tell that something is wrong: a model that does not run is wrong too."""
+        return isinstance(self.outputs, str) or not self.outputs.matches
+
+    def __str__(self) -> str:
+        return f"{self.dialect} {self.title}: {self.fault}"
+
+
+def models(root: Path) -> Iterator[Conversion]:
+    """Make and convert every model."""
+    for dialect in ("tf", "flax"):
+        yield converted(DATES, dialect, root / f"dates-{dialect}", "dates")
+    for dialect, encoder, decoder in MODELS:
+        source = root / f"{encoder}-{decoder}-{dialect}"
+        random_pair(plain(encoder), plain(decoder), source)
+        yield converted(source, dialect, Path(f"{source}-converted"), f"{encoder} -> {decoder}")
+
+
+def chosen(model: Conversion, number: int) -> list[Fault | ConfigFault | None]:
+    """Return no fault, and one of each kind or of every second, at a place that goes by kind and model."""
+    kinds: dict[str, list[Fault | ConfigFault]] = {}
+    for one in (*faults(model.tensors), *config_faults(model.composition, model.target.path)):
+        kinds.setdefault(one.kind, []).append(one)
+    places = [some[crc32(f"{model.title} {kind}".encode()) % len(some)] for kind, some in kinds.items()]
+    return [None, *(places if model.title == "dates" else places[number % 2 :: 2])]
+
+
+def damaged(model: Conversion, fault: Fault | ConfigFault | None, folder: Path) -> Path:
+    """Copy a conversion and plant a fault into the copy."""
+    shutil.copytree(model.target.path, folder)
+    if isinstance(fault, ConfigFault):
+        fault.write(folder)
+    elif fault:
+        for name, array in fault.values.items():
+            write(model.by_name[name].place, array, folder)
+    return folder
+
+
+def trials(root: Path) -> list[Trial]:
+    """Run every damaged copy in one process of each framework, and judge."""
+    planned: list[tuple[Conversion, Fault | ConfigFault | None, Comparison]] = []
+    for number, model in enumerate(models(root)):
+        for fault in chosen(model, number):
+            dialect = model.target.weights.dialect
+            copy = damaged(model, fault, root / "copies" / str(len(planned)))
+            planned.append((model, fault, prepare(model.composition, model.source.path, copy, dialect)))
+    sources = {model.target.path: comparison.jobs[0] for model, _, comparison in planned}
+    jobs = {dialect: [one.jobs[1] for _, _, one in planned if one.jobs[1].framework == dialect]
+            for dialect in ("tf", "flax")}  # fmt: skip
+    first, *others = run_batches([list(sources.values()), *jobs.values()])
+    source = dict(zip(sources, first, strict=True))
+    answers = {job.checkpoint: answer for some, found in zip(jobs.values(), others, strict=True)
+               for job, answer in zip(some, found, strict=True)}  # fmt: skip
+    return [
+        _judged(model, fault, comparison, source[model.target.path], answers[comparison.jobs[1].checkpoint])
+        for model, fault, comparison in planned
+    ]
+
+
+def _judged(
+    model: Conversion, fault: Fault | ConfigFault | None, comparison: Comparison,
+    source: Answer | FrameworkError, answer: Answer | FrameworkError,
+) -> Trial:  # fmt: skip
+    assert isinstance(source, Answer), source
+    target = open_checkpoint(comparison.jobs[1].checkpoint)
+    weights = compare_weights(model.source, model.composition, target)
+    config = differing_settings(model.source, target)
+    outputs: ForwardReport | str = (
+        str(answer) if isinstance(answer, FrameworkError) else comparison.judge(source, answer)
+    )
+    report = ((), ()) if isinstance(outputs, str) else (outputs.outside, outputs.quantities)
+    where = find_where(weights.differences, weights.matches, config, *report)
+    keys = tuple(one.key for one in config)
+    return Trial(target.weights.dialect, model.title, fault, weights, keys, where, outputs)

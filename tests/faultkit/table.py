@@ -1,0 +1,56 @@
+"""The tables of planted faults in docs/verify.md: what stands there, and its renewal by `CKPTCONV_WRITE=1`.
+
+<!-- faults NAME -->
+| fault | TF | Flax |
+|---|---:|---:|
+| transposed | 121 | 96 |
+<!-- end -->
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "verify.md"
+COLUMNS = {"tf": "TF", "flax": "Flax"}
+NONE = "-"
+END = "<!-- end -->"
+
+
+def documented(name: str, dialect: str) -> dict[str, str]:
+    """Return what a table says of a framework: kind of fault -> cell. Kinds that it does not have are left out."""
+    at = 1 + list(COLUMNS).index(dialect)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in _body(name)]
+    return {row[0]: row[at] for row in rows if row[at] != NONE}
+
+
+def agree(name: str, dialect: str, counts: Mapping[str, object]) -> None:
+    """Require that a table says the same; where CKPTCONV_WRITE is set, write it first."""
+    found = {kind: str(count) for kind, count in counts.items()}
+    if os.environ.get("CKPTCONV_WRITE"):
+        _write(name, {one: found if one == dialect else documented(name, one) for one in COLUMNS})
+    assert documented(name, dialect) == found
+
+
+def _begin(name: str) -> str:
+    return f"<!-- faults {name} -->"
+
+
+def _body(name: str) -> list[str]:
+    """Return a table's rows."""
+    table = PAGE.read_text().partition(_begin(name))[2].partition(END)[0]
+    return table.strip().splitlines()[2:]
+
+
+def _write(name: str, cells: Mapping[str, Mapping[str, str]]) -> None:
+    kinds = dict.fromkeys(kind for some in cells.values() for kind in some)
+    rows = [[kind, *(cells[one].get(kind, NONE) for one in COLUMNS)] for kind in kinds]
+    lines = [["fault", *COLUMNS.values()], ["---", *("---:" for _ in COLUMNS)], *rows]
+    table = "\n".join(
+        "|" + "|".join(f" {cell} " if "--" not in cell else cell for cell in line) + "|" for line in lines
+    )
+    before, _, rest = PAGE.read_text().partition(_begin(name))
+    assert rest, f"docs/verify.md has no {_begin(name)}"
+    PAGE.write_text(f"{before}{_begin(name)}\n{table}\n{END}{rest.partition(END)[2]}")

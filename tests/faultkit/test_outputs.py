@@ -1,0 +1,70 @@
+"""Faults planted into good conversions, and both models run: what the outputs find by themselves, and where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from faultkit.faults import Fault
+from faultkit.outputs import MODELS, Trial, trials
+from faultkit.settings import ConfigFault
+from faultkit.table import agree
+
+if TYPE_CHECKING:
+    from conftest import Counted
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("faultkit")]
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
+    """What came of every damaged copy."""
+    return trials(tmp_path_factory.mktemp("faultkit"))
+
+
+def test_copies_without_a_fault_match(tried: list[Trial]) -> None:
+    """Conversions as they are raise no alarm, among those that are not."""
+    good = [one for one in tried if one.fault is None]
+    assert len(good) == 2 + len(MODELS)
+    assert [str(one) for one in good if one.found or one.config or not one.weights.matches] == []
+
+
+def test_weights_and_configs_find_every_fault(tried: list[Trial], counted: Counted) -> None:
+    """Each is named: the tensors that were changed, or the key."""
+    faulty = [one for one in tried if one.fault]
+    counted(f"faults planted and run: {len(faulty)}, found by the outputs alone: {sum(one.found for one in faulty)}")
+    wrong = []
+    for one in faulty:
+        tensors = {found.name for found in one.weights.differences}
+        expected = set(one.fault.values) if isinstance(one.fault, Fault) else set()
+        keys = (one.fault.named,) if isinstance(one.fault, ConfigFault) else ()
+        if (tensors, one.config) != (expected, keys):
+            wrong.append(f"{one}: {tensors} {one.config}")
+    assert wrong == []
+
+
+def test_the_first_quantity_leads_to_the_tensor(tried: list[Trial]) -> None:
+    """Where the outputs find a fault, a tensor that was changed is among those behind the first quantity."""
+    traced = [one for one in tried if isinstance(one.fault, Fault) and one.where.first]
+    assert len(traced) > 40
+    assert [f"{one}: {one.where.first}" for one in traced if not one.where.tensors] == []
+    assert {one.where.verdict for one in traced} == {"the weights"}
+
+
+def test_equal_weights_lead_to_the_config(tried: list[Trial]) -> None:
+    """Where the outputs differ and the weights do not, it is the config, and the key is shown."""
+    blamed = [one for one in tried if isinstance(one.fault, ConfigFault) and one.found]
+    assert len(blamed) > 12
+    said = {one.where.verdict for one in blamed}
+    assert said == {"every weight is right, so it is the config"}
+
+
+@pytest.mark.parametrize("dialect", ["tf", "flax"])
+def test_what_the_outputs_find_by_themselves(tried: list[Trial], dialect: str) -> None:
+    """Not all: what is never read, or too small to see. So the weights are compared bit for bit."""
+    mine = [one for one in tried if one.fault and one.dialect == dialect]
+    planted = Counter(one.fault.kind for one in mine if one.fault)
+    found = Counter(one.fault.kind for one in mine if one.fault and one.found)
+    agree("outputs", dialect, {kind: f"{found[kind]} of {count}" for kind, count in planted.items()})

@@ -1,0 +1,93 @@
+"""Faults planted into good conversions of every family: the weights' check finds each one and names its tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import ckptconv
+from ckptconv.operations.verify import compare_weights
+from faultkit.faults import Fault, faults, planted
+from faultkit.models import Conversion, conversions
+from faultkit.settings import config_faults, misconfigured
+from faultkit.table import agree
+from faultkit.tensors import Array
+
+if TYPE_CHECKING:
+    from conftest import Counted
+
+pytestmark = pytest.mark.thorough
+
+PER_KIND = 2
+"""Faults of one kind in one model, spread over its tensors; the trained model gets all of them."""
+
+
+def chosen(model: Conversion) -> list[Fault]:
+    """Return the faults of a model that are tried."""
+    kinds: dict[str, list[Fault]] = {}
+    for fault in faults(model.tensors):
+        kinds.setdefault(fault.kind, []).append(fault)
+    every = model.title == "dates"
+    return [one for some in kinds.values() for one in (some if every else some[:: -(-len(some) // PER_KIND)])]
+
+
+def missed(model: Conversion, fault: Fault) -> str:
+    """Plant a fault and return what the report gets wrong; empty where it is right."""
+    with planted(fault, model.by_name):
+        report = compare_weights(model.source, model.composition, model.target)
+    found = {one.name: one for one in report.differences}
+    spelled = {one.name: one.move.source for one in model.tensors.values()}
+    told = (
+        not report.matches
+        and found.keys() == fault.values.keys()
+        and all(one.relation.kind in fault.says for one in found.values())
+        and all(one.source == origin.spec.name for one in found.values() if (origin := spelled[one.name]))
+    )
+    if "swapped" in fault.says and told:
+        told = all(_holds(model, one.relation.detail, fault.values[name]) for name, one in found.items())
+    return "" if told else f"{model.title}: {fault}: {[(one.name, str(one.relation)) for one in found.values()]}"
+
+
+def _holds(model: Conversion, detail: str, values: Array) -> bool:
+    """Tell whether the tensor that a sentence ends with is one that holds such values where it belongs."""
+    partner = model.by_name[detail.rpartition(" ")[2]]
+    return bool(np.array_equal(partner.array.reshape(-1), values.reshape(-1)))
+
+
+@pytest.mark.parametrize("dialect", ["tf", "flax"])
+def test_every_fault_in_a_tensor_is_found_and_named(dialect: Any, tmp_path: Path, counted: Counted) -> None:
+    """The report names the tensors that were changed in both spellings, no others, and says how."""
+    counts: Counter[str] = Counter()
+    wrong = []
+    for model in conversions(dialect, tmp_path):
+        for fault in chosen(model):
+            counts[fault.kind] += 1
+            wrong.append(missed(model, fault))
+        assert compare_weights(model.source, model.composition, model.target).matches, model.title
+    counted(f"faults in the weights of {dialect}: {counts.total()} planted, {sum(not one for one in wrong)} named")
+    assert [one for one in wrong if one] == []
+    agree("weights", dialect, counts)
+
+
+@pytest.mark.parametrize("dialect", ["tf", "flax"])
+def test_every_fault_in_a_config_is_found_and_named(dialect: Any, tmp_path: Path, counted: Counted) -> None:
+    """With equal weights the key is told; where no output was looked at too."""
+    counts: Counter[str] = Counter()
+    wrong = []
+    for model in conversions(dialect, tmp_path, "safetensors"):
+        source, target = model.source.path, model.target.path
+        for fault in config_faults(model.composition, target):
+            counts[fault.kind] += 1
+            with misconfigured(fault, target):
+                found = ckptconv.verify(source, target, "weights")
+            keys = [one.key for one in found.where.config] if found.where else []
+            if found.matches or not found.weights.matches or keys != [fault.named]:
+                wrong.append(f"{model.title}: {fault}: {keys}")
+        assert ckptconv.verify(source, target, "weights").matches, model.title
+    counted(f"faults in the configs of {dialect}: {counts.total()} planted, {counts.total() - len(wrong)} named")
+    assert wrong == []
+    agree("configs", dialect, counts)
