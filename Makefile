@@ -39,7 +39,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
 	$(BIN)/python -m pytest -m "browser and not frameworks" -n $(JOBS)
-	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks" -n $(JOBS)
+	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser" -n $(JOBS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m frameworks -n $(JOBS) --dist loadgroup
 
 fuzz: $(VENV)/installed
@@ -62,6 +62,7 @@ docs: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/verify.py weights
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(SITE) benchmarks/work .pytest_cache .mypy_cache .ruff_cache

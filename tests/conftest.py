@@ -117,6 +117,22 @@ def _pair(
 
 MakePair: TypeAlias = Callable[..., Pair]
 Cli: TypeAlias = Callable[..., Run]
+Counted: TypeAlias = Callable[[object], None]
+
+
+@pytest.fixture
+def counted(request: pytest.FixtureRequest) -> Counted:
+    """Return what says how much a test tried; the line stands at the end of pytest's output, with xdist too."""
+    return lambda line: request.node.user_properties.append(("counted", str(line)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests counted."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    lines = [text for report in reports for name, text in report.user_properties if name == "counted"]
+    if lines:
+        terminalreporter.section("counted")
+        terminalreporter.write("".join(f"{line}\n" for line in sorted(lines)))
 
 
 @pytest.fixture

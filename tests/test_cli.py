@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,9 @@ HEALED = (
 )
 SUMMARY = """\
 model       bert -> bert
-weights     pytorch safetensors, model.safetensors
+encoder     bert, 2 layers, hidden 96, 4 heads, vocabulary 46
+decoder     bert, 2 layers, hidden 96, 4 heads, vocabulary 46
+weights     pytorch safetensors, model.safetensors, 1.7 MB
 parameters  414,766 in 101 tensors
 size        1.7 MB, float32
 saved by    transformers 4.57.6
@@ -35,12 +39,23 @@ decoder                 37       160,512  642.0 kB    38.7%
 cross-attention         20        74,880  299.5 kB    18.1%
 head                     5         9,550   38.2 kB     2.3%
 
-tied: decoder.cls.predictions.decoder.weight repeats decoder.bert.embeddings.word_embeddings.weight (stored once)
+tied: decoder.cls.predictions.decoder.weight repeats decoder.bert.embeddings.word_embeddings.weight
+      (stored once)
 tied: decoder.cls.predictions.decoder.bias repeats decoder.cls.predictions.bias (stored once)
+
 """
-COMPLETE = "complete: every tensor is one that the config asks for, and none is missing\n"
+COMPLETE = """would convert:
+  split      yes
+  normalize  yes
+  pt2tf      yes
+  pt2flax    yes; encoder.embeddings.token_type_embeddings: row 0 repeated 64 times, since `encode`
+             passes positions as token types
+
+complete: every tensor is one that the config asks for, and none is missing
+"""
 TOKENIZER = {"special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}
-WHOLE = {"config.json", "generation_config.json", *TOKENIZER}
+MADE = {"ckptconv.json", "SHA256SUMS"}
+WHOLE = {"config.json", "generation_config.json", *TOKENIZER, *MADE}
 
 
 def files(folder: Path) -> set[str]:
@@ -49,7 +64,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_inspect(run: Cli, dates: Path) -> None:
-    """The summary names the pair, the parts, the ties and the verdict."""
+    """The summary names the pair, the parts, the ties, who would take it and the verdict."""
     done = run("inspect", dates)
     assert (done.code, done.out, done.err) == (0, SUMMARY + COMPLETE, "")
 
@@ -59,7 +74,7 @@ def test_inspect_tensors(cli: Cli, dates: Path) -> None:
     done = cli("inspect", dates, "--tensors")
     head, _, rest = done.out.partition(SUMMARY)
     assert (done.code, done.err, head, rest[-len(COMPLETE) :]) == (0, "", "", COMPLETE)
-    titles, _, *rows = [line.split() for line in rest.splitlines()[:-1]]
+    titles, _, *rows = [line.split() for line in rest.removesuffix(COMPLETE).splitlines()[:-1]]
     assert titles == ["tensor", "part", "dtype", "shape"]
     assert (len(rows), rows) == (101, sorted(rows))
     assert rows[0] == ["decoder.bert.embeddings.LayerNorm.bias", "decoder", "float32", "96"]
@@ -87,7 +102,7 @@ def test_split(run: Cli, dates: Path, tmp_path: Path) -> None:
         f"{out}/encoder: 39 tensors, 679.3 kB\n{out}/decoder: 62 tensors, 979.8 kB\n"
         "bert -> bert, read back and compared, in N s\n"
     )
-    encoder = {f"encoder/{name}" for name in {"model.safetensors", "config.json", *TOKENIZER}}
+    encoder = {f"encoder/{name}" for name in {"model.safetensors", "config.json", *TOKENIZER, *MADE}}
     decoder = {f"decoder/{name}" for name in {"model.safetensors", *WHOLE}}
     assert files(out) == WHOLE | encoder | decoder
 
@@ -188,16 +203,25 @@ def test_verify_weights_json(cli: Cli, dates: Path, converted_flax: Path) -> Non
 def test_verify_finds_another_checkpoint(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     """One changed bias is a mismatch: exit code 1, and the tensor is named with how far it is off."""
     one = pair.write(tmp_path / "one")
-    pair.arrays["decoder.cls.predictions.bias"][4] += 0.25
+    bias = pair.arrays["decoder.cls.predictions.bias"]
+    change, spread = f"[4] {bias[4]:.9g} -> {bias[4] + 0.25:.9g}", 0.25 / float((bias.astype(float) ** 2).sum() ** 0.5)
+    bias[4] += 0.25
     other = pair.write(tmp_path / "other")
     done = cli("verify", one, other, "--level", "weights")
     assert (done.code, done.err) == (1, "")
     assert done.out == (
         f"weights  1 of {len(pair.arrays)} tensors differ\n"
-        "  differs     decoder.cls.predictions.bias: 1 of 29 elements differ, by at most 0.25\n\n"
+        "decoder.cls.predictions.bias\n"
+        f"  1 element changed: {change}; 1 of 29 elements differ, {spread:.2g} of the RMS, by\n"
+        "    at most 0.25\n\n"
         "MISMATCH: bert -> bert, pytorch safetensors against PyTorch, weights\n"
     )
     assert cli("verify", one, other, "--level", "weights", "--quiet").out == ""
+    (told,) = json.loads(cli("verify", one, other, "--level", "weights", "--json").out)["weights"]["differences"]
+    assert {key: told[key] for key in ("name", "source", "kind", "differing", "elements", "worst")} == {
+        "name": "decoder.cls.predictions.bias", "source": "decoder.cls.predictions.bias", "kind": "element",
+        "differing": 1, "elements": 29, "worst": pytest.approx(0.25),
+    }  # fmt: skip
 
 
 def test_overwrite_replaces_a_checkpoint(cli: Cli, dates: Path, tmp_path: Path) -> None:
@@ -214,15 +238,22 @@ def test_code_does_not_travel(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     pair.config["encoder"]["auto_map"] = {"AutoModel": "evil.Model"}
     pair.files = {"evil.py": "raise SystemExit", "a.py": "", "vocab.txt": "[PAD]\n", "notes.md": "mine"}
     done = cli("pt2tf", pair.write(tmp_path / "source"), tmp_path / "out")
-    assert (done.code, done.err) == (0, "note: left behind: a.py, evil.py (ckptconv never copies code)\n")
-    assert files(tmp_path / "out") == {"config.json", "tf_model.h5", "vocab.txt"}
+    assert (done.code, done.err) == (
+        0,
+        "note: left behind: a.py, evil.py (ckptconv never copies code)\n"
+        "note: left behind: config.json: auto_map, encoder.auto_map, trust_remote_code"
+        " (keys that make a loader run code)\n",
+    )
+    assert files(tmp_path / "out") == {"config.json", "tf_model.h5", "vocab.txt", *MADE}
     text = (tmp_path / "out" / "config.json").read_text()
     assert [word for word in ("auto_map", "trust_remote_code", "_name_or_path", "evil") if word in text] == []
 
 
 def test_version_and_help(cli: Cli) -> None:
-    """`--version` is one line; each command that takes a path shows itself in an example."""
-    assert cli("--version").out == f"ckptconv {__version__}\n"
+    """`--version` is a line for each thing installed; each command that takes a path shows itself in an example."""
+    first, second, *rest = cli("--version").out.splitlines()
+    assert (first, second) == (f"ckptconv {__version__}", f"Python {platform.python_version()}")
+    assert rest[:2] == [f"{name} {metadata.version(name)}" for name in ("numpy", "h5py")]
     listed = cli("--help").out.partition("Commands:\n")[2]
     for verb in (line.split()[0] for line in listed.splitlines()):
         usage, _, rest = cli(verb, "--help").out.partition("\n")

@@ -182,4 +182,5 @@ def test_a_framework_that_is_missing(
     assert done.err == (
         f"Error: {extra} cannot be imported here: No module named {missing}\n"
         f"Install it with: pip install 'ckptconv[{extra}]'\n"
+        "`ckptconv doctor` says what works here; `verify --level weights` needs no framework.\n"
     )

@@ -19,6 +19,8 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Cli
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 SHELLS = ("bash", "zsh", "fish")
 SETUP = "PS1='$ '; bind 'set bell-style none'; eval \"$(_CKPTCONV_COMPLETE=bash_source ckptconv)\"; echo rea''dy\n"

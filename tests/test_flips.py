@@ -16,6 +16,8 @@ from ckptconv.manifest import MANIFEST, SUMS, read_manifest
 if TYPE_CHECKING:
     from conftest import MakePair
 
+pytestmark = pytest.mark.thorough
+
 FLIPS = 1000
 """For each way, and as many again in shards."""
 WAYS: dict[str, Callable[..., Any]] = {

@@ -27,6 +27,8 @@ from terminal import on_terminal
 if TYPE_CHECKING:
     from conftest import Cli, Run
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 
 COMPANIONS = ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]

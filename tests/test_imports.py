@@ -23,6 +23,9 @@ sys.stderr.write("\\n@" + " ".join(set(sys.modules) - before))
 UNWANTED = {"pickle", "multiprocessing", "ssl", "asyncio"}
 """Of Python's own: what could run code, and what takes long to start. numpy imports pickle for itself."""
 
+HTML = {"click", "numpy", "jinja2", "markupsafe", "plotly", "_plotly_utils", "narwhals"}
+"""What a page needs, and what that needs in turn."""
+
 
 def modules(*args: object) -> set[str]:
     """Return the names of all modules that a command imports."""
@@ -40,6 +43,7 @@ def third_party(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize(("args", "allowed"), [
     (("--help",), {"click"}),
+    (("--version",), {"click"}),
     (("inspect", "{dates}"), {"click", "tabulate"}),
     (("inspect", "{dates}", "--json"), {"click"}),
     (("split", "{dates}", "{out}"), {"click", "numpy"}),
@@ -47,7 +51,10 @@ def third_party(names: set[str]) -> set[str]:
     (("pt2tf", "{dates}", "{out}"), {"click", "numpy", "h5py"}),
     (("pt2flax", "{dates}", "{out}"), {"click", "numpy"}),
     (("verify", "{dates}", "{flax}", "--level", "weights"), {"click", "numpy"}),
-    (("verify", "{dates}", "{tf}", "--level", "weights"), {"click", "numpy", "h5py"}),
+    (("verify", "{dates}", "{tf}", "--level", "weights"), {"click", "numpy"}),
+    (("diff", "{tf}", "{flax}"), {"click", "numpy"}),
+    (("check", "{tf}"), {"click"}),
+    (("inspect", "{tf}", "--json"), {"click"}),
 ])  # fmt: skip
 def test_third_party_modules(
     args: tuple[str, ...], allowed: set[str], dates: Path, converted_tf: Path, converted_flax: Path, tmp_path: Path
@@ -57,3 +64,8 @@ def test_third_party_modules(
     found = modules(*(arg.format(**paths) for arg in args))
     assert third_party(found) == allowed
     assert found & UNWANTED == ({"pickle"} if "numpy" in allowed else set())
+
+
+def test_pages_need_no_framework(dates: Path, tmp_path: Path) -> None:
+    """`--html` imports what draws, and nothing that runs a model."""
+    assert third_party(modules("inspect", dates, "--json", "--html", tmp_path / "page.html")) == HTML

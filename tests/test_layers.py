@@ -10,16 +10,42 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ckptconv"
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "discovery"),
-    ("tensor", "config", "limits", "interrupts", "publishing"),
+    ("errors", "discovery", "untrusted", "version"),
+    (
+        "tensor",
+        "files",
+        "config",
+        "counting",
+        "environment",
+        "limits",
+        "unchanged",
+        "interrupts",
+        "publishing",
+        "workers",
+    ),
     ("table", "rows", "healing", "family", "moves"),
     ("architectures", "dialects", "formats", "frameworks", "compare", "casting"),
-    ("composition", "checkpoint", "companions", "plan", "drawing"),
-    ("pieces", "weights", "transfer", "evidence"),
+    ("sides", "composition", "differing_config", "checkpoint", "shards", "companions", "plan", "drawing"),
+    (
+        "blocks",
+        "pieces",
+        "digests",
+        "values",
+        "readback",
+        "manifest",
+        "relations",
+        "weights",
+        "statistics",
+        "duplicates",
+        "initialisation",
+        "transfer",
+        "hub",
+        "evidence",
+    ),
     ("operations",),
-    ("selftest",),
+    ("trials",),
     ("render",),
-    ("commands", "cli", "shell", "__init__", "__main__"),
+    ("commands", "cli", "shell", "speech", "progress", "ci", "__init__", "__main__"),
 )
 """Low to high; a folder stands for its files. docs/architecture.md shows the same list."""
 LAYER = {name: height for height, names in enumerate(LAYERS) for name in names}

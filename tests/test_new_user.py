@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from machine import machine
 
 if TYPE_CHECKING:
     from conftest import Cli
+
+pytestmark = pytest.mark.thorough
 
 OPTIONAL = "torch transformers safetensors tensorflow tf-keras jax jaxlib flax huggingface_hub jinja2 plotly"
 

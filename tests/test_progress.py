@@ -10,6 +10,8 @@ import pytest
 
 from terminal import on_terminal
 
+pytestmark = pytest.mark.thorough
+
 WORK = """
 import time
 from ckptconv import progress

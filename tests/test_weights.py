@@ -10,9 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from ckptconv import pieces
+from ckptconv.dialects import dialects
 from ckptconv.errors import PlanError
 from ckptconv.moves import Equality
 from ckptconv.relations.kinds import Figures, Relation
+from ckptconv.rows import expand
+from ckptconv.table import linear
 from ckptconv.tensor import Extent, Stored, TensorSpec
 from ckptconv.weights import WeightDifference, check_equal
 

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 import sessions
 from sessions import FENCE, Step, files, main, mark, pages, same, steps, today
 
+pytestmark = pytest.mark.thorough
+
 PAGES = pages()
 PAGE = """\
 ---

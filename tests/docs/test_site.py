@@ -18,6 +18,8 @@ import pytest
 from browser import DESKTOP, PHONE, chromium
 from ckptconv.cli import cli
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = cli.list_commands(click.Context(cli))
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}

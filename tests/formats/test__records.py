@@ -14,9 +14,9 @@ from ckptconv.errors import SourceError
 from ckptconv.formats import torch_zip
 from ckptconv.formats._files import FileReader
 from ckptconv.formats._records import check_record, checksum, records
+from ckptconv.tensor import Extent, Record, Stored, TensorSpec
 from ckptconv.trials.corpus._pickled import state_dict, storage, tensor, view
 from ckptconv.trials.corpus._zipped import Part, parts, zipped
-from ckptconv.tensor import Extent, Record, Stored, TensorSpec
 
 if TYPE_CHECKING:
     from conftest import Counted

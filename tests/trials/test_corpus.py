@@ -18,6 +18,8 @@ from ckptconv.trials.trial import corpus, try_case, warm_up
 if TYPE_CHECKING:
     from conftest import Counted
 
+pytestmark = pytest.mark.thorough
+
 LEAST = {
     "config": 76, "hdf5": 87, "hdf5_bytes": 26, "index": 97, "msgpack": 134, "pickle": 207, "safetensors": 148,
     "torch_legacy": 60, "torch_zip": 118, "unknown": 13,
