@@ -11,7 +11,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= demo
 SITE   ?= site
-# Each framework test runs in one of two processes, with one thread each: on two cores, threads of tiny models
+# A file of framework tests runs in one of two processes, with one thread each: on two cores, threads of tiny models
 # that wait for each other by spinning take ten times as long (measured).
 JOBS   ?= 2
 FUZZ   ?= 50
@@ -40,7 +40,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
 	$(BIN)/python -m pytest -m "browser and not frameworks" -n $(JOBS)
 	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser" -n $(JOBS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m frameworks -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m frameworks -n $(JOBS) --dist loadfile
 
 fuzz: $(VENV)/installed
 	CKPTCONV_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(JOBS)

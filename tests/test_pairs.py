@@ -11,7 +11,7 @@ from pairs import SEEDS, Case, Outcome, cases, outcomes
 if TYPE_CHECKING:
     from conftest import Counted
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("pairs")]
+pytestmark = pytest.mark.frameworks
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ from special import (
 )  # fmt: skip
 from tiny import ROOT, plain
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("special")]
+pytestmark = pytest.mark.frameworks
 
 Reports: TypeAlias = dict[Case, ForwardReport | Answer | FrameworkError]
 PARTS = ("tied", "bridge", "no-pooler", *WORKAROUND)

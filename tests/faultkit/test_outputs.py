@@ -15,7 +15,7 @@ from faultkit.table import agree
 if TYPE_CHECKING:
     from conftest import Counted
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("faultkit")]
+pytestmark = pytest.mark.frameworks
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import ckptconv
 from ckptconv.operations.verify import verify
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("outputs")]
+pytestmark = pytest.mark.frameworks
 
 
 def test_neither_side_is_pytorchs(converted_tf: Path, converted_flax: Path, tmp_path: Path) -> None:

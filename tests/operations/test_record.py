@@ -95,7 +95,6 @@ def test_without_pytorch(traced: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.frameworks
-@pytest.mark.xdist_group("outputs")
 def test_the_verdict_is_that_of_a_run_with_both(dates: Path, converted_tf: Path, tmp_path: Path) -> None:
     """The same quantities with the same ratios; a source moved away changes nothing; and coverage is in it."""
     sentences = tmp_path / "dates.jsonl"
