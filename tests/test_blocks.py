@@ -20,6 +20,8 @@ from ckptconv.rows import expand
 from ckptconv.table import linear
 from ckptconv.tensor import Extent, Stored, TensorSpec
 
+pytestmark = pytest.mark.thorough
+
 (ROW,) = expand([linear("any", 3, 2, bias=False)], dialects())
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 5, 7, 11]), min_size=1, max_size=4)
 

@@ -11,6 +11,8 @@ import pytest
 from ckptconv.errors import Interrupted
 from ckptconv.interrupts import SIGNALS, held, install, note_published
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:

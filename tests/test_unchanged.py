@@ -17,6 +17,8 @@ from ckptconv.unchanged import Snapshot
 if TYPE_CHECKING:
     from conftest import Cli, Pair
 
+pytestmark = pytest.mark.thorough
+
 WEIGHTS = "model.safetensors"
 CHANGED = "changed while it was read; nothing was published.\nRun again when nothing writes to it."
 

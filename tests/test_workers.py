@@ -12,6 +12,8 @@ import pytest
 
 from ckptconv.workers import finish, workers
 
+pytestmark = pytest.mark.thorough
+
 SIGNALLED = """
 import random, signal
 from ckptconv import interrupts

@@ -18,6 +18,8 @@ from ckptconv.formats.hdf5 import create, read
 from ckptconv.limits import limited
 from ckptconv.tensor import TensorSpec
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from ckptconv.trials.corpus._zipped import Part, parts, zipped
 if TYPE_CHECKING:
     from conftest import Counted
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:

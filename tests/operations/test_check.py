@@ -21,6 +21,8 @@ from ckptconv.manifest import MANIFEST, SUMS
 if TYPE_CHECKING:
     from conftest import Cli, MakePair, Pair
 
+pytestmark = pytest.mark.thorough
+
 FILES = {"generation_config.json": '{"max_length": 9}\n', "vocab.txt": "a\nb\n"}
 BIAS = "decoder.cls.predictions.bias"
 VERBS: dict[str, Callable[..., Any]] = {

@@ -21,6 +21,8 @@ from ckptconv import Diff, PlanError, SourceError, WriteOptions, diff
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
 
+pytestmark = pytest.mark.thorough
+
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ROOT = Path(__file__).parents[2]
 QUERY = "decoder.bert.encoder.layer.1.crossattention.self.query.weight"

@@ -18,6 +18,8 @@ from ckptconv.config import Config
 from conftest import DECODER, Pair
 from tiny import pairs, plain
 
+pytestmark = pytest.mark.thorough
+
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 PAIRS = sorted({(dialect, *pair) for dialect in ("tf", "flax") for pair in pairs(dialect)})
 

@@ -15,6 +15,8 @@ import pytest
 from ckptconv.errors import DestinationError
 from ckptconv.publishing.lock import clear, locked, new_stage
 
+pytestmark = pytest.mark.thorough
+
 HOLDER = """
 import sys, time
 from pathlib import Path

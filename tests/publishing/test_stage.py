@@ -22,6 +22,8 @@ from ckptconv.publishing.stage import published
 if TYPE_CHECKING:
     from conftest import Cli, Pair
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 SLOW = """
 import os, time

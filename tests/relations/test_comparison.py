@@ -22,6 +22,8 @@ from ckptconv.rows import expand
 from ckptconv.table import linear
 from ckptconv.tensor import Extent, Stored, TensorSpec
 
+pytestmark = pytest.mark.thorough
+
 Array: TypeAlias = NDArray[Any]
 FILE = "weights.bin"
 RANDOM = np.random.default_rng(7)

@@ -11,6 +11,8 @@ import pytest
 from ckptconv.trials.injection import Call, Ended, Fault, Injected, injector_here
 from ckptconv.trials.pair import write_pair
 
+pytestmark = pytest.mark.thorough
+
 STRACE = pytest.param("strace", marks=pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here"))
 
 

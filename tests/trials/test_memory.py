@@ -8,6 +8,8 @@ import pytest
 
 from ckptconv.trials.memory import Peak
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1 << 20
 
 

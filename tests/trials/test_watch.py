@@ -14,6 +14,8 @@ import pytest
 
 from ckptconv.trials.watch import Watch
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize(
     ("act", "seen"),
