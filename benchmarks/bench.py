@@ -32,7 +32,7 @@ WORK = HERE / "work"
 SOURCE, PARTS = WORK / "pt", WORK / "parts"
 PYTHON = sys.executable
 CKPTCONV = (PYTHON, "-m", "ckptconv")
-ROUNDS = 9
+ROUNDS = 7
 """The quick ways run this often, in turns, and the median counts; a disk is not the same twice."""
 LARGEST_TENSOR_MB = 30522 * 768 * 4 / 1e6
 ENVIRONMENT = {
