@@ -56,8 +56,10 @@ class Browser:
         return list(self.driver.find_elements("css selector", selector))
 
     def one(self, selector: str) -> Any:
-        """Return the only element that a CSS selector matches."""
-        (found,) = self.all(selector)
+        """Return the only element that a CSS selector matches, as soon as it is there: scripts may make it."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        (found,) = WebDriverWait(self.driver, 20).until(lambda _: self.all(selector))
         return found
 
     def texts(self, selector: str) -> list[str]:
