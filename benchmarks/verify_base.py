@@ -2,17 +2,20 @@
 
     python benchmarks/verify_base.py [FOLDER]     needs 3 GB of disk; `make soak` runs it
 
-The largest ratio of an error to PyTorch's own is printed, and the time: it goes into docs/verify.md.
+The largest ratio of an error to PyTorch's own is printed, the coverage, the time, and the memory of the largest process
+and of all at once, which should be equal: large models run in turn. It goes into docs/verify.md.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
-import time
 from pathlib import Path
 
+from bench import CKPTCONV
 from make_pair import make_pair
+from verify import family_peak
 
 import ckptconv
 
@@ -22,18 +25,24 @@ def main(folder: Path) -> int:
     make_pair(folder / "pt")
     ckptconv.pt2tf(folder / "pt", folder / "tf")
     ckptconv.pt2flax(folder / "pt", folder / "flax")
-    matches = []
-    for target in ("tf", "flax"):
-        begun = time.monotonic()
-        result = ckptconv.verify(folder / "pt", folder / target)
-        assert result.outputs
-        rms, most = (max(one.ratios[n] for one in result.outputs.quantities) for n in (0, 1))
-        matches.append(result.matches)
-        said = "match" if result.matches else "MISMATCH"
-        print(f"bert-base pair, {target}: {said}, {len(result.outputs.quantities)} quantities, largest ratio {rms:.2f}"
-              f" (RMS), {most:.2f} (max), {time.monotonic() - begun:.0f} s", flush=True)  # fmt: skip
+    matches = [verified(folder, target) for target in ("tf", "flax")]
     shutil.rmtree(folder)
     return 0 if all(matches) else 1
+
+
+def verified(folder: Path, target: str) -> bool:
+    """Run one comparison, print what was measured, and tell whether it matched."""
+    said = folder / f"{target}.json"
+    command = (*CKPTCONV, "verify", "--quiet", "--json", folder / "pt", folder / target)
+    seconds, largest, at_once = family_peak(command, {}, said, codes=(0, 1))
+    report = json.loads(said.read_text())
+    outputs = report["outputs"]
+    rms, most = (max(one[name] for one in outputs["quantities"]) for name in ("rms_ratio", "max_ratio"))
+    print(f"bert-base pair, {target}: {report['verdict']}, {len(outputs['quantities'])} quantities,"
+          f" largest ratio {rms:.2f} (RMS), {most:.2f} (max), coverage {outputs['coverage']['percent']:.1f} %,"
+          f" {seconds:.0f} s, largest process {largest:.0f} MB, all at once {at_once:.0f} MB", flush=True)  # fmt: skip
+    matches: bool = report["verdict"] == "match"
+    return matches
 
 
 if __name__ == "__main__":

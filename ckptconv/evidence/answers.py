@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,3 +99,29 @@ class Answer:
     """From start to end of the process [s]."""
     reached: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Of the reference: parameter -> elements that were reached by some probe, and rows with at least one."""
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Write one job into a new folder, where the child reads it; see `ckptconv.frameworks.__main__`."""
+    folder.mkdir()
+    asked = {
+        "checkpoint": str(job.checkpoint.absolute()),
+        "precisions": job.precisions,
+        "generate": {name: dict(settings) for name, settings in job.generate.items()},
+        "generate_from": job.generate_from,
+        "sentences": list(job.sentences),
+        "feeding": dict(job.feeding),
+        "texts": list(job.texts),
+        "coverage": job.coverage and job.is_reference,
+    }
+    (folder / "job.json").write_text(json.dumps(asked))
+    np.savez(folder / "probes.npz", allow_pickle=False, **dict(job.probes))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return what a child said in its folder besides arrays; empty where it said nothing."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "answers.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found

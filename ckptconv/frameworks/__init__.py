@@ -70,6 +70,8 @@ class Framework:
     generate: Callable[[Any, Array, Array, Mapping[str, Json] | None, Listener | None], Array]
     """(model, input_ids, attention_mask, settings, listener) -> token ids of shape (rows, length), the start
     token first. Settings replace the checkpoint's own generation config; None leaves it."""
+    hidden: tuple[str, ...] = ()
+    """Modules that its packages would import if they were there, and that nothing here needs."""
     precisions: tuple[str, ...] = ("float32",)
     reach: Callable[[Any], Reaching] | None = None
     """(model) -> what runs probes with gradients; None: this framework does not measure what is reached."""

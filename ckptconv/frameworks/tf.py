@@ -75,6 +75,7 @@ FRAMEWORK = Framework(
         "TF_ENABLE_ONEDNN_OPTS": "0",
         "NVIDIA_TF32_OVERRIDE": "0",
     },
+    hidden=("jax",),  # TensorFlow Lite's converter looks for it: a second, and 100 MB
     load=load,
     forward=forward,
     generate=generate,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from ckptconv.discovery import discover
 from ckptconv.errors import FrameworkError
+from ckptconv.evidence import children
 from ckptconv.evidence.answers import Job
 from ckptconv.evidence.children import SMALL_BYTES, _threads, environment, run_children
 from ckptconv.frameworks import frameworks, loading_problems
@@ -49,7 +51,9 @@ def test_environment_switches_the_other_frameworks_off(name: str, monkeypatch: p
     switches = {"pytorch": "USE_TORCH", "tf": "USE_TF", "flax": "USE_FLAX"}
     monkeypatch.setenv("USE_TF", "1")
     monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     found = environment(name)  # type: ignore[arg-type]
+    assert found["MALLOC_MMAP_THRESHOLD_"] == "1048576"
     assert {switch for switch in switches.values() if found[switch] == "1"} == {switches[name]}
     assert (found["HF_HUB_OFFLINE"], found["JAX_PLATFORMS"]) == ("1", "tpu")
     monkeypatch.delenv("JAX_PLATFORMS")
@@ -165,6 +169,38 @@ def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(FrameworkError, match="second"):
         run_children([job, job])
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(("size", "seconds", "expected"), [(1, 60, "++--"), (SMALL_BYTES, 1, "+-+-")])
+def test_large_models_run_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, seconds: int, expected: str
+) -> None:
+    """Two small models run at once; of two large ones the second begins when the first has ended."""
+    code = (
+        "import os, pathlib, time\n"
+        f"log, deadline = pathlib.Path({str(tmp_path / 'log')!r}), time.monotonic() + {seconds}\n"
+        "note = lambda mark: log.open('a').write(mark)\n"
+        "note('+')\n"
+        "while '++' not in log.read_text() and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "note('-')\n"
+        "os._exit(0)"
+    )
+    job = fake(tmp_path, monkeypatch, code)
+    (tmp_path / "weights").touch()
+    os.truncate(tmp_path / "weights", size)
+    with pytest.raises(FrameworkError, match="ended without an answer"):
+        run_children([job, job])
+    assert (tmp_path / "log").read_text() == expected
+
+
+def test_what_is_not_installed_is_said_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second side may come an hour after the first: a framework that is not there is told at the start."""
+    job = fake(tmp_path, monkeypatch, f"open({str(tmp_path / 'ran')!r}, 'w')")
+    missing = replace(frameworks()["tf"], imports=("tensorflow_of_another_machine",))
+    monkeypatch.setattr(children, "frameworks", lambda: frameworks() | {"tf": missing})
+    with pytest.raises(FrameworkError, match=r"No module named 'tensorflow_of_another_machine'\n.*ckptconv\[tf\]"):
+        run_children([job, Job("tf", tmp_path, PROBES)])
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
