@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         SourceError,
     )
     from ckptconv.evidence.yardstick import Tolerance
-    from ckptconv.limits import Limits, limited
+    from ckptconv.guards.limits import Limits, limited
     from ckptconv.operations.check import Checked, Finding, check
     from ckptconv.operations.convert import flax2pt, normalize, pt2flax, pt2tf, tf2pt
     from ckptconv.operations.diff import Diff, diff
@@ -85,7 +85,7 @@ __all__ = [
 
 _MODULES = (
     "errors",
-    "limits",
+    "guards.limits",
     "evidence.yardstick",
     "operations.writing",
     "operations.check",

@@ -10,12 +10,12 @@ from pathlib import Path
 from ckptconv.companions import GENERATION, TOKENIZER
 from ckptconv.config import Config, read_json
 from ckptconv.errors import SourceError
-from ckptconv.files import read_source
 from ckptconv.formats import Contents, Format, formats
+from ckptconv.guards.files import read_source
+from ckptconv.guards.unchanged import Snapshot
 from ckptconv.shards import read_index
 from ckptconv.table import DialectName
 from ckptconv.tensor import Stored
-from ckptconv.unchanged import Snapshot
 
 DIALECT_OF_TAG: Mapping[str, DialectName] = {"pt": "pytorch", "tf": "tf", "flax": "flax"}
 """The safetensors metadata by which transformers tells whose names a file holds."""

@@ -10,8 +10,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from ckptconv import commands
-from ckptconv.limits import NAMES, limited
-from ckptconv.shell import run
+from ckptconv.console.shell import run
+from ckptconv.guards.limits import NAMES, limited
 
 MAX_DIGITS = 18
 """No limit is a larger number; Python counts those of its C calls in 64 bits."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ckptconv.config import Config, Json, dump_json, read_json
-from ckptconv.files import open_source
+from ckptconv.guards.files import open_source
 from ckptconv.healing import RECORD
 from ckptconv.moves import Plan
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ckptconv.errors import SourceError
-from ckptconv.files import read_source
-from ckptconv.limits import limits, more
+from ckptconv.guards.files import read_source
+from ckptconv.guards.limits import limits, more
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 

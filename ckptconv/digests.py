@@ -15,10 +15,10 @@ from pathlib import Path
 from threading import Event
 
 from ckptconv.formats._files import FileReader
+from ckptconv.guards.workers import finish, workers
 from ckptconv.rows import Row
 from ckptconv.table import DialectName
 from ckptconv.tensor import Extent
-from ckptconv.workers import finish, workers
 
 BLOCK_BYTES = 1 << 18
 """Read at a time: it stays in the cache until it is hashed."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from ckptconv.config import Json, dump_json, parse_json
 from ckptconv.digests import FileDigest, Sources, TensorDigest, file_digest
 from ckptconv.errors import SourceError
-from ckptconv.files import read_source
-from ckptconv.limits import limits, more
+from ckptconv.guards.files import read_source
+from ckptconv.guards.limits import limits, more
 from ckptconv.tensor import Extent
 from ckptconv.version import __version__
 

@@ -21,8 +21,8 @@ from ckptconv.operations.check import Finding
 from ckptconv.render import _text
 from ckptconv.render import check as render_check
 from ckptconv.render import conversions as render
+from ckptconv.streaming.values import TensorValues, value_notices
 from ckptconv.untrusted import UNSEEN, markdown, markup, one_line, printable
-from ckptconv.values import TensorValues, value_notices
 
 if TYPE_CHECKING:
     from conftest import Cli, Pair

@@ -6,8 +6,8 @@ import sys
 
 import click
 
+from ckptconv.console.shell import as_json, show
 from ckptconv.errors import FrameworkError
-from ckptconv.shell import as_json, show
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ckptconv.shell import as_json, show
+from ckptconv.console.shell import as_json, show
 
 
 @click.command()

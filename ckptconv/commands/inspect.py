@@ -9,8 +9,8 @@ from typing import Literal
 
 import click
 
-from ckptconv.progress import progress
-from ckptconv.shell import CHECKPOINT, as_html, as_json, show
+from ckptconv.console.progress import progress
+from ckptconv.console.shell import CHECKPOINT, as_html, as_json, show
 
 
 @click.command()

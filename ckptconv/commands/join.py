@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckptconv.shell import CHECKPOINT, convert, target, writing
+from ckptconv.console.shell import CHECKPOINT, convert, target, writing
 
 
 @click.command()

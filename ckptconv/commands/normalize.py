@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckptconv.shell import convert, source, target, writing
+from ckptconv.console.shell import convert, source, target, writing
 
 
 @click.command()

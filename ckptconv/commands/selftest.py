@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ckptconv.progress import progress
-from ckptconv.shell import as_json, quiet, show
+from ckptconv.console.progress import progress
+from ckptconv.console.shell import as_json, quiet, show
 
 
 @click.command()

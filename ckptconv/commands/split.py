@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckptconv.shell import say, show, source, target, writing, writing_options
+from ckptconv.console.shell import say, show, source, target, writing, writing_options
 
 
 @click.command()

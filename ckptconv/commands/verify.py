@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from ckptconv.ci import told
-from ckptconv.progress import progress
-from ckptconv.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source
+from ckptconv.console.ci import told
+from ckptconv.console.progress import progress
+from ckptconv.console.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source
 
 
 class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks

@@ -10,10 +10,10 @@ from ckptconv.checkpoint import Checkpoint
 from ckptconv.composition import Composition, recorded
 from ckptconv.formats._records import check_record, records
 from ckptconv.moves import Move
-from ckptconv.pieces import OpenFiles, Pieces
 from ckptconv.plan import make_plan
+from ckptconv.scrutiny.weights import check_equal
+from ckptconv.streaming.pieces import OpenFiles, Pieces
 from ckptconv.tensor import TensorSpec
-from ckptconv.weights import check_equal
 
 STORED = ("float32", "float16", "bfloat16")
 """What a target may be stored as; the dtype of the source comes to these."""

@@ -14,7 +14,7 @@ from ckptconv.errors import SourceError
 from ckptconv.evidence.probes import SIDES, Array, next_tokens, position_limit
 from ckptconv.evidence.special_tokens import special_tokens
 from ckptconv.formats import safetensors
-from ckptconv.limits import limits
+from ckptconv.guards.limits import limits
 from ckptconv.sides import Side
 from ckptconv.tensor import Stored
 

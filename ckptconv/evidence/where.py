@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ckptconv.differing_config import ConfigDifference
 from ckptconv.evidence.yardstick import Quantity
 from ckptconv.rows import Row
-from ckptconv.weights import WeightDifference
+from ckptconv.scrutiny.weights import WeightDifference
 
 PARTS: Mapping[str, int] = {"encoder": 0, "bridge": 1, "cross-attention": 2, "decoder": 2, "head": 3}
 """In the order of the data flow."""

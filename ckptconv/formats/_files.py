@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ckptconv.errors import SourceError
-from ckptconv.files import open_source
-from ckptconv.unchanged import identity, require_same
+from ckptconv.guards.files import open_source
+from ckptconv.guards.unchanged import identity, require_same
 
 
 class FileReader:

@@ -18,8 +18,8 @@ from threading import Lock
 from typing import IO, Any
 
 from ckptconv.errors import SourceError
-from ckptconv.files import real_path
-from ckptconv.limits import limits, more
+from ckptconv.guards.files import real_path
+from ckptconv.guards.limits import limits, more
 
 SCRIPT = Path(__file__).with_name("_hdf5_child.py")
 HEAD_BYTES = 12

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ckptconv.errors import SourceError
 from ckptconv.formats._files import FileReader
 from ckptconv.formats._names import is_size
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 from ckptconv.tensor import ITEMSIZE, Extent
 
 NDARRAY = 1

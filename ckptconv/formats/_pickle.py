@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ckptconv.formats._stream import Malformed, Stream, refusal, shown
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 
 MAX_STRING_BYTES = 1 << 16
 MAX_TEXT_BYTES = 1 << 24

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckptconv.errors import SourceError
 from ckptconv.formats._files import FileReader
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 
 RESAVE = "Where you trust the file, save it once more: torch.save(model.state_dict(), path)."
 FETCH = "The file is incomplete or damaged: fetch or save it once more."

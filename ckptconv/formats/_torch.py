@@ -17,7 +17,7 @@ from typing import TypeGuard
 from ckptconv.errors import SourceError
 from ckptconv.formats._pickle import Function, OrderedDict
 from ckptconv.formats._stream import FETCH, RESAVE, Malformed, refusal, shown
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 from ckptconv.tensor import ITEMSIZE
 
 MAX_NAME = 512

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ckptconv.formats._stream import FETCH, refusal, shown
 from ckptconv.formats._torch import Storage, Tensor
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 from ckptconv.tensor import ITEMSIZE, Extent, Record, Stored, TensorSpec
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ckptconv.formats._files import FileReader
 from ckptconv.formats._stream import FETCH, Malformed, refusal, shown
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 
 SIGNATURE = b"PK\x03\x04"
 """First bytes of the file."""

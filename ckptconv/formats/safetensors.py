@@ -17,7 +17,7 @@ from ckptconv.errors import SourceError
 from ckptconv.formats import Contents, Format, Places
 from ckptconv.formats._files import FileReader, write_at
 from ckptconv.formats._names import MAX_RANK, is_size, require_name
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 from ckptconv.table import DialectName
 from ckptconv.tensor import Extent, Stored, TensorSpec
 

@@ -17,7 +17,7 @@ from ckptconv.formats._stream import FETCH, Stream, refusal, shown
 from ckptconv.formats._torch import NAMES, ZIP, Storages, state_dict, wrong_form
 from ckptconv.formats._views import check_storages, places
 from ckptconv.formats._zip import SIGNATURE, Member, members
-from ckptconv.limits import limits, more
+from ckptconv.guards.limits import limits, more
 from ckptconv.tensor import Extent, Record
 
 _DATA = "data/"

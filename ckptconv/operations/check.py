@@ -17,9 +17,9 @@ from ckptconv.digests import FileDigest, extents_digest, file_digest
 from ckptconv.errors import SourceError
 from ckptconv.formats import Format, formats
 from ckptconv.formats._files import FileReader
+from ckptconv.guards.workers import finish, workers
 from ckptconv.manifest import MANIFEST, SUMS, Manifest, read_manifest
 from ckptconv.tensor import Stored
-from ckptconv.workers import finish, workers
 
 WORKERS = 2
 

@@ -19,7 +19,7 @@ from ckptconv.operations.planning import Way, planned
 from ckptconv.operations.writing import Conversion, WriteOptions, require_apart, source_files, written_dtype
 from ckptconv.plan import widening_notice
 from ckptconv.publishing.stage import published
-from ckptconv.transfer import split_shards, write_weights
+from ckptconv.streaming.transfer import split_shards, write_weights
 
 
 def pt2tf(

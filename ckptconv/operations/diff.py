@@ -20,11 +20,11 @@ from ckptconv.formats._records import check_record, records
 from ckptconv.hub import resolve
 from ckptconv.operations.alignment import UNKNOWN, Aligned, Alone, align, only_in
 from ckptconv.operations.pairing import Held, hold
-from ckptconv.pieces import OpenFiles
 from ckptconv.relations.comparison import Case, Outcome, compare
 from ckptconv.relations.kinds import Figures, Relation, Sums
 from ckptconv.rows import Row
-from ckptconv.weights import check_equal
+from ckptconv.scrutiny.weights import check_equal
+from ckptconv.streaming.pieces import OpenFiles
 
 Progress: TypeAlias = Callable[[int, int], None]
 

@@ -11,7 +11,7 @@ from ckptconv.table import DialectName
 from ckptconv.tensor import TensorSpec
 
 if TYPE_CHECKING:
-    from ckptconv.statistics import Statistics  # imports numpy, which plain inspection does without
+    from ckptconv.scrutiny.statistics import Statistics  # imports numpy, which plain inspection does without
 
 Role: TypeAlias = Literal["encoder", "decoder"]
 Kind: TypeAlias = Role | Literal["pair", "bridge", "other"]

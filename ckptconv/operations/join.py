@@ -27,8 +27,8 @@ from ckptconv.operations.writing import Conversion, WriteOptions, require_apart,
 from ckptconv.plan import make_plan
 from ckptconv.publishing.stage import published
 from ckptconv.rows import Row
+from ckptconv.streaming.transfer import write_weights
 from ckptconv.tensor import Stored
-from ckptconv.transfer import write_weights
 
 CrossAttention: TypeAlias = Literal["random", "self"]
 DEFAULT_STD = 0.02

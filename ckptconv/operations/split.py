@@ -31,8 +31,8 @@ from ckptconv.moves import Plan
 from ckptconv.operations.writing import WriteOptions, require_apart, source_files, written_dtype
 from ckptconv.plan import make_plan
 from ckptconv.publishing.stage import published
-from ckptconv.transfer import write_weights
-from ckptconv.values import TensorValues, value_notices
+from ckptconv.streaming.transfer import write_weights
+from ckptconv.streaming.values import TensorValues, value_notices
 
 BRIDGE_TYPE = "ckptconv-bridge"
 """Model type in the bridge's config: no class of transformers holds a bare projection."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ckptconv.checkpoint import Checkpoint
-from ckptconv.duplicates import duplicates
 from ckptconv.errors import PlanError
-from ckptconv.initialisation import NewModule, is_decisive, new_modules
 from ckptconv.moves import Equality
 from ckptconv.operations.inspection import Finding, Inspection, Sign, Target, Tie
 from ckptconv.operations.subject import Subject
-from ckptconv.statistics import Statistics, measure
-from ckptconv.weights import check_equal
+from ckptconv.scrutiny.duplicates import duplicates
+from ckptconv.scrutiny.initialisation import NewModule, is_decisive, new_modules
+from ckptconv.scrutiny.statistics import Statistics, measure
+from ckptconv.scrutiny.weights import check_equal
 
 
 def with_values(

@@ -31,12 +31,12 @@ from ckptconv.hub import resolve
 from ckptconv.moves import Move, Plan
 from ckptconv.operations.outputs import compare_outputs
 from ckptconv.operations.record import compare_digests, open_trace, record
-from ckptconv.pieces import OpenFiles
 from ckptconv.plan import make_plan
 from ckptconv.relations.comparison import Case, compare
+from ckptconv.scrutiny.weights import WeightDifference, check_equal
+from ckptconv.streaming.pieces import OpenFiles
 from ckptconv.table import DialectName
 from ckptconv.tensor import FLOATS, Stored
-from ckptconv.weights import WeightDifference, check_equal
 
 Level: TypeAlias = Literal["weights", "outputs"]
 

@@ -18,9 +18,9 @@ from ckptconv.manifest import Origin
 from ckptconv.moves import Plan
 from ckptconv.plan import DtypeChoice
 from ckptconv.rows import Row
+from ckptconv.streaming.transfer import Written
+from ckptconv.streaming.values import TensorValues, value_notices
 from ckptconv.table import DialectName
-from ckptconv.transfer import Written
-from ckptconv.values import TensorValues, value_notices
 
 
 @dataclass(frozen=True, slots=True)

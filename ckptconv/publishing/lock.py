@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptconv.errors import DestinationError
-from ckptconv.interrupts import held
+from ckptconv.guards.interrupts import held
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """What a file system answers that has no locks."""

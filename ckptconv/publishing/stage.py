@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptconv.errors import DestinationError, SourceError
-from ckptconv.interrupts import held, note_published
+from ckptconv.guards.interrupts import held, note_published
 from ckptconv.publishing.lock import clear, locked, new_stage
 from ckptconv.publishing.renaming import exchange, place
 

@@ -12,13 +12,13 @@ from threading import Lock, local
 import numpy as np
 
 from ckptconv.casting import Items, raw_dtype
+from ckptconv.guards.workers import finish, workers
 from ckptconv.moves import Move
-from ckptconv.pieces import OpenFiles, Pieces
 from ckptconv.relations.analysis import LARGE_BYTES, Pair, relate
 from ckptconv.relations.kinds import Relation, Sums
 from ckptconv.relations.stream import Streamed, compare_stream, in_dtype
+from ckptconv.streaming.pieces import OpenFiles, Pieces
 from ckptconv.tensor import ITEMSIZE, Stored
-from ckptconv.workers import finish, workers
 
 WORKERS = 2
 ALONE_BYTES = 16 << 20

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckptconv.casting import Items, Numbers, decode, encode, raw_dtype
-from ckptconv.pieces import OpenFiles, Pieces
 from ckptconv.relations.kinds import Sums
+from ckptconv.streaming.pieces import OpenFiles, Pieces
 from ckptconv.tensor import FLOATS, ITEMSIZE, Stored
 
 HEAD = 256

@@ -10,7 +10,7 @@ from ckptconv.moves import Move, Plan
 from ckptconv.operations.split import Split
 from ckptconv.operations.writing import Conversion
 from ckptconv.render._text import printable, size, table
-from ckptconv.values import TensorValues
+from ckptconv.streaming.values import TensorValues
 
 
 def plan_json(plan: Plan) -> list[Json]:

@@ -10,7 +10,7 @@ from ckptconv.evidence.where import END, find_where, place
 from ckptconv.evidence.yardstick import Quantity
 from ckptconv.relations.kinds import Relation
 from ckptconv.rows import Row
-from ckptconv.weights import WeightDifference
+from ckptconv.scrutiny.weights import WeightDifference
 from probing import pair
 
 ROWS = {row.key: row for row in pair({"hidden_size": 24}, {"model_type": "gpt2", "n_embd": 36, "n_layer": 2}).rows()}

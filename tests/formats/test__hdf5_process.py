@@ -15,7 +15,7 @@ import pytest
 from ckptconv.errors import SourceError
 from ckptconv.formats import _hdf5_process as process
 from ckptconv.formats.hdf5 import create, read
-from ckptconv.limits import limited
+from ckptconv.guards.limits import limited
 from ckptconv.tensor import TensorSpec
 
 pytestmark = pytest.mark.thorough

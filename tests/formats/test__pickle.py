@@ -16,7 +16,7 @@ from ckptconv.formats._files import FileReader
 from ckptconv.formats._pickle import MAX_STRING_BYTES, MAX_TEXT_BYTES, load
 from ckptconv.formats._stream import Stream
 from ckptconv.formats._torch import NAMES, Storage, Storages, Tensor
-from ckptconv.limits import Limits, limited
+from ckptconv.guards.limits import Limits, limited
 
 START = b"\x80\x02"
 ALLOWED = b"(qrhjN\x88\x89JKM\x8aGX)t\x85\x86\x87]ae}sucRbQ.\x80"

@@ -13,7 +13,7 @@ import pytest
 from ckptconv.errors import SourceError
 from ckptconv.formats import msgpack as form
 from ckptconv.formats._files import FileReader
-from ckptconv.limits import limited
+from ckptconv.guards.limits import limited
 from ckptconv.tensor import ITEMSIZE, TensorSpec
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (5,), (6,), (2, 2), (3, 200), (1, 2, 3), (300, 100))

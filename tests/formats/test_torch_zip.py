@@ -19,7 +19,7 @@ from ckptconv.errors import SourceError
 from ckptconv.formats._torch import Storage, Tensor
 from ckptconv.formats._views import places
 from ckptconv.formats.torch_zip import FORMAT, read
-from ckptconv.limits import limited
+from ckptconv.guards.limits import limited
 from ckptconv.tensor import ITEMSIZE, Stored
 
 if TYPE_CHECKING:

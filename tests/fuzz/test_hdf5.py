@@ -14,7 +14,7 @@ import pytest
 
 from ckptconv.errors import SourceError
 from ckptconv.formats import hdf5
-from ckptconv.limits import limited
+from ckptconv.guards.limits import limited
 from ckptconv.tensor import TensorSpec
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import within

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 import ckptconv
 from ckptconv import SourceError, WriteOptions
 from ckptconv.checkpoint import read_weights
-from ckptconv.pieces import OpenFiles, Pieces
+from ckptconv.streaming.pieces import OpenFiles, Pieces
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair

@@ -15,7 +15,7 @@ from ckptconv.checkpoint import open_checkpoint
 from ckptconv.composition import compose
 from ckptconv.config import Config
 from ckptconv.operations.parts import assign, from_self_attention
-from ckptconv.pieces import OpenFiles, Pieces
+from ckptconv.streaming.pieces import OpenFiles, Pieces
 from ckptconv.tensor import Extent, Stored, TensorSpec
 from operations.test_join import config_of, original, part, tree, two, weights
 

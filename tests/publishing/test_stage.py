@@ -27,7 +27,7 @@ pytestmark = pytest.mark.thorough
 ROOT = Path(__file__).parents[1]
 SLOW = """
 import os, time
-from ckptconv import transfer
+from ckptconv.streaming import transfer
 from ckptconv.cli import main
 real = transfer.write_at
 def slow(*args):

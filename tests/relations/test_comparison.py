@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckptconv import pieces
 from ckptconv.dialects import dialects
 from ckptconv.moves import Move
-from ckptconv.pieces import OpenFiles
 from ckptconv.relations import analysis, comparison
 from ckptconv.relations.comparison import Case, compare
 from ckptconv.relations.kinds import Relation
 from ckptconv.rows import expand
+from ckptconv.streaming import pieces
+from ckptconv.streaming.pieces import OpenFiles
 from ckptconv.table import linear
 from ckptconv.tensor import Extent, Stored, TensorSpec
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckptconv.pieces import OpenFiles
 from ckptconv.relations.stream import KEPT, Change, Streamed, compare_stream
+from ckptconv.streaming.pieces import OpenFiles
 from ckptconv.tensor import Extent, Stored, TensorSpec
 
 

@@ -9,7 +9,7 @@ from ckptconv.differing_config import ConfigDifference
 from ckptconv.evidence.where import Where, find_where
 from ckptconv.relations.kinds import Figures, Relation
 from ckptconv.render.where import MAX_LINES, where_json, where_text
-from ckptconv.weights import WeightDifference
+from ckptconv.scrutiny.weights import WeightDifference
 from evidence.test_where import EPSILON, EVERY, QUERY, ROWS, differing, quantity
 
 OFF = [quantity("encoder.12", error=1e-3)]

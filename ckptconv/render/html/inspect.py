@@ -24,7 +24,7 @@ from ckptconv.render.html.blocks import (
 from ckptconv.render.html.figures import colour, figure, label, powers
 from ckptconv.render.html.treemap import treemap
 from ckptconv.render.inspect import PART_HEADERS, answer, facts, notes, part_rows
-from ckptconv.statistics import Statistics
+from ckptconv.scrutiny.statistics import Statistics
 
 COLUMNS = (
     Column("tensor", "name"),

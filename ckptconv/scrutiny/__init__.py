@@ -1,0 +1,1 @@
+"""What a checkpoint's tensors are like, and which of them differ."""
