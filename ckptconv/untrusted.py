@@ -6,8 +6,6 @@ sees, a line break that forges a line of ours, or the end of a tag. JSON needs n
 
 from __future__ import annotations
 
-from html import escape
-
 UNSEEN = frozenset(
     chr(code)
     for first, last in (
@@ -20,7 +18,7 @@ UNSEEN = frozenset(
 
 Source: DerivedCoreProperties.txt of Unicode 15, Default_Ignorable_Code_Point, less the categories Cf and Cn.
 """
-MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()#+-!|~"})
+MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~#&"})
 
 
 def printable(text: str) -> str:
@@ -33,17 +31,9 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n")
 
 
-def markup(text: str) -> str:
-    """Return text for HTML or XML (JUnit), between tags or in a quoted attribute; lines stay lines.
-
-    `>` is escaped too, so that no `]]>` is left, and no character that XML 1.0 forbids.
-    """
-    return escape(printable(text), quote=True)
-
-
 def markdown(text: str) -> str:
     """Return a name for a cell of a Markdown table: no tag, no link, no end of the cell."""
-    return escape(one_line(text), quote=False).translate(MARKDOWN)
+    return one_line(text).translate(MARKDOWN)
 
 
 def _harmless(character: str) -> bool:

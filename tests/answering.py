@@ -12,7 +12,7 @@ import pytest
 
 from ckptconv.evidence import forward
 from ckptconv.evidence.answers import Answer
-from ckptconv.evidence.forward import Options, compare_forward
+from ckptconv.evidence.forward import Options, prepare
 from ckptconv.evidence.probes import make_probes
 from ckptconv.evidence.report import ForwardReport
 from ckptconv.table import DialectName
@@ -57,7 +57,7 @@ def judged(
 ) -> ForwardReport:
     """Return the report on two answers, without running anything."""
     monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [source, target])
-    return compare_forward(TINY, Path("a"), Path("b"), "tf", options=options or Options(texts=["one"]))
+    return prepare(TINY, Path("a"), Path("b"), "tf", options=options or Options(texts=["one"])).run()
 
 
 def changed(answer: Answer, key: str, where: Any, value: float) -> Answer:

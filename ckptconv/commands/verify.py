@@ -10,7 +10,7 @@ import click
 
 from ckptconv.console.ci import told
 from ckptconv.console.progress import progress
-from ckptconv.console.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source
+from ckptconv.console.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source, writable
 
 
 class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
@@ -35,15 +35,6 @@ def _file(help: str, **settings: Any) -> Any:
     return {"type": click.Path(path_type=Path, dir_okay=False), "metavar": "FILE", "help": help, **settings}
 
 
-def _ready(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Refuse now a file that could not be written after the work is done."""
-    if value is not None:
-        from ckptconv.publishing.file import require_place
-
-        require_place(value)
-    return value
-
-
 @click.command()
 @source
 @click.argument("target", type=CHECKPOINT, required=False)
@@ -61,9 +52,9 @@ def _ready(ctx: click.Context, param: click.Parameter, value: Path | None) -> Pa
 )
 @click.option("--min-coverage", type=click.FloatRange(0, 100), metavar="PERCENT",
               help="A match needs so large a share of the weights to reach what is compared.")  # fmt: skip
-@click.option("--save-trace", **_file("Record what SOURCE answers; TARGET may be left out.", callback=_ready))
+@click.option("--save-trace", **_file("Record what SOURCE answers; TARGET may be left out.", callback=writable))
 @click.option("--trace", **_file("Compare TARGET with this record; no SOURCE and no PyTorch is needed."))
-@click.option("--junit", **_file("Write a test case for each quantity, for a CI to read.", callback=_ready))
+@click.option("--junit", **_file("Write a test case for each quantity, for a CI to read.", callback=writable))
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random probes.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds the frameworks may take.")
 @as_html

@@ -79,18 +79,25 @@ other = click.argument("target", type=CHECKPOINT)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def _ready(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Refuse now a page that could not be written after the work is done."""
+def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse now a file that could not be written after the work is done: the callback of an option."""
     if value is not None:
         from ckptconv.publishing.file import require_place
-        from ckptconv.render.html.page import require_libraries
 
         require_place(value)
+    return value
+
+
+def _page(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse now a page for which the libraries or the place are missing."""
+    if writable(ctx, param, value) is not None:
+        from ckptconv.render.html.page import require_libraries
+
         require_libraries()
     return value
 
 
-as_html = click.option("--html", type=click.Path(path_type=Path), metavar="FILE", callback=_ready,
+as_html = click.option("--html", type=click.Path(path_type=Path), metavar="FILE", callback=_page,
                        help="Write the result as a page too: one file for any browser.")  # fmt: skip
 
 

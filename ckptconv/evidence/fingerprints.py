@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from ckptconv.checkpoint import Checkpoint
 from ckptconv.composition import Composition, recorded
-from ckptconv.formats._records import check_record, records
+from ckptconv.formats._records import check_records
 from ckptconv.moves import Move
 from ckptconv.plan import make_plan
 from ckptconv.scrutiny.weights import check_equal
@@ -58,8 +58,7 @@ def fingerprints(
         what=str(checkpoint.path),
         healed_source=recorded(composition, checkpoint.config),
     )
-    for record in records(plan.sources.values()):
-        check_record(record)
+    check_records(plan.sources.values())
     check_equal(plan.equalities)
     found = {}
     with OpenFiles() as files:

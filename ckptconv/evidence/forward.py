@@ -60,6 +60,14 @@ class Comparison:
     jobs: tuple[Job, ...]
     """The source's, the target's, and PyTorch's where it is neither of them."""
     tolerance: Tolerance | None = None
+    timeout: float | None = None
+
+    def run(self) -> ForwardReport:
+        """Run all sides on the probes, and judge what they answer.
+
+        Raises: FrameworkError: a framework is missing, a child failed, or there was nothing to compare.
+        """
+        return self.judge(*run_children(self.jobs, self.timeout))
 
     def judge(self, *answers: Answer) -> ForwardReport:
         """Compare the answers, in the order of the jobs.
@@ -104,27 +112,6 @@ def _tokenized_apart(answers: Sequence[Answer]) -> list[str]:
     )
 
 
-def compare_forward(
-    composition: Composition,
-    source: Path,
-    target: Path,
-    target_dialect: DialectName,
-    *,
-    source_dialect: DialectName = "pytorch",
-    reference: Path | None = None,
-    options: Options | None = None,
-) -> ForwardReport:
-    """Run both checkpoints on probes made from `composition`, the source's, and compare.
-
-    Args: reference: the source as PyTorch's, where neither side is.
-    Raises: FrameworkError: a framework is missing, a child failed, or PyTorch runs nowhere.
-    """
-    options = options or Options()
-    comparison = prepare(composition, source, target, target_dialect, source_dialect=source_dialect,
-                         reference=reference, options=options)  # fmt: skip
-    return comparison.judge(*run_children(comparison.jobs, options.timeout))
-
-
 def prepare(
     composition: Composition,
     source: Path,
@@ -135,7 +122,11 @@ def prepare(
     reference: Path | None = None,
     options: Options | None = None,
 ) -> Comparison:
-    """Make probes and jobs for two checkpoints; see `compare_forward`."""
+    """Make probes from `composition`, the source's, and jobs for both checkpoints.
+
+    Args: reference: the source as PyTorch's, where neither side is.
+    Raises: FrameworkError: PyTorch runs nowhere.
+    """
     options = options or Options()
     sides: Sides = [(source_dialect, source), (target_dialect, target)]
     if "pytorch" not in (source_dialect, target_dialect):
@@ -149,7 +140,9 @@ def prepare(
     own = _own_generation(source)
     special = special_tokens(composition, own)
     jobs = make_jobs(composition, sides, probes, own, options)
-    return Comparison(composition, probes, special, tuple(left_out(composition, dialects)), jobs, options.tolerance)
+    return Comparison(
+        composition, probes, special, tuple(left_out(composition, dialects)), jobs, options.tolerance, options.timeout
+    )
 
 
 def make_jobs(

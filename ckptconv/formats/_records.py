@@ -19,6 +19,15 @@ def records(tensors: Iterable[Stored]) -> tuple[Record, ...]:
     return tuple(sorted(found, key=lambda record: (record.path, record.extent.offset)))
 
 
+def check_records(tensors: Iterable[Stored]) -> None:
+    """Compare all that these tensors are read from with the files' own checksums, where there are some.
+
+    Raises: SourceError: as `check_record`.
+    """
+    for record in records(tensors):
+        check_record(record)
+
+
 def check_record(record: Record) -> None:
     """Compare a record's bytes with its checksum, in little memory.
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TypeAlias
 
 from ckptconv.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.config import Config
+from ckptconv.counting import counted
 from ckptconv.differing_config import ConfigDifference, config_differences
 from ckptconv.errors import SourceError
-from ckptconv.formats._records import check_record, records
+from ckptconv.formats._records import check_records
 from ckptconv.hub import resolve
 from ckptconv.operations.alignment import UNKNOWN, Aligned, Alone, align, only_in
 from ckptconv.operations.pairing import Held, hold
@@ -121,12 +121,11 @@ def diff(first: Path | str, second: Path | str, progress: Progress = lambda done
         raise SourceError(
             f"{first} ({one.what}) and {second} ({other.what}) have no tensor of one name and shape to compare."
         )
-    for record in records([stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]):
-        check_record(record)
+    check_records([stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()])
     check_equal([pair for key in aligned.reordered for pair in one.equalities(key)])
     nbytes = sum(case.found.spec.nbytes for case in aligned.cases)
     with OpenFiles() as files:
-        outcomes = compare(aligned.cases, files, _Counter(progress, nbytes).count)
+        outcomes = compare(aligned.cases, files, counted(progress, nbytes))
     compared = (_compared(case, found, aligned) for case, found in zip(aligned.cases, outcomes, strict=True))
     tensors = (*compared, *map(_alone, aligned.alone))
     order = {key: number for number, key in enumerate({**one.rows, **other.rows})}
@@ -140,20 +139,6 @@ def diff(first: Path | str, second: Path | str, progress: Progress = lambda done
         nbytes=nbytes,
         notices=aligned.notices,
     )
-
-
-class _Counter:
-    """Adds up bytes for a progress bar; threads may call it."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-        self._lock = Lock()
-
-    def count(self, nbytes: int) -> None:
-        """Count bytes that were compared."""
-        with self._lock:
-            self._done += nbytes
-            self._progress(self._done, self._total)
 
 
 def _form(checkpoint: Checkpoint) -> str:

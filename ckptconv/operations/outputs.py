@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from ckptconv.checkpoint import Checkpoint
 from ckptconv.composition import Composition
-from ckptconv.evidence.forward import Options, compare_forward
+from ckptconv.evidence.forward import Options, prepare
 from ckptconv.evidence.report import ForwardReport
 from ckptconv.operations.convert import flax2pt, tf2pt
 from ckptconv.table import DialectName
@@ -26,7 +26,7 @@ def compare_outputs(
     Raises: SourceError: that conversion is refused. FrameworkError: a framework is missing, or a child failed.
     """
     with reference_of(source, (source.weights.dialect, target.weights.dialect)) as reference:
-        return compare_forward(
+        return prepare(
             composition,
             source.path,
             target.path,
@@ -34,7 +34,7 @@ def compare_outputs(
             source_dialect=source.weights.dialect,
             reference=reference,
             options=options,
-        )
+        ).run()
 
 
 @contextmanager

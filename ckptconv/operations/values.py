@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ckptconv.checkpoint import Checkpoint
 from ckptconv.errors import PlanError
+from ckptconv.formats._records import check_records
 from ckptconv.moves import Equality
 from ckptconv.operations.inspection import Finding, Inspection, Sign, Target, Tie
 from ckptconv.operations.subject import Subject
@@ -26,9 +27,10 @@ def with_values(
     """Return an inspection with figures, findings, and the ties and conditions compared.
 
     Args: equalities: what each verb compares before it writes.
-    Raises: SourceError: a file cannot be read.
+    Raises: SourceError: a file cannot be read, or is not what its own checksums say.
     """
     stored = [checkpoint.weights.tensors[line.spec.name] for line in result.tensors]
+    check_records(stored)
     measured = measure(stored, progress)
     figures = {one.spec.name: found for one, found in zip(stored, measured, strict=True)}
     groups = [tuple(one.spec.name for one in group) for group in duplicates(stored, measured)]

@@ -26,7 +26,7 @@ from ckptconv.evidence.report import ForwardReport
 from ckptconv.evidence.settings import differing_settings, generation_file, settings_apart
 from ckptconv.evidence.where import Where, find_where
 from ckptconv.evidence.yardstick import Tolerance
-from ckptconv.formats._records import check_record, records
+from ckptconv.formats._records import check_records
 from ckptconv.hub import resolve
 from ckptconv.moves import Move, Plan
 from ckptconv.operations.outputs import compare_outputs
@@ -141,16 +141,13 @@ def verify(
     composition = compose(unhealed(one.config))
     options = replace(options, inputs=read_inputs(inputs, composition) if inputs else Inputs())
     weights = compare_weights(one, composition, other, progress)
-    outputs = None
+    dialects, form = (one.weights.dialect, other.weights.dialect), other.weights.format.name
     if save_trace:
         record(path, save_trace, seed=seed, texts=texts, inputs=inputs, timeout=timeout)
-        outputs = compare_recorded(
-            open_trace(save_trace)[0], save_trace, composition, other.path, other.weights.dialect, options
-        )
-    elif level == "outputs":
-        outputs = compare_outputs(one, composition, other, options)
-    form = other.weights.format.name
-    dialects = (one.weights.dialect, other.weights.dialect)
+        trace, _ = open_trace(save_trace)
+        outputs = compare_recorded(trace, save_trace, composition, other.path, dialects[1], options)
+    else:
+        outputs = compare_outputs(one, composition, other, options) if level == "outputs" else None
     config = differing_settings(one, other)
     return Verification(one.path, other.path, composition.pair, *dialects, form, weights, outputs, config, min_coverage)
 
@@ -192,8 +189,7 @@ def compare_weights(
         healed_source=recorded(composition, source.config),
     )
     found = target.weights.tensors
-    for one in records([*plan.sources.values(), *found.values()]):
-        check_record(one)
+    check_records([*plan.sources.values(), *found.values()])
     check_equal(plan.equalities)
     problems = tuple(sorted(_misfits(plan, found)))
     wrong = {problem.name for problem in problems}

@@ -24,6 +24,15 @@ def require_place(path: Path) -> None:
         raise DestinationError(f"{path}: cannot be written (the folder does not allow it)")
 
 
+def fsync(path: Path) -> None:
+    """Make the content of a file, or the names in a directory, durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_file(path: Path, text: str) -> None:
     """Write a file of UTF-8, in the place of what has its name; not through a link.
 

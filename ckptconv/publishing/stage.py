@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ckptconv.errors import DestinationError, SourceError
 from ckptconv.guards.interrupts import held, note_published
+from ckptconv.publishing.file import fsync
 from ckptconv.publishing.lock import clear, locked, new_stage
 from ckptconv.publishing.renaming import exchange, place
 
@@ -108,28 +109,20 @@ def _fsync_tree(folder: Path) -> None:
     """Make every file and directory below `folder` durable, the deepest first."""
     for root, _, files in os.walk(folder, topdown=False):
         for name in files:
-            _fsync(Path(root, name))
-        _fsync(Path(root))
+            fsync(Path(root, name))
+        fsync(Path(root))
 
 
 def _confirm(target: Path, folders: Sequence[Path]) -> None:
     """Make new names durable. Raises DestinationError: it is published, but may not survive a power cut."""
     try:
         for folder in folders:
-            _fsync(folder)
+            fsync(folder)
     except OSError as error:
         raise DestinationError(
             f"{target}: is published and whole, but the system would not confirm that it is on the disk"
             f" ({error.strerror}). Run sync, and check the disk."
         ) from None
-
-
-def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _reason(target: Path, error: OSError) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ckptconv.operations.inspection import Inspection
 from ckptconv.render._text import printable
 from ckptconv.render.inspect import PART_HEADERS, answer, facts, matching, notes, part_rows, state, tensor_rows
+from ckptconv.untrusted import markdown
 
 
 def inspection_markdown(result: Inspection, *, tensors: str = "") -> str:
@@ -37,6 +38,4 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0
 
 def _cell(text: str) -> str:
     """Return text in which a name from a checkpoint cannot end a cell, or begin a link or a tag."""
-    for mark in "\\|[]<>*_`#":
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("\n", " ")
+    return markdown(text.replace("\n", " "))

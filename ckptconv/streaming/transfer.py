@@ -22,6 +22,7 @@ from ckptconv.formats._files import write_at
 from ckptconv.formats._records import check_record, records
 from ckptconv.guards.workers import finish, workers
 from ckptconv.moves import Move, Plan
+from ckptconv.publishing.file import fsync
 from ckptconv.scrutiny.weights import check_equal
 from ckptconv.streaming.pieces import OpenFiles, Pieces
 from ckptconv.streaming.readback import Poured, read_back
@@ -80,7 +81,7 @@ def write_weights(
             values += pour.values
         if not allow_overflow:
             require_finite(_sources(plan), values)
-        durable = [syncer.submit(_fsync, folder / name) for name in names]
+        durable = [syncer.submit(fsync, folder / name) for name in names]
         digests = {}
         for name, moves in zip(names, shards, strict=True):
             expected = {move.target.name: poured[move.target.name] for move in moves}
@@ -187,11 +188,3 @@ def _write_index(path: Path, plan: Plan, shards: Mapping[str, Sequence[Move]]) -
     """Write which shard holds which tensor, under the names that the shards themselves use."""
     weight_map = {move.target.name: name for name, moves in shards.items() for move in moves}
     path.write_bytes(dump_json({"metadata": {"total_size": plan.nbytes}, "weight_map": dict(weight_map)}))
-
-
-def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -18,7 +18,7 @@ from ckptconv.errors import FrameworkError
 from ckptconv.evidence import forward
 from ckptconv.evidence.answers import Answer
 from ckptconv.evidence.children import environment
-from ckptconv.evidence.forward import Options, compare_forward, searches
+from ckptconv.evidence.forward import Options, prepare, searches
 from ckptconv.evidence.report import ForwardReport
 from ckptconv.evidence.special_tokens import SpecialTokens
 from ckptconv.evidence.yardstick import RMS_FACTOR
@@ -44,12 +44,12 @@ def test_the_yardstick_is_the_side_that_pytorch_runs(monkeypatch: pytest.MonkeyP
     """From TF to PyTorch the target gives the reference, and the source is judged."""
     pytorch, tf = answers()
     monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [tf, pytorch])
-    report = compare_forward(TINY, Path("a"), Path("b"), "pytorch", source_dialect="tf", options=Options(texts=["one"]))
+    report = prepare(TINY, Path("a"), Path("b"), "pytorch", source_dialect="tf", options=Options(texts=["one"])).run()
     assert report.matches
     assert report.reference is pytorch
     assert {one.judged for one in report.quantities} == {("source",)}
     with pytest.raises(FrameworkError, match="neither is PyTorch's"):
-        compare_forward(TINY, Path("a"), Path("b"), "flax", source_dialect="tf")
+        prepare(TINY, Path("a"), Path("b"), "flax", source_dialect="tf").run()
 
 
 def test_a_third_model_gives_the_reference_where_neither_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +59,8 @@ def test_a_third_model_gives_the_reference_where_neither_is_pytorchs(monkeypatch
 
     def run(one: Answer, other: Answer) -> ForwardReport:
         monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [one, other, pytorch])
-        return compare_forward(TINY, Path("a"), Path("b"), "flax", source_dialect="tf", reference=Path("c"),
-                               options=Options(texts=["one"]))  # fmt: skip
+        return prepare(TINY, Path("a"), Path("b"), "flax", source_dialect="tf", reference=Path("c"),
+                               options=Options(texts=["one"])).run()  # fmt: skip
 
     report = run(tf, flax)
     assert (report.matches, report.reference, len(report.answers)) == (True, pytorch, 3)
@@ -104,7 +104,7 @@ def composition(folder: Path) -> Composition:
 def compared(built: Path, dialect: Any, target: str) -> ForwardReport:
     """Return the report on one of the built targets, against the PyTorch pair."""
     source = built / "pytorch"
-    return compare_forward(composition(source), source, built / target, dialect, options=Options(timeout=600))
+    return prepare(composition(source), source, built / target, dialect, options=Options(timeout=600)).run()
 
 
 @pytest.mark.frameworks
@@ -165,9 +165,9 @@ def test_pytorch_says_which_tensors_it_missed(built: Path) -> None:
 def test_from_tf_back_to_pytorch(built: Path) -> None:
     """With TF as the source, PyTorch's float64 is the reference still."""
     source, target = built / "tf", built / "pytorch"
-    report = compare_forward(
+    report = prepare(
         composition(target), source, target, "pytorch", source_dialect="tf", options=Options(timeout=600)
-    )
+    ).run()
     assert report.matches
 
 
@@ -175,7 +175,7 @@ def test_from_tf_back_to_pytorch(built: Path) -> None:
 def test_texts_are_answered_with_the_checkpoints_tokenizer() -> None:
     """Dates go in and come out in ISO form, from both sides."""
     texts = ["the 3rd of March, 1998", "Tue 4 Nov 2025"]
-    report = compare_forward(composition(DATES), DATES, DATES, "pytorch", options=Options(texts=texts, timeout=600))
+    report = prepare(composition(DATES), DATES, DATES, "pytorch", options=Options(texts=texts, timeout=600)).run()
     expected = ["1998-03-03", "2025-11-04"]
     assert report.texts == tuple(zip(texts, expected, expected, strict=True))
     assert report.matches
@@ -186,4 +186,4 @@ def test_unreadable_target_is_a_framework_error(tmp_path: Path) -> None:
     """A target without weights ends with the class's own words, not with a traceback."""
     shutil.copy(DATES / "config.json", tmp_path)
     with pytest.raises(FrameworkError, match=r"pytorch: could not run .*OSError: Error no file named"):
-        compare_forward(composition(DATES), DATES, tmp_path, "pytorch", options=Options(timeout=600))
+        prepare(composition(DATES), DATES, tmp_path, "pytorch", options=Options(timeout=600)).run()

@@ -85,3 +85,18 @@ def test_verify(source: Path, tmp_path: Path, member: str) -> None:
         ckptconv.verify(source, tmp_path / "tf", "weights")
     with pytest.raises(SourceError, match=f"'data/{member}' has the CRC-32"):
         ckptconv.verify(tmp_path / "copy", source, "weights")
+
+
+def test_reading_values(source: Path, tmp_path: Path) -> None:
+    """Figures and differences are not told of a file that contradicts itself; names and shapes are."""
+    (tmp_path / "copy").mkdir()
+    write(tmp_path / "copy", (source / WEIGHTS).read_bytes())
+    assert ckptconv.diff(source, tmp_path / "copy").matches
+    assert ckptconv.inspect(source, stats=True).measured
+    flip(source, "0")
+
+    with pytest.raises(SourceError, match="'data/0' has the CRC-32"):
+        ckptconv.inspect(source, stats=True)
+    with pytest.raises(SourceError, match="'data/0' has the CRC-32"):
+        ckptconv.diff(tmp_path / "copy", source)
+    assert not ckptconv.inspect(source).measured

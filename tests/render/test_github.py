@@ -30,7 +30,7 @@ def test_a_match_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(annotated(result)) == []
     text = summary(result)
     assert text.startswith(
-        "### :white_check_mark: ckptconv verify: match\n\n`two` against `one`, bert \\-&gt; bert, tf\n\n"
+        "### :white_check_mark: ckptconv verify: match\n\n`two` against `one`, bert -\\> bert, tf\n\n"
         "| compared | within | rms ratio | max ratio | the farthest |\n|---|--:|--:|--:|---|\n"
         "| weights, 12 B | 3 of 3 | | | |\n| encoder states | "
     )
@@ -44,7 +44,7 @@ def test_a_mismatch_with_hostile_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(lines) == 7
     assert all(COMMAND.fullmatch(line) for line in lines)
     assert lines[0].isprintable()
-    rows = [line for line in summary(result).splitlines() if "stop\\-commands" in line]
+    rows = [line for line in summary(result).splitlines() if "stop-commands" in line]
     assert rows
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}
     assert "<b>" not in summary(result)

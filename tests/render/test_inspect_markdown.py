@@ -62,7 +62,7 @@ def test_names_break_nothing(pair: Pair, tmp_path: Path) -> None:
     pair.arrays["a|[b](c)<i>"] = np.ones(2, np.float32)
     text = inspection_markdown(ckptconv.inspect(pair.write(tmp_path / "source"), stats=True), tensors="a*")
     name = "a\\|\\[b\\](c)\\<i\\>"
-    assert "| saved by | transformers 4\\| \\x1b |" in text
+    assert "| saved by | transformers 4\\| \\\\x1b |" in text
     assert text.splitlines()[-3:] == ["not convertible: 1 problem", "", f"- unexpected  {name}: float32 \\[2\\]"]
     header, _, row = text.splitlines()[-7:-4]
     assert header.endswith("| zeros | NaN | Inf | signs |")

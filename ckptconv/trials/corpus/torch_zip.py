@@ -26,10 +26,6 @@ def _added(name: str, data: bytes = b"", **fields: Any) -> bytes:
     return zipped([*parts(), Part(name, data, **fields)])
 
 
-def _renamed(old: str, new: str) -> bytes:
-    return zipped([replace(part, name=part.name.replace(old, new)) for part in parts()])
-
-
 def _flipped(name: str, at: int = 0) -> bytes:
     """Return the whole model with one bit of a member's data changed behind its checksum's back."""
     raw = bytearray(zipped(parts()))
