@@ -142,12 +142,13 @@ def verify(
     options = replace(options, inputs=read_inputs(inputs, composition) if inputs else Inputs())
     weights = compare_weights(one, composition, other, progress)
     dialects, form = (one.weights.dialect, other.weights.dialect), other.weights.format.name
+    outputs = None
     if save_trace:
         record(path, save_trace, seed=seed, texts=texts, inputs=inputs, timeout=timeout)
         trace, _ = open_trace(save_trace)
         outputs = compare_recorded(trace, save_trace, composition, other.path, dialects[1], options)
-    else:
-        outputs = compare_outputs(one, composition, other, options) if level == "outputs" else None
+    elif level == "outputs":
+        outputs = compare_outputs(one, composition, other, options)
     config = differing_settings(one, other)
     return Verification(one.path, other.path, composition.pair, *dialects, form, weights, outputs, config, min_coverage)
 
