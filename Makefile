@@ -62,7 +62,7 @@ docs: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
-	$(BIN)/python benchmarks/verify.py weights
+	$(BIN)/python benchmarks/verify.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(SITE) benchmarks/work .pytest_cache .mypy_cache .ruff_cache

@@ -1,9 +1,9 @@
 """Time and memory of `ckptconv verify` against a plain script that imports both frameworks and compares logits once.
 
-    python benchmarks/verify.py [weights]
+    python benchmarks/verify.py      `make bench` runs it
 
-Whole processes, start-up included; the median of some rounds in turns. With `weights` also the 0.99 GB pair: verify
---level weights against `cmp` of two such files.
+And of `verify --level weights` of a 0.99 GB pair against `cmp` of two such files. Whole processes, start-up included;
+the table goes to the end of RESULTS.md. Memory that processes share counts for each of them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from bench import CKPTCONV, ENVIRONMENT, PYTHON, SOURCE, WORK, run
 from make_pair import make_pair
+from tabulate import tabulate
 
 HERE = Path(__file__).resolve().parent
 DATES = HERE.parent / "fixtures" / "dates"
 ROUNDS = 7
 POLL_SECONDS = 0.02
+HEADING = "## verify\n"
+Row: TypeAlias = tuple[str, float, float | None, float | None]
+"""What ran, how long [s], its largest process and all of them at once [MB]."""
 PLAIN = """
 import sys
 import numpy as np
@@ -96,24 +101,23 @@ def resident(pid: int) -> float:
         return 0.0
 
 
-def forward(folder: Path) -> None:
+def forward(folder: Path) -> list[Row]:
     """Compare a verify of the trained model with the plain script."""
     target = folder / "tf"
     subprocess.run([*CKPTCONV, "pt2tf", "--quiet", DATES, target], check=True)
     plain = (PYTHON, "-c", PLAIN, DATES, target)
     ours = (*CKPTCONV, "verify", "--quiet", DATES, target)
-    runs: dict[str, list[tuple[float, float, float]]] = {"verify": [], "plain script": []}
+    runs: dict[str, list[tuple[float, float, float]]] = {"verify of dates": [], "plain script": []}
     for _ in range(ROUNDS):
-        runs["verify"].append(family_peak(ours, {}))
+        runs["verify of dates"].append(family_peak(ours, {}))
         runs["plain script"].append(family_peak(plain, {"USE_JAX": "0"}))
-    medians = {name: statistics.median(one[0] for one in found) for name, found in runs.items()}
-    for name, found in runs.items():
-        print(f"{name}: {medians[name]:.1f} s, largest process {max(one[1] for one in found):.0f} MB,"
-              f" all at once {max(one[2] for one in found):.0f} MB")  # fmt: skip
-    print(f"verify / plain script: {medians['verify'] / medians['plain script']:.2f} (at most 0.70)")
+    rows: list[Row] = [
+        (name, *(statistics.median(one[n] for one in found) for n in range(3))) for name, found in runs.items()
+    ]
+    return [*rows, ("verify / plain script, at most 0.70", rows[0][1] / rows[1][1], None, None)]
 
 
-def weights() -> None:
+def weights() -> list[Row]:
     """Compare `--level weights` of the large pair with `cmp` of two files of its size."""
     if not (SOURCE / "model.safetensors").exists():
         make_pair(SOURCE)
@@ -122,25 +126,36 @@ def weights() -> None:
     run((*CKPTCONV, "pt2tf", SOURCE, converted))
     shutil.copyfile(SOURCE / "model.safetensors", copy)
     ways = {
-        "cmp": ("cmp", SOURCE / "model.safetensors", copy),
-        "verify --level weights": (*CKPTCONV, "verify", "--quiet", "--level", "weights", SOURCE, converted),
+        "verify --level weights of 0.99 GB": (*CKPTCONV, "verify", "--quiet", "--level", "weights", SOURCE, converted),
+        "cmp of 0.99 GB": ("cmp", SOURCE / "model.safetensors", copy),
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     try:
         for _ in range(ROUNDS):
             for name, command in ways.items():
-                found[name].append(run(command).seconds)
+                done = run(command)
+                found[name].append((done.seconds, done.megabytes))
     finally:
         shutil.rmtree(converted, ignore_errors=True)
         copy.unlink()
-    medians = {name: statistics.median(one) for name, one in found.items()}
-    for name, seconds in medians.items():
-        print(f"{name}: {seconds:.2f} s")
-    print(f"verify --level weights / cmp: {medians['verify --level weights'] / medians['cmp']:.2f} (at most 3)")
+    rows: list[Row] = []
+    for name, some in found.items():
+        seconds, megabytes = (statistics.median(one[n] for one in some) for n in range(2))
+        rows.append((name, seconds, megabytes, megabytes))
+    return [*rows, ("verify --level weights / cmp, at most 3", rows[0][1] / rows[1][1], None, None)]
+
+
+def record(rows: Sequence[Row]) -> None:
+    """Print the table, and put it at the end of the results, in the place of the last one."""
+    headers = ("process", "wall [s], ratio", "largest process [MB]", "all at once [MB]")
+    table = tabulate(rows, headers, tablefmt="github", floatfmt=("", ".2f", ".0f", ".0f"))
+    print(table)
+    results = HERE / "RESULTS.md"
+    before = results.read_text().partition(HEADING)[0]
+    results.write_text(f"{before.rstrip()}\n\n{HEADING}\nThe median of {ROUNDS} rounds, in turns.\n\n{table}\n")
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as found:
-        forward(Path(found))
-    if "weights" in sys.argv[1:]:
-        weights()
+        measured = forward(Path(found))
+    record([*measured, *weights()])
