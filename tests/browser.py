@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -112,8 +113,10 @@ def chromium() -> Iterator[Browser]:
     for flag in FLAGS:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(found["chromedriver"])))
-    try:
-        yield Browser(driver)
-    finally:
-        driver.quit()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Chromium leaves one of its own behind
+        service = webdriver.ChromeService(str(found["chromedriver"]), env={**os.environ, "TMPDIR": folder})
+        driver = webdriver.Chrome(options=options, service=service)
+        try:
+            yield Browser(driver)
+        finally:
+            driver.quit()

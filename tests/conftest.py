@@ -135,7 +135,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write("".join(f"{line}\n" for line in sorted(lines)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pair() -> MakePair:
     """Return what makes a pair: `make_pair("roberta", "gpt2", dec={"n_embd": 5}, dtype="float16")`."""
     return _pair

@@ -1,15 +1,9 @@
-"""Names of the hub, against a small hub on loopback.
-
-The library runs in a process of its own each time, since it reads its settings when it is imported.
-"""
+"""Names of the hub, against a small hub on loopback. Each run is a process: the library reads settings at import."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,10 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 import ckptconv
+from batching import run_all
 from ckptconv.errors import SourceError
 from ckptconv.hub import resolve
-from ckptconv.hub.download import wanted_weights
-from ckptconv.hub.names import HubName, hub_name
 from hub_server import Hub, commit, folder_files, serving
 from terminal import on_terminal
 
@@ -32,22 +25,6 @@ pytestmark = pytest.mark.thorough
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 
 COMPANIONS = ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
-MANY = """
-import io, json, sys
-from contextlib import redirect_stderr, redirect_stdout
-from ckptconv.cli import main
-answers = []
-for args in json.load(sys.stdin):
-    out, err, code, sys.argv = io.StringIO(), io.StringIO(), 0, ["ckptconv", *args]
-    with redirect_stdout(out), redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-    answers.append((code, out.getvalue(), err.getvalue()))
-json.dump(answers, sys.stdout)
-"""
-BLOCKED = "import sys\nsys.modules['huggingface_hub'] = None\nfrom ckptconv.cli import main\nmain()\n"
 
 
 Many: TypeAlias = Callable[..., list[tuple[int, str, str]]]
@@ -76,12 +53,9 @@ def many(hub: Hub, tmp_path: Path) -> Many:
     """Return what runs several commands in one process, since importing the library takes longest."""
 
     def call(*commands: tuple[object, ...], **env: str) -> list[tuple[int, str, str]]:
-        found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "HF_ENDPOINT": hub.url,
-                 "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0", **env}  # fmt: skip
-        asked = json.dumps([[str(arg) for arg in args] for args in commands])
-        done = subprocess.run([sys.executable, "-c", MANY], input=asked, env=found, capture_output=True, text=True,
-                              check=True)  # fmt: skip
-        return [(code, out, err) for code, out, err in json.loads(done.stdout)]
+        return run_all(
+            commands, {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0", **env}
+        )
 
     return call
 
@@ -90,36 +64,6 @@ def many(hub: Hub, tmp_path: Path) -> Many:
 def look(on: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
     """Return what reads a checkpoint and writes nothing."""
     return lambda name, **env: on("normalize", name, tmp_path / "never", "--dry-run", **env)
-
-
-@pytest.mark.parametrize(("text", "name"), [
-    ("org/name", HubName("org/name", "main")),
-    ("org/name@v1.0", HubName("org/name", "v1.0")),
-    ("org/name@refs/pr/7", HubName("org/name", "refs/pr/7")),
-    *((text, None) for text in ("name", "a/b/c", "/org/name", "./org/name", "../name", "org/", "org/na me",
-                                "org/name@", "org/..", ".org/name", "org/na\nme", "org/näme")),
-])  # fmt: skip
-def test_what_is_a_name(text: str, name: HubName | None) -> None:
-    """One slash, ASCII letters, and perhaps a revision; every other text is a path."""
-    assert hub_name(text) == name
-
-
-@pytest.mark.parametrize(("files", "dialect", "chosen"), [
-    ("model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack", "pytorch", "model.safetensors"),
-    ("model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack", "tf", "tf_model.h5"),
-    ("model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack", "flax", "flax_model.msgpack"),
-    ("model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack", None, "model.safetensors"),
-    ("pytorch_model.bin.index.json pytorch_model-00001-of-00001.bin", "pytorch", "pytorch_model.bin.index.json"),
-    ("model.safetensors.index.json pytorch_model.bin", "pytorch", "model.safetensors.index.json"),
-    ("model.safetensors model.safetensors.index.json", "pytorch", "model.safetensors"),
-    ("model.safetensors", "tf", "model.safetensors"),
-    ("tf_model.h5", None, "tf_model.h5"),
-    ("tf_model.h5", "pytorch", None),
-])  # fmt: skip
-def test_which_weights_are_downloaded(files: str, dialect: None, chosen: str | None) -> None:
-    """Safetensors before `.bin` for PyTorch; a framework's own format first for the others; one file before shards."""
-    found = wanted_weights(files.split(), dialect)
-    assert (found and found[1]) == chosen
 
 
 def test_a_name_is_downloaded_once_and_then_known_offline(look: Callable[..., Run], hub: Hub, dates: Path) -> None:
@@ -284,20 +228,6 @@ def test_half_a_download_is_never_read(look: Callable[..., Run], hub: Hub) -> No
     assert (offline.code, "its weights are not in the hub's cache" in offline.err) == (5, True)
     hub.cut, hub.asked[:] = {}, []
     assert (look("org/dates").code, hub.downloaded()) == (0, ["model.safetensors"])
-
-
-def test_without_the_library(dates: Path, tmp_path: Path) -> None:
-    """A name needs the extra, and the message says how to get it; a path needs nothing."""
-    done = [
-        subprocess.run([sys.executable, "-c", BLOCKED, *args], capture_output=True, text=True, check=False,
-                       env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
-        for args in (("split", "org/name", "x", "--dry-run"), ("split", str(dates), "x", "--dry-run"))
-    ]  # fmt: skip
-    assert [one.returncode for one in done] == [5, 0]
-    assert done[0].stderr == (
-        "Error: org/name: no such directory here; and names on the hub need huggingface_hub.\n"
-        "Install it with: pip install 'ckptconv[hub]'\n"
-    )
 
 
 def test_downloads_show_themselves_on_terminals_alone(hub: Hub, tmp_path: Path) -> None:

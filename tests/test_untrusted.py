@@ -14,6 +14,7 @@ import pytest
 import ckptconv
 from ckptconv.casting import Counts
 from ckptconv.errors import PlanError, Problem, SourceError
+from ckptconv.moves import Plan
 from ckptconv.operations.check import Finding
 from ckptconv.render import _text
 from ckptconv.render import check as render_check
@@ -22,7 +23,7 @@ from ckptconv.streaming.values import TensorValues, value_notices
 from ckptconv.untrusted import UNSEEN, markdown, one_line, printable
 
 if TYPE_CHECKING:
-    from conftest import Cli, Pair
+    from conftest import Cli, MakePair
 
 HOSTILE = {
     "escape": "a\x1b[2Jb", "title": "a\x1b]0;owned\x07b", "link": "\x1b]8;;file:///\x1b\\b", "csi": "a\x9b31mb",
@@ -58,23 +59,29 @@ def test_a_line_stays_a_line(name: str) -> None:
     assert one_line("Größe 東京 ✓ encoder/kernel:0") == "Größe 東京 ✓ encoder/kernel:0"
 
 
+@pytest.fixture(scope="module")
+def plain(make_pair: MakePair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, ckptconv.Checked]:
+    """Return a plan, and what `check` says of the output, of a pair with tame names."""
+    folder = tmp_path_factory.mktemp("tame")
+    plan = ckptconv.pt2flax(make_pair().write(folder / "a"), folder / "b").plan
+    return plan, ckptconv.check(folder / "b")
+
+
 @names
-def test_text(name: str, pair: Pair, tmp_path: Path) -> None:
+def test_text(name: str, plain: tuple[Plan, ckptconv.Checked]) -> None:
     """Plans, closing lines, checks and notices: as many lines as with a tame name, and harmless."""
-    result = ckptconv.pt2flax(pair.write(tmp_path / "a"), tmp_path / "b", options=ckptconv.WriteOptions(dry_run=True))
+    whole, checked = plain
 
     def said(word: str) -> list[str]:
-        first = result.plan.moves[0]
+        first = whole.moves[0]
         assert first.source
         source = replace(first.source, spec=first.source.spec.renamed(word))
-        plan = replace(result.plan, moves=(replace(first, source=source, target=first.target.renamed(word)),))
+        plan = replace(whole, moves=(replace(first, source=source, target=first.target.renamed(word)),))
         values = (TensorValues(word, "float32", "float16", 9, Counts(1, 1, 1, 1, 1)),)
         found = Finding("tensor", word, word)
-        checked = replace(whole, findings=(found, found))
-        return [render.plan_text(plan), *value_notices(values), render_check.check_text(checked)]
+        spoilt = replace(checked, findings=(found, found))
+        return [render.plan_text(plan), *value_notices(values), render_check.check_text(spoilt)]
 
-    ckptconv.pt2flax(tmp_path / "a", tmp_path / "c")
-    whole = ckptconv.check(tmp_path / "c")
     texts = said(name)
     for text in texts:
         assert_harmless(text)

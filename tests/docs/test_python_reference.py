@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import io
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ PAGE = (ROOT / "docs" / "python.md").read_text()
 PUBLIC = [name for name in ckptconv.__all__ if name != "__version__"]
 
 
+@cache
 def sections() -> dict[str, str]:
     """Return public name -> its part of the reference."""
     cut = re.split(r"^### `(\w+)`\n", reference(), flags=re.MULTILINE)[1:]
