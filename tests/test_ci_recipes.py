@@ -38,6 +38,7 @@ def test_the_page_has_the_recipes() -> None:
     assert PIPELINES[0] == PIPELINES[1]
 
 
+@pytest.mark.thorough
 def test_weights_alone(shell: dict[str, str], tmp_path: Path) -> None:
     """The second script needs no framework, and says nothing but by its exit code."""
     done = subprocess.run(["sh", "-c", SCRIPTS[1]], cwd=tmp_path, env=shell, capture_output=True, text=True, check=True)

@@ -167,6 +167,7 @@ def test_a_reader_that_goes_away_changes_no_exit_code(dates: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.thorough
 def test_names_cannot_steer_a_terminal(run: Cli, dates: Path, tmp_path: Path) -> None:
     """Control characters and broken UTF-8 in a path are escaped wherever they are printed."""
     out = os.fsencode(tmp_path) + b"/\x1b[31m\xff"

@@ -170,6 +170,7 @@ def test_a_destination_that_cannot_be(cli: Cli, pair: Pair, tmp_path: Path) -> N
 @pytest.mark.parametrize(("missing", "extra", "other"), [
     ("tensorflow", "tf", "torch"), ("torch", "pytorch", "tensorflow")
 ])  # fmt: skip
+@pytest.mark.thorough
 def test_a_framework_that_is_missing(
     run: Cli, dates: Path, converted_tf: Path, tmp_path: Path, missing: str, extra: str, other: str
 ) -> None:

@@ -40,6 +40,7 @@ def test_everything_without_a_glob(cli: Cli, dates: Path) -> None:
     assert [*counts, first] == [0, 101, 101, 101]
 
 
+@pytest.mark.thorough
 def test_on_a_terminal(dates: Path) -> None:
     """No line is wider than the terminal, and piped text is not shortened."""
     shown = on_terminal("-m", "ckptconv", "inspect", str(dates), "--stats", columns=100)

@@ -26,6 +26,7 @@ WRAPPED = (
 )
 
 
+@pytest.mark.thorough
 def test_notes_fit_the_terminal(dates: Path, tmp_path: Path) -> None:
     """On a terminal a note is cut into lines that fit, and its first word is coloured."""
     shown = on_terminal("-m", "ckptconv", "pt2flax", str(dates), str(tmp_path / "out"))
@@ -34,6 +35,7 @@ def test_notes_fit_the_terminal(dates: Path, tmp_path: Path) -> None:
     assert max(map(len, wide.err.replace(YELLOW, "").replace(PLAIN, "").splitlines())) <= 100
 
 
+@pytest.mark.thorough
 def test_no_colour_where_none_is_wanted(dates: Path, tmp_path: Path) -> None:
     """NO_COLOR takes the colour away and leaves the lines."""
     shown = on_terminal("-m", "ckptconv", "pt2flax", str(dates), str(tmp_path / "out"), env={"NO_COLOR": "1"})

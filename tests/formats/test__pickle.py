@@ -114,6 +114,7 @@ def test_other_globals(run: Load, name: str) -> None:
         run(START + text(module) + text(attribute) + b"\x93)R.")
 
 
+@pytest.mark.thorough
 def test_a_thousand_globals(run: Load) -> None:
     """Of every module of Python's own, and of the libraries beside it, no name is looked up."""
     libraries = ("torch", "numpy", "transformers", "tensorflow", "jax", "flax", "h5py", "pip", "setuptools")

@@ -32,6 +32,7 @@ run = pytest.fixture(interpreter)
         ("long message", b"c" + b"\x1b" * 255 + b"\n" + b"\n" * 3),
     ],
 )
+@pytest.mark.thorough
 def test_exhaustion(run: Load, name: str, data: bytes) -> None:
     """A pickle made to eat time or memory is refused within 4 seconds and 200 MiB, in a short message."""
     began = time.monotonic()
@@ -51,6 +52,7 @@ def test_exhaustion(run: Load, name: str, data: bytes) -> None:
         (b"ccollections\nOrderedDict\n)R", 3),
     ],
 )  # fmt: skip
+@pytest.mark.thorough
 def test_memory(tmp_path: Path, wasteful: bytes, opcodes: int) -> None:
     """No opcode takes so much memory that a pickle within the limits passes 200 MiB."""
     count = 30_000 // opcodes

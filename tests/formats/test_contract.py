@@ -106,6 +106,7 @@ def test_same_bytes_every_time(tmp_path: Path) -> None:
     assert first == second
 
 
+@pytest.mark.thorough
 def test_cut_files_are_refused(form: Format, tmp_path: Path) -> None:
     """A file without its last bytes is refused, however many are missing."""
     tensors = {("a/m:0", "float32", (2, 3)): bytes(range(24)), ("b/n:0", "int64", (5,)): bytes(40)}

@@ -119,6 +119,7 @@ def test_same_layout_as_tf(make_pair: MakePair, tmp_path: Path, decoder: str) ->
     assert ours == theirs
 
 
+@pytest.mark.thorough
 def test_long_lists_of_names_are_cut(tmp_path: Path) -> None:
     """Above 64,512 bytes a list of names becomes several attributes of at most that size, and is read as one."""
     names = [f"encoder/{n:04}/{'x' * 90}:0" for n in range(1500)]

@@ -84,6 +84,7 @@ def test_failed_child_shows_the_end_of_its_output(tmp_path: Path, monkeypatch: p
     assert "line 5" not in "".join(rest)
 
 
+@pytest.mark.thorough
 def test_timeout_kills_every_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that takes too long is killed with those that it started itself."""
     code = (
@@ -117,6 +118,7 @@ def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("size", "seconds", "expected"), [(1, 60, "++--"), (SMALL_BYTES, 1, "+-+-")])
+@pytest.mark.thorough
 def test_large_models_run_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, seconds: int, expected: str
 ) -> None:
@@ -149,6 +151,7 @@ def test_what_is_not_installed_is_said_before_anything_runs(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.thorough
 def test_children_do_not_outlive_the_parent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:

@@ -84,6 +84,7 @@ def test_casts_are_compared_with_the_recorded_cast(traced: tuple[Path, Path], tm
     assert found.notices[0].startswith("stored as bfloat16 where the source has float32")
 
 
+@pytest.mark.thorough
 def test_without_pytorch(traced: tuple[Path, Path]) -> None:
     """Neither PyTorch nor any library of its world is needed to read a trace."""
     command = [sys.executable, "-c", NO_PYTORCH, "verify", "--level", "weights", "--trace", *map(str, traced)]

@@ -36,6 +36,7 @@ def test_small_run_with_real_files_and_real_faults(tmp_path: Path, monkeypatch: 
     assert selftest_text(found).splitlines()[-1].startswith("HOLDS: every promise that was tested, in ")
 
 
+@pytest.mark.thorough
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error with a reason, not a broken promise."""
     monkeypatch.setattr(suite, "refuse_malformed", lambda: refuse_malformed(("unknown",)))
