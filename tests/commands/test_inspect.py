@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from terminal import on_terminal
 
 if TYPE_CHECKING:
