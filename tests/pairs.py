@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
+from typing import NamedTuple
 
 from ckptconv.checkpoint import read_config
 from ckptconv.composition import compose
@@ -49,16 +50,22 @@ class Case:
         return f"{self.encoder}-{self.decoder}-{self.dialect}-{self.form}{'-shards' if self.shards else ''}-{self.seed}"
 
 
+class Ratios(NamedTuple):
+    """How far one honest quantity is from float64, in parts of PyTorch's own error."""
+
+    kind: str
+    rms: float
+    worst: float
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of one case."""
 
     wrong: tuple[str, ...]
     """What should not be: a tensor that was not loaded, a quantity off the yardstick, another token, an error."""
-    ratios: tuple[float, float] = (0.0, 0.0)
-    """The largest error over the yardstick, as RMS and at the worst element."""
-    compared: int = 0
-    """Quantities."""
+    ratios: tuple[Ratios, ...] = ()
+    """Of each quantity."""
     ties: int = 0
     """Rows that parted where rounding alone decides."""
 
@@ -99,9 +106,9 @@ def _outcome(report: ForwardReport | Answer | FrameworkError) -> Outcome:
     outside = [f"{one.probe} {one.name}: {one.problem or one.ratios}" for one in report.outside]
     forks = [f"{one.name}: {fork}" for one in report.generations for fork in one.mismatches]
     wrong = (*report.loading, *outside, *forks)
-    rms, most = (max(one.ratios[n] for one in report.quantities) for n in (0, 1))
+    ratios = tuple(Ratios(one.kind, *one.ratios) for one in report.quantities)
     ties = sum(len(one.ties) for one in report.generations)
-    return Outcome(wrong or (() if report.matches else ("no match",)), (rms, most), len(report.quantities), ties)
+    return Outcome(wrong or (() if report.matches else ("no match",)), ratios, ties)
 
 
 def reports(root: Path, chosen: Sequence[Case]) -> dict[Case, ForwardReport | Answer | FrameworkError]:

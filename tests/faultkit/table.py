@@ -51,6 +51,11 @@ def _write(name: str, cells: Mapping[str, Mapping[str, str]]) -> None:
     table = "\n".join(
         "|" + "|".join(f" {cell} " if "--" not in cell else cell for cell in line) + "|" for line in lines
     )
-    before, _, rest = PAGE.read_text().partition(_begin(name))
-    assert rest, f"docs/verify.md has no {_begin(name)}"
-    PAGE.write_text(f"{before}{_begin(name)}\n{table}\n{END}{rest.partition(END)[2]}")
+    put(_begin(name), table)
+
+
+def put(begin: str, table: str) -> None:
+    """Write a table between the line `begin` and the next end."""
+    before, _, rest = PAGE.read_text().partition(begin)
+    assert rest, f"docs/verify.md has no {begin}"
+    PAGE.write_text(f"{before}{begin}\n{table}\n{END}{rest.partition(END)[2]}")
