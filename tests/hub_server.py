@@ -107,8 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(body[:cut])
-        if cut is not None:
-            self.close_connection = True
+            self.close_connection = cut is not None  # not after a HEAD: the client may be about to use the connection
 
 
 @contextmanager

@@ -28,7 +28,7 @@ import time
 from ckptconv.console import progress
 progress.DELAY_SECONDS, progress.TICK_SECONDS = 0.1, 0.05
 with progress.progress("running both models") as advance:
-    time.sleep(1.3)
+    time.sleep(2.2)
 """
 FAILS = """
 import threading, time
@@ -60,7 +60,7 @@ def test_a_bar_with_rate_and_time_left(columns: int) -> None:
     shown = on_terminal("-c", work(), columns=columns)
     assert (shown.code, shown.out) == (0, "done\n")
     drawn = frames(shown.err)
-    assert re.fullmatch(r"writing:  +\d+%\|.*\| \d\.\d0M/6\.00M \[00:00<00:00, [\d.]+MB/s\]", drawn[0])
+    assert re.fullmatch(r"writing:  +\d+%\|.*\| \d\.\d0M/6\.00M \[\d\d:\d\d<\d\d:\d\d, [\d.]+MB/s\]", drawn[0])
     assert max(map(len, drawn)) <= min(columns, 100)
     assert shown.err.split("\r")[-1].strip() == ""
 
@@ -68,19 +68,22 @@ def test_a_bar_with_rate_and_time_left(columns: int) -> None:
 def test_no_total_no_time_left() -> None:
     """Where nobody knows how much is to be done, there are bytes, a clock and a rate."""
     drawn = frames(on_terminal("-c", work(total=0)).err)
-    assert re.fullmatch(r"writing: \d\.\d0MB \[00:00, [\d.]+MB/s\]", drawn[-1].strip())
+    assert re.fullmatch(r"writing: \d\.\d0MB \[\d\d:\d\d, [\d.]+MB/s\]", drawn[-1].strip())
 
 
 def test_what_comes_after_the_last_byte() -> None:
     """When all bytes are done the bar says what is waited for."""
     drawn = frames(on_terminal("-c", work(then="flushing")).err)
-    assert [drawn[0].split(":")[0], drawn[-1].strip()] == ["writing", "flushing: 00:00"]
+    assert drawn[0].startswith("writing:")
+    assert re.fullmatch(r"flushing: \d\d:\d\d", drawn[-1].strip())
 
 
 def test_the_clock_runs_where_nothing_moves() -> None:
     """While frameworks compute, no byte moves, and still the bar says how long it has been."""
     drawn = frames(on_terminal("-c", HUNG).err)
-    assert [drawn[0].strip(), drawn[-1].strip()] == ["running both models: 00:00", "running both models: 00:01"]
+    clocks = [re.fullmatch(r"running both models: (\d\d:\d\d)", frame.strip()) for frame in drawn]
+    assert len({clock[1] for clock in clocks if clock}) > 1
+    assert all(clocks)
 
 
 @pytest.mark.parametrize("script", [work(delay=60), work(quiet=True)], ids=["quick", "quiet"])

@@ -93,8 +93,8 @@ def test_timeout_kills_every_child(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         f"pathlib.Path({str(tmp_path / 'pids')!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\n"
         "time.sleep(600)"
     )
-    with pytest.raises(FrameworkError, match="no answer within 3 s"):
-        run_children([fake(tmp_path, monkeypatch, code)], timeout=3)
+    with pytest.raises(FrameworkError, match="no answer within 8 s"):
+        run_children([fake(tmp_path, monkeypatch, code)], timeout=8)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     # Only the child itself is waited for: the kernel may still be at the end of what the child had started.
