@@ -160,6 +160,7 @@ def test_children_do_not_outlive_the_parent(
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)"
     fake(tmp_path, monkeypatch, code)
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # else ignored in the background
         "import numpy as np; from pathlib import Path\n"
         "from ckptconv.evidence.answers import Job\n"
         "from ckptconv.evidence.children import run_children\n"
