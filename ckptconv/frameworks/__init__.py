@@ -67,9 +67,9 @@ class Framework:
     """(checkpoint, precision) -> the model, which computes in that precision."""
     forward: Callable[[Any, Mapping[str, Array]], dict[str, Array]]
     """(model, one probe) -> quantity name -> array, in the order of the data flow."""
-    generate: Callable[[Any, Array, Array, Mapping[str, Json] | None, Listener | None], Array]
-    """(model, input_ids, attention_mask, settings, listener) -> token ids of shape (rows, length), the start
-    token first. Settings replace the checkpoint's own generation config; None leaves it."""
+    generate: Callable[[Any, Array, Array, Listener | None], Array]
+    """(model, input_ids, attention_mask, listener) -> token ids of shape (rows, length), the start token first;
+    by the model's own generation config."""
     hidden: tuple[str, ...] = ()
     """Modules that its packages would import if they were there, and that nothing here needs."""
     precisions: tuple[str, ...] = ("float32",)

@@ -87,7 +87,7 @@ def after_start(sequences: Array, ends: Collection[int], length: int) -> Array:
 def _texts(framework: Framework, model: Any, job: Mapping[str, Any], tokenizer: Any) -> list[str]:
     """Generate for texts with the checkpoint's own tokenizer and generation config."""
     encoded = tokenizer(job["texts"], return_tensors="np", padding=True)
-    tokens = framework.generate(model, encoded["input_ids"], encoded["attention_mask"], None, None)
+    tokens = framework.generate(model, encoded["input_ids"], encoded["attention_mask"], None)
     answers: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return answers
 
@@ -146,12 +146,20 @@ def _generate(
     A row counts up to its end, or up to the padding token: after that one, a RoBERTa's cached steps have other
     positions than its full pass, in PyTorch itself.
     """
-    heard = listener(settings)
-    sequences = framework.generate(model, *_generated_from(batch, settings), settings, heard)
+    sequences, heard = _search(framework, model, batch, settings)
     tokens = after_start(sequences, (settings["eos_token_id"], settings["pad_token_id"]), settings["max_new_tokens"])
     if settings["num_beams"] > 1:
         return {f"{name}/tokens": tokens[:1]}
     return {f"{name}/tokens": tokens, f"float32/{name}/cached": heard.stacked()}
+
+
+def _search(
+    framework: Framework, model: Any, batch: Mapping[str, Array], settings: dict[str, Any]
+) -> tuple[Array, Any]:
+    """Generate by these settings, in the place of the checkpoint's own; return the tokens and what was heard."""
+    model.generation_config = import_module("transformers").GenerationConfig(**settings)
+    heard = listener(settings)
+    return framework.generate(model, *_generated_from(batch, settings), heard), heard
 
 
 def _generated_from(batch: Mapping[str, Array], settings: Mapping[str, Any]) -> tuple[Array, Array]:
@@ -172,8 +180,7 @@ def _judge(
 ) -> dict[str, Array]:  # fmt: skip
     """Say in float64 what the steps should have been: logits of a full pass without a cache, or a search's margins."""
     if settings["num_beams"] > 1:
-        heard = listener(settings)
-        framework.generate(model, *_generated_from(batch, settings), settings, heard)
+        _, heard = _search(framework, model, batch, settings)
         return {f"{name}/margins": heard.stacked()[:1]}
     tokens = arrays[f"{name}/tokens"][:, : arrays[f"float32/{name}/cached"].shape[1]]
     fed = np.where(tokens < 0, settings["pad_token_id"], tokens)[:, :-1]

@@ -94,21 +94,13 @@ def forward(model: Any, batch: Mapping[str, Array]) -> dict[str, Array]:
     return found
 
 
-def generate(
-    model: Any,
-    input_ids: Array,
-    attention_mask: Array,
-    settings: Mapping[str, Json] | None,
-    listener: Listener | None = None,
-) -> Array:
+def generate(model: Any, input_ids: Array, attention_mask: Array, listener: Listener | None = None) -> Array:
     """Generate; see `Framework.generate`. Rows have the full length, padded after the end.
 
     With a listener step by step, as the class offers for debugging: compiled steps tell nothing.
     """
     jax, jnp = import_module("jax"), import_module("jax.numpy")
     transformers = import_module("transformers")
-    if settings is not None:
-        model.generation_config = transformers.GenerationConfig(**settings)
 
     def hear(tokens: Any, scores: Any, length: Any) -> Any:
         assert listener is not None

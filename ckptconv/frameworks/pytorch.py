@@ -144,18 +144,10 @@ class Reaching(Reach):
         return quantities(outputs, _array)
 
 
-def generate(
-    model: Any,
-    input_ids: Array,
-    attention_mask: Array,
-    settings: Mapping[str, Json] | None,
-    listener: Listener | None = None,
-) -> Array:
+def generate(model: Any, input_ids: Array, attention_mask: Array, listener: Listener | None = None) -> Array:
     """Generate; see `Framework.generate`."""
     torch = import_module("torch")
     transformers = import_module("transformers")
-    if settings is not None:
-        model.generation_config = transformers.GenerationConfig(**settings)
 
     def hear(tokens: Any, scores: Any) -> Any:
         assert listener is not None

@@ -36,18 +36,10 @@ def forward(model: Any, batch: Mapping[str, Array]) -> dict[str, Array]:
     return quantities(outputs, lambda tensor: tensor.numpy())
 
 
-def generate(
-    model: Any,
-    input_ids: Array,
-    attention_mask: Array,
-    settings: Mapping[str, Json] | None,
-    listener: Listener | None = None,
-) -> Array:
+def generate(model: Any, input_ids: Array, attention_mask: Array, listener: Listener | None = None) -> Array:
     """Generate eagerly; see `Framework.generate`."""
     tf = import_module("tensorflow")
     transformers = import_module("transformers")
-    if settings is not None:
-        model.generation_config = transformers.GenerationConfig(**settings)
 
     def hear(tokens: Any, scores: Any, length: Any) -> Any:
         assert listener is not None
