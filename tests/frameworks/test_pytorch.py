@@ -73,7 +73,9 @@ def test_a_listener_hears_every_step(tmp_path: Path) -> None:
     heard: list[tuple[Any, Any]] = []
     settings = {"decoder_start_token_id": 1, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
                 "num_beams": 1, "do_sample": False, "max_new_tokens": 4}  # fmt: skip
-    found = generate(load(source).model, IDS, np.ones_like(IDS), settings, lambda *one: heard.append(one))
+    model = load(source).model
+    model.generation_config = import_module("transformers").GenerationConfig(**settings)
+    found = generate(model, IDS, np.ones_like(IDS), lambda *one: heard.append(one))
     assert [tokens.shape for tokens, _ in heard] == [(2, step + 1) for step in range(found.shape[1] - 1)]
     for step, (tokens, scores) in enumerate(heard):
         assert np.array_equal(tokens, found[:, : step + 1])
