@@ -36,7 +36,9 @@ ROUNDS = 7
 """The quick ways run this often, in turns, and the median counts; a disk is not the same twice."""
 LARGEST_TENSOR_MB = 30522 * 768 * 4 / 1e6
 ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},  # as an installed tool
+    **{
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    },  # as an installed tool
     "HF_HUB_OFFLINE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_USE_LEGACY_KERAS": "1",
@@ -53,14 +55,20 @@ class Run:
     megabytes: float
 
 
-def run(command: Sequence[str | Path], output: Path | None = None, environment: dict[str, str] | None = None) -> Run:
+def run(
+    command: Sequence[str | Path],
+    output: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> Run:
     """Run a command to its end, once the disk has settled, and remove its output: all begin alike."""
     os.sync()
     started = time.perf_counter()
     process = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         env={**ENVIRONMENT, **(environment or {})},
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -99,11 +107,16 @@ def measure() -> dict[str, Run]:
             "ckptconv --help": lambda: run((*CKPTCONV, "--help")),
             "ckptconv inspect": lambda: run((*CKPTCONV, "inspect", SOURCE)),
             "dd bs=4M conv=fsync": lambda: run(
-                ("dd", "bs=4M", "conv=fsync", f"if={SOURCE / 'model.safetensors'}", f"of={copy}"), copy
+                ("dd", "bs=4M", "conv=fsync", f"if={SOURCE / 'model.safetensors'}", f"of={copy}"),
+                copy,
             ),
-            "ckptconv split": lambda: run((*CKPTCONV, "split", SOURCE, WORK / "halves"), WORK / "halves"),
+            "ckptconv split": lambda: run(
+                (*CKPTCONV, "split", SOURCE, WORK / "halves"), WORK / "halves"
+            ),
             "ckptconv pt2tf": lambda: run((*CKPTCONV, "pt2tf", SOURCE, WORK / "tf"), WORK / "tf"),
-            "ckptconv pt2flax": lambda: run((*CKPTCONV, "pt2flax", SOURCE, WORK / "flax"), WORK / "flax"),
+            "ckptconv pt2flax": lambda: run(
+                (*CKPTCONV, "pt2flax", SOURCE, WORK / "flax"), WORK / "flax"
+            ),
             "ckptconv verify --level weights": lambda: run(
                 (*CKPTCONV, "verify", "--level", "weights", SOURCE, WORK / "converted")
             ),
@@ -115,7 +128,9 @@ def measure() -> dict[str, Run]:
         (*peer, "split-tf", SOURCE, PARTS, WORK / "peer-tf"), WORK / "peer-tf", {"USE_JAX": "0"}
     )
     runs["transformers: from_pt to Flax"] = run(
-        (*peer, "from-pt-flax", SOURCE, PARTS, WORK / "peer-flax"), WORK / "peer-flax", {"USE_TF": "0"}
+        (*peer, "from-pt-flax", SOURCE, PARTS, WORK / "peer-flax"),
+        WORK / "peer-flax",
+        {"USE_TF": "0"},
     )
     return runs
 
@@ -127,8 +142,15 @@ def report(runs: dict[str, Run]) -> str:
         (name, f"{one.seconds:.2f}", f"{one.megabytes:.0f}", f"{one.seconds / durable:.2f}")
         for name, one in runs.items()
     ]
-    table = tabulate(rows, ("process", "wall [s]", "peak [MB]", "times dd"), tablefmt="github", disable_numparse=True)
-    bounds = tabulate(list(judge(runs)), ("bound", "at most", "measured", "holds"), tablefmt="github")
+    table = tabulate(
+        rows,
+        ("process", "wall [s]", "peak [MB]", "times dd"),
+        tablefmt="github",
+        disable_numparse=True,
+    )
+    bounds = tabulate(
+        list(judge(runs)), ("bound", "at most", "measured", "holds"), tablefmt="github"
+    )
     names = ("numpy", "h5py", "torch", "tensorflow", "tf-keras", "jax", "flax", "transformers")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     return (
@@ -144,7 +166,9 @@ def judge(runs: dict[str, Run]) -> list[tuple[str, str, str, str]]:
     """Hold the runs against what the project promises."""
     durable, peak = runs["dd bs=4M conv=fsync"].seconds, 2 * LARGEST_TENSOR_MB + 100
     tf, flax = runs["ckptconv pt2tf"], runs["ckptconv pt2flax"]
-    peer_tf, peer_flax = (runs[f"transformers: {name}"] for name in ("split way to TF", "from_pt to Flax"))
+    peer_tf, peer_flax = (
+        runs[f"transformers: {name}"] for name in ("split way to TF", "from_pt to Flax")
+    )
     checks = [
         ("pt2tf, part of the split way's time", 1 / 5, tf.seconds / peer_tf.seconds, ""),
         ("pt2flax, part of from_pt's time", 1 / 5, flax.seconds / peer_flax.seconds, ""),

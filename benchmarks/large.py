@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from make_pair import PAIR
 
-from ckptconv.checkpoint import read_weights
-from ckptconv.composition import compose
-from ckptconv.config import Config, Json, dump_json
-from ckptconv.formats import formats
-from ckptconv.tensor import Stored, TensorSpec
+from ckptconv.base.strict_json import Json, dump_json
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
+from ckptconv.stores.checkpoint import read_weights
+from ckptconv.stores.formats import formats
+from ckptconv.stores.tensor import Stored, TensorSpec
 
 BOUND_MIB = 600
 LAYER: dict[str, Json] = {"hidden_size": 1024, "num_hidden_layers": 1, "num_attention_heads": 16}
@@ -59,7 +60,11 @@ def write(folder: Path) -> dict[str, TensorSpec]:
     """Write the checkpoint; return key -> PyTorch's spec."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(dump_json(config()))
-    rows = [row for row in compose(Config(config())).rows() if row.module.presence != "dropped" and not row.module.tied]
+    rows = [
+        row
+        for row in compose(Config(config())).rows()
+        if row.module.presence != "dropped" and not row.module.tied
+    ]
     specs = {row.key: TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows}
     create = formats()["safetensors"].create
     assert create is not None
@@ -99,7 +104,15 @@ def main(folder: Path) -> None:
         specs = write(folder / "source")
         nbytes = sum(spec.nbytes for spec in specs.values())
         started = time.perf_counter()
-        command = [sys.executable, "-m", "ckptconv", "pt2tf", str(folder / "source"), str(folder / "tf"), "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "ckptconv",
+            "pt2tf",
+            str(folder / "source"),
+            str(folder / "tf"),
+            "--quiet",
+        ]
         subprocess.run(command, check=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

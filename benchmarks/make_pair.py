@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ckptconv.composition import compose
-from ckptconv.config import Config, Json, dump_json
-from ckptconv.formats import formats
-from ckptconv.tensor import TensorSpec
+from ckptconv.base.strict_json import Json, dump_json
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
+from ckptconv.stores.formats import formats
+from ckptconv.stores.tensor import TensorSpec
 
 BERT_BASE: dict[str, Json] = {
     "model_type": "bert",
@@ -43,7 +44,11 @@ def make_pair(folder: Path) -> None:
     """Write config and weights: N(0, 0.02), and 1 + N(0, 0.02) for the gains of norms."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_bytes(dump_json(PAIR))
-    rows = [row for row in compose(Config(PAIR)).rows() if row.module.presence != "dropped" and not row.module.tied]
+    rows = [
+        row
+        for row in compose(Config(PAIR)).rows()
+        if row.module.presence != "dropped" and not row.module.tied
+    ]
     specs = {row.key: TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows}
     create = formats()["safetensors"].create
     assert create is not None
@@ -53,7 +58,9 @@ def make_pair(folder: Path) -> None:
     random = np.random.default_rng(0)
     with path.open("r+b") as file:
         for row in rows:
-            values = random.standard_normal(specs[row.key].shape, dtype=np.float32) * np.float32(0.02)
+            values = random.standard_normal(specs[row.key].shape, dtype=np.float32) * np.float32(
+                0.02
+            )
             gain = row.module.kind == "norm" and row.key.endswith("weight")
             file.seek(places[row.key][0].offset)
             file.write((values + np.float32(gain)).tobytes())

@@ -60,8 +60,12 @@ def family_peak(
     """
     started = time.perf_counter()
     with output.open("wb") as stdout:
-        process = subprocess.Popen([str(one) for one in command], stdout=stdout, stderr=subprocess.DEVNULL,
-                                   env={**ENVIRONMENT, **environment})  # fmt: skip
+        process = subprocess.Popen(
+            [str(one) for one in command],
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            env={**ENVIRONMENT, **environment},
+        )
     peaks: dict[int, float] = {}
     most = [0.0]
     done = threading.Event()
@@ -96,7 +100,11 @@ def family(pid: int) -> list[int]:
 def resident(pid: int) -> float:
     """Return what a process holds in memory [MB]."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return (
+            int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            * os.sysconf("SC_PAGE_SIZE")
+            / 1e6
+        )
     except (OSError, IndexError):
         return 0.0
 
@@ -112,7 +120,8 @@ def forward(folder: Path) -> list[Row]:
         runs["verify of dates"].append(family_peak(ours, {}))
         runs["plain script"].append(family_peak(plain, {"USE_JAX": "0"}))
     rows: list[Row] = [
-        (name, *(statistics.median(one[n] for one in found) for n in range(3))) for name, found in runs.items()
+        (name, *(statistics.median(one[n] for one in found) for n in range(3)))
+        for name, found in runs.items()
     ]
     return [*rows, ("verify / plain script, at most 0.70", rows[0][1] / rows[1][1], None, None)]
 
@@ -126,7 +135,15 @@ def weights() -> list[Row]:
     run((*CKPTCONV, "pt2tf", SOURCE, converted))
     shutil.copyfile(SOURCE / "model.safetensors", copy)
     ways = {
-        "verify --level weights of 0.99 GB": (*CKPTCONV, "verify", "--quiet", "--level", "weights", SOURCE, converted),
+        "verify --level weights of 0.99 GB": (
+            *CKPTCONV,
+            "verify",
+            "--quiet",
+            "--level",
+            "weights",
+            SOURCE,
+            converted,
+        ),
         "cmp of 0.99 GB": ("cmp", SOURCE / "model.safetensors", copy),
     }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
@@ -152,7 +169,9 @@ def record(rows: Sequence[Row]) -> None:
     print(table)
     results = HERE / "RESULTS.md"
     before = results.read_text().partition(HEADING)[0]
-    results.write_text(f"{before.rstrip()}\n\n{HEADING}\nThe median of {ROUNDS} rounds, in turns.\n\n{table}\n")
+    results.write_text(
+        f"{before.rstrip()}\n\n{HEADING}\nThe median of {ROUNDS} rounds, in turns.\n\n{table}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -37,10 +37,15 @@ def verified(folder: Path, target: str) -> bool:
     seconds, largest, at_once = family_peak(command, {}, said, codes=(0, 1))
     report = json.loads(said.read_text())
     outputs = report["outputs"]
-    rms, most = (max(one[name] for one in outputs["quantities"]) for name in ("rms_ratio", "max_ratio"))
-    print(f"bert-base pair, {target}: {report['verdict']}, {len(outputs['quantities'])} quantities,"
-          f" largest ratio {rms:.2f} (RMS), {most:.2f} (max), coverage {outputs['coverage']['percent']:.1f} %,"
-          f" {seconds:.0f} s, largest process {largest:.0f} MB, all at once {at_once:.0f} MB", flush=True)  # fmt: skip
+    rms, most = (
+        max(one[name] for one in outputs["quantities"]) for name in ("rms_ratio", "max_ratio")
+    )
+    print(
+        f"bert-base pair, {target}: {report['verdict']}, {len(outputs['quantities'])} quantities,"
+        f" largest ratio {rms:.2f} (RMS), {most:.2f} (max), coverage {outputs['coverage']['percent']:.1f} %,"
+        f" {seconds:.0f} s, largest process {largest:.0f} MB, all at once {at_once:.0f} MB",
+        flush=True,
+    )
     matches: bool = report["verdict"] == "match"
     return matches
 

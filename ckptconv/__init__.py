@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ckptconv.version import __version__
 
 if TYPE_CHECKING:
-    from ckptconv.errors import (
+    from ckptconv.base.errors import (
         CkptconvError,
         DestinationError,
         FrameworkError,
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
         Problem,
         SourceError,
     )
-    from ckptconv.evidence.yardstick import Tolerance
-    from ckptconv.guards.limits import Limits, limited
-    from ckptconv.operations.check import Checked, Finding, check
-    from ckptconv.operations.convert import flax2pt, normalize, pt2flax, pt2tf, tf2pt
-    from ckptconv.operations.diff import Diff, diff
-    from ckptconv.operations.doctor import Component, Diagnosis, doctor
-    from ckptconv.operations.families import families
-    from ckptconv.operations.inspect import inspect
-    from ckptconv.operations.inspection import Inspection
-    from ckptconv.operations.join import JoinOptions, join
-    from ckptconv.operations.record import Recording, record
-    from ckptconv.operations.split import Split, split
-    from ckptconv.operations.verify import Verification, verify
-    from ckptconv.operations.writing import Conversion, WriteOptions
+    from ckptconv.base.limits import Limits, limited
+    from ckptconv.run.yardstick import Tolerance
     from ckptconv.trials.selftest import SelfTest, selftest
+    from ckptconv.verbs.check import Checked, Finding, check
+    from ckptconv.verbs.convert import flax2pt, normalize, pt2flax, pt2tf, tf2pt
+    from ckptconv.verbs.diff import Diff, diff
+    from ckptconv.verbs.doctor import Component, Diagnosis, doctor
+    from ckptconv.verbs.families import families
+    from ckptconv.verbs.inspect import inspect
+    from ckptconv.verbs.inspection import Inspection
+    from ckptconv.verbs.join import JoinOptions, join
+    from ckptconv.verbs.record import Recording, record
+    from ckptconv.verbs.split import Split, split
+    from ckptconv.verbs.verify import Verification, verify
+    from ckptconv.verbs.writing import Conversion, WriteOptions
 
 __all__ = [
     "Checked",
@@ -81,24 +81,24 @@ __all__ = [
     "split",
     "tf2pt",
     "verify",
-]  # fmt: skip
+]
 
 _MODULES = (
-    "errors",
-    "guards.limits",
-    "evidence.yardstick",
-    "operations.writing",
-    "operations.check",
-    "operations.inspect",
-    "operations.inspection",
-    "operations.families",
-    "operations.doctor",
-    "operations.split",
-    "operations.convert",
-    "operations.join",
-    "operations.diff",
-    "operations.record",
-    "operations.verify",
+    "base.errors",
+    "base.limits",
+    "run.yardstick",
+    "verbs.writing",
+    "verbs.check",
+    "verbs.inspect",
+    "verbs.inspection",
+    "verbs.families",
+    "verbs.doctor",
+    "verbs.split",
+    "verbs.convert",
+    "verbs.join",
+    "verbs.diff",
+    "verbs.record",
+    "verbs.verify",
     "trials.selftest",
 )
 """Where the public names live; imported when one is first used, so that `ckptconv --help` starts at once."""
@@ -108,6 +108,8 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         for home in _MODULES:
             found = getattr(import_module(f"ckptconv.{home}"), name, None)
-            if getattr(found, "__module__", "").removeprefix("ckptconv.") in _MODULES:  # not one that it imports
+            if (
+                getattr(found, "__module__", "").removeprefix("ckptconv.") in _MODULES
+            ):  # not one that it imports
                 return found
     raise AttributeError(f"module 'ckptconv' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """`python -m ckptconv`."""
 
-from ckptconv.cli import main
+from ckptconv.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -22,12 +22,12 @@ import pytest
 from numpy.typing import NDArray
 
 import ckptconv
-from ckptconv.cli import main as entry
-from ckptconv.composition import compose
-from ckptconv.config import Config
-from ckptconv.formats import safetensors
-from ckptconv.rows import Row
-from ckptconv.tensor import TensorSpec
+from ckptconv.cli.main import main as entry
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
+from ckptconv.schema.tensors import Row
+from ckptconv.stores.formats import safetensors
+from ckptconv.stores.tensor import TensorSpec
 
 ROOT = Path(__file__).parents[1]
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -43,7 +43,14 @@ BERT = {
 SIDES: dict[str, dict[str, Any]] = {
     "bert": {"model_type": "bert", **BERT},
     "roberta": {"model_type": "roberta", **BERT},
-    "gpt2": {"model_type": "gpt2", "vocab_size": 31, "n_embd": 7, "n_layer": 1, "n_inner": 11, "n_positions": 19},
+    "gpt2": {
+        "model_type": "gpt2",
+        "vocab_size": 31,
+        "n_embd": 7,
+        "n_layer": 1,
+        "n_inner": 11,
+        "n_positions": 19,
+    },
 }
 DECODER = {"is_decoder": True, "add_cross_attention": True}
 
@@ -75,10 +82,14 @@ class Pair:
     def write(self, folder: Path) -> Path:
         """Write the directory and return it."""
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(self.config, indent=2, sort_keys=True) + "\n")
+        (folder / "config.json").write_text(
+            json.dumps(self.config, indent=2, sort_keys=True) + "\n"
+        )
         for name, text in self.files.items():
             (folder / name).write_text(text)
-        specs = [TensorSpec(name, dtype_of(array), array.shape) for name, array in self.arrays.items()]
+        specs = [
+            TensorSpec(name, dtype_of(array), array.shape) for name, array in self.arrays.items()
+        ]
         places = safetensors.create(folder / "model.safetensors", specs, "pytorch", False)
         with (folder / "model.safetensors").open("r+b") as file:
             for name, array in self.arrays.items():
@@ -93,24 +104,40 @@ def dtype_of(array: NDArray[Any]) -> str:
 
 
 def _pair(
-    encoder: str = "bert", decoder: str = "bert", *, enc: dict[str, Any] | None = None,
-    dec: dict[str, Any] | None = None, dtype: str = "float32",
-) -> Pair:  # fmt: skip
+    encoder: str = "bert",
+    decoder: str = "bert",
+    *,
+    enc: dict[str, Any] | None = None,
+    dec: dict[str, Any] | None = None,
+    dtype: str = "float32",
+) -> Pair:
     """Make a pair of two families; `enc` and `dec` change their configs."""
-    small = {"intermediate_size": 11, "max_position_embeddings": 19, "type_vocab_size": 2, "vocab_size": 29}
+    small = {
+        "intermediate_size": 11,
+        "max_position_embeddings": 19,
+        "type_vocab_size": 2,
+        "vocab_size": 29,
+    }
     config: dict[str, Any] = {
         "model_type": "encoder-decoder",
         "is_encoder_decoder": True,
         "dtype": dtype,
         "transformers_version": "4.57.6",
         "encoder": {**SIDES[encoder], **(enc or {})},
-        "decoder": {**SIDES[decoder], **(small if decoder != "gpt2" else {}), **DECODER, **(dec or {})},
+        "decoder": {
+            **SIDES[decoder],
+            **(small if decoder != "gpt2" else {}),
+            **DECODER,
+            **(dec or {}),
+        },
     }
     rng = np.random.default_rng(5)
     arrays = {
         row.spellings["pytorch"].names[0]: rng.standard_normal(row.shape("pytorch")).astype(dtype)
         for row in compose(Config(config)).rows()
-        if row.module.presence != "dropped" and not (row.tied_to and row.module.tied) and "pytorch" in row.spellings
+        if row.module.presence != "dropped"
+        and not (row.tied_to and row.module.tied)
+        and "pytorch" in row.spellings
     }
     return Pair(config, arrays)
 
@@ -128,8 +155,12 @@ def counted(request: pytest.FixtureRequest) -> Counted:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the tests counted."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    lines = [text for report in reports for name, text in report.user_properties if name == "counted"]
+    reports = [
+        report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])
+    ]
+    lines = [
+        text for report in reports for name, text in report.user_properties if name == "counted"
+    ]
     if lines:
         terminalreporter.section("counted")
         terminalreporter.write("".join(f"{line}\n" for line in sorted(lines)))
@@ -179,8 +210,15 @@ def run() -> Cli:
 
     def call(*args: object, env: dict[str, str] | None = None) -> Run:
         found = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        command = [sys.executable, "-m", "ckptconv", *(arg if isinstance(arg, bytes) else str(arg) for arg in args)]
-        done = subprocess.run(command, env=found, capture_output=True, text=True, timeout=120, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "ckptconv",
+            *(arg if isinstance(arg, bytes) else str(arg) for arg in args),
+        ]
+        done = subprocess.run(
+            command, env=found, capture_output=True, text=True, timeout=120, check=False
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return Run(done.returncode, _timeless(done.stdout), _timeless(done.stderr))
 

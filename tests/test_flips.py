@@ -11,7 +11,7 @@ import pytest
 
 import ckptconv
 from ckptconv import SourceError, WriteOptions
-from ckptconv.manifest import MANIFEST, SUMS, read_manifest
+from ckptconv.transfer.manifest import MANIFEST, SUMS, read_manifest
 
 if TYPE_CHECKING:
     from conftest import MakePair
@@ -48,7 +48,11 @@ def found(folder: Path) -> set[str]:
 @pytest.mark.parametrize("shards", [None, 1500], ids=["whole", "shards"])
 @pytest.mark.parametrize("way", WAYS)
 def test_every_flip_is_found(
-    make_pair: MakePair, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str, shards: int | None
+    make_pair: MakePair,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    way: str,
+    shards: int | None,
 ) -> None:
     """Bits all over: a third in tensors, a third in any byte of weights, a third in all else, manifest and sums too."""
     pair = make_pair(enc={"num_hidden_layers": 1}, dec={"num_hidden_layers": 1})
@@ -65,11 +69,19 @@ def test_every_flip_is_found(
         name = choose.choice(weights if number % 3 else others)
         bit = choose.randrange(8 * (out / name).stat().st_size)
         if number % 3 == 2:
-            run = choose.choice([run for one in digests[name].tensors.values() for run in one.extents])
+            run = choose.choice(
+                [run for one in digests[name].tensors.values() for run in one.extents]
+            )
             bit = 8 * run.offset + choose.randrange(8 * run.nbytes)
-        inside = {tensor for tensor, one in digests[name].tensors.items()
-                  if any(run.offset <= bit // 8 < run.offset + run.nbytes for run in one.extents)
-                  } if name in digests else set()  # fmt: skip
+        inside = (
+            {
+                tensor
+                for tensor, one in digests[name].tensors.items()
+                if any(run.offset <= bit // 8 < run.offset + run.nbytes for run in one.extents)
+            }
+            if name in digests
+            else set()
+        )
         flip(out / name, bit)
         said = found(out)
         if not said >= {name, *inside}:
@@ -78,8 +90,10 @@ def test_every_flip_is_found(
         tensors += len(inside)
         hit.add(name)
     with capsys.disabled():
-        print(f"\n{way}, {len(weights)} file(s): {FLIPS} flipped bits in {len(hit)} files, {tensors} of them in"  # noqa: T201
-              f" tensors: {FLIPS - len(missed)} found")  # fmt: skip
+        print(  # noqa: T201
+            f"\n{way}, {len(weights)} file(s): {FLIPS} flipped bits in {len(hit)} files, {tensors} of them in"
+            f" tensors: {FLIPS - len(missed)} found"
+        )
     assert missed == []
     assert hit == {*digests, MANIFEST, SUMS}
     assert tensors >= FLIPS // 3

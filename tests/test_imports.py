@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import sys
 before = set(sys.modules)
-from ckptconv.cli import main
+from ckptconv.cli.main import main
 try:
     main()
 except SystemExit as end:
@@ -43,23 +43,31 @@ def third_party(names: set[str]) -> set[str]:
     return {top for top in tops if "cython" not in top} - {"ckptconv"}
 
 
-@pytest.mark.parametrize(("args", "allowed"), [
-    (("--help",), {"click"}),
-    (("--version",), {"click"}),
-    (("inspect", "{dates}"), {"click", "tabulate"}),
-    (("inspect", "{dates}", "--json"), {"click"}),
-    (("split", "{dates}", "{out}"), {"click", "numpy"}),
-    (("split", "{dates}", "{out}", "--dry-run"), {"click", "numpy", "tabulate"}),
-    (("pt2tf", "{dates}", "{out}"), {"click", "numpy", "h5py"}),
-    (("pt2flax", "{dates}", "{out}"), {"click", "numpy"}),
-    (("verify", "{dates}", "{flax}", "--level", "weights"), {"click", "numpy"}),
-    (("verify", "{dates}", "{tf}", "--level", "weights"), {"click", "numpy"}),
-    (("diff", "{tf}", "{flax}"), {"click", "numpy"}),
-    (("check", "{tf}"), {"click"}),
-    (("inspect", "{tf}", "--json"), {"click"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "allowed"),
+    [
+        (("--help",), {"click"}),
+        (("--version",), {"click"}),
+        (("inspect", "{dates}"), {"click", "tabulate"}),
+        (("inspect", "{dates}", "--json"), {"click"}),
+        (("split", "{dates}", "{out}"), {"click", "numpy"}),
+        (("split", "{dates}", "{out}", "--dry-run"), {"click", "numpy", "tabulate"}),
+        (("pt2tf", "{dates}", "{out}"), {"click", "numpy", "h5py"}),
+        (("pt2flax", "{dates}", "{out}"), {"click", "numpy"}),
+        (("verify", "{dates}", "{flax}", "--level", "weights"), {"click", "numpy"}),
+        (("verify", "{dates}", "{tf}", "--level", "weights"), {"click", "numpy"}),
+        (("diff", "{tf}", "{flax}"), {"click", "numpy"}),
+        (("check", "{tf}"), {"click"}),
+        (("inspect", "{tf}", "--json"), {"click"}),
+    ],
+)
 def test_third_party_modules(
-    args: tuple[str, ...], allowed: set[str], dates: Path, converted_tf: Path, converted_flax: Path, tmp_path: Path
+    args: tuple[str, ...],
+    allowed: set[str],
+    dates: Path,
+    converted_tf: Path,
+    converted_flax: Path,
+    tmp_path: Path,
 ) -> None:
     """Each command imports exactly the libraries of its list: no framework, and no pickle but numpy's."""
     paths = {"dates": dates, "out": tmp_path / "out", "tf": converted_tf, "flax": converted_flax}
@@ -70,4 +78,6 @@ def test_third_party_modules(
 
 def test_pages_need_no_framework(dates: Path, tmp_path: Path) -> None:
     """`--html` imports what draws, and nothing that runs a model."""
-    assert third_party(modules("inspect", dates, "--json", "--html", tmp_path / "page.html")) == HTML
+    assert (
+        third_party(modules("inspect", dates, "--json", "--html", tmp_path / "page.html")) == HTML
+    )

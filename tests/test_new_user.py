@@ -35,7 +35,9 @@ def test_all_but_outputs_works_without_frameworks(run: Cli, dates: Path, tmp_pat
         assert (args[0], done.code, "Error" in done.err) == (args[0], 0, False)
 
 
-def test_what_needs_a_framework_says_how_to_get_it(run: Cli, dates: Path, converted_tf: Path, tmp_path: Path) -> None:
+def test_what_needs_a_framework_says_how_to_get_it(
+    run: Cli, dates: Path, converted_tf: Path, tmp_path: Path
+) -> None:
     """`verify` of outputs ends with what to install, and with what can be had at once."""
     done = run("verify", dates, converted_tf, env=machine(tmp_path / "machine", without=OPTIONAL))
     assert (done.code, done.out) == (5, "")

@@ -34,8 +34,10 @@ def test_the_yardstick_has_room(judged: dict[Case, Outcome], counted: Counted) -
     runs = [one for case, one in judged.items() if case.runs]
     ratios = [ratio for one in runs for ratio in one.ratios]
     rms, worst = max(one.rms for one in ratios), max(one.worst for one in ratios)
-    counted(f"honest pairs: {len(runs)} runs of {SEEDS} seeds, {len(ratios)} quantities,"
-            f" {sum(one.ties for one in runs)} ties; largest ratio {rms:.2f} (RMS), {worst:.2f} (max)")  # fmt: skip
+    counted(
+        f"honest pairs: {len(runs)} runs of {SEEDS} seeds, {len(ratios)} quantities,"
+        f" {sum(one.ties for one in runs)} ties; largest ratio {rms:.2f} (RMS), {worst:.2f} (max)"
+    )
     if os.environ.get("CKPTCONV_WRITE"):
         write_table(judged)
     assert len(runs) == len([case for case in cases() if case.runs])

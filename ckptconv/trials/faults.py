@@ -85,14 +85,22 @@ def tree(folder: Path) -> Tree | None:
     """Return what a directory holds; None where there is none."""
     if not folder.is_dir():
         return None
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-            for path in sorted(folder.rglob("*"))}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else ""
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def sweep(
-    scratch: Path, points: int, *, scenarios: Sequence[str] = tuple(SCENARIOS), jobs: int = 2,
+    scratch: Path,
+    points: int,
+    *,
+    scenarios: Sequence[str] = tuple(SCENARIOS),
+    jobs: int = 2,
     injector: Injector | None = None,
-) -> Sweep:  # fmt: skip
+) -> Sweep:
     """Inject faults at up to `points` points, spread over the scenarios, in `jobs` processes at a time.
 
     Args: scratch: a directory that is empty or missing; what is made in it is removed. injector: None takes
@@ -105,7 +113,9 @@ def sweep(
     share = [points // jobs + (number < points % jobs) for number in range(jobs)]
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            benches = [_Bench(injector, source, scratch / str(number), scenarios) for number in range(jobs)]
+            benches = [
+                _Bench(injector, source, scratch / str(number), scenarios) for number in range(jobs)
+            ]
             done = list(pool.map(_Bench.sweep, benches, range(jobs), [jobs] * jobs, share))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -131,7 +141,9 @@ class _Part:
 class _Bench:
     """One warm process with a directory of its own."""
 
-    def __init__(self, injector: Injector, source: Path, folder: Path, scenarios: Sequence[str]) -> None:
+    def __init__(
+        self, injector: Injector, source: Path, folder: Path, scenarios: Sequence[str]
+    ) -> None:
         self._injector: Injector = injector
         self._source = source
         self._names = scenarios
@@ -185,7 +197,11 @@ class _Bench:
         ended = self._run(*SCENARIOS[scenario.name], fault=fault)
         found = tree(self._target)
         wrong = list(_judge(scenario, fault, ended, found))
-        if found == scenario.before and _must_clear(fault) and len(list(self._parent.iterdir())) != bool(found):
+        if (
+            found == scenario.before
+            and _must_clear(fault)
+            and len(list(self._parent.iterdir())) != bool(found)
+        ):
             wrong.append(f"left behind: {sorted(path.name for path in self._parent.iterdir())}")
         again = self._run(NEXT, *(["--overwrite"] if found is not None else []))
         left = sorted(path.name for path in self._parent.iterdir())
@@ -196,7 +212,12 @@ class _Bench:
 
 def _turns(scenarios: Sequence[_Scenario]) -> Iterator[tuple[_Scenario, Fault]]:
     """Return every point, in such an order that the first ones touch every call once, the next ones once more."""
-    kinds = [(kind, onwards) for onwards in (False, True) for kind in FAULTS if (kind, onwards) != ("SIGKILL", True)]
+    kinds = [
+        (kind, onwards)
+        for onwards in (False, True)
+        for kind in FAULTS
+        if (kind, onwards) != ("SIGKILL", True)
+    ]
     calls = _mixed(scenarios)
     for turn in range(len(kinds)):
         for index, (scenario, call) in enumerate(calls):
@@ -217,7 +238,9 @@ def _mixed(scenarios: Sequence[_Scenario]) -> list[tuple[_Scenario, Call]]:
 def _must_clear(fault: Fault) -> bool:
     """Say whether the run itself must leave nothing: it lived on, and could look and remove."""
     blind = fault.call.name == "openat" and fault.onwards
-    locked = fault.call.name == "flock"  # an empty lock file, which may be another run's: the next takes it
+    locked = (
+        fault.call.name == "flock"
+    )  # an empty lock file, which may be another run's: the next takes it
     failing = not fault.kind.startswith("SIG") and (fault.call.name in CLEANING or blind or locked)
     return fault.kind != "SIGKILL" and not failing
 
@@ -226,7 +249,9 @@ def _judge(scenario: _Scenario, fault: Fault, ended: Ended, found: Tree | None) 
     """Hold what is there, and what the run said, against the promises."""
     if found not in (scenario.before, scenario.new):
         yield f"the target is neither what it was nor new: {sorted(found or {})}"
-    reading = (3,) if fault.call.name == "openat" and not fault.kind.startswith("SIG") else ()  # the source's, too
+    reading = (
+        (3,) if fault.call.name == "openat" and not fault.kind.startswith("SIG") else ()
+    )  # the source's, too
     if ended.code not in (0, *ENDS[fault.kind], *reading):
         yield f"ended with {ended.code}: {ended.said.strip()}"
     if ended.code == 0 and found != scenario.new:

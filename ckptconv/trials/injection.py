@@ -14,15 +14,41 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
-from ckptconv.errors import FrameworkError
+from ckptconv.base.errors import FrameworkError
 
 Injector: TypeAlias = Literal["strace", "shim"]
 FAULTS = ("SIGKILL", "EIO", "SIGTERM", "ENOSPC", "SIGINT")
 SYSCALLS = (
-    "openat", "write", "pwrite64", "pwritev", "pwritev2", "sendfile", "copy_file_range", "truncate", "ftruncate",
-    "fallocate", "fsync", "fdatasync", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat",
-    "rmdir", "flock", "link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat", "utimensat",
-)  # fmt: skip
+    "openat",
+    "write",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "sendfile",
+    "copy_file_range",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "fsync",
+    "fdatasync",
+    "mkdir",
+    "mkdirat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "flock",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "utimensat",
+)
 """What changes a disk. Of `openat` only the calls that write count."""
 CALL = re.compile(r"^(\d+) +(\w+)\((.*)")
 WRITING = re.compile(r"O_CREAT|O_WRONLY|O_RDWR")
@@ -66,12 +92,19 @@ class Injected:
         self._injector = injector
         self._note = scratch / "calls"
         command = [sys.executable, "-P", "-m", "ckptconv.trials.warm"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __enter__(self) -> Injected:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
         self._process.communicate()
 
     def run(self, args: Sequence[str], fault: Fault | None = None) -> Ended:
@@ -79,11 +112,21 @@ class Injected:
         if fault is None:
             return self._ask({"args": args})
         if self._injector == "shim":
-            spec = {"call": fault.call.name, "when": fault.call.nth, "fault": fault.kind, "onwards": fault.onwards}
+            spec = {
+                "call": fault.call.name,
+                "when": fault.call.nth,
+                "fault": fault.kind,
+                "onwards": fault.onwards,
+            }
             return self._ask({"args": args, "shim": spec})
         what = f"signal={fault.kind}" if fault.kind.startswith("SIG") else f"error={fault.kind}"
         when = f"{fault.call.nth}{'+' if fault.onwards else ''}"
-        trace = ["-e", f"trace={fault.call.name}", "-e", f"inject={fault.call.name}:{what}:when={when}"]
+        trace = [
+            "-e",
+            f"trace={fault.call.name}",
+            "-e",
+            f"inject={fault.call.name}:{what}:when={when}",
+        ]
         return self._ask({"args": args, "strace": [*trace, "-o", "/dev/null"]})
 
     def calls(self, args: Sequence[str]) -> list[Call]:
@@ -91,9 +134,16 @@ class Injected:
         if self._injector == "shim":
             self._ask({"args": args, "shim": {"counts": str(self._note)}})
             counts: dict[str, int] = json.loads(self._note.read_text())
-            return sorted(Call(name, nth) for name, count in counts.items() for nth in range(1, count + 1))
+            return sorted(
+                Call(name, nth) for name, count in counts.items() for nth in range(1, count + 1)
+            )
         names = ",".join(f"?{name}" for name in SYSCALLS)
-        self._ask({"args": args, "strace": ["-e", f"trace={names}", "-e", "signal=none", "-o", str(self._note)]})
+        self._ask(
+            {
+                "args": args,
+                "strace": ["-e", f"trace={names}", "-e", "signal=none", "-o", str(self._note)],
+            }
+        )
         return sorted(set(_logged(self._note.read_text(errors="replace").splitlines())))
 
     def _ask(self, request: dict[str, Any]) -> Ended:
@@ -101,9 +151,13 @@ class Injected:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline() or '{"unavailable": "its process ended"}')
+        answer = json.loads(
+            self._process.stdout.readline() or '{"unavailable": "its process ended"}'
+        )
         if "unavailable" in answer:
-            raise FrameworkError(f"faults cannot be injected with {self._injector} here: {answer['unavailable']}")
+            raise FrameworkError(
+                f"faults cannot be injected with {self._injector} here: {answer['unavailable']}"
+            )
         return Ended(answer["code"], answer["said"])
 
 

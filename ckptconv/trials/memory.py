@@ -28,7 +28,12 @@ class Peak:
         self.forget()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
         for fd in (self._status, self._reset):
             if fd >= 0:
                 os.close(fd)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ckptconv.composition import compose
-from ckptconv.config import Config, Json, dump_json
-from ckptconv.formats import formats
-from ckptconv.tensor import TensorSpec
+from ckptconv.base.strict_json import Json, dump_json
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
+from ckptconv.stores.formats import formats
+from ckptconv.stores.tensor import TensorSpec
 
 BERT: dict[str, Json] = {
     "model_type": "bert",
@@ -38,7 +39,11 @@ def write_pair(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(dump_json(CONFIG))
     (folder / "vocab.txt").write_text("".join(f"token{number}\n" for number in range(29)))
-    rows = [row for row in compose(Config(CONFIG)).rows() if row.module.presence != "dropped" and not row.module.tied]
+    rows = [
+        row
+        for row in compose(Config(CONFIG)).rows()
+        if row.module.presence != "dropped" and not row.module.tied
+    ]
     specs = [TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows]
     create = formats()["safetensors"].create
     assert create is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ckptconv.errors import DestinationError
+from ckptconv.base.errors import DestinationError
 from ckptconv.trials.faults import Sweep, sweep
 from ckptconv.trials.malformed import Refusals, refuse_malformed
 
@@ -45,5 +45,7 @@ def selftest(*, faults: bool = False, folder: str | Path | None = None) -> SelfT
             with TemporaryDirectory(prefix="ckptconv-selftest-", dir=folder) as scratch:
                 swept = sweep(Path(scratch) / "sweep", POINTS)
         except OSError as error:
-            raise DestinationError(f"{folder or 'temporary files'}: cannot be written ({error.strerror})") from None
+            raise DestinationError(
+                f"{folder or 'temporary files'}: cannot be written ({error.strerror})"
+            ) from None
     return SelfTest(malformed, swept, time.monotonic() - began)

@@ -19,11 +19,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ckptconv.publishing import renaming
+from ckptconv.transfer.publish import renaming
 
 CALLS: dict[str, tuple[ModuleType, ...]] = {
     **dict.fromkeys(
-        ("write", "pwrite", "fsync", "truncate", "ftruncate", "sendfile", "mkdir", "rename", "unlink", "rmdir"), (os,)
+        (
+            "write",
+            "pwrite",
+            "fsync",
+            "truncate",
+            "ftruncate",
+            "sendfile",
+            "mkdir",
+            "rename",
+            "unlink",
+            "rmdir",
+        ),
+        (os,),
     ),
     "open": (io, builtins),
     "renameat2": (renaming,),

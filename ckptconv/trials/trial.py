@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ckptconv.discovery import discover
-from ckptconv.errors import SourceError
-from ckptconv.operations.convert import flax2pt, pt2flax, pt2tf, tf2pt
+from ckptconv.base.discovery import discover
+from ckptconv.base.errors import SourceError
 from ckptconv.trials.case import Case
 from ckptconv.trials.memory import Peak
 from ckptconv.trials.watch import Watch
+from ckptconv.verbs.convert import flax2pt, pt2flax, pt2tf, tf2pt
 
 CPU_SECONDS = 1.0
 """What refusing one case may take, this process and its children together."""
@@ -122,7 +122,9 @@ def _limit_memory() -> None:
     with suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _, most = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + ROOM_BYTES, most))
+        resource.setrlimit(
+            resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + ROOM_BYTES, most)
+        )
 
 
 def main() -> None:

@@ -67,7 +67,9 @@ def _become(args: Sequence[str], start: int, output: int, spec: dict[str, Any] |
 
 def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[str]:
     """Start strace on a waiting process; return when it holds it."""
-    tracer = subprocess.Popen(["strace", "-f", "-p", str(pid), *options], stderr=subprocess.PIPE, text=True)
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-p", str(pid), *options], stderr=subprocess.PIPE, text=True
+    )
     assert tracer.stderr is not None
     said = tracer.stderr.readline()
     if "attached" not in said:

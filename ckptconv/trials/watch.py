@@ -13,14 +13,48 @@ from pathlib import Path
 from types import TracebackType
 
 FORBIDDEN = (
-    "import", "compile", "exec", "marshal.", "pickle.", "code.", "function.", "ctypes.", "cpython.run_",
-    "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "pty.", "signal.pthread_kill",
-    "socket.", "urllib.", "http.", "ftplib.", "smtplib.", "webbrowser.", "sqlite3.",
-)  # fmt: skip
+    "import",
+    "compile",
+    "exec",
+    "marshal.",
+    "pickle.",
+    "code.",
+    "function.",
+    "ctypes.",
+    "cpython.run_",
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.spawn",
+    "pty.",
+    "signal.pthread_kill",
+    "socket.",
+    "urllib.",
+    "http.",
+    "ftplib.",
+    "smtplib.",
+    "webbrowser.",
+    "sqlite3.",
+)
 """How the names of events begin that no reader causes, once all that it needs is imported."""
 
-PATHS = ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
-         "os.chown", "os.setxattr", "shutil.", "tempfile.")  # fmt: skip
+PATHS = (
+    "open",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "os.setxattr",
+    "shutil.",
+    "tempfile.",
+)
 """How the names of events begin that a reader may cause, but only inside its folders."""
 
 _LISTENING: list[Watch] = []
@@ -41,7 +75,12 @@ class Watch:
         _LISTENING.append(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
         _LISTENING.remove(self)
 
     def see(self, event: str, arguments: tuple[object, ...]) -> None:
@@ -49,7 +88,9 @@ class Watch:
         if event.startswith(PATHS):
             wrong = not self._is_inside(arguments[0])
         else:
-            wrong = event.startswith(FORBIDDEN) and not (self._children and _starts_python(event, arguments))
+            wrong = event.startswith(FORBIDDEN) and not (
+                self._children and _starts_python(event, arguments)
+            )
         if wrong:
             self.events.append(f"{event} {ascii(arguments[0] if arguments else None)[:200]}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ckptconv.cli import cli
+from ckptconv.cli.main import cli
 
 
 def table() -> str:

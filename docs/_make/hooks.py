@@ -39,9 +39,13 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     here = page.file.src_uri
     origin = next((source for source, own in ELSEWHERE.items() if own == here), f"docs/{here}")
     pages = {f"docs/{one.src_uri}": one.src_uri for one in files} | ELSEWHERE
-    markdown = markdown.replace("<!-- python reference -->", reference()).replace("<!-- commands -->", table())
+    markdown = markdown.replace("<!-- python reference -->", reference()).replace(
+        "<!-- commands -->", table()
+    )
     parts = FENCES.split(markdown)
-    return "".join(part if part.startswith("```") else _linked(part, origin, here, pages) for part in parts)
+    return "".join(
+        part if part.startswith("```") else _linked(part, origin, here, pages) for part in parts
+    )
 
 
 def _linked(text: str, origin: str, here: str, pages: dict[str, str]) -> str:

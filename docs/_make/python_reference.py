@@ -23,9 +23,19 @@ def _is_options(found: Any) -> bool:
     """Tell what one makes to pass it on: a function takes it, or every field has a default."""
     if not isinstance(found, type) or not dataclasses.is_dataclass(found) or _is_error(found):
         return False
-    functions = [one for one in (getattr(ckptconv, name) for name in ckptconv.__all__) if inspect.isfunction(one)]
-    taken = " ".join(str(one.annotation) for each in functions for one in inspect.signature(each).parameters.values())
-    return found.__name__ in taken or all(one.default is not dataclasses.MISSING for one in dataclasses.fields(found))
+    functions = [
+        one
+        for one in (getattr(ckptconv, name) for name in ckptconv.__all__)
+        if inspect.isfunction(one)
+    ]
+    taken = " ".join(
+        str(one.annotation)
+        for each in functions
+        for one in inspect.signature(each).parameters.values()
+    )
+    return found.__name__ in taken or all(
+        one.default is not dataclasses.MISSING for one in dataclasses.fields(found)
+    )
 
 
 def _is_result(found: Any) -> bool:
@@ -61,7 +71,10 @@ def _body(name: str, found: Any) -> Iterator[str]:
     yield from _document(found)
     if _is_error(found):
         parent = found.__bases__[0].__name__
-        yield from (f"Exit code {found.exit_code}. A kind of `{parent}`." if parent != "Exception" else "", "")
+        yield from (
+            f"Exit code {found.exit_code}. A kind of `{parent}`." if parent != "Exception" else "",
+            "",
+        )
     if dataclasses.is_dataclass(found):
         yield from _fields(found)
 
@@ -121,6 +134,10 @@ def _said(found: Any) -> dict[str, str]:
     for one in reversed(found.__mro__[:-1]):
         body = ast.parse(inspect.getsource(one)).body[0].body  # type: ignore[attr-defined]
         for field, text in pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
                 told[field.target.id] = " ".join(str(text.value.value).split()).replace("|", "\\|")  # type: ignore[union-attr]
     return told

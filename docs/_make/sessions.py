@@ -60,7 +60,10 @@ def mark(text: str) -> str:
 
 def steps(session: str) -> list[Step]:
     """Cut the text of a session into commands and their output."""
-    return [Step(*one.partition("\n")[::2]) for one in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]]
+    return [
+        Step(*one.partition("\n")[::2])
+        for one in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]
+    ]
 
 
 def files(text: str) -> dict[str, str]:
@@ -90,10 +93,22 @@ def run(text: str, folder: Path) -> Iterator[list[Step]]:
         shim = folder / "bin" / name
         shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
         shim.chmod(0o755)
-    told = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": f"{root}", "PYTHONUNBUFFERED": "1"}
-    environment = {**os.environ, **told, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+    told = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{root}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    environment = {
+        **os.environ,
+        **told,
+        "HF_HUB_OFFLINE": "1",
+        "NO_COLOR": "1",
+        "LC_ALL": "C.UTF-8",
+    }
     for session in FENCE.findall(text):
-        yield [Step(one.command, _printed(one.command, work, environment)) for one in steps(session)]
+        yield [
+            Step(one.command, _printed(one.command, work, environment)) for one in steps(session)
+        ]
 
 
 def _furnish(work: Path, written: dict[str, str]) -> Path:
@@ -115,9 +130,16 @@ def _furnish(work: Path, written: dict[str, str]) -> Path:
 
 def _printed(command: str, folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment, text=True, timeout=SECONDS, check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if "Traceback (most recent call last)" in done.stdout:
         raise click.ClickException(f"{command}\n{done.stdout}")
     return re.sub(r"(?<=[^\n])\Z", "\n", done.stdout.replace(str(folder), HOME))
@@ -150,7 +172,10 @@ def main(write: bool, names: tuple[str, ...]) -> None:
             stale.append(name)
             if write:
                 path.write_text(now)
-    click.echo("\n".join(f"{'written' if write else 'stale'}: {name}" for name in stale) or "all as printed")
+    click.echo(
+        "\n".join(f"{'written' if write else 'stale'}: {name}" for name in stale)
+        or "all as printed"
+    )
     sys.exit(bool(stale) and not write)
 
 

@@ -44,7 +44,9 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
         shown = re.findall(r"(\w+): ", signature(name, found))
         assert [one for one in inspect.signature(found).parameters if one not in shown] == []
     if dataclasses.is_dataclass(found):
-        assert [one.name for one in dataclasses.fields(found) if f"\n| `{one.name}` | " not in text] == []
+        assert [
+            one.name for one in dataclasses.fields(found) if f"\n| `{one.name}` | " not in text
+        ] == []
 
 
 def test_a_signature_is_python() -> None:
@@ -54,7 +56,14 @@ def test_a_signature_is_python() -> None:
         """Return nothing of use."""
         return f"{one}{last}{more}"
 
-    lines = ("small(", "    one: int,", "    *,", "    last: str = 'a',", "    **more: int,", ") -> str")
+    lines = (
+        "small(",
+        "    one: int,",
+        "    *,",
+        "    last: str = 'a',",
+        "    **more: int,",
+        ") -> str",
+    )
     assert signature("small", small) == "\n".join(lines)
     for name in PUBLIC:
         if inspect.isfunction(getattr(ckptconv, name)):
@@ -69,4 +78,6 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "docs/python.md", "exec"), {})
-    assert re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) == [printed.getvalue()]
+    assert re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) == [
+        printed.getvalue()
+    ]

@@ -34,7 +34,10 @@ $ printf %s "$PWD"
 def marked() -> list[object]:
     """Return every page, with the mark that says which suite its commands run in."""
     marks = {name: mark(path.read_text()) for name, path in PAGES.items()}
-    return [pytest.param(name, marks=[getattr(pytest.mark, one)] if one else []) for name, one in marks.items()]
+    return [
+        pytest.param(name, marks=[getattr(pytest.mark, one)] if one else [])
+        for name, one in marks.items()
+    ]
 
 
 @pytest.mark.parametrize("name", marked())
@@ -73,13 +76,18 @@ def test_times_never_count_and_figures_where_they_vary() -> None:
     assert not same("7 tensors\n", "7 layers\n", figures=True)
 
 
-def test_the_tool_tells_a_stale_page_and_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tool_tells_a_stale_page_and_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exit 1 names what is stale; --write mends it; then all is as printed; a crash is never written."""
     monkeypatch.setattr(sessions, "DOCS", tmp_path)
     page = tmp_path / "page.md"
     page.write_text("```console\n$ echo now\nthen\n```\n")
     runner = CliRunner()
-    assert (runner.invoke(main, ["page.md"]).output, page.read_text().count("then")) == ("stale: page.md\n", 1)
+    assert (runner.invoke(main, ["page.md"]).output, page.read_text().count("then")) == (
+        "stale: page.md\n",
+        1,
+    )
     assert runner.invoke(main, ["page.md", "--write"]).output == "written: page.md\n"
     assert page.read_text() == "```console\n$ echo now\nnow\n```\n"
     assert runner.invoke(main).output == "all as printed\n"

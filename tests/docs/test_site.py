@@ -16,7 +16,7 @@ import click
 import pytest
 
 from browser import DESKTOP, PHONE, chromium
-from ckptconv.cli import cli
+from ckptconv.cli.main import cli
 
 pytestmark = pytest.mark.thorough
 
@@ -50,9 +50,20 @@ class Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site, as `make docs` does, and return its directory."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(folder),
+    ]
     told = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=300, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     return folder
 
@@ -69,7 +80,9 @@ def test_every_link_leads_to_a_page_and_its_anchor(site: Path) -> None:
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
             wanted = unquote(parts.fragment)
-            if not target.is_file() or (wanted and target in pages and wanted not in pages[target].anchors):
+            if not target.is_file() or (
+                wanted and target in pages and wanted not in pages[target].anchors
+            ):
                 broken.append(f"{path.relative_to(site)}: {link}")
     assert len(pages) > len(COMMANDS)
     assert broken == []
@@ -77,7 +90,9 @@ def test_every_link_leads_to_a_page_and_its_anchor(site: Path) -> None:
 
 def test_no_page_asks_a_server(site: Path) -> None:
     """No script, style, picture or frame comes from elsewhere, and no style sheet fetches one."""
-    asked = [one for path in site.rglob("*.html") for one in Page(path).loaded if urlsplit(one).netloc]
+    asked = [
+        one for path in site.rglob("*.html") for one in Page(path).loaded if urlsplit(one).netloc
+    ]
     fetched = re.compile(r"""url\(["']?((?:https?:)?//[^)]*)""")
     asked += [one for path in site.rglob("*.css") for one in fetched.findall(path.read_text())]
     assert asked == []
@@ -89,19 +104,27 @@ def test_every_command_has_a_page_with_its_options(site: Path, name: str) -> Non
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     text = (site / "commands" / f"{name}.html").read_text()
-    options = [one for param in command.params if isinstance(param, click.Option) for one in param.opts]
+    options = [
+        one for param in command.params if isinstance(param, click.Option) for one in param.opts
+    ]
     shown = re.search(r"<strong>Options:</strong>.*?<code>(.*?)</code>", text, re.DOTALL)
     assert shown
     assert [one for one in options if f" {one}" not in shown[1]] == []
     assert "language-console" in text
-    assert f'<a href="{name}.html"><code>{name}</code></a>' in (site / "commands" / "index.html").read_text()
+    assert (
+        f'<a href="{name}.html"><code>{name}</code></a>'
+        in (site / "commands" / "index.html").read_text()
+    )
 
 
 def test_what_can_be_searched_is_there(site: Path) -> None:
     """The index of the search holds every page, and a copy that needs no server."""
     index = json.loads((site / "search" / "search_index.json").read_text())
     found = {urlsplit(one["location"]).path for one in index["docs"]}
-    assert {f"commands/{name}.html" for name in COMMANDS} | {"support.html", "changelog.html"} <= found
+    assert {f"commands/{name}.html" for name in COMMANDS} | {
+        "support.html",
+        "changelog.html",
+    } <= found
     assert (site / "search" / "search_index.js").read_text().startswith("var __index = {")
 
 
@@ -125,13 +148,17 @@ def test_it_opens_from_a_disk_and_can_be_searched(site: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
     with chromium() as browser:
-        for name, size in itertools.product(("index", "commands/pt2tf", "support", "python"), (DESKTOP, PHONE)):
+        for name, size in itertools.product(
+            ("index", "commands/pt2tf", "support", "python"), (DESKTOP, PHONE)
+        ):
             browser.open(site / f"{name}.html", size, scheme="dark" if size == PHONE else "light")
             assert browser.script("return document.documentElement.scrollWidth") <= size[0]
             assert [one for one in browser.requests() if not one.startswith(site.as_uri())] == []
         browser.open(site / "index.html")
         browser.one("input.md-search__input").click()
         browser.one("input.md-search__input").send_keys("healing")
-        WebDriverWait(browser.driver, 20).until(lambda _: browser.all(".md-search-result__article h1"))
+        WebDriverWait(browser.driver, 20).until(
+            lambda _: browser.all(".md-search-result__article h1")
+        )
         assert "pt2flax" in browser.texts(".md-search-result__article h1")
         assert browser.logs() == []

@@ -61,7 +61,9 @@ def faults(known: Mapping[str, Tensor]) -> Iterator[Fault]:
             other = known.get(partner(one, known))
             if other and _fits(one, other):
                 values = {one.name: other.array, other.name: one.array}
-                yield Fault(kind, values, frozenset({"swapped", "copied"}))  # copied: of one that equals the other
+                yield Fault(
+                    kind, values, frozenset({"swapped", "copied"})
+                )  # copied: of one that equals the other
     yield from _new_cross_attention(known)
 
 
@@ -166,12 +168,20 @@ SINGLE: Sequence[tuple[str, str, Change]] = (
 def _key_of(one: Tensor, _known: Any) -> str:
     """Return the key of a query's tensor's partner in the key; empty for others."""
     at = next((n for n, level in enumerate(one.levels) if level in KEYS), None)
-    return "" if at is None else ".".join([*one.levels[:at], KEYS[one.levels[at]], *one.levels[at + 1 :]])
+    return (
+        ""
+        if at is None
+        else ".".join([*one.levels[:at], KEYS[one.levels[at]], *one.levels[at + 1 :]])
+    )
 
 
 def _next_layer(one: Tensor, _known: Any) -> str:
     at = next((n for n, level in enumerate(one.levels) if level.isdigit()), None)
-    return "" if at is None else ".".join([*one.levels[:at], str(int(one.levels[at]) + 1), *one.levels[at + 1 :]])
+    return (
+        ""
+        if at is None
+        else ".".join([*one.levels[:at], str(int(one.levels[at]) + 1), *one.levels[at + 1 :]])
+    )
 
 
 def _beta(one: Tensor, _known: Any) -> str:
@@ -184,7 +194,14 @@ def _other_side(one: Tensor, known: Mapping[str, Tensor]) -> str:
     if one.levels[0] != "encoder":
         return ""
     tail = one.levels[1:]
-    return next((key for key, other in known.items() if other.levels[0] == "decoder" and other.levels[2:] == tail), "")
+    return next(
+        (
+            key
+            for key, other in known.items()
+            if other.levels[0] == "decoder" and other.levels[2:] == tail
+        ),
+        "",
+    )
 
 
 Partner: TypeAlias = Callable[[Tensor, Mapping[str, Tensor]], str]
@@ -194,7 +211,11 @@ SWAPS: Sequence[tuple[str, Partner]] = (
     ("gamma and beta swapped", _beta),
     ("encoder and decoder swapped", _other_side),
 )
-KINDS = (*(kind for kind, *_ in SINGLE), *(kind for kind, _ in SWAPS), "cross-attention re-initialised")
+KINDS = (
+    *(kind for kind, *_ in SINGLE),
+    *(kind for kind, _ in SWAPS),
+    "cross-attention re-initialised",
+)
 
 
 def _new_cross_attention(known: Mapping[str, Tensor]) -> Iterator[Fault]:
@@ -206,5 +227,7 @@ def _new_cross_attention(known: Mapping[str, Tensor]) -> Iterator[Fault]:
             layers.setdefault(number, []).append(one)
     for number, members in layers.items():
         random = np.random.default_rng(int(number or 0))
-        values = {one.name: random.normal(0, STD, one.array.shape).astype(np.float32) for one in members}
+        values = {
+            one.name: random.normal(0, STD, one.array.shape).astype(np.float32) for one in members
+        }
         yield Fault(KINDS[-1], values, frozenset({"initialised", "changed"}))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ckptconv
-from ckptconv.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.composition import Composition, compose
-from ckptconv.table import DialectName
+from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from conftest import ROOT
 from faultkit.tensors import Tensor, tensors
-from operations.test_diff_families import random_checkpoint
 from tiny import pairs
+from verbs.test_diff_families import random_checkpoint
 
 DATES = ROOT / "fixtures" / "dates"
 SHARED = {"tie_encoder_decoder": True}
@@ -36,20 +36,22 @@ class Conversion:
         return {one.name: one for one in self.tensors.values()}
 
 
-def conversions(dialect: DialectName, root: Path, form: str | None = None) -> Iterator[Conversion]:
+def conversions(naming: NamingName, root: Path, form: str | None = None) -> Iterator[Conversion]:
     """Make and convert every model for a framework; `form` None takes the framework's own format."""
-    yield converted(DATES, dialect, root / "dates", "dates", form)
+    yield converted(DATES, naming, root / "dates", "dates", form)
     shared, _ = random_checkpoint("bert", "bert", root / "shared", **SHARED)
-    yield converted(shared, dialect, root / "shared-converted", "bert -> bert, shared", form)
-    for encoder, decoder in pairs(dialect):
+    yield converted(shared, naming, root / "shared-converted", "bert -> bert, shared", form)
+    for encoder, decoder in pairs(naming):
         name = f"{encoder}-{decoder}"
         source, _ = random_checkpoint(encoder, decoder, root / name)
-        yield converted(source, dialect, root / f"{name}-converted", f"{encoder} -> {decoder}", form)
+        yield converted(source, naming, root / f"{name}-converted", f"{encoder} -> {decoder}", form)
 
 
-def converted(source: Path, dialect: DialectName, folder: Path, title: str, form: str | None = None) -> Conversion:
+def converted(
+    source: Path, naming: NamingName, folder: Path, title: str, form: str | None = None
+) -> Conversion:
     """Convert a checkpoint and look at its tensors."""
-    if dialect == "tf":
+    if naming == "tf":
         ckptconv.pt2tf(source, folder, form or "hdf5")
     else:
         ckptconv.pt2flax(source, folder, form or "msgpack")

@@ -11,26 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from ckptconv.checkpoint import open_checkpoint
-from ckptconv.errors import FrameworkError
-from ckptconv.evidence.answers import Answer
-from ckptconv.evidence.children import run_batches
-from ckptconv.evidence.forward import Comparison, prepare
-from ckptconv.evidence.report import ForwardReport
-from ckptconv.evidence.settings import differing_settings
-from ckptconv.evidence.where import Where, find_where
-from ckptconv.operations.verify import WeightsReport, compare_weights
-from ckptconv.table import DialectName
+from ckptconv.base.errors import FrameworkError
+from ckptconv.run.answers import Answer
+from ckptconv.run.children import run_batches
+from ckptconv.run.forward import Comparison, prepare
+from ckptconv.run.localization import Where, find_where
+from ckptconv.run.report import ForwardReport
+from ckptconv.run.settings import differing_settings
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import open_checkpoint
+from ckptconv.verbs.verify import WeightsReport, compare_weights
 from faultkit.faults import Fault, faults
 from faultkit.models import DATES, Conversion, converted
 from faultkit.settings import ConfigFault, config_faults
 from faultkit.tensors import write
 from tiny import plain, random_pair
 
-MODELS: Sequence[tuple[DialectName, str, str]] = (
-    ("tf", "electra", "bert"), ("tf", "deberta", "bert"), ("tf", "xlnet", "bert"), ("tf", "bert", "xglm"),
-    ("flax", "roberta", "gpt2"), ("flax", "albert", "bert"),
-)  # fmt: skip
+MODELS: Sequence[tuple[NamingName, str, str]] = (
+    ("tf", "electra", "bert"),
+    ("tf", "deberta", "bert"),
+    ("tf", "xlnet", "bert"),
+    ("tf", "bert", "xglm"),
+    ("flax", "roberta", "gpt2"),
+    ("flax", "albert", "bert"),
+)
 """Eight families; each pair gets every second kind of fault. The trained model gets all, in both frameworks."""
 
 
@@ -38,7 +42,7 @@ MODELS: Sequence[tuple[DialectName, str, str]] = (
 class Trial:
     """One damaged copy of a conversion, and what was found out about it."""
 
-    dialect: DialectName
+    naming: NamingName
     title: str
     fault: Fault | ConfigFault | None
     """None: nothing is wrong with it."""
@@ -55,17 +59,17 @@ class Trial:
         return isinstance(self.outputs, str) or not self.outputs.matches
 
     def __str__(self) -> str:
-        return f"{self.dialect} {self.title}: {self.fault}"
+        return f"{self.naming} {self.title}: {self.fault}"
 
 
 def models(root: Path) -> Iterator[Conversion]:
     """Make and convert every model."""
-    for dialect in ("tf", "flax"):
-        yield converted(DATES, dialect, root / f"dates-{dialect}", "dates")
-    for dialect, encoder, decoder in MODELS:
-        source = root / f"{encoder}-{decoder}-{dialect}"
+    for naming in ("tf", "flax"):
+        yield converted(DATES, naming, root / f"dates-{naming}", "dates")
+    for naming, encoder, decoder in MODELS:
+        source = root / f"{encoder}-{decoder}-{naming}"
         random_pair(plain(encoder), plain(decoder), source)
-        yield converted(source, dialect, Path(f"{source}-converted"), f"{encoder} -> {decoder}")
+        yield converted(source, naming, Path(f"{source}-converted"), f"{encoder} -> {decoder}")
 
 
 def chosen(model: Conversion, number: int) -> list[Fault | ConfigFault | None]:
@@ -73,7 +77,9 @@ def chosen(model: Conversion, number: int) -> list[Fault | ConfigFault | None]:
     kinds: dict[str, list[Fault | ConfigFault]] = {}
     for one in (*faults(model.tensors), *config_faults(model.composition, model.target.path)):
         kinds.setdefault(one.kind, []).append(one)
-    places = [some[crc32(f"{model.title} {kind}".encode()) % len(some)] for kind, some in kinds.items()]
+    places = [
+        some[crc32(f"{model.title} {kind}".encode()) % len(some)] for kind, some in kinds.items()
+    ]
     return [None, *(places if model.title == "dates" else places[number % 2 :: 2])]
 
 
@@ -93,26 +99,42 @@ def trials(root: Path) -> list[Trial]:
     planned: list[tuple[Conversion, Fault | ConfigFault | None, Comparison]] = []
     for number, model in enumerate(models(root)):
         for fault in chosen(model, number):
-            dialect = model.target.weights.dialect
+            naming = model.target.weights.naming
             copy = damaged(model, fault, root / "copies" / str(len(planned)))
-            planned.append((model, fault, prepare(model.composition, model.source.path, copy, dialect)))
+            planned.append(
+                (model, fault, prepare(model.composition, model.source.path, copy, naming))
+            )
     sources = {model.target.path: comparison.jobs[0] for model, _, comparison in planned}
-    jobs = {dialect: [one.jobs[1] for _, _, one in planned if one.jobs[1].framework == dialect]
-            for dialect in ("tf", "flax")}  # fmt: skip
+    jobs = {
+        naming: [one.jobs[1] for _, _, one in planned if one.jobs[1].framework == naming]
+        for naming in ("tf", "flax")
+    }
     first, *others = run_batches([list(sources.values()), *jobs.values()])
     source = dict(zip(sources, first, strict=True))
-    answers = {job.checkpoint: answer for some, found in zip(jobs.values(), others, strict=True)
-               for job, answer in zip(some, found, strict=True)}  # fmt: skip
+    answers = {
+        job.checkpoint: answer
+        for some, found in zip(jobs.values(), others, strict=True)
+        for job, answer in zip(some, found, strict=True)
+    }
     return [
-        _judged(model, fault, comparison, source[model.target.path], answers[comparison.jobs[1].checkpoint])
+        _judged(
+            model,
+            fault,
+            comparison,
+            source[model.target.path],
+            answers[comparison.jobs[1].checkpoint],
+        )
         for model, fault, comparison in planned
     ]
 
 
 def _judged(
-    model: Conversion, fault: Fault | ConfigFault | None, comparison: Comparison,
-    source: Answer | FrameworkError, answer: Answer | FrameworkError,
-) -> Trial:  # fmt: skip
+    model: Conversion,
+    fault: Fault | ConfigFault | None,
+    comparison: Comparison,
+    source: Answer | FrameworkError,
+    answer: Answer | FrameworkError,
+) -> Trial:
     assert isinstance(source, Answer), source
     target = open_checkpoint(comparison.jobs[1].checkpoint)
     weights = compare_weights(model.source, model.composition, target)
@@ -123,4 +145,4 @@ def _judged(
     report = ((), ()) if isinstance(outputs, str) else (outputs.outside, outputs.quantities)
     where = find_where(weights.differences, weights.matches, config, *report)
     keys = tuple(one.key for one in config)
-    return Trial(target.weights.dialect, model.title, fault, weights, keys, where, outputs)
+    return Trial(target.weights.naming, model.title, fault, weights, keys, where, outputs)

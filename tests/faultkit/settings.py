@@ -9,12 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckptconv.composition import Composition
-from ckptconv.sides import Side
+from ckptconv.schema.models.pair import Composition
+from ckptconv.schema.models.sides import Side
 
-ACTIVATIONS = ("hidden_act", "activation_function", "activation", "afn", "ff_activation", "hidden_activation")
+ACTIVATIONS = (
+    "hidden_act",
+    "activation_function",
+    "activation",
+    "afn",
+    "ff_activation",
+    "hidden_activation",
+)
 EPSILONS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
-SCALINGS = ("scale_attn_weights", "scale_embedding", "scale_attn_by_inverse_layer_idx", "rope_theta")
+SCALINGS = (
+    "scale_attn_weights",
+    "scale_embedding",
+    "scale_attn_by_inverse_layer_idx",
+    "rope_theta",
+)
 FILE = "generation_config.json"
 
 
@@ -71,7 +83,9 @@ def config_faults(composition: Composition, folder: Path) -> Iterator[ConfigFaul
     yield ConfigFault("no longer a decoder", "config.json", "decoder.is_decoder", False)
     whole = composition.config
     start = int(str(whole.get("decoder_start_token_id") or 0))
-    yield ConfigFault("wrong decoder_start_token_id", "config.json", "decoder_start_token_id", start + 1)
+    yield ConfigFault(
+        "wrong decoder_start_token_id", "config.json", "decoder_start_token_id", start + 1
+    )
     if (folder / FILE).exists():
         yield ConfigFault("wrong decoder_start_token_id", FILE, "decoder_start_token_id", start + 1)
         yield ConfigFault("beams changed", FILE, "num_beams", 7)
@@ -90,7 +104,11 @@ def _of_side(side: Side) -> Iterator[tuple[str, str, Any]]:
             value = config.get(key)
             yield "scaling changed", key, value * 2 if isinstance(value, float) else not value
     if side.family.positions == "padding":
-        yield "positions shifted by one", "pad_token_id", int(str(config.get("pad_token_id") or 0)) + 1
+        yield (
+            "positions shifted by one",
+            "pad_token_id",
+            int(str(config.get("pad_token_id") or 0)) + 1,
+        )
     heads = config.aliases.get("num_attention_heads", "num_attention_heads")
     yield "heads changed", heads, 1
     if "position_embedding_type" in known:

@@ -19,19 +19,19 @@ NONE = "-"
 END = "<!-- end -->"
 
 
-def documented(name: str, dialect: str) -> dict[str, str]:
+def documented(name: str, naming: str) -> dict[str, str]:
     """Return what a table says of a framework: kind of fault -> cell. Kinds that it does not have are left out."""
-    at = 1 + list(COLUMNS).index(dialect)
+    at = 1 + list(COLUMNS).index(naming)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in _body(name)]
     return {row[0]: row[at] for row in rows if row[at] != NONE}
 
 
-def agree(name: str, dialect: str, counts: Mapping[str, object]) -> None:
+def agree(name: str, naming: str, counts: Mapping[str, object]) -> None:
     """Require that a table says the same; where CKPTCONV_WRITE is set, write it first."""
     found = {kind: str(count) for kind, count in counts.items()}
     if os.environ.get("CKPTCONV_WRITE"):
-        _write(name, {one: found if one == dialect else documented(name, one) for one in COLUMNS})
-    assert documented(name, dialect) == found
+        _write(name, {one: found if one == naming else documented(name, one) for one in COLUMNS})
+    assert documented(name, naming) == found
 
 
 def _begin(name: str) -> str:
@@ -49,7 +49,8 @@ def _write(name: str, cells: Mapping[str, Mapping[str, str]]) -> None:
     rows = [[kind, *(cells[one].get(kind, NONE) for one in COLUMNS)] for kind in kinds]
     lines = [["fault", *COLUMNS.values()], ["---", *("---:" for _ in COLUMNS)], *rows]
     table = "\n".join(
-        "|" + "|".join(f" {cell} " if "--" not in cell else cell for cell in line) + "|" for line in lines
+        "|" + "|".join(f" {cell} " if "--" not in cell else cell for cell in line) + "|"
+        for line in lines
     )
     put(_begin(name), table)
 

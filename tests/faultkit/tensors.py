@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.checkpoint import Checkpoint
-from ckptconv.composition import Composition, recorded
-from ckptconv.moves import Move
-from ckptconv.plan import make_plan
-from ckptconv.table import DialectName
-from ckptconv.tensor import Stored
+from ckptconv.binding.moves import Move
+from ckptconv.binding.plan import make_plan
+from ckptconv.schema.models.pair import Composition, recorded
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.stores.tensor import Stored
 
 Array: TypeAlias = NDArray[Any]
 
@@ -28,7 +28,7 @@ class Tensor:
     move: Move
     array: Array
     place: Stored
-    dialect: DialectName
+    naming: NamingName
 
     @property
     def levels(self) -> list[str]:
@@ -38,7 +38,7 @@ class Tensor:
     @property
     def labels(self) -> tuple[str, ...]:
         """How the tables call the stored axes."""
-        return self.move.row.spellings[self.dialect].axes
+        return self.move.row.spellings[self.naming].axes
 
     @property
     def is_flat(self) -> bool:
@@ -48,14 +48,20 @@ class Tensor:
 
 def tensors(source: Checkpoint, composition: Composition, target: Checkpoint) -> dict[str, Tensor]:
     """Return every float tensor of a good conversion: key -> tensor."""
-    dialect = target.weights.dialect
+    naming = target.weights.naming
     plan = make_plan(
-        composition.rows(), source.weights.tensors, source.weights.dialect, dialect, what=str(source.path),
+        composition.rows(),
+        source.weights.tensors,
+        source.weights.naming,
+        naming,
+        what=str(source.path),
         healings=recorded(composition, target.config),
-    )  # fmt: skip
+    )
     found = target.weights.tensors
     return {
-        move.row.key: Tensor(move.target.name, move, _read(found[move.target.name]), found[move.target.name], dialect)
+        move.row.key: Tensor(
+            move.target.name, move, _read(found[move.target.name]), found[move.target.name], naming
+        )
         for move in plan.moves
         if found[move.target.name].spec.dtype == "float32"
     }

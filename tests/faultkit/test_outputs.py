@@ -34,7 +34,9 @@ def test_copies_without_a_fault_match(tried: list[Trial]) -> None:
 def test_weights_and_configs_find_every_fault(tried: list[Trial], counted: Counted) -> None:
     """Each is named: the tensors that were changed, or the key."""
     faulty = [one for one in tried if one.fault]
-    counted(f"faults planted and run: {len(faulty)}, found by the outputs alone: {sum(one.found for one in faulty)}")
+    counted(
+        f"faults planted and run: {len(faulty)}, found by the outputs alone: {sum(one.found for one in faulty)}"
+    )
     wrong = []
     for one in faulty:
         tensors = {found.name for found in one.weights.differences}
@@ -61,10 +63,10 @@ def test_equal_weights_lead_to_the_config(tried: list[Trial]) -> None:
     assert said == {"every weight is right, so it is the config"}
 
 
-@pytest.mark.parametrize("dialect", ["tf", "flax"])
-def test_what_the_outputs_find_by_themselves(tried: list[Trial], dialect: str) -> None:
+@pytest.mark.parametrize("naming", ["tf", "flax"])
+def test_what_the_outputs_find_by_themselves(tried: list[Trial], naming: str) -> None:
     """Not all: what is never read, or too small to see. So the weights are compared bit for bit."""
-    mine = [one for one in tried if one.fault and one.dialect == dialect]
+    mine = [one for one in tried if one.fault and one.naming == naming]
     planted = Counter(one.fault.kind for one in mine if one.fault)
     found = Counter(one.fault.kind for one in mine if one.fault and one.found)
-    agree("outputs", dialect, {kind: f"{found[kind]} of {count}" for kind, count in planted.items()})
+    agree("outputs", naming, {kind: f"{found[kind]} of {count}" for kind, count in planted.items()})

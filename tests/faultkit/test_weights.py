@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ckptconv
-from ckptconv.operations.verify import compare_weights
+from ckptconv.verbs.verify import compare_weights
 from faultkit.faults import Fault, faults, planted
 from faultkit.models import Conversion, conversions
 from faultkit.settings import config_faults, misconfigured
@@ -32,7 +32,11 @@ def chosen(model: Conversion) -> list[Fault]:
     for fault in faults(model.tensors):
         kinds.setdefault(fault.kind, []).append(fault)
     every = model.title == "dates"
-    return [one for some in kinds.values() for one in (some if every else some[:: -(-len(some) // PER_KIND)])]
+    return [
+        one
+        for some in kinds.values()
+        for one in (some if every else some[:: -(-len(some) // PER_KIND)])
+    ]
 
 
 def missed(model: Conversion, fault: Fault) -> str:
@@ -45,11 +49,21 @@ def missed(model: Conversion, fault: Fault) -> str:
         not report.matches
         and found.keys() == fault.values.keys()
         and all(one.relation.kind in fault.says for one in found.values())
-        and all(one.source == origin.spec.name for one in found.values() if (origin := spelled[one.name]))
+        and all(
+            one.source == origin.spec.name
+            for one in found.values()
+            if (origin := spelled[one.name])
+        )
     )
     if "swapped" in fault.says and told:
-        told = all(_holds(model, one.relation.detail, fault.values[name]) for name, one in found.items())
-    return "" if told else f"{model.title}: {fault}: {[(one.name, str(one.relation)) for one in found.values()]}"
+        told = all(
+            _holds(model, one.relation.detail, fault.values[name]) for name, one in found.items()
+        )
+    return (
+        ""
+        if told
+        else f"{model.title}: {fault}: {[(one.name, str(one.relation)) for one in found.values()]}"
+    )
 
 
 def _holds(model: Conversion, detail: str, values: Array) -> bool:
@@ -58,27 +72,33 @@ def _holds(model: Conversion, detail: str, values: Array) -> bool:
     return bool(np.array_equal(partner.array.reshape(-1), values.reshape(-1)))
 
 
-@pytest.mark.parametrize("dialect", ["tf", "flax"])
-def test_every_fault_in_a_tensor_is_found_and_named(dialect: Any, tmp_path: Path, counted: Counted) -> None:
+@pytest.mark.parametrize("naming", ["tf", "flax"])
+def test_every_fault_in_a_tensor_is_found_and_named(
+    naming: Any, tmp_path: Path, counted: Counted
+) -> None:
     """The report names the tensors that were changed in both spellings, no others, and says how."""
     counts: Counter[str] = Counter()
     wrong = []
-    for model in conversions(dialect, tmp_path):
+    for model in conversions(naming, tmp_path):
         for fault in chosen(model):
             counts[fault.kind] += 1
             wrong.append(missed(model, fault))
         assert compare_weights(model.source, model.composition, model.target).matches, model.title
-    counted(f"faults in the weights of {dialect}: {counts.total()} planted, {sum(not one for one in wrong)} named")
+    counted(
+        f"faults in the weights of {naming}: {counts.total()} planted, {sum(not one for one in wrong)} named"
+    )
     assert [one for one in wrong if one] == []
-    agree("weights", dialect, counts)
+    agree("weights", naming, counts)
 
 
-@pytest.mark.parametrize("dialect", ["tf", "flax"])
-def test_every_fault_in_a_config_is_found_and_named(dialect: Any, tmp_path: Path, counted: Counted) -> None:
+@pytest.mark.parametrize("naming", ["tf", "flax"])
+def test_every_fault_in_a_config_is_found_and_named(
+    naming: Any, tmp_path: Path, counted: Counted
+) -> None:
     """With equal weights the key is told; where no output was looked at too."""
     counts: Counter[str] = Counter()
     wrong = []
-    for model in conversions(dialect, tmp_path, "safetensors"):
+    for model in conversions(naming, tmp_path, "safetensors"):
         source, target = model.source.path, model.target.path
         for fault in config_faults(model.composition, target):
             counts[fault.kind] += 1
@@ -88,6 +108,8 @@ def test_every_fault_in_a_config_is_found_and_named(dialect: Any, tmp_path: Path
             if found.matches or not found.weights.matches or keys != [fault.named]:
                 wrong.append(f"{model.title}: {fault}: {keys}")
         assert ckptconv.verify(source, target, "weights").matches, model.title
-    counted(f"faults in the configs of {dialect}: {counts.total()} planted, {counts.total() - len(wrong)} named")
+    counted(
+        f"faults in the configs of {naming}: {counts.total()} planted, {counts.total() - len(wrong)} named"
+    )
     assert wrong == []
-    agree("configs", dialect, counts)
+    agree("configs", naming, counts)

@@ -57,13 +57,24 @@ PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def all_verbs(
-    source: Path | str, out: Path | str, python: str = sys.executable, umask: str = "022",
-    cwd: Path | None = None, **env: str,
-) -> dict[str, str]:  # fmt: skip
+    source: Path | str,
+    out: Path | str,
+    python: str = sys.executable,
+    umask: str = "022",
+    cwd: Path | None = None,
+    **env: str,
+) -> dict[str, str]:
     """Run every verb that writes, in one process; return what all of them wrote."""
     lines = COMMANDS.replace("SOURCE", str(source)).replace("OUT", str(out))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    subprocess.run([python, "-P", "-c", DRIVER, umask], input=lines, text=True, env=environment, cwd=cwd, check=True)
+    subprocess.run(
+        [python, "-P", "-c", DRIVER, umask],
+        input=lines,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        check=True,
+    )
     return dict(tree((cwd or Path()) / out) or {})
 
 
@@ -82,14 +93,20 @@ def test_whatever_the_environment(
         (tmp_path / "source").symlink_to(dates)
         made = all_verbs("source", "out", cwd=tmp_path)
     else:
-        made = all_verbs(dates, tmp_path / "out", umask=UMASKS.get(name, "022"), **ENVIRONMENTS[name])
+        made = all_verbs(
+            dates, tmp_path / "out", umask=UMASKS.get(name, "022"), **ENVIRONMENTS[name]
+        )
     assert made == reference
     files = sum(map(bool, made.values()))
-    counted(f"determinism: {name}: {files} files of {len(COMMANDS.splitlines())} commands are the same")
+    counted(
+        f"determinism: {name}: {files} files of {len(COMMANDS.splitlines())} commands are the same"
+    )
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_whatever_the_python(version: str, dates: Path, reference: dict[str, str], tmp_path: Path) -> None:
+def test_whatever_the_python(
+    version: str, dates: Path, reference: dict[str, str], tmp_path: Path
+) -> None:
     """Every Python that is here and has what ckptconv needs writes the same files."""
     python = next(iter(_pythons(version)), None)
     if python is None:
@@ -100,11 +117,17 @@ def test_whatever_the_python(version: str, dates: Path, reference: dict[str, str
 def _pythons(version: str) -> list[str]:
     """Return the interpreters of a version on the path, in this environment and in pyenv that can import it all."""
     places = [Path(sys.executable).parent, *map(Path, os.environ.get("PATH", "").split(os.pathsep))]
-    places += sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}*/bin"))
+    places += sorted(
+        Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}*/bin")
+    )
     check = f"import click, h5py, numpy, tabulate, tqdm, sys; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
     found = []
     for place in dict.fromkeys(places):
         python = place / f"python{version}"
-        if python.is_file() and subprocess.run([python, "-c", check], capture_output=True, check=False).returncode == 0:
+        if (
+            python.is_file()
+            and subprocess.run([python, "-c", check], capture_output=True, check=False).returncode
+            == 0
+        ):
             found.append(str(python))
     return found

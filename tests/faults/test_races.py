@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 import ckptconv
-from ckptconv.cli import main
-from ckptconv.publishing.stage import published
+from ckptconv.cli.main import main
+from ckptconv.transfer.publish.stage import published
 from ckptconv.trials.faults import tree
 from ckptconv.trials.pair import write_pair
 
@@ -47,7 +47,9 @@ def fork(*args: object) -> int:
         os._exit(99)
 
 
-def convert(verb: str, source: Path, target: Path, said: Path, start: float, more: Sequence[str] = ()) -> NoReturn:
+def convert(
+    verb: str, source: Path, target: Path, said: Path, start: float, more: Sequence[str] = ()
+) -> NoReturn:
     """Run the command line at a moment that all racers know."""
     fd = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(fd, 1)
@@ -80,7 +82,9 @@ def good(source: Path, tmp_path: Path) -> dict[str, object]:
     return made
 
 
-def test_one_winner(source: Path, good: dict[str, object], tmp_path: Path, counted: Counted) -> None:
+def test_one_winner(
+    source: Path, good: dict[str, object], tmp_path: Path, counted: Counted
+) -> None:
     """Of four runs at once, with different outputs, one publishes its own whole; the others exit with 4 and say why."""
     winners: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -103,9 +107,12 @@ def test_one_winner(source: Path, good: dict[str, object], tmp_path: Path, count
                 assert text in LOST
                 reasons[text] += 1
     lost = ", ".join(
-        f"{count} {'locked out' if 'process N' in text else 'too late'}" for text, count in reasons.items()
+        f"{count} {'locked out' if 'process N' in text else 'too late'}"
+        for text, count in reasons.items()
     )
-    counted(f"races: {ROUNDS} rounds of {RACERS} runs: {winners.total()} winners, one each ({lost})")
+    counted(
+        f"races: {ROUNDS} rounds of {RACERS} runs: {winners.total()} winners, one each ({lost})"
+    )
 
 
 def test_the_killed_are_no_hindrance(source: Path, good: dict[str, object], tmp_path: Path) -> None:

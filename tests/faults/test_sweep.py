@@ -41,7 +41,9 @@ def told(found: Sweep) -> str:
     )
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the shim's sweep runs")
+@pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed; the shim's sweep runs"
+)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_whole_or_absent(scratch: Path, scenario: str, counted: Counted) -> None:
     """After KILL, INT, TERM, ENOSPC and EIO, once or from then on: no half output, no false word, the way is free."""

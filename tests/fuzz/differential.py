@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ckptconv.errors import SourceError
-from ckptconv.formats import Contents
-from ckptconv.tensor import Stored
+from ckptconv.base.errors import SourceError
+from ckptconv.stores.formats import Contents
+from ckptconv.stores.tensor import Stored
 from fuzz.harness import Mutate, mutant
 
 if TYPE_CHECKING:
@@ -62,14 +62,23 @@ def compare(
         try:
             ours = read(path)
         except SourceError:
-            refuse, stricter = refuse + isinstance(theirs, Exception), stricter + (not isinstance(theirs, Exception))
+            refuse, stricter = (
+                refuse + isinstance(theirs, Exception),
+                stricter + (not isinstance(theirs, Exception)),
+            )
             continue
-        assert isinstance(theirs, Mapping), f"mutant {number} of {name}: torch says {theirs}\n{raw!r}"
+        assert isinstance(theirs, Mapping), (
+            f"mutant {number} of {name}: torch says {theirs}\n{raw!r}"
+        )
         assert _differing(theirs, ours) == [], f"mutant {number} of {name}\n{raw!r}"
         if zipped:
             with zipfile.ZipFile(path) as archive:
-                wrong = archive.testzip()  # PyTorch writes 0 where it computes no checksum; zipfile compares it
-                assert wrong is None or archive.getinfo(wrong).CRC == 0, f"mutant {number} of {name}\n{raw!r}"
+                wrong = (
+                    archive.testzip()
+                )  # PyTorch writes 0 where it computes no checksum; zipfile compares it
+                assert wrong is None or archive.getinfo(wrong).CRC == 0, (
+                    f"mutant {number} of {name}\n{raw!r}"
+                )
         agree += 1
     return Compared(name, mutants, refuse, agree, stricter)
 
@@ -90,11 +99,20 @@ def _differing(theirs: Mapping[Any, torch.Tensor], ours: Contents) -> list[str]:
     """Name the tensors that differ in name, dtype, shape or any bit."""
     import torch
 
-    names = [str(name) for name in {*theirs, *ours.tensors} if name not in theirs or name not in ours.tensors]
+    names = [
+        str(name)
+        for name in {*theirs, *ours.tensors}
+        if name not in theirs or name not in ours.tensors
+    ]
     for name in theirs.keys() & ours.tensors.keys():
         tensor, stored = theirs[name].detach(), ours.tensors[name]
-        same = str(tensor.dtype) == f"torch.{stored.spec.dtype}" and tuple(tensor.shape) == stored.spec.shape
-        if not same or tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() != _values(stored):
+        same = (
+            str(tensor.dtype) == f"torch.{stored.spec.dtype}"
+            and tuple(tensor.shape) == stored.spec.shape
+        )
+        if not same or tensor.contiguous().reshape(-1).view(
+            torch.uint8
+        ).numpy().tobytes() != _values(stored):
             names.append(name)
     return names
 

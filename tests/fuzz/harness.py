@@ -26,7 +26,7 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 
-from ckptconv.errors import SourceError
+from ckptconv.base.errors import SourceError
 from ckptconv.trials.memory import Peak
 from ckptconv.trials.watch import Watch
 
@@ -35,8 +35,23 @@ SECONDS = 2.0
 BYTES = 200 << 20
 """By how much the process may grow."""
 NASTY = (0, 1, 0x7F, 0x80, 0xFE, 0xFF, 0x22, 0x28, 0x2E, 0x52, 0x5B, 0x5D, 0x7B, 0x7D)
-WORDS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1,
-         1 << 63, (1 << 64) - 1)  # fmt: skip
+WORDS = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 40,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+)
 """Integers at the edges of what fields hold."""
 
 Mutate = Callable[[Random, bytes], bytes]
@@ -89,7 +104,11 @@ def fuzz(
         path.write_bytes(seed)
         read(path)
     total, refused, slowest = mutants or count(), 0, 0.0
-    with Peak() as peak, path.open("r+b", buffering=0) as file, Watch(path, children=children) as watch:
+    with (
+        Peak() as peak,
+        path.open("r+b", buffering=0) as file,
+        Watch(path, children=children) as watch,
+    ):
         before = peak.nbytes
         for number in range(total):
             raw = mutant(name, seeds, mutate, number)
@@ -172,7 +191,11 @@ def _double(chance: Random, raw: bytearray) -> None:
 
 
 def _move(chance: Random, raw: bytearray) -> None:
-    at, size, to = chance.randrange(len(raw) + 1), chance.choice((1, 4, 16, 64)), chance.randrange(len(raw) + 1)
+    at, size, to = (
+        chance.randrange(len(raw) + 1),
+        chance.choice((1, 4, 16, 64)),
+        chance.randrange(len(raw) + 1),
+    )
     piece = raw[at : at + size]
     del raw[at : at + size]
     raw[to:to] = piece
@@ -184,5 +207,13 @@ def _fill(chance: Random, raw: bytearray) -> None:
 
 
 _CHANGES: tuple[Callable[[Random, bytearray], None], ...] = (
-    _flip, _flip, _set, _set, _word, _cut, _double, _move, _fill,
-)  # fmt: skip
+    _flip,
+    _flip,
+    _set,
+    _set,
+    _word,
+    _cut,
+    _double,
+    _move,
+    _fill,
+)

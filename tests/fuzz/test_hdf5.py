@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from ckptconv.errors import SourceError
-from ckptconv.formats import hdf5
-from ckptconv.guards.limits import limited
-from ckptconv.tensor import TensorSpec
+from ckptconv.base.errors import SourceError
+from ckptconv.base.limits import limited
+from ckptconv.stores.formats import hdf5
+from ckptconv.stores.tensor import TensorSpec
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import within
 
@@ -50,9 +50,15 @@ def mixed(chance: Random, raw: bytes) -> bytes:
         return scrambled(chance, raw)
     changed = bytearray(raw)
     for _ in range(chance.choice((1, 2))):
-        places = [at for at in range(0, len(raw) - 8, 8) if 0 < int.from_bytes(raw[at : at + 8], "little") < len(raw)]
+        places = [
+            at
+            for at in range(0, len(raw) - 8, 8)
+            if 0 < int.from_bytes(raw[at : at + 8], "little") < len(raw)
+        ]
         at = chance.choice(places)
-        changed[at : at + 8] = chance.choice((*ADDRESSES, len(raw), chance.choice(places))).to_bytes(8, "little")
+        changed[at : at + 8] = chance.choice(
+            (*ADDRESSES, len(raw), chance.choice(places))
+        ).to_bytes(8, "little")
     return bytes(changed)
 
 
@@ -61,7 +67,15 @@ def test_mutants(tmp_path: Path, counted: Counted) -> None:
     """Each is read within its file, or refused, though the library crash; all by one process and its forks."""
     path = tmp_path / "tf_model.h5"
     with limited(hdf5_seconds=2):
-        result = fuzz("hdf5", seeds(tmp_path), mixed, within(hdf5.read), path, mutants=count(2_000), children=True)
+        result = fuzz(
+            "hdf5",
+            seeds(tmp_path),
+            mixed,
+            within(hdf5.read),
+            path,
+            mutants=count(2_000),
+            children=True,
+        )
     assert result.refused < result.mutants
     counted(result)
 
@@ -76,7 +90,11 @@ def test_what_h5py_refuses(tmp_path: Path, counted: Counted) -> None:
     left, theirs = [str(path) for path in paths], set()
     while left:
         done = subprocess.run(
-            [sys.executable, "-c", OPEN, *left], capture_output=True, text=True, timeout=100, check=False
+            [sys.executable, "-c", OPEN, *left],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
         )
         theirs |= set(done.stdout.split())
         if not done.returncode:

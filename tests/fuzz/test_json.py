@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.config import Config, dump_json, read_json
-from ckptconv.errors import SourceError
-from ckptconv.shards import read_index
+from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import dump_json, read_json
+from ckptconv.schema.config import Config
+from ckptconv.stores.shards import read_index
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import rewrite
 
@@ -20,22 +21,72 @@ if TYPE_CHECKING:
     from conftest import Counted
 
 TOKENS = (
-    b"{", b"}", b"[", b"]", b",", b":", b'"', b"null", b"true", b"-0", b"NaN", b"Infinity", b"-Infinity",
-    b"1e999", b"1e-999",
-    b"9" * 70, b"9" * 5000, b"0x10", b"01", b"+1", b".5", b"1.", b'"\\ud800"',
-    b'"\\ud83d\\ude00"', b'"\\u0000"', b'"\\x41"',
-    b'"a', b"'a'", b'"vocab_size"', b'"encoder"', b"/**/",
-    b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80", b"\0", b"[" * 90, b"{}" * 3,
-    b'{"a":' * 70, b'"../x"',
-    b'"CON"', b"\xe2\x80\xa8",
-)  # fmt: skip
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b'"',
+    b"null",
+    b"true",
+    b"-0",
+    b"NaN",
+    b"Infinity",
+    b"-Infinity",
+    b"1e999",
+    b"1e-999",
+    b"9" * 70,
+    b"9" * 5000,
+    b"0x10",
+    b"01",
+    b"+1",
+    b".5",
+    b"1.",
+    b'"\\ud800"',
+    b'"\\ud83d\\ude00"',
+    b'"\\u0000"',
+    b'"\\x41"',
+    b'"a',
+    b"'a'",
+    b'"vocab_size"',
+    b'"encoder"',
+    b"/**/",
+    b"\xef\xbb\xbf",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\0",
+    b"[" * 90,
+    b"{}" * 3,
+    b'{"a":' * 70,
+    b'"../x"',
+    b'"CON"',
+    b"\xe2\x80\xa8",
+)
 """For the place of others, or between them."""
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-SEEDS = tuple(json.dumps(value, indent=indent, ensure_ascii=not indent).encode() for value, indent in (
-    ({"model_type": "x", "a": [1, -2.5e3, None, True, {"b": {}}], "vocab_size": 7, "s": "\u00e9\n\U0001f600"}, None),
-    ({"encoder": {"model_type": "bert", "hidden_size": 2}, "decoder": {}, "s": "\u00e9"}, 2),
-    ({"metadata": {"total_size": 12}, "weight_map": {"a.b": "model-1.safetensors", "c": "m.bin"}}, None),
-))  # fmt: skip
+SEEDS = tuple(
+    json.dumps(value, indent=indent, ensure_ascii=not indent).encode()
+    for value, indent in (
+        (
+            {
+                "model_type": "x",
+                "a": [1, -2.5e3, None, True, {"b": {}}],
+                "vocab_size": 7,
+                "s": "\u00e9\n\U0001f600",
+            },
+            None,
+        ),
+        ({"encoder": {"model_type": "bert", "hidden_size": 2}, "decoder": {}, "s": "\u00e9"}, 2),
+        (
+            {
+                "metadata": {"total_size": 12},
+                "weight_map": {"a.b": "model-1.safetensors", "c": "m.bin"},
+            },
+            None,
+        ),
+    )
+)
 
 
 def mixed(chance: Random, raw: bytes) -> bytes:
@@ -46,7 +97,11 @@ def mixed(chance: Random, raw: bytes) -> bytes:
         found = chance.choice(list(TOKEN.finditer(raw)) or [re.match(b"", raw)])
         assert found
         new = chance.choice((*TOKENS, found[0] * 2, b""))
-        raw = raw[: found.start()] + new + raw[chance.choice((found.start(), found.end(), found.end())) :]
+        raw = (
+            raw[: found.start()]
+            + new
+            + raw[chance.choice((found.start(), found.end(), found.end())) :]
+        )
     return raw
 
 
@@ -94,4 +149,6 @@ def test_what_python_refuses(tmp_path: Path, counted: Counted) -> None:
         assert ours == theirs, f"mutant {number}: {raw!r}"
         assert json.dumps(ours, ensure_ascii=False, allow_nan=False).encode()
     assert refused > total // 3
-    counted(f"{total:,} mutants of JSON, both parsers: both refuse {refused:,}, ckptconv alone {alone:,}")
+    counted(
+        f"{total:,} mutants of JSON, both parsers: both refuse {refused:,}, ckptconv alone {alone:,}"
+    )

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.errors import SourceError
-from ckptconv.formats import _msgpack, msgpack
-from ckptconv.formats._files import FileReader
-from ckptconv.tensor import TensorSpec
+from ckptconv.base.errors import SourceError
+from ckptconv.stores.formats import msgpack
+from ckptconv.stores.parsers import msgpack_tree
+from ckptconv.stores.parsers.files import FileReader
+from ckptconv.stores.tensor import TensorSpec
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import rewrite, within
 
@@ -20,18 +21,48 @@ if TYPE_CHECKING:
     from conftest import Counted
 
 ITEMS = (
-    b"\xc0", b"\xc1", b"\xc2", b"\xc3", b"\x00", b"\x01", b"\x7f", b"\xff", b"\xcc\x80", b"\xcd\xff\xff",
+    b"\xc0",
+    b"\xc1",
+    b"\xc2",
+    b"\xc3",
+    b"\x00",
+    b"\x01",
+    b"\x7f",
+    b"\xff",
+    b"\xcc\x80",
+    b"\xcd\xff\xff",
     b"\xce\xff\xff\xff\xff",
-    b"\xcf\x80" + bytes(7), b"\xcf" + b"\xff" * 8, b"\xd0\x80", b"\xcb" + bytes(8),
-    b"\xa0", b"\xa1a", b"\xa1/", b"\xa1\xff",
-    b"\xd9\xff", b"\xda\xff\xff", b"\xdb\xff\xff\xff\xff",
-    b"\xc4\x00", b"\xc6\xff\xff\xff\xff", b"\x80", b"\x81", b"\x8f",
+    b"\xcf\x80" + bytes(7),
+    b"\xcf" + b"\xff" * 8,
+    b"\xd0\x80",
+    b"\xcb" + bytes(8),
+    b"\xa0",
+    b"\xa1a",
+    b"\xa1/",
+    b"\xa1\xff",
+    b"\xd9\xff",
+    b"\xda\xff\xff",
+    b"\xdb\xff\xff\xff\xff",
+    b"\xc4\x00",
+    b"\xc6\xff\xff\xff\xff",
+    b"\x80",
+    b"\x81",
+    b"\x8f",
     b"\xde\xff\xff",
-    b"\xdf\xff\xff\xff\xff", b"\x90", b"\x91", b"\x93", b"\xdd\xff\xff\xff\xff", b"\xd4\x01\x93",
+    b"\xdf\xff\xff\xff\xff",
+    b"\x90",
+    b"\x91",
+    b"\x93",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xd4\x01\x93",
     b"\xc7\x05\x01",
-    b"\xc9\xff\xff\xff\xff\x01\x93", b"\xa7float16", b"\xa7float64", b"\xa4bool", b"\xa1O",
+    b"\xc9\xff\xff\xff\xff\x01\x93",
+    b"\xa7float16",
+    b"\xa7float64",
+    b"\xa4bool",
+    b"\xa1O",
     b"\xa2S4",
-)  # fmt: skip
+)
 """Heads and whole values, for the place of others."""
 
 
@@ -40,7 +71,7 @@ def starts(raw: bytes, path: Path) -> tuple[int, ...]:
     """Return where the items of a sound file begin: after each piece that the parser takes."""
     found = [0]
 
-    class Noting(_msgpack.Parser):
+    class Noting(msgpack_tree.Parser):
         def take(self, nbytes: int) -> bytes:
             data = super().take(nbytes)
             found.append(self.at)
@@ -54,10 +85,15 @@ def starts(raw: bytes, path: Path) -> tuple[int, ...]:
 
 def seeds(folder: Path) -> list[bytes]:
     """Return small sound files: maps in maps, and an array in chunks."""
-    specs = [TensorSpec(name, dtype, shape) for name, dtype, shape in (
-        ("a/b/kernel", "float32", (2, 3)), ("a/b/bias", "bfloat16", (3,)), ("a/scale", "int64", ()),
-        ("c", "bool", (4,)),
-    )]  # fmt: skip
+    specs = [
+        TensorSpec(name, dtype, shape)
+        for name, dtype, shape in (
+            ("a/b/kernel", "float32", (2, 3)),
+            ("a/b/bias", "bfloat16", (3,)),
+            ("a/scale", "int64", ()),
+            ("c", "bool", (4,)),
+        )
+    ]
     made = []
     for name, most in (("plain", 1 << 30), ("chunked", 8)):
         with pytest.MonkeyPatch.context() as patch:
@@ -85,7 +121,11 @@ def test_mutants(tmp_path: Path, counted: Counted) -> None:
     """None leads anywhere but to its arrays or a refusal."""
     path = tmp_path / "flax_model.msgpack"
     result = fuzz(
-        "msgpack", seeds(tmp_path), lambda chance, raw: mixed(tmp_path, chance, raw), within(msgpack.read), path
+        "msgpack",
+        seeds(tmp_path),
+        lambda chance, raw: mixed(tmp_path, chance, raw),
+        within(msgpack.read),
+        path,
     )
     assert result.refused < result.mutants
     counted(result)
@@ -105,7 +145,10 @@ def test_what_flax_refuses(tmp_path: Path, counted: Counted) -> None:
         raw = mutant("msgpack", found, lambda chance, raw: mixed(tmp_path, chance, raw), number)
         rewrite(path, raw)
         try:
-            theirs = {"/".join(name): one.shape for name, one in flatten_dict(msgpack_restore(raw)).items()}
+            theirs = {
+                "/".join(name): one.shape
+                for name, one in flatten_dict(msgpack_restore(raw)).items()
+            }
         except Exception:  # whatever msgpack, numpy and flax raise
             theirs = None
         try:
@@ -116,4 +159,6 @@ def test_what_flax_refuses(tmp_path: Path, counted: Counted) -> None:
             continue
         assert theirs == ours, f"mutant {number}\n{raw!r}"
     assert refused > total // 3
-    counted(f"{total:,} mutants of msgpack, both readers: both refuse {refused:,}, ckptconv alone {alone:,}")
+    counted(
+        f"{total:,} mutants of msgpack, both readers: both refuse {refused:,}, ckptconv alone {alone:,}"
+    )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ckptconv.errors import SourceError
-from ckptconv.formats import safetensors
-from ckptconv.tensor import TensorSpec
+from ckptconv.base.errors import SourceError
+from ckptconv.stores.formats import safetensors
+from ckptconv.stores.tensor import TensorSpec
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import rewrite, within
 
@@ -19,22 +19,59 @@ if TYPE_CHECKING:
     from conftest import Counted
 
 VALUES: tuple[Any, ...] = (
-    None, True, False, -1, 0, 1, 2, 3, 4, 8, 24, 1 << 31, 1 << 53, 1 << 63, 1 << 64, 10**70, 1.5, -0.0, 1e300, "",
-    "F32", "BF16", "F8_E5M2", "U64", "\u202e", "\x1b", [], [0], [0, 4], [4, 0], [1] * 40, {}, {"dtype": "F32"},
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    4,
+    8,
+    24,
+    1 << 31,
+    1 << 53,
+    1 << 63,
+    1 << 64,
+    10**70,
+    1.5,
+    -0.0,
+    1e300,
+    "",
+    "F32",
+    "BF16",
+    "F8_E5M2",
+    "U64",
+    "\u202e",
+    "\x1b",
+    [],
+    [0],
+    [0, 4],
+    [4, 0],
+    [1] * 40,
+    {},
+    {"dtype": "F32"},
     "__metadata__",
-)  # fmt: skip
+)
 """What a header may hold in the wrong place."""
 
 
 def seeds(folder: Path) -> list[bytes]:
     """Return small sound files: of PyTorch and of Flax, scalars and empty tensors among them."""
-    specs = [TensorSpec(name, dtype, shape) for name, dtype, shape in (
-        ("a/weight", "float32", (2, 3)), ("a/bias", "bfloat16", (3,)), ("b", "int64", ()), ("c", "bool", (0, 4)),
-    )]  # fmt: skip
+    specs = [
+        TensorSpec(name, dtype, shape)
+        for name, dtype, shape in (
+            ("a/weight", "float32", (2, 3)),
+            ("a/bias", "bfloat16", (3,)),
+            ("b", "int64", ()),
+            ("c", "bool", (0, 4)),
+        )
+    ]
     found = []
-    for dialect in ("pytorch", "flax"):
-        path = folder / f"seed-{dialect}"
-        safetensors.create(path, specs, dialect, False)
+    for naming in ("pytorch", "flax"):
+        path = folder / f"seed-{naming}"
+        safetensors.create(path, specs, naming, False)
         found.append(path.read_bytes())
     return found
 
@@ -56,9 +93,13 @@ def in_the_header(chance: Random, raw: bytes) -> bytes:
         change = chance.randrange(6)
         if change == 0 and isinstance(entry, dict) and entry:
             entry[chance.choice(list(entry))] = chance.choice(VALUES)
-        elif change == 1 and isinstance(entry, dict) and isinstance(entry.get("data_offsets"), list):
-            entry["data_offsets"] = [max(0, one + chance.choice((-8, -4, -1, 0, 1, 4, 8))) if type(one) is int else one
-                                     for one in entry["data_offsets"]]  # fmt: skip
+        elif (
+            change == 1 and isinstance(entry, dict) and isinstance(entry.get("data_offsets"), list)
+        ):
+            entry["data_offsets"] = [
+                max(0, one + chance.choice((-8, -4, -1, 0, 1, 4, 8))) if type(one) is int else one
+                for one in entry["data_offsets"]
+            ]
         elif change == 2:
             entries[chance.choice(("a/weight", "new", "a.b", "a/b", "", "\x00", "e" * 600))] = entry
         elif change == 3:
@@ -88,7 +129,13 @@ def mixed(chance: Random, raw: bytes) -> bytes:
 @pytest.mark.fuzz
 def test_mutants(tmp_path: Path, counted: Counted) -> None:
     """None leads anywhere but to its tensors or a refusal."""
-    result = fuzz("safetensors", seeds(tmp_path), mixed, within(safetensors.read), tmp_path / "model.safetensors")
+    result = fuzz(
+        "safetensors",
+        seeds(tmp_path),
+        mixed,
+        within(safetensors.read),
+        tmp_path / "model.safetensors",
+    )
     assert result.refused < result.mutants
     counted(result)
 
@@ -118,4 +165,6 @@ def test_what_the_reference_refuses(tmp_path: Path, counted: Counted) -> None:
         assert theirs is not None, f"mutant {number}: the reference refuses it\n{raw!r}"
         assert sorted(ours.values()) == sorted(theirs.values())
     assert refused > total // 3
-    counted(f"{total:,} mutants of safetensors, both readers: both refuse {refused:,}, ckptconv alone {alone:,}")
+    counted(
+        f"{total:,} mutants of safetensors, both readers: both refuse {refused:,}, ckptconv alone {alone:,}"
+    )

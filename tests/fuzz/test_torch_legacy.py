@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.formats import Contents, torch_legacy
+from ckptconv.stores.formats import Contents, torch_legacy
 from fuzz.differential import compare
 from fuzz.harness import count, fuzz
 from fuzz.torch_files import LEGACY, legacy_mutant, sound
@@ -33,4 +33,8 @@ def test_mutants(tmp_path: Path, counted: Counted) -> None:
 @pytest.mark.frameworks
 def test_against_torch(tmp_path: Path, counted: Counted) -> None:
     """What torch refuses is refused; what is read has torch's values."""
-    counted(compare("torch legacy", SEEDS, legacy_mutant, read, tmp_path / "pytorch_model.bin", count(4_000)))
+    counted(
+        compare(
+            "torch legacy", SEEDS, legacy_mutant, read, tmp_path / "pytorch_model.bin", count(4_000)
+        )
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.formats import Contents, torch_zip
+from ckptconv.stores.formats import Contents, torch_zip
 from fuzz.differential import compare
 from fuzz.harness import count, fuzz
 from fuzz.torch_files import SEEDS, sound, zip_mutant

@@ -10,14 +10,28 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-from ckptconv.formats import Contents
-from ckptconv.formats._records import check_record, records
+from ckptconv.stores.formats import Contents
+from ckptconv.stores.parsers.checksums import check_record, records
 from ckptconv.trials.corpus import torch_legacy
-from ckptconv.trials.corpus._pickled import MAGIC, ORDERED, PROTO, REBUILD, storage, tensor, text, view
+from ckptconv.trials.corpus._pickled import (
+    MAGIC,
+    ORDERED,
+    PROTO,
+    REBUILD,
+    storage,
+    tensor,
+    text,
+    view,
+)
 from ckptconv.trials.corpus._zipped import Part, zipped
 from fuzz.harness import WORDS, scrambled
 
-VALUES = {"0": struct.pack("<6f", *range(6)), "1": struct.pack("<4h", 1, 2, 3, 4), "2": b"\1\0\1", "3": b""}
+VALUES = {
+    "0": struct.pack("<6f", *range(6)),
+    "1": struct.pack("<4h", 1, 2, 3, 4),
+    "2": b"\1\0\1",
+    "3": b"",
+}
 SEED_NAMES = ("zip", "zip with descriptors", "zip64")
 
 
@@ -40,7 +54,10 @@ def state(*, legacy: bool = False) -> bytes:
 def members(pickle: bytes | None = None) -> list[Part]:
     """Return the members of the zip form."""
     data = [Part(f"m/data/{key}", raw) for key, raw in VALUES.items()]
-    head = [Part("m/data.pkl", state() if pickle is None else pickle), Part("m/byteorder", b"little")]
+    head = [
+        Part("m/data.pkl", state() if pickle is None else pickle),
+        Part("m/byteorder", b"little"),
+    ]
     return [*head, *data, Part("m/version", b"3\n")]
 
 
@@ -49,7 +66,12 @@ def container(parts: list[Part], kind: str) -> bytes:
     if kind == "zip with descriptors":
         flags = {"flags": 8}
         parts = [
-            replace(part, local={**flags, **part.local}, central={**flags, **part.central}, padding=b"Z" * 40)
+            replace(
+                part,
+                local={**flags, **part.local},
+                central={**flags, **part.central},
+                padding=b"Z" * 40,
+            )
             for part in parts
         ]
     return zipped(parts, end64={} if kind == "zip64" else None)
@@ -62,20 +84,78 @@ LEGACY = (
     torch_legacy.system(),
     state(legacy=True),
     torch_legacy.keys(tuple(VALUES)),
-    b"".join(struct.pack("<q", count) + raw for count, raw in zip((6, 4, 3, 0), VALUES.values(), strict=True)),
+    b"".join(
+        struct.pack("<q", count) + raw
+        for count, raw in zip((6, 4, 3, 0), VALUES.values(), strict=True)
+    ),
 )
 """The parts of a file of the older form."""
 
 _TOKENS = (
-    b"(", b")", b"}", b"]", b"N", b"\x88", b"\x89", b"t", b"u", b"s", b"a", b"e", b"b", b"R", b"Q", b".", b"0", b"2",
-    b"\x85", b"\x86", b"\x87", b"h\0", b"h\1", b"q\0", b"q\1", b"K\0", b"K\1", b"K\xff", b"M\xff\xff",
-    b"J\xff\xff\xff\xff", b"J\xff\xff\xff\x7f", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"\x8a\x09" + b"\xff" * 8 + b"\0",
-    b"G" + b"\x7f\xf0" + b"\0" * 6, REBUILD, ORDERED, b"ctorch\nFloatStorage\n", b"ctorch\nDoubleStorage\n",
-    b"ctorch._utils\n_rebuild_tensor\n", b"ctorch._utils\n_rebuild_parameter\n", b"ctorch\nQInt8Storage\n",
-    b"cos\nsystem\n", b"ctorch._utils\n_rebuild_sparse_tensor\n", text("storage"), text("0"), text("9"), text("cpu"),
-    text("meta"), text("a"), text(""), text("\x1b[2J"), b"\x93", b"\x81", b"\x92", b"\x94", b"\x8c\1a", b"U\1a",
-    b"\x80\2", b"\x95" + b"\0" * 8, b"i", b"o", b"\x82\1", b"P0\n",
-)  # fmt: skip
+    b"(",
+    b")",
+    b"}",
+    b"]",
+    b"N",
+    b"\x88",
+    b"\x89",
+    b"t",
+    b"u",
+    b"s",
+    b"a",
+    b"e",
+    b"b",
+    b"R",
+    b"Q",
+    b".",
+    b"0",
+    b"2",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"h\0",
+    b"h\1",
+    b"q\0",
+    b"q\1",
+    b"K\0",
+    b"K\1",
+    b"K\xff",
+    b"M\xff\xff",
+    b"J\xff\xff\xff\xff",
+    b"J\xff\xff\xff\x7f",
+    b"\x8a\x08" + b"\xff" * 7 + b"\x7f",
+    b"\x8a\x09" + b"\xff" * 8 + b"\0",
+    b"G" + b"\x7f\xf0" + b"\0" * 6,
+    REBUILD,
+    ORDERED,
+    b"ctorch\nFloatStorage\n",
+    b"ctorch\nDoubleStorage\n",
+    b"ctorch._utils\n_rebuild_tensor\n",
+    b"ctorch._utils\n_rebuild_parameter\n",
+    b"ctorch\nQInt8Storage\n",
+    b"cos\nsystem\n",
+    b"ctorch._utils\n_rebuild_sparse_tensor\n",
+    text("storage"),
+    text("0"),
+    text("9"),
+    text("cpu"),
+    text("meta"),
+    text("a"),
+    text(""),
+    text("\x1b[2J"),
+    b"\x93",
+    b"\x81",
+    b"\x92",
+    b"\x94",
+    b"\x8c\1a",
+    b"U\1a",
+    b"\x80\2",
+    b"\x95" + b"\0" * 8,
+    b"i",
+    b"o",
+    b"\x82\1",
+    b"P0\n",
+)
 
 
 @cache
@@ -88,7 +168,11 @@ def pickle_mutant(chance: Random, pickle: bytes) -> bytes:
     """Return a pickle with one to three changes of its opcodes: left out, doubled, moved, exchanged or new."""
     tokens = list(_opcodes(pickle))
     for _ in range(chance.choice((1, 1, 2, 3))):
-        at, to, kind = chance.randrange(len(tokens)), chance.randrange(len(tokens)), chance.randrange(7)
+        at, to, kind = (
+            chance.randrange(len(tokens)),
+            chance.randrange(len(tokens)),
+            chance.randrange(7),
+        )
         if kind == 0 and len(tokens) > 1:
             del tokens[at]
         elif kind == 1:
@@ -127,7 +211,9 @@ def zip_mutant(chance: Random, seed: bytes) -> bytes:
 
 def _other_field(chance: Random, part: Part) -> Part:
     """Return a member with another value in one field, of one header or of both."""
-    name = chance.choice(("version", "flags", "method", "time", "crc", "packed", "size", "length", "extra"))
+    name = chance.choice(
+        ("version", "flags", "method", "time", "crc", "packed", "size", "length", "extra")
+    )
     short = name in ("version", "flags", "method", "time", "length", "extra")
     value = chance.choice(WORDS) & (0xFFFF if short else 0xFFFFFFFF)
     which = chance.choice(("local", "central", "both"))
@@ -146,7 +232,9 @@ def legacy_mutant(chance: Random, seed: bytes) -> bytes:
         return scrambled(chance, seed)
     if at == len(LEGACY) - 1 and chance.random() < 0.5:
         start = chance.choice((0, 32, 48, 59))
-        parts[at] = parts[at][:start] + struct.pack("<Q", chance.choice(WORDS)) + parts[at][start + 8 :]
+        parts[at] = (
+            parts[at][:start] + struct.pack("<Q", chance.choice(WORDS)) + parts[at][start + 8 :]
+        )
     elif at == len(LEGACY) - 1:
         parts[at] = scrambled(chance, parts[at])
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ckptconv.formats import Contents
+from ckptconv.stores.formats import Contents
 
 
 def within(read: Callable[[Path], Contents]) -> Callable[[Path], Contents]:

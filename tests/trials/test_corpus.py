@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.thorough
 
 LEAST = {
-    "config": 76, "hdf5": 87, "hdf5_bytes": 26, "index": 97, "msgpack": 134, "pickle": 207, "safetensors": 148,
-    "torch_legacy": 60, "torch_zip": 118, "unknown": 13,
-}  # fmt: skip
+    "config": 76,
+    "hdf5": 87,
+    "hdf5_bytes": 26,
+    "index": 97,
+    "msgpack": 134,
+    "pickle": 207,
+    "safetensors": 148,
+    "torch_legacy": 60,
+    "torch_zip": 118,
+    "unknown": 13,
+}
 """Cases of each format: there may be more, never fewer."""
 
 
@@ -58,14 +66,19 @@ def _empty(folder: Path) -> None:
     ("case", "said"),
     [
         (Case("sound", "none", _sound, ""), "it was converted; left behind: target"),
-        (Case("other reason", "none", _empty, "rainbow"), "refused for another reason than 'rainbow'"),
+        (
+            Case("other reason", "none", _empty, "rainbow"),
+            "refused for another reason than 'rainbow'",
+        ),
         (Case("as it should be", "none", _empty, "found an empty file"), ""),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case, said: str) -> None:
     """What is not refused, or for another reason, is seen; what is refused as it should be is not."""
-    monkeypatch.setattr("ckptconv.trials.trial.PEAK_BYTES", 1 << 40)  # pytest's own process may be a large one
+    monkeypatch.setattr(
+        "ckptconv.trials.trial.PEAK_BYTES", 1 << 40
+    )  # pytest's own process may be a large one
     for name in ("warm", "case"):
         (tmp_path / name).mkdir()
     warm_up(tmp_path / "warm")

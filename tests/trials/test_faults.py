@@ -30,7 +30,9 @@ def fault(kind: str, name: str = "fsync", *, onwards: bool = False) -> Fault:
     return Fault(Call(name, 2), kind, onwards)
 
 
-def judged(kind: str, code: int, found: dict[str, str] | None, said: str = "", old: bool = True) -> list[str]:
+def judged(
+    kind: str, code: int, found: dict[str, str] | None, said: str = "", old: bool = True
+) -> list[str]:
     """Return what is found wrong after a fault."""
     scenario = faults._Scenario("any", OLD if old else None, NEW, ())
     return list(faults._judge(scenario, fault(kind), Ended(code, said), found))
@@ -39,37 +41,58 @@ def judged(kind: str, code: int, found: dict[str, str] | None, said: str = "", o
 def test_calls_are_counted_by_thread() -> None:
     """Each thread counts for itself, what is resumed is not another call, and reading is none."""
     assert sorted(set(_logged(LOG.splitlines()))) == [
-        Call("fsync", 1), Call("openat", 2), Call("pwrite64", 1), Call("pwrite64", 2),
-    ]  # fmt: skip
+        Call("fsync", 1),
+        Call("openat", 2),
+        Call("pwrite64", 1),
+        Call("pwrite64", 2),
+    ]
 
 
-@pytest.mark.parametrize(("kind", "code", "found", "said", "old"), [
-    ("EIO", 4, OLD, "Error: nothing was published.", True), ("EIO", 4, None, "nothing was published", False),
-    ("SIGKILL", -9, NEW, "", True), ("SIGKILL", -9, None, "", False), ("SIGINT", 130, OLD, "nothing was written", True),
-    ("SIGINT", 130, NEW, "interrupted, but out is published and whole", True), ("ENOSPC", 0, NEW, "", False),
-])  # fmt: skip
-def test_what_is_right(kind: str, code: int, found: dict[str, str] | None, said: str, old: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code", "found", "said", "old"),
+    [
+        ("EIO", 4, OLD, "Error: nothing was published.", True),
+        ("EIO", 4, None, "nothing was published", False),
+        ("SIGKILL", -9, NEW, "", True),
+        ("SIGKILL", -9, None, "", False),
+        ("SIGINT", 130, OLD, "nothing was written", True),
+        ("SIGINT", 130, NEW, "interrupted, but out is published and whole", True),
+        ("ENOSPC", 0, NEW, "", False),
+    ],
+)
+def test_what_is_right(
+    kind: str, code: int, found: dict[str, str] | None, said: str, old: bool
+) -> None:
     """Old, absent or new, with an exit code and a message that fit."""
     assert judged(kind, code, found, said, old) == []
 
 
-@pytest.mark.parametrize(("kind", "code", "found", "said", "wrong"), [
-    ("EIO", 4, HALF, "", "the target is neither what it was nor new: ['a']"),
-    ("EIO", 4, None, "", "the target is neither what it was nor new: []"),
-    ("EIO", 0, OLD, "", "success, but the target is not new"),
-    ("SIGTERM", 143, NEW, "nothing was written", "published, but it said: nothing was written"),
-    ("SIGTERM", 130, OLD, "", "ended with 130: "),
-    ("ENOSPC", 1, OLD, "why", "ended with 1: why"),
-    ("EIO", 4, OLD, "Traceback (most recent", "a traceback: Traceback (most recent"),
-])  # fmt: skip
-def test_what_is_wrong(kind: str, code: int, found: dict[str, str] | None, said: str, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code", "found", "said", "wrong"),
+    [
+        ("EIO", 4, HALF, "", "the target is neither what it was nor new: ['a']"),
+        ("EIO", 4, None, "", "the target is neither what it was nor new: []"),
+        ("EIO", 0, OLD, "", "success, but the target is not new"),
+        ("SIGTERM", 143, NEW, "nothing was written", "published, but it said: nothing was written"),
+        ("SIGTERM", 130, OLD, "", "ended with 130: "),
+        ("ENOSPC", 1, OLD, "why", "ended with 1: why"),
+        ("EIO", 4, OLD, "Traceback (most recent", "a traceback: Traceback (most recent"),
+    ],
+)
+def test_what_is_wrong(
+    kind: str, code: int, found: dict[str, str] | None, said: str, wrong: str
+) -> None:
     """A half output, one lost, a false success, a false word, a wrong exit code and a traceback are each seen."""
     assert judged(kind, code, found, said) == [wrong]
 
 
 def test_the_first_points_are_of_every_kind() -> None:
     """As many points as calls strike each call once; nine times as many are every fault at every call."""
-    calls = tuple(Call(name, nth) for name, count in (("fsync", 3), ("pwrite64", 40)) for nth in range(1, count + 1))
+    calls = tuple(
+        Call(name, nth)
+        for name, count in (("fsync", 3), ("pwrite64", 40))
+        for nth in range(1, count + 1)
+    )
     turns = [one for _, one in faults._turns([faults._Scenario("any", None, NEW, calls)])]
     assert {one.call.name for one in turns[:2]} == {"fsync", "pwrite64"}
     assert {one.call for one in turns[:43]} == set(calls)

@@ -13,7 +13,9 @@ from ckptconv.trials.pair import write_pair
 
 pytestmark = pytest.mark.thorough
 
-STRACE = pytest.param("strace", marks=pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here"))
+STRACE = pytest.param(
+    "strace", marks=pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
+)
 
 
 @pytest.fixture(params=[STRACE, "shim"])
@@ -34,15 +36,22 @@ def test_the_asked_call_fails(injected: Injected, tmp_path: Path) -> None:
     term = Fault(Call("mkdir", 1), "SIGTERM", onwards=True)
     assert injected.run(args, term) == Ended(143, "Error: interrupted: nothing was written\n")
     assert injected.run(args) == Ended(0, "")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["decoder", "encoder"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == [
+        "decoder",
+        "encoder",
+    ]
 
 
 def test_calls_that_write_are_found(injected: Injected, tmp_path: Path) -> None:
     """Directories made, files synced and the last rename are among the calls, each counted from one on."""
     calls = injected.calls(["split", str(tmp_path / "source"), str(tmp_path / "out"), "--quiet"])
-    assert {Call("mkdir", 1), Call("fsync", 1), Call("fsync", 2), Call("pwrite64", 1), Call("renameat2", 1)} <= {
-        Call({"pwrite": "pwrite64"}.get(call.name, call.name), call.nth) for call in calls
-    }
+    assert {
+        Call("mkdir", 1),
+        Call("fsync", 1),
+        Call("fsync", 2),
+        Call("pwrite64", 1),
+        Call("renameat2", 1),
+    } <= {Call({"pwrite": "pwrite64"}.get(call.name, call.name), call.nth) for call in calls}
     assert Call("mkdir", 99) not in calls
 
 

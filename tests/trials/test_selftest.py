@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptconv.errors import DestinationError
-from ckptconv.render.selftest import selftest_json, selftest_text
+from ckptconv.base.errors import DestinationError
+from ckptconv.report.selftest import selftest_json, selftest_text
 from ckptconv.trials import selftest as suite
 from ckptconv.trials.faults import Sweep, Violation
 from ckptconv.trials.injection import Call, Fault
@@ -16,14 +16,22 @@ from ckptconv.trials.selftest import SelfTest, selftest
 
 BROKEN = SelfTest(
     Refusals({"msgpack": 2, "index": 1}, (Failure("depth", "it was converted\nHOLDS"),)),
-    Sweep("strace", {"pt2tf": 9}, {"pt2tf": 4}, 1,
-          (Violation("pt2tf", Fault(Call("fsync", 2), "EIO", False), "half a file"),), 3.0),
+    Sweep(
+        "strace",
+        {"pt2tf": 9},
+        {"pt2tf": 4},
+        1,
+        (Violation("pt2tf", Fault(Call("fsync", 2), "EIO", False), "half a file"),),
+        3.0,
+    ),
     12.4,
-)  # fmt: skip
+)
 
 
 @pytest.mark.faults
-def test_small_run_with_real_files_and_real_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_run_with_real_files_and_real_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files are refused, faults leave the target whole or absent, and the folder is empty after it."""
     monkeypatch.setattr(suite, "POINTS", 6)
     monkeypatch.setattr(suite, "refuse_malformed", lambda: refuse_malformed(("unknown",)))
@@ -33,14 +41,20 @@ def test_small_run_with_real_files_and_real_faults(tmp_path: Path, monkeypatch: 
     assert found.faults is not None
     assert (sum(found.faults.points.values()), found.malformed.counts) == (6, {"unknown": 13})
     assert list(tmp_path.iterdir()) == []
-    assert selftest_text(found).splitlines()[-1].startswith("HOLDS: every promise that was tested, in ")
+    assert (
+        selftest_text(found)
+        .splitlines()[-1]
+        .startswith("HOLDS: every promise that was tested, in ")
+    )
 
 
 @pytest.mark.thorough
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error with a reason, not a broken promise."""
     monkeypatch.setattr(suite, "refuse_malformed", lambda: refuse_malformed(("unknown",)))
-    with pytest.raises(DestinationError, match=r"nowhere: cannot be written \(No such file or directory\)"):
+    with pytest.raises(
+        DestinationError, match=r"nowhere: cannot be written \(No such file or directory\)"
+    ):
         selftest(faults=True, folder=tmp_path / "nowhere")
 
 

@@ -24,7 +24,10 @@ pytestmark = pytest.mark.thorough
         (lambda inside, outside: (inside / "out" / "a").write_text(""), "open "),
         (lambda inside, outside: os.close(os.open(os.fsencode(outside), os.O_RDONLY)), "open "),
         (lambda inside, outside: (outside / "made").mkdir(), "os.mkdir "),
-        (lambda inside, outside: __import__("this_module_is_not_there"), "import 'this_module_is_not_there'"),
+        (
+            lambda inside, outside: __import__("this_module_is_not_there"),
+            "import 'this_module_is_not_there'",
+        ),
         (lambda inside, outside: eval("1 + 1"), "compile "),
         (lambda inside, outside: os.system("true"), "os.system b'true'"),
         (lambda inside, outside: subprocess.run(["true"], check=True), "subprocess.Popen 'true'"),

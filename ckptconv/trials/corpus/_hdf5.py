@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptconv.composition import compose
-from ckptconv.config import Config
-from ckptconv.formats import hdf5
-from ckptconv.tensor import TensorSpec
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
+from ckptconv.stores.formats import hdf5
+from ckptconv.stores.tensor import TensorSpec
 from ckptconv.trials.case import Case
 from ckptconv.trials.corpus._model import CONFIG
 
@@ -25,10 +25,16 @@ DATA = f"encoder/{hdf5.MODEL}/{NAME}"
 
 def write(path: Path) -> None:
     """Write the sound weights of the whole model: zeros."""
-    rows = [row for row in compose(Config(CONFIG)).rows()
-            if row.module.presence == "required" and not row.tied_to and "tf" in row.spellings]  # fmt: skip
+    rows = [
+        row
+        for row in compose(Config(CONFIG)).rows()
+        if row.module.presence == "required" and not row.tied_to and "tf" in row.spellings
+    ]
     hdf5.create(
-        path, [TensorSpec(row.spellings["tf"].names[0], "float32", row.shape("tf")) for row in rows], "tf", False
+        path,
+        [TensorSpec(row.spellings["tf"].names[0], "float32", row.shape("tf")) for row in rows],
+        "tf",
+        False,
     )
 
 
@@ -56,7 +62,9 @@ def of_type(make: Callable[[Any], Any]) -> Callable[[h5py.File], None]:
         plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        h5py.h5d.create(file.id, DATA.encode(), make(h5py.h5t), h5py.h5s.create_simple((50, 2)), plan)
+        h5py.h5d.create(
+            file.id, DATA.encode(), make(h5py.h5t), h5py.h5s.create_simple((50, 2)), plan
+        )
 
     return instead(build)
 
@@ -78,7 +86,9 @@ def compact(file: h5py.File) -> None:
 
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_layout(h5py.h5d.COMPACT)
-    h5py.h5d.create(file.id, DATA.encode(), h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((50, 2)), plan)
+    h5py.h5d.create(
+        file.id, DATA.encode(), h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((50, 2)), plan
+    )
 
 
 def virtual(source: str) -> Callable[[h5py.File], None]:
@@ -128,11 +138,15 @@ def layers(*names: bytes) -> Callable[[h5py.File], None]:
 
 def weights(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[h5py.File], None]:
     """Return what changes the encoder's list of names."""
-    return lambda file: listed("encoder", "weight_names", change(list(file["encoder"].attrs["weight_names"])))(file)
+    return lambda file: listed(
+        "encoder", "weight_names", change(list(file["encoder"].attrs["weight_names"]))
+    )(file)
 
 
 def weight(name: str) -> Callable[[h5py.File], None]:
-    return weights(lambda names: [name.encode() if one.endswith(NAME.encode()) else one for one in names])
+    return weights(
+        lambda names: [name.encode() if one.endswith(NAME.encode()) else one for one in names]
+    )
 
 
 def deep(file: h5py.File) -> None:
@@ -155,7 +169,9 @@ def apart(file: h5py.File) -> None:
 def of_references(file: h5py.File) -> None:
     """Write the list of layers as references to them."""
     del file.attrs["layer_names"]
-    file.attrs.create("layer_names", [file["encoder"].ref, file["decoder"].ref], dtype=special("reference"))
+    file.attrs.create(
+        "layer_names", [file["encoder"].ref, file["decoder"].ref], dtype=special("reference")
+    )
 
 
 def cut_with_a_gap(file: h5py.File) -> None:
@@ -189,8 +205,13 @@ def special(name: str) -> Any:
     """Return one of h5py's own types."""
     import h5py
 
-    return {"text": h5py.string_dtype(), "list": h5py.vlen_dtype("<f4"), "reference": h5py.ref_dtype,
-            "region": h5py.regionref_dtype, "enum": h5py.enum_dtype({"a": 1})}[name]  # fmt: skip
+    return {
+        "text": h5py.string_dtype(),
+        "list": h5py.vlen_dtype("<f4"),
+        "reference": h5py.ref_dtype,
+        "region": h5py.regionref_dtype,
+        "enum": h5py.enum_dtype({"a": 1}),
+    }[name]
 
 
 def case(name: str, threat: str, says: str, spoil: Callable[[Path], object]) -> Case:

@@ -9,15 +9,22 @@ from functools import cache
 from math import prod
 from pathlib import Path
 
-from ckptconv.composition import compose
-from ckptconv.config import Config, Json
+from ckptconv.base.strict_json import Json
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
 from ckptconv.trials.case import Case
 
 WEIGHTS = "pytorch_model.bin"
 _SIDE: dict[str, Json] = {
-    "model_type": "bert", "vocab_size": 50, "hidden_size": 2, "num_hidden_layers": 1, "num_attention_heads": 1,
-    "intermediate_size": 3, "max_position_embeddings": 7, "type_vocab_size": 2,
-}  # fmt: skip
+    "model_type": "bert",
+    "vocab_size": 50,
+    "hidden_size": 2,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "intermediate_size": 3,
+    "max_position_embeddings": 7,
+    "type_vocab_size": 2,
+}
 CONFIG: dict[str, Json] = {
     "model_type": "encoder-decoder",
     "is_encoder_decoder": True,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from ckptconv.composition import compose
-from ckptconv.config import Config
-from ckptconv.formats import _msgpack as msgpack
-from ckptconv.formats.msgpack import CHUNKED
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
+from ckptconv.stores.formats.msgpack import CHUNKED
+from ckptconv.stores.parsers import msgpack_tree as msgpack
 from ckptconv.trials.corpus._model import CONFIG, values
 
 Tree: TypeAlias = "dict[str, Tree | bytes]"
@@ -38,7 +38,9 @@ def packed(value: Tree | bytes) -> bytes:
     """Return a map, or what is packed already."""
     if isinstance(value, bytes):
         return value
-    return msgpack.head(len(value)) + b"".join(msgpack.text(key) + packed(one) for key, one in value.items())
+    return msgpack.head(len(value)) + b"".join(
+        msgpack.text(key) + packed(one) for key, one in value.items()
+    )
 
 
 def leaf(value: bytes) -> bytes:
@@ -49,7 +51,9 @@ def leaf(value: bytes) -> bytes:
 def key(key: bytes, value: bytes | None = None) -> bytes:
     """Return the model with one more entry, under a key that is packed already."""
     tree = model()
-    return msgpack.head(len(tree) + 1) + key + (array() if value is None else value) + packed(tree)[1:]
+    return (
+        msgpack.head(len(tree) + 1) + key + (array() if value is None else value) + packed(tree)[1:]
+    )
 
 
 def ext(payload: bytes, code: int = 1, length: int | None = None) -> bytes:
@@ -80,7 +84,9 @@ def chunks(**changes: bytes | None) -> bytes:
         "chunks": packed({"0": array(), "1": array()}),
     }
     kept = {key: value for key, value in (parts | changes).items() if value is not None}
-    return leaf(msgpack.head(len(kept)) + b"".join(msgpack.text(key) + value for key, value in kept.items()))
+    return leaf(
+        msgpack.head(len(kept)) + b"".join(msgpack.text(key) + value for key, value in kept.items())
+    )
 
 
 def marked(mark: bytes) -> bytes:

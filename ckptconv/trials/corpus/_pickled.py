@@ -40,11 +40,25 @@ def numbers(values: Iterable[int]) -> bytes:
 
 
 def storage(
-    key: str = "0", numel: bytes | int = 6, *, kind: str = "FloatStorage", place: str = "cpu", more: bytes = b""
+    key: str = "0",
+    numel: bytes | int = 6,
+    *,
+    kind: str = "FloatStorage",
+    place: str = "cpu",
+    more: bytes = b"",
 ) -> bytes:
     """Return the opcodes that push a storage; `more`: what follows in its tuple (None in the older form)."""
     size = number(numel) if isinstance(numel, int) else numel
-    return b"(" + text("storage") + f"ctorch\n{kind}\n".encode() + text(key) + text(place) + size + more + b"tQ"
+    return (
+        b"("
+        + text("storage")
+        + f"ctorch\n{kind}\n".encode()
+        + text(key)
+        + text(place)
+        + size
+        + more
+        + b"tQ"
+    )
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -87,7 +101,13 @@ def copied(count: int) -> bytes:
     """Return a state_dict whose first tensor stands under many names more."""
     (name, first), *others = entries().items()
     pairs = [text(name) + first + b"q\0", *(text(other) + value for other, value in others)]
-    return PROTO + ORDERED + b"(" + b"".join([*pairs, *(text(f"copy.{n}") + b"h\0" for n in range(count))]) + b"u."
+    return (
+        PROTO
+        + ORDERED
+        + b"("
+        + b"".join([*pairs, *(text(f"copy.{n}") + b"h\0" for n in range(count))])
+        + b"u."
+    )
 
 
 def data() -> dict[str, bytes]:

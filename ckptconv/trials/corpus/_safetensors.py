@@ -28,7 +28,9 @@ def data() -> bytes:
     return b"".join(map(values, shapes().values()))
 
 
-def whole(text: str | bytes | None = None, *, length: int | None = None, raw: bytes | None = None) -> bytes:
+def whole(
+    text: str | bytes | None = None, *, length: int | None = None, raw: bytes | None = None
+) -> bytes:
     """Return the whole model's file, with its header, the length of it, or the data replaced."""
     body = json.dumps(header()) if text is None else text
     body = body.encode() if isinstance(body, str) else body
@@ -84,7 +86,9 @@ def moved(by: int, raw: bytes) -> bytes:
 
 def flax_twins() -> bytes:
     empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    return whole(json.dumps({"__metadata__": {"format": "flax"}, "a.b": empty, "a/b": empty}), raw=b"")
+    return whole(
+        json.dumps({"__metadata__": {"format": "flax"}, "a.b": empty, "a/b": empty}), raw=b""
+    )
 
 
 def shifted() -> bytes:

@@ -12,11 +12,51 @@ from zlib import crc32
 
 from ckptconv.trials.corpus._pickled import data, entries, state_dict
 
-_LOCAL = ("signature", "version", "flags", "method", "time", "date", "crc", "packed", "size", "length", "extra")
-_CENTRAL = ("signature", "made", "version", "flags", "method", "time", "date", "crc", "packed", "size", "length",
-            "extra", "comment", "disk", "internal", "external", "offset")  # fmt: skip
+_LOCAL = (
+    "signature",
+    "version",
+    "flags",
+    "method",
+    "time",
+    "date",
+    "crc",
+    "packed",
+    "size",
+    "length",
+    "extra",
+)
+_CENTRAL = (
+    "signature",
+    "made",
+    "version",
+    "flags",
+    "method",
+    "time",
+    "date",
+    "crc",
+    "packed",
+    "size",
+    "length",
+    "extra",
+    "comment",
+    "disk",
+    "internal",
+    "external",
+    "offset",
+)
 _END = ("signature", "disk", "first_disk", "count", "total", "size", "offset", "comment")
-_END64 = ("signature", "length", "made", "version", "disk", "first_disk", "count", "total", "size", "offset")
+_END64 = (
+    "signature",
+    "length",
+    "made",
+    "version",
+    "disk",
+    "first_disk",
+    "count",
+    "total",
+    "size",
+    "offset",
+)
 _LOCATOR = ("signature", "disk", "offset", "disks")
 
 Fields = Mapping[str, int | bytes]
@@ -40,8 +80,15 @@ class Part:
 
 def parts(pickle: bytes | None = None) -> list[Part]:
     """Return the members of the whole model; `pickle`: another data.pkl."""
-    head = [Part("m/data.pkl", state_dict(entries()) if pickle is None else pickle), Part("m/byteorder", b"little")]
-    return [*head, *(Part(f"m/data/{key}", raw) for key, raw in data().items()), Part("m/version", b"3\n")]
+    head = [
+        Part("m/data.pkl", state_dict(entries()) if pickle is None else pickle),
+        Part("m/byteorder", b"little"),
+    ]
+    return [
+        *head,
+        *(Part(f"m/data/{key}", raw) for key, raw in data().items()),
+        Part("m/version", b"3\n"),
+    ]
 
 
 def zipped(
@@ -105,7 +152,11 @@ def _entry(part: Part, offset: int) -> bytes:
         0,
         offset,
     )
-    return _packed("<4s6H3L5H2L", _CENTRAL, values, part.central) + _name(part.central, name) + part.tail
+    return (
+        _packed("<4s6H3L5H2L", _CENTRAL, values, part.central)
+        + _name(part.central, name)
+        + part.tail
+    )
 
 
 def _name(changed: Fields, name: bytes) -> bytes:
@@ -114,5 +165,9 @@ def _name(changed: Fields, name: bytes) -> bytes:
     return found
 
 
-def _packed(layout: str, names: Sequence[str], values: Sequence[int | bytes], changed: Fields) -> bytes:
-    return struct.pack(layout, *(changed.get(name, value) for name, value in zip(names, values, strict=True)))
+def _packed(
+    layout: str, names: Sequence[str], values: Sequence[int | bytes], changed: Fields
+) -> bytes:
+    return struct.pack(
+        layout, *(changed.get(name, value) for name, value in zip(names, values, strict=True))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ckptconv.formats import hdf5
+from ckptconv.stores.formats import hdf5
 from ckptconv.trials.corpus._hdf5 import NAME, case
 
 
@@ -19,7 +19,9 @@ def _at(change: Callable[[int, int], int]) -> Callable[[Path], bytes]:
 
     def make(path: Path) -> bytes:
         data, here = path.read_bytes(), place(path)
-        return data.replace(here.to_bytes(8, "little"), change(here, len(data)).to_bytes(8, "little"), 1)
+        return data.replace(
+            here.to_bytes(8, "little"), change(here, len(data)).to_bytes(8, "little"), 1
+        )
 
     return make
 
@@ -40,13 +42,30 @@ _READ = "not a readable HDF5 file of weights"
 _BEGIN = "it does not begin as one"
 # name, what a reader that does not look would do, what the refusal says, the file made of a sound one
 _TABLE: tuple[tuple[str, str, str, Callable[[Path], bytes]], ...] = (
-    ("data-past-the-end", "memory past the file", "cut short: its data ends|not a readable",
-     _at(lambda here, size: size)),
-    ("data-far-past-the-end", "memory past the file", "cut short: its data ends|not a readable",
-     _at(lambda here, size: 1 << 60)),
-    ("data-in-the-header", "the header as weights", "shares bytes with something else", _at(lambda here, size: 8)),
-    ("data-in-the-next", "one tensor in two places", "shares bytes with something else",
-     _at(lambda here, size: here + 8)),
+    (
+        "data-past-the-end",
+        "memory past the file",
+        "cut short: its data ends|not a readable",
+        _at(lambda here, size: size),
+    ),
+    (
+        "data-far-past-the-end",
+        "memory past the file",
+        "cut short: its data ends|not a readable",
+        _at(lambda here, size: 1 << 60),
+    ),
+    (
+        "data-in-the-header",
+        "the header as weights",
+        "shares bytes with something else",
+        _at(lambda here, size: 8),
+    ),
+    (
+        "data-in-the-next",
+        "one tensor in two places",
+        "shares bytes with something else",
+        _at(lambda here, size: here + 8),
+    ),
     ("superblock-9", "an unknown form", _READ, _word(8, 9, 1)),
     ("addresses-of-3-bytes", "an unknown form", _READ, _word(13, 3, 1)),
     ("lengths-of-0-bytes", "an unknown form", _READ, _word(14, 0, 1)),
@@ -57,23 +76,50 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], bytes]], ...] = (
     ("root-nowhere", "memory past the file", _READ, _word(64, _NONE)),
     ("root-in-the-data", "weights as a header", _READ, lambda path: _word(64, place(path))(path)),
     ("user-block", "two files in one", _BEGIN, lambda path: bytes(512) + path.read_bytes()),
-    ("script-first", "two files in one", _BEGIN, lambda path: b"#!/bin/sh\n".ljust(512, b"\n") + path.read_bytes()),
-    ("cut-in-half", "a download that stopped", _READ, lambda path: path.read_bytes()[: path.stat().st_size // 2]),
+    (
+        "script-first",
+        "two files in one",
+        _BEGIN,
+        lambda path: b"#!/bin/sh\n".ljust(512, b"\n") + path.read_bytes(),
+    ),
+    (
+        "cut-in-half",
+        "a download that stopped",
+        _READ,
+        lambda path: path.read_bytes()[: path.stat().st_size // 2],
+    ),
     ("one-byte-less", "a download that stopped", _READ, lambda path: path.read_bytes()[:-1]),
     ("signature-alone", "a download that stopped", _READ, lambda path: hdf5.SIGNATURE),
     ("superblock-alone", "a download that stopped", _READ, lambda path: path.read_bytes()[:96]),
-    ("signature-and-zeros", "a disk that lost it", _READ, lambda path: hdf5.SIGNATURE.ljust(4096, b"\0")),
-    ("signature-and-ones", "a disk that lost it", _READ, lambda path: hdf5.SIGNATURE.ljust(4096, b"\xff")),
+    (
+        "signature-and-zeros",
+        "a disk that lost it",
+        _READ,
+        lambda path: hdf5.SIGNATURE.ljust(4096, b"\0"),
+    ),
+    (
+        "signature-and-ones",
+        "a disk that lost it",
+        _READ,
+        lambda path: hdf5.SIGNATURE.ljust(4096, b"\xff"),
+    ),
     ("empty-file", "a download that never began", _BEGIN, lambda path: b""),
     ("zeros", "a disk that lost it", _BEGIN, lambda path: bytes(4096)),
-    ("git-lfs-pointer", "no weights at all", _BEGIN, lambda path: b"version https://git-lfs.github.com/spec/v1\n"),
+    (
+        "git-lfs-pointer",
+        "no weights at all",
+        _BEGIN,
+        lambda path: b"version https://git-lfs.github.com/spec/v1\n",
+    ),
     ("web-page", "no weights at all", _BEGIN, lambda path: b"<!DOCTYPE html><html></html>"),
     ("zip-of-keras-3", "a model that runs code", _BEGIN, lambda path: b"PK\3\4".ljust(100, b"\0")),
-)  # fmt: skip
+)
 
 
 def _outside(make: Callable[[Path], bytes]) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(make(path))
 
 
-CASES = tuple(case(f"bytes-{name}", threat, says, _outside(make)) for name, threat, says, make in _TABLE)
+CASES = tuple(
+    case(f"bytes-{name}", threat, says, _outside(make)) for name, threat, says, make in _TABLE
+)

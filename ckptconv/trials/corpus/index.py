@@ -42,7 +42,9 @@ def _sharded(folder: Path) -> dict[str, Any]:
     return {"metadata": {"total_size": size}, "weight_map": weight_map}
 
 
-def _index(change: Callable[[dict[str, Any]], object], spell: Callable[[str], str] = str) -> Callable[[Path], None]:
+def _index(
+    change: Callable[[dict[str, Any]], object], spell: Callable[[str], str] = str
+) -> Callable[[Path], None]:
     """Return what builds the sharded model with its index changed, as an object or as text."""
 
     def build(folder: Path) -> None:
@@ -116,88 +118,267 @@ _OUT = "is a link that leads out of the checkpoint"
 _AGREE = "index and shards disagree"
 # A name that is none under the rules of POSIX or of Windows, as it is and as it stands for the first tensor.
 _NAMES: tuple[tuple[str, object], ...] = (
-    ("parent", "../model.safetensors"), ("parents", "../../../../etc/passwd"), ("absolute", "/etc/passwd"),
-    ("below", "shards/model.safetensors"), ("below-and-back", "a/../../secret"), ("dot-slash", "./model.safetensors"),
-    ("windows-parent", "..\\secret"), ("windows-absolute", "C:\\secret"), ("windows-drive", "C:secret"),
-    ("windows-share", "\\\\host\\share"), ("windows-stream", "model.safetensors:stream"), ("windows-device", "CON"),
-    ("windows-nul", "nul.safetensors"), ("windows-port", "com1"), ("windows-printer", "LPT9.txt"),
-    ("windows-dot-last", "model.safetensors."), ("dot", "."), ("dot-dot", ".."), ("dots", "..."), ("empty", ""),
-    ("space", " model.safetensors"), ("newline", "model.safetensors\n"), ("nul-byte", "model.safetensors\0.txt"),
-    ("escape", "\x1b[2J"), ("right-to-left", "a\u202eb"), ("not-ascii", "m\u00f6del.safetensors"),
-    ("fullwidth-slash", "..\uff0fsecret"), ("option", "-rf"), ("hidden", ".env"), ("home", "~root"),
-    ("variable", "$HOME"), ("percent", "%2e%2e%2fsecret"), ("url", "file:///etc/passwd"), ("star", "*.safetensors"),
-    ("of-201", "a" * 201), ("of-a-megabyte", "a" * (1 << 20)), ("null", None), ("number", 1), ("flag", True),
-    ("list", [_ONE]), ("object", {}), ("device", "/dev/zero"), ("process", "/proc/self/environ"),
-)  # fmt: skip
+    ("parent", "../model.safetensors"),
+    ("parents", "../../../../etc/passwd"),
+    ("absolute", "/etc/passwd"),
+    ("below", "shards/model.safetensors"),
+    ("below-and-back", "a/../../secret"),
+    ("dot-slash", "./model.safetensors"),
+    ("windows-parent", "..\\secret"),
+    ("windows-absolute", "C:\\secret"),
+    ("windows-drive", "C:secret"),
+    ("windows-share", "\\\\host\\share"),
+    ("windows-stream", "model.safetensors:stream"),
+    ("windows-device", "CON"),
+    ("windows-nul", "nul.safetensors"),
+    ("windows-port", "com1"),
+    ("windows-printer", "LPT9.txt"),
+    ("windows-dot-last", "model.safetensors."),
+    ("dot", "."),
+    ("dot-dot", ".."),
+    ("dots", "..."),
+    ("empty", ""),
+    ("space", " model.safetensors"),
+    ("newline", "model.safetensors\n"),
+    ("nul-byte", "model.safetensors\0.txt"),
+    ("escape", "\x1b[2J"),
+    ("right-to-left", "a\u202eb"),
+    ("not-ascii", "m\u00f6del.safetensors"),
+    ("fullwidth-slash", "..\uff0fsecret"),
+    ("option", "-rf"),
+    ("hidden", ".env"),
+    ("home", "~root"),
+    ("variable", "$HOME"),
+    ("percent", "%2e%2e%2fsecret"),
+    ("url", "file:///etc/passwd"),
+    ("star", "*.safetensors"),
+    ("of-201", "a" * 201),
+    ("of-a-megabyte", "a" * (1 << 20)),
+    ("null", None),
+    ("number", 1),
+    ("flag", True),
+    ("list", [_ONE]),
+    ("object", {}),
+    ("device", "/dev/zero"),
+    ("process", "/proc/self/environ"),
+)
 # name, what a reader that does not look would do, what the refusal says, how it is built
 _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     # What the index says.
     ("list", "no names", "expected a JSON object, found list", _said("[]")),
     ("empty-file", "no names", "not valid JSON", _said("")),
-    ("cut", "a download that stopped", "not valid JSON", _index(lambda index: None, lambda text: text[:-9])),
-    ("key-twice", "two readers that disagree", f"key '{_NAME}' stands twice",
-     _index(lambda index: None, lambda text: text.replace(f'"{_NAME}":', f'"{_NAME}": "{_TWO}", "{_NAME}":'))),
-    ("weight-map-twice", "two readers that disagree", "key 'weight_map' stands twice",
-     _index(lambda index: None, lambda text: '{"weight_map": {},' + text[1:])),
+    (
+        "cut",
+        "a download that stopped",
+        "not valid JSON",
+        _index(lambda index: None, lambda text: text[:-9]),
+    ),
+    (
+        "key-twice",
+        "two readers that disagree",
+        f"key '{_NAME}' stands twice",
+        _index(
+            lambda index: None,
+            lambda text: text.replace(f'"{_NAME}":', f'"{_NAME}": "{_TWO}", "{_NAME}":'),
+        ),
+    ),
+    (
+        "weight-map-twice",
+        "two readers that disagree",
+        "key 'weight_map' stands twice",
+        _index(lambda index: None, lambda text: '{"weight_map": {},' + text[1:]),
+    ),
     ("no-weight-map", "no names", "no weight_map", _index(lambda index: index.pop("weight_map"))),
-    ("empty-weight-map", "a model without weights", "no weight_map", _index(lambda index: index.update(weight_map={}))),
-    ("weight-map-a-list", "no names", "no weight_map", _index(lambda index: index.update(weight_map=[_ONE, _TWO]))),
-    ("weight-map-a-text", "no names", "no weight_map", _index(lambda index: index.update(weight_map=_ONE))),
-    ("metadata-a-list", "an answer for another question", "metadata must be an object",
-     _index(lambda index: index.update(metadata=[]))),
+    (
+        "empty-weight-map",
+        "a model without weights",
+        "no weight_map",
+        _index(lambda index: index.update(weight_map={})),
+    ),
+    (
+        "weight-map-a-list",
+        "no names",
+        "no weight_map",
+        _index(lambda index: index.update(weight_map=[_ONE, _TWO])),
+    ),
+    (
+        "weight-map-a-text",
+        "no names",
+        "no weight_map",
+        _index(lambda index: index.update(weight_map=_ONE)),
+    ),
+    (
+        "metadata-a-list",
+        "an answer for another question",
+        "metadata must be an object",
+        _index(lambda index: index.update(metadata=[])),
+    ),
     ("total-one-more", "a shard that is not whole", "total_size is .*, the shards hold", _total(1)),
     ("total-zero", "a shard that is not whole", "total_size is 0, the shards hold", _total(0)),
     ("total-negative", "a size below nothing", "total_size is -1, the shards hold", _total(-1)),
     ("total-a-text", "a size that is parsed", "total_size must be a number", _total("1")),
     ("total-a-flag", "true taken for one", "total_size must be a number", _total(True)),
     ("total-nan", "a size that is no number", "NaN is not JSON", _total(float("nan"))),
-    ("deep", "a full stack", "deeper than 64 levels", _index(lambda index: None, lambda _: "[" * 100_000)),
+    (
+        "deep",
+        "a full stack",
+        "deeper than 64 levels",
+        _index(lambda index: None, lambda _: "[" * 100_000),
+    ),
     # What the shards say.
-    ("shard-absent", "a download that stopped", r"missing +model-00002.* the index names this file",
-     _then(lambda folder: (folder / _TWO).unlink())),
-    ("shard-not-named", "tensors that nobody sees", "unexpected +model-00003-of-00003.*the index does not name",
-     _then(lambda folder: (folder / "model-00003-of-00003.safetensors").write_bytes(b""))),
-    ("shard-empty", "a download that never began", "cut short", _then(lambda folder: (folder / _TWO).write_bytes(b""))),
-    ("shard-not-a-shard", "a file of another kind", "not a safetensors file|disagree", _mapped(_NAME, "config.json")),
+    (
+        "shard-absent",
+        "a download that stopped",
+        r"missing +model-00002.* the index names this file",
+        _then(lambda folder: (folder / _TWO).unlink()),
+    ),
+    (
+        "shard-not-named",
+        "tensors that nobody sees",
+        "unexpected +model-00003-of-00003.*the index does not name",
+        _then(lambda folder: (folder / "model-00003-of-00003.safetensors").write_bytes(b"")),
+    ),
+    (
+        "shard-empty",
+        "a download that never began",
+        "cut short",
+        _then(lambda folder: (folder / _TWO).write_bytes(b"")),
+    ),
+    (
+        "shard-not-a-shard",
+        "a file of another kind",
+        "not a safetensors file|disagree",
+        _mapped(_NAME, "config.json"),
+    ),
     ("shard-the-index", "a circle", "not a safetensors file|disagree", _mapped(_NAME, _INDEX)),
     ("shard-of-another-tensor", "a tensor that is not there", _AGREE, _mapped(_NAME, _TWO)),
-    ("tensor-that-is-nowhere", "memory that was never filled", r"missing +nowhere: the index says",
-     _mapped("nowhere", _ONE)),
-    ("tensor-not-named", "a tensor that nobody sees", f"unexpected +{_NAME}.*holds it, the index does not say so",
-     _index(lambda index: index["weight_map"].pop(_NAME))),
-    ("tensor-in-two-shards", "two readers that disagree", "duplicate .*in two shards", _then(_also)),
-    ("shards-exchanged", "tensors that are not there", _AGREE, _index(lambda index: index.update(weight_map={
-        name: _TWO if file == _ONE else _ONE for name, file in index["weight_map"].items()}))),
+    (
+        "tensor-that-is-nowhere",
+        "memory that was never filled",
+        r"missing +nowhere: the index says",
+        _mapped("nowhere", _ONE),
+    ),
+    (
+        "tensor-not-named",
+        "a tensor that nobody sees",
+        f"unexpected +{_NAME}.*holds it, the index does not say so",
+        _index(lambda index: index["weight_map"].pop(_NAME)),
+    ),
+    (
+        "tensor-in-two-shards",
+        "two readers that disagree",
+        "duplicate .*in two shards",
+        _then(_also),
+    ),
+    (
+        "shards-exchanged",
+        "tensors that are not there",
+        _AGREE,
+        _index(
+            lambda index: index.update(
+                weight_map={
+                    name: _TWO if file == _ONE else _ONE
+                    for name, file in index["weight_map"].items()
+                }
+            )
+        ),
+    ),
     ("names-that-differ-in-case", "one file for two names", "in two spellings", _then(_twin)),
-    ("all-in-one-shard", "a shard that nobody sees", "unexpected +model-00002", _index(lambda index: index.update(
-        weight_map=dict.fromkeys(index["weight_map"], _ONE)))),
+    (
+        "all-in-one-shard",
+        "a shard that nobody sees",
+        "unexpected +model-00002",
+        _index(lambda index: index.update(weight_map=dict.fromkeys(index["weight_map"], _ONE))),
+    ),
     # Files that are none, and links.
-    ("index-a-link-out", "a private file that is shown", _OUT, _instead(_INDEX, _link("/etc/hostname"))),
-    ("index-a-pipe", "a reader that waits for ever", "is a pipe, not a file", _instead(_INDEX, os.mkfifo)),
+    (
+        "index-a-link-out",
+        "a private file that is shown",
+        _OUT,
+        _instead(_INDEX, _link("/etc/hostname")),
+    ),
+    (
+        "index-a-pipe",
+        "a reader that waits for ever",
+        "is a pipe, not a file",
+        _instead(_INDEX, os.mkfifo),
+    ),
     ("index-a-directory", "a crash", "is a directory, not a file", _instead(_INDEX, Path.mkdir)),
     ("index-a-link-to-nowhere", "a crash", "cannot be read", _instead(_INDEX, _link("nowhere"))),
     ("shard-a-link-out", "a private file as weights", _OUT, _instead(_TWO, _link("/etc/hostname"))),
-    ("shard-a-link-to-the-parent", "a private file as weights", _OUT,
-     _instead(_TWO, _link("../../warm/pt/pytorch_model.bin"))),
-    ("shard-a-pipe", "a reader that waits for ever", "missing +model-00002", _instead(_TWO, os.mkfifo)),
+    (
+        "shard-a-link-to-the-parent",
+        "a private file as weights",
+        _OUT,
+        _instead(_TWO, _link("../../warm/pt/pytorch_model.bin")),
+    ),
+    (
+        "shard-a-pipe",
+        "a reader that waits for ever",
+        "missing +model-00002",
+        _instead(_TWO, os.mkfifo),
+    ),
     ("shard-a-directory", "a crash", "missing +model-00002", _instead(_TWO, Path.mkdir)),
-    ("shard-a-link-to-itself", "a circle", "missing +model-00002|cannot be read", _instead(_TWO, _link(_TWO))),
-    ("config-a-link-out", "a private file that is shown", _OUT, _instead("config.json", _link("/etc/hostname"))),
-    ("config-a-link-to-the-process", "passwords that are shown", _OUT,
-     _instead("config.json", _link("/proc/self/environ"))),
-    ("config-a-pipe", "a reader that waits for ever", "is a pipe, not a file", _instead("config.json", os.mkfifo)),
-    ("config-a-directory", "a crash", "is a directory, not a file", _instead("config.json", Path.mkdir)),
-    ("config-a-link-to-itself", "a circle", "cannot be read", _instead("config.json", _link("config.json"))),
-    ("config-a-link-to-nowhere", "a crash", "cannot be read", _instead("config.json", _link("nowhere"))),
-    ("config-as-of-the-hub", "a file of another place", "cannot be read|leads out",
-     _instead("config.json", _link("../../blobs/c0ffee"))),
+    (
+        "shard-a-link-to-itself",
+        "a circle",
+        "missing +model-00002|cannot be read",
+        _instead(_TWO, _link(_TWO)),
+    ),
+    (
+        "config-a-link-out",
+        "a private file that is shown",
+        _OUT,
+        _instead("config.json", _link("/etc/hostname")),
+    ),
+    (
+        "config-a-link-to-the-process",
+        "passwords that are shown",
+        _OUT,
+        _instead("config.json", _link("/proc/self/environ")),
+    ),
+    (
+        "config-a-pipe",
+        "a reader that waits for ever",
+        "is a pipe, not a file",
+        _instead("config.json", os.mkfifo),
+    ),
+    (
+        "config-a-directory",
+        "a crash",
+        "is a directory, not a file",
+        _instead("config.json", Path.mkdir),
+    ),
+    (
+        "config-a-link-to-itself",
+        "a circle",
+        "cannot be read",
+        _instead("config.json", _link("config.json")),
+    ),
+    (
+        "config-a-link-to-nowhere",
+        "a crash",
+        "cannot be read",
+        _instead("config.json", _link("nowhere")),
+    ),
+    (
+        "config-as-of-the-hub",
+        "a file of another place",
+        "cannot be read|leads out",
+        _instead("config.json", _link("../../blobs/c0ffee")),
+    ),
     ("weights-a-link-out", "a private file as weights", _OUT, _single(_link("/etc/hostname"))),
-    ("weights-a-link-to-a-device", "memory without end", f"{_OUT}|is a device", _single(_link("/dev/zero"))),
+    (
+        "weights-a-link-to-a-device",
+        "memory without end",
+        f"{_OUT}|is a device",
+        _single(_link("/dev/zero")),
+    ),
     ("weights-a-link-to-nowhere", "a crash", "cannot be read", _single(_link("nowhere"))),
     ("weights-a-link-to-the-folder", "a crash", _OUT, _single(_link("."))),
     ("weights-a-pipe", "a reader that waits for ever", "is a pipe, not a file", _single(os.mkfifo)),
     ("weights-a-directory", "a crash", "is a directory, not a file", _single(Path.mkdir)),
-)  # fmt: skip
+)
 
 
 def _other_form(name: str) -> Callable[[Path], None]:
@@ -205,14 +386,19 @@ def _other_form(name: str) -> Callable[[Path], None]:
 
     def build(folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(CONFIG))
-        (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": {_NAME: f"../{name}"}}))
+        (folder / f"{name}.index.json").write_text(
+            json.dumps({"weight_map": {_NAME: f"../{name}"}})
+        )
 
     return build
 
 
 _FORMS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
 CASES = (
-    *(Case(f"index-names-{name}", "a file outside", _mapped(_NAME, file), _PLAIN) for name, file in _NAMES),
+    *(
+        Case(f"index-names-{name}", "a file outside", _mapped(_NAME, file), _PLAIN)
+        for name, file in _NAMES
+    ),
     *(Case(f"index-of-{name}", "a file outside", _other_form(name), _PLAIN) for name in _FORMS),
     *(Case(f"index-{name}", threat, build, says) for name, threat, says, build in _TABLE),
 )

@@ -35,17 +35,51 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     ("nothing", "an empty model", _NO_CONFIG, _holding({}, config=False)),
     ("config-alone", "an empty model", _NO_WEIGHTS, _holding({})),
     ("saved-model", "a graph that runs code", _NO_WEIGHTS, _holding(_SAVED)),
-    ("saved-model-without-config", "a graph that runs code", _NO_CONFIG, _holding(_SAVED, config=False)),
+    (
+        "saved-model-without-config",
+        "a graph that runs code",
+        _NO_CONFIG,
+        _holding(_SAVED, config=False),
+    ),
     ("keras", "layers that run code", _NO_WEIGHTS, _holding({"model.keras": b"PK\3\4"})),
-    ("keras-weights", "names of another form", _NO_WEIGHTS, _holding({"model.weights.h5": b"\x89HDF\r\n\x1a\n"})),
-    ("tf-checkpoint", "names of another form", _NO_WEIGHTS,
-     _holding({"checkpoint": b"model", "model.ckpt.index": b""})),
-    ("orbax", "names of another form", _NO_WEIGHTS, _holding({"_METADATA": b"{}", "d/manifest": b"{}"})),
+    (
+        "keras-weights",
+        "names of another form",
+        _NO_WEIGHTS,
+        _holding({"model.weights.h5": b"\x89HDF\r\n\x1a\n"}),
+    ),
+    (
+        "tf-checkpoint",
+        "names of another form",
+        _NO_WEIGHTS,
+        _holding({"checkpoint": b"model", "model.ckpt.index": b""}),
+    ),
+    (
+        "orbax",
+        "names of another form",
+        _NO_WEIGHTS,
+        _holding({"_METADATA": b"{}", "d/manifest": b"{}"}),
+    ),
     ("onnx", "a graph of another form", _NO_WEIGHTS, _holding({"model.onnx": b"\x08\x07"})),
     ("gguf", "names of another form", _NO_WEIGHTS, _holding({"model.gguf": b"GGUF\3\0\0\0"})),
-    ("numpy", "objects that run code", _NO_WEIGHTS, _holding({"weights.npz": b"PK\3\4", "weights.npy": b"\x93NUMPY"})),
-    ("pickle", "a form that runs code", _NO_WEIGHTS, _holding({"model.pkl": b"\x80\2cos\nsystem\n."})),
-    ("code-alone", "code that is imported", _NO_WEIGHTS, _holding({"modeling_evil.py": b"raise SystemExit(9)"})),
-)  # fmt: skip
+    (
+        "numpy",
+        "objects that run code",
+        _NO_WEIGHTS,
+        _holding({"weights.npz": b"PK\3\4", "weights.npy": b"\x93NUMPY"}),
+    ),
+    (
+        "pickle",
+        "a form that runs code",
+        _NO_WEIGHTS,
+        _holding({"model.pkl": b"\x80\2cos\nsystem\n."}),
+    ),
+    (
+        "code-alone",
+        "code that is imported",
+        _NO_WEIGHTS,
+        _holding({"modeling_evil.py": b"raise SystemExit(9)"}),
+    ),
+)
 
 CASES = tuple(Case(f"unknown-{name}", threat, build, says) for name, threat, says, build in _TABLE)

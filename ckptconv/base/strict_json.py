@@ -1,0 +1,119 @@
+"""Strict JSON: what two parsers could read differently is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TypeAlias
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.files import read_source
+from ckptconv.base.limits import limits, more
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+MAX_DIGITS = 64
+"""Of a number in JSON; tokenizers write 31 for "no limit". Python takes seconds for a number of millions."""
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Refuse a key that stands twice: parsers disagree about which one counts."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {ascii(twice)[:200]} stands twice")
+    return found
+
+
+def _no_constant(text: str) -> Json:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _integer(text: str) -> Json:
+    """Return a whole number; `-0` is none, as in other parsers."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return -0.0 if text == "-0" else int(text)
+
+
+def _float(text: str) -> Json:
+    """Return a number with a fraction or exponent; one that is too large would be written as Infinity."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _depth_within(data: bytes, depth: int) -> bool:
+    """Tell whether objects and lists lie at most `depth` deep, before a parser goes down into them.
+
+    Without strings and all else but brackets, each round takes off the innermost pairs.
+    """
+    if data.count(b"[") + data.count(b"{") <= depth:
+        return True
+    rest = _STRINGS.sub(b"", data).translate(_BRACKETS, delete=_OTHERS)
+    for _ in range(depth):
+        rest = rest.replace(b"[]", b"")
+    return b"[]" not in rest and rest.count(b"[") <= depth
+
+
+def parse_json(text: str | bytes, where: str) -> dict[str, Json]:
+    """Return the JSON object in `text`.
+
+    Raises: SourceError: not UTF-8, not JSON, a key twice, half a surrogate pair, too deep, or not an object.
+    """
+    try:
+        data = text.encode() if isinstance(text, str) else text
+        if not _depth_within(data, limits().json_depth):
+            raise ValueError(f"deeper than {limits().json_depth} levels; {more('json_depth')}")
+        parsed = json.loads(
+            data.decode(),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_float,
+        )
+        if b"\\u" in data:
+            json.dumps(
+                parsed, ensure_ascii=False
+            ).encode()  # half a surrogate pair cannot be written
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{where}: not valid JSON ({_reason(error)})") from None
+    if not isinstance(parsed, dict):
+        raise SourceError(f"{where}: expected a JSON object, found {type(parsed).__name__}")
+    return parsed
+
+
+def _reason(error: Exception) -> str:
+    """Say in ASCII what a parser objects to; Python's text on encodings repeats the bytes."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return (
+        "half a surrogate pair"
+        if isinstance(error, UnicodeEncodeError)
+        else str(error).encode("ascii", "backslashreplace").decode()
+    )
+
+
+def read_json(path: Path) -> dict[str, Json]:
+    """Return the JSON object in a file.
+
+    Raises: SourceError: no such file, too large, or not a JSON object.
+    """
+    most = limits().json_bytes
+    data = read_source(path, most + 1)
+    if len(data) > most:
+        raise SourceError(f"{path}: more than {most} bytes of JSON; {more('json_bytes')}")
+    return parse_json(data, str(path))
+
+
+def dump_json(value: Mapping[str, Json]) -> bytes:
+    """Return the bytes that transformers would write for a config: sorted, two spaces, newline."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

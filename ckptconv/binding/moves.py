@@ -1,0 +1,79 @@
+"""What a plan is made of: moves of tensors, and the conditions under which they are right. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ckptconv.schema.fixes import Healed, RowRange
+from ckptconv.schema.tensors import Row
+from ckptconv.stores.tensor import Stored, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Values that no source holds: normal around `mean`, or `mean` throughout where `std` is 0."""
+
+    mean: float = 0.0
+    std: float = 0.0
+    seed: int = 0
+    why: str = ""
+    """The reason, as shown to the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One target tensor and how its bytes are made: permute axes, move rows, cast; in this order."""
+
+    row: Row
+    target: TensorSpec
+    source: Stored | None
+    """None: the values are made, as `fill` says."""
+    fill: Fill | None = None
+    source_shape: tuple[int, ...] = ()
+    """The source's shape without the axes of length one that one naming has and another lacks."""
+    permutation: tuple[int, ...] = ()
+    """Axis of `source_shape` for each target axis; () keeps the order."""
+    rows: tuple[RowRange, ...] = ()
+    """Healing or undoing one: ranges of source rows, in the target's order; () keeps all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equality:
+    """Two tensors of the source that must hold the same bytes for the plan to be right."""
+
+    first: Stored
+    second: Stored
+    kind: Literal["not equal", "cannot hold"]
+    """What it means if they do not: the source contradicts itself, or the target has no place."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a conversion will do."""
+
+    moves: tuple[Move, ...]
+    equalities: tuple[Equality, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What a user should know: one sentence each."""
+    healed: tuple[Healed, ...] = ()
+    """Healings that the target gets."""
+    sources: Mapping[str, Stored] = field(default_factory=dict)
+    """Every tensor of the source by name, those too that nothing moves."""
+
+    def below(self, prefix: str) -> Plan:
+        """Return what is below a prefix in source and target, with the prefix taken off the targets' names."""
+        moves = tuple(
+            replace(move, target=move.target.renamed(move.target.name.removeprefix(prefix)))
+            for move in self.moves
+            if move.target.name.startswith(prefix)
+        )
+        sources = {name: stored for name, stored in self.sources.items() if name.startswith(prefix)}
+        return replace(self, moves=moves, sources=sources)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all targets' data [bytes]."""
+        return sum(move.target.nbytes for move in self.moves)

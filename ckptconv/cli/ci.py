@@ -1,0 +1,74 @@
+"""What a CI is told of a verification: JUnit's XML in a file, and what GitHub's runner reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ckptconv.base.errors import CkptconvError, Interrupted
+
+if TYPE_CHECKING:
+    from ckptconv.verbs.verify import Verification
+
+
+def on_github() -> bool:
+    """Tell whether GitHub's runner reads what this process prints."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+@contextmanager
+def told(junit: Path | None) -> Iterator[Callable[[Verification], None]]:
+    """Give what tells a CI of the result; an error that comes instead is told as well, and goes on.
+
+    Raises: DestinationError: the file for JUnit cannot be written.
+    """
+    try:
+        yield partial(_tell, junit)
+    except CkptconvError as error:
+        if not isinstance(error, Interrupted):
+            _tell_error(junit, error)
+        raise
+
+
+def _tell(junit: Path | None, result: Verification) -> None:
+    if junit:
+        from ckptconv.report.junit import verification_junit
+        from ckptconv.transfer.publish.file import write_file
+
+        write_file(junit, verification_junit(result))
+    if on_github():
+        from ckptconv.report.github import annotated, summary
+
+        for line in annotated(result):
+            click.echo(line, err=True)
+        _add_to_summary(summary(result))
+
+
+def _tell_error(junit: Path | None, error: CkptconvError) -> None:
+    if junit:
+        from ckptconv.report.junit import error_junit
+        from ckptconv.transfer.publish.file import write_file
+
+        write_file(junit, error_junit(error))
+    if on_github():
+        from ckptconv.report.github import error_annotation
+
+        click.echo(error_annotation(error), err=True)
+
+
+def _add_to_summary(text: str) -> None:
+    """Add to the page that GitHub shows for the job. A page that cannot be written is no reason to fail."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        click.echo(f"note: {path}: no summary was written ({error.strerror})", err=True)

@@ -1,0 +1,34 @@
+"""`check`: is an output still what was written?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ckptconv.cli.progress import progress
+from ckptconv.cli.shell import CHECKPOINT, as_json, quiet, show
+
+
+@click.command()
+@click.argument("directory", type=CHECKPOINT)
+@as_json
+@quiet
+def check(directory: Path, as_json: bool, quiet: bool) -> None:
+    """Check an output against its manifest.
+
+    Reads every file that ckptconv wrote once more and names each that was added, removed, renamed or changed,
+    and the tensors in it; then the exit code is 1.
+
+    \b
+    Example: ckptconv check dates-tf
+    """
+    from ckptconv.report import check as render
+    from ckptconv.verbs import check as verb
+
+    with progress("checking", quiet=quiet) as advance:
+        result = verb.check(directory, progress=advance)
+    show(as_json, lambda: render.check_json(result), lambda: render.check_text(result), quiet=quiet)
+    if not result.whole:
+        sys.exit(1)

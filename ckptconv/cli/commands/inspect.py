@@ -1,0 +1,76 @@
+"""`inspect`: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import Literal
+
+import click
+
+from ckptconv.cli.progress import progress
+from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.option(
+    "--tensors",
+    metavar="[GLOB]",
+    is_flag=False,
+    flag_value="*",
+    default="",
+    help="List every tensor, or those whose name matches.",
+)
+@click.option(
+    "--stats", is_flag=True, help="Read every value: figures for each tensor, and what looks wrong."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How the result is printed.",
+)
+@as_html
+@as_json
+def inspect(
+    checkpoint: Path,
+    tensors: str,
+    stats: bool,
+    form: Literal["text", "markdown"],
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what a checkpoint holds, and which commands would take it.
+
+    From its config and headers alone, unless --stats reads the values: then also NaN, constants, duplicates,
+    broken ties, and weights that were never trained.
+
+    \b
+    Example: ckptconv inspect fixtures/dates --tensors "*.crossattention.*" --stats
+    """
+    from ckptconv.report.inspect import inspection_text
+    from ckptconv.report.inspect_json import inspection_json
+    from ckptconv.report.inspect_markdown import inspection_markdown
+    from ckptconv.verbs import inspect as verb
+
+    with progress("reading", quiet=not stats) as advance:
+        result = verb.inspect(checkpoint, stats=stats, progress=advance)
+    if html:
+        from ckptconv.report.html.inspect import inspection_page
+        from ckptconv.report.html.page import write_page
+
+        write_page(html, inspection_page(result))
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    show(
+        as_json,
+        lambda: inspection_json(result, tensors=tensors),
+        lambda: (
+            inspection_markdown(result, tensors=tensors)
+            if form == "markdown"
+            else inspection_text(result, tensors=tensors, width=width)
+        ),
+    )

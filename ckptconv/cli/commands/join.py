@@ -1,0 +1,52 @@
+"""`join`: two models to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptconv.cli.shell import CHECKPOINT, convert, target, writing
+
+
+@click.command()
+@click.argument("encoder", type=CHECKPOINT)
+@click.argument("decoder", type=CHECKPOINT)
+@target
+@click.option(
+    "--bridge", type=CHECKPOINT, help="Directory of the projection; else the one beside ENCODER."
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of what is new; the same on every machine.",
+)
+@click.option(
+    "--cross-attention",
+    type=click.Choice(["random", "self"]),
+    default="random",
+    show_default=True,
+    help="Draw a new cross-attention, or copy the decoder's self-attention.",
+)
+@click.option("--tie", is_flag=True, help="Share the encoder with the decoder; both must be equal.")
+@writing
+def join(encoder: Path, decoder: Path, target: Path, **options: Any) -> None:
+    """Join two models to an encoder-decoder.
+
+    The parts that split wrote give the original back.
+
+    \b
+    Example: ckptconv join parts/encoder parts/decoder joined
+    """
+    from ckptconv.verbs import join as verb
+
+    own = {name: options.pop(name) for name in ("bridge", "seed", "cross_attention", "tie")}
+    convert(
+        lambda chosen: verb.join(
+            encoder, decoder, target, verb.JoinOptions(**chosen.values(), **own)
+        ),
+        options,
+    )

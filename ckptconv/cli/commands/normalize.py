@@ -1,0 +1,27 @@
+"""`normalize`: PyTorch to PyTorch, with today's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptconv.cli.shell import convert, source, target, writing
+
+
+@click.command()
+@source
+@target
+@writing
+def normalize(source: Path, target: Path, **options: Any) -> None:
+    """Write a PyTorch checkpoint anew.
+
+    As safetensors, with today's names, shared tensors in full.
+
+    \b
+    Example: ckptconv normalize old-checkpoint clean-checkpoint
+    """
+    from ckptconv.verbs import convert as verb
+
+    convert(lambda chosen: verb.normalize(source, target, chosen), options)

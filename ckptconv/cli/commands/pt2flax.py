@@ -1,0 +1,41 @@
+"""`pt2flax`: PyTorch to Flax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptconv.cli.shell import convert, source, target, writing
+
+
+@click.command()
+@source
+@target
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["msgpack", "safetensors"]),
+    default="msgpack",
+    show_default=True,
+    help="File format of the weights.",
+)
+@click.option(
+    "--heal/--no-heal",
+    default=True,
+    show_default=True,
+    help="Move rows of two tables, since Flax's class numbers positions otherwise.",
+)
+@writing
+def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -> None:
+    """Convert PyTorch to Flax.
+
+    FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result.
+
+    \b
+    Example: ckptconv pt2flax fixtures/dates dates-flax
+    """
+    from ckptconv.verbs import convert as verb
+
+    convert(lambda chosen: verb.pt2flax(source, target, form, chosen, heal=heal), options)

@@ -1,0 +1,35 @@
+"""`pt2tf`: PyTorch to TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptconv.cli.shell import convert, source, target, writing
+
+
+@click.command()
+@source
+@target
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["hdf5", "safetensors"]),
+    default="hdf5",
+    show_default=True,
+    help="File format of the weights.",
+)
+@writing
+def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
+    """Convert PyTorch to TensorFlow.
+
+    TFEncoderDecoderModel.from_pretrained(TARGET) loads the result.
+
+    \b
+    Example: ckptconv pt2tf fixtures/dates dates-tf
+    """
+    from ckptconv.verbs import convert as verb
+
+    convert(lambda chosen: verb.pt2tf(source, target, form, chosen), options)

@@ -1,0 +1,37 @@
+"""`split`: an encoder-decoder to its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptconv.cli.shell import say, show, source, target, writing, writing_options
+
+
+@click.command()
+@source
+@target
+@writing
+def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Split into encoder and decoder.
+
+    Writes TARGET/encoder, TARGET/decoder and, where widths differ, TARGET/bridge.
+    AutoModel and AutoModelForCausalLM load the parts.
+
+    \b
+    Example: ckptconv split fixtures/dates parts
+    """
+    from ckptconv.report import conversions as render
+    from ckptconv.verbs import split as verb
+
+    with writing_options(quiet, options) as (write_options, seconds):
+        result = verb.split(source, target, write_options)
+    say(quiet, result.notices)
+    show(
+        as_json,
+        lambda: render.split_json(result),
+        lambda: render.split_text(result, seconds(), dry_run=write_options.dry_run),
+        quiet=quiet,
+    )

@@ -1,0 +1,27 @@
+"""`tf2pt`: TensorFlow to PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptconv.cli.shell import convert, source, target, writing
+
+
+@click.command()
+@source
+@target
+@writing
+def tf2pt(source: Path, target: Path, **options: Any) -> None:
+    """Convert TensorFlow to PyTorch.
+
+    Reads what TFEncoderDecoderModel saved, or pt2tf wrote; writes safetensors.
+
+    \b
+    Example: ckptconv tf2pt dates-tf dates-again
+    """
+    from ckptconv.verbs import convert as verb
+
+    convert(lambda chosen: verb.tf2pt(source, target, chosen), options)

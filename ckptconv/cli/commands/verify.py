@@ -1,0 +1,184 @@
+"""`verify`: are two checkpoints the same?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckptconv.cli.ci import told
+from ckptconv.cli.progress import progress
+from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source, writable
+
+
+class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
+    """An absolute error, and perhaps one relative to the largest value: `1e-4` or `1e-5,1e-3`."""
+
+    name = "tolerance"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a `Tolerance`; anything but one or two numbers of at least 0 is wrong usage."""
+        from ckptconv.run.yardstick import Tolerance
+
+        try:
+            parts = [float(part) for part in str(value).split(",")]
+        except ValueError:
+            parts = []
+        if len(parts) not in (1, 2) or not all(0 <= part < float("inf") for part in parts):
+            self.fail(f"{value!r} is not ATOL or ATOL,RTOL, such as 1e-4 or 1e-5,1e-3", param, ctx)
+        return Tolerance(*parts)
+
+
+def _file(help: str, **settings: Any) -> Any:
+    return {
+        "type": click.Path(path_type=Path, dir_okay=False),
+        "metavar": "FILE",
+        "help": help,
+        **settings,
+    }
+
+
+@click.command()
+@source
+@click.argument("target", type=CHECKPOINT, required=False)
+@click.option(
+    "--level",
+    type=click.Choice(["weights", "outputs"]),
+    default="outputs",
+    show_default=True,
+    help="weights: bit for bit, no framework. outputs: and run both models.",
+)
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    help="A sentence to generate for on both sides; may be repeated.",
+)
+@click.option(
+    "--inputs",
+    **_file(
+        'Run these as well: .jsonl of {"text": ..., "target": ...}, or .npz or .safetensors of tokens.'
+    ),
+)
+@click.option(
+    "--tolerance",
+    type=Tolerated(),
+    metavar="ATOL[,RTOL]",
+    help="Allow this error instead of what PyTorch's own rounding allows; for those who must.",
+)
+@click.option(
+    "--min-coverage",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="A match needs so large a share of the weights to reach what is compared.",
+)
+@click.option(
+    "--save-trace",
+    **_file("Record what SOURCE answers; TARGET may be left out.", callback=writable),
+)
+@click.option(
+    "--trace", **_file("Compare TARGET with this record; no SOURCE and no PyTorch is needed.")
+)
+@click.option(
+    "--junit", **_file("Write a test case for each quantity, for a CI to read.", callback=writable)
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random probes.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds the frameworks may take.",
+)
+@as_html
+@as_json
+@quiet
+def verify(
+    source: Path,
+    target: Path | None,
+    level: Any,
+    html: Path | None,
+    junit: Path | None,
+    trace: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Prove that two checkpoints are the same.
+
+    TARGET must hold SOURCE's weights, bit for bit, and compute what it computes; else the exit code is 1.
+    Each may be PyTorch's, TF's or Flax's; PyTorch is needed, for it gives the reference, but not with --trace.
+
+    \b
+    Example: ckptconv verify fixtures/dates dates-tf
+    """
+    from ckptconv.report import verify as render
+    from ckptconv.verbs import verify as verb
+
+    _require_sense(target, level, html or junit, trace, options)
+    if trace:
+        source, target = trace, source
+    if target is None:
+        _record(source, as_json, quiet, options)
+        return
+    with told(junit) as tell:
+        with progress(
+            "comparing weights", "running the models" if level == "outputs" else "", quiet=quiet
+        ) as advance:
+            result = verb.verify(source, target, level, progress=advance, **options)
+        tell(result)
+    if html:
+        from ckptconv.report.html.page import write_page
+        from ckptconv.report.html.verify import verification_page
+
+        write_page(html, verification_page(result))
+    say(quiet, tuple(render.notices(result)))
+    show(
+        as_json,
+        lambda: render.verification_json(result),
+        lambda: render.verification_text(result),
+        quiet=quiet,
+    )
+    if not result.matches:
+        sys.exit(1)
+
+
+def _require_sense(
+    target: Path | None, level: str, shown: Path | None, trace: Path | None, options: dict[str, Any]
+) -> None:
+    """Refuse options that contradict each other, as wrong usage."""
+    recorded = [name for name in ("texts", "inputs", "seed", "save_trace") if options[name]]
+    if trace and (target or recorded):
+        raise click.UsageError(
+            "--trace stands for SOURCE and has inputs of its own: give TARGET, and no inputs."
+        )
+    if not trace and not target and not options["save_trace"]:
+        raise click.UsageError("Missing argument 'TARGET'.")
+    if level == "weights" and (options["save_trace"] or options["min_coverage"] is not None):
+        raise click.UsageError(
+            "--level weights runs no model: there is no coverage, and nothing to record."
+        )
+    if (
+        not target
+        and not trace
+        and (shown or options["tolerance"] or options["min_coverage"] is not None)
+    ):
+        raise click.UsageError(
+            "without TARGET nothing is compared: there is only --save-trace to do."
+        )
+
+
+def _record(source: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
+    """Write what a source answers, and say so."""
+    from ckptconv.report import record as render
+    from ckptconv.verbs.record import record
+
+    wanted = {name: options[name] for name in ("seed", "texts", "inputs", "timeout")}
+    with progress("reading weights", "running the model", quiet=quiet) as advance:
+        result = record(source, options["save_trace"], progress=advance, **wanted)
+    show(
+        as_json,
+        lambda: render.recording_json(result),
+        lambda: render.recording_text(result),
+        quiet=quiet,
+    )

@@ -1,0 +1,252 @@
+"""What every command runs in: options, progress, notices, and errors as messages with an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from ckptconv.base.errors import CkptconvError, Interrupted
+from ckptconv.base.interrupts import install
+from ckptconv.cli.progress import progress
+from ckptconv.cli.speech import Phases, set_verbose, to_stderr
+from ckptconv.cli.speech import say as say  # commands take their words from here
+from ckptconv.cli.speech import show as show
+from ckptconv.stores.hub.bars import show_downloads
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from ckptconv.verbs.writing import Conversion, WriteOptions
+
+UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
+    """A size such as 200MB, 5GB or 1GiB, as transformers takes for its shards."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes; anything else is wrong usage."""
+        text = str(value).strip().upper()
+        digits = text.rstrip("KMGIB ")
+        unit = text[len(digits) :].strip()
+        try:
+            nbytes = int(float(digits) * UNITS[unit])
+        except (KeyError, ValueError, OverflowError):
+            nbytes = 0
+        if nbytes < 1:
+            self.fail(f"{value!r} is not a size; write 200MB, 5GB or 1GiB", param, ctx)
+        return nbytes
+
+
+class Directory(click.Path):
+    """A directory that need not be there; the shell completes directories, for these are what a checkpoint is."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell complete directories."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="dir")]
+
+
+class Checkpoint(Directory):
+    """A checkpoint's directory, or a name such as `org/name` on the hub; `./org/name` is never the hub's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; an absolute one for what is meant to be here and is not."""
+        path: Any = super().convert(value, param, ctx)
+        here = str(value).startswith("./") and not os.path.lexists(value)
+        return Path(os.path.abspath(path)) if here else path
+
+
+CHECKPOINT = Checkpoint()
+source = click.argument("source", type=CHECKPOINT)
+target = click.argument("target", type=Directory())
+other = click.argument("target", type=CHECKPOINT)
+"""The second checkpoint of a verb that reads two."""
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse now a file that could not be written after the work is done: the callback of an option."""
+    if value is not None:
+        from ckptconv.transfer.publish.file import require_place
+
+        require_place(value)
+    return value
+
+
+def _page(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse now a page for which the libraries or the place are missing."""
+    if writable(ctx, param, value) is not None:
+        from ckptconv.report.html.page import require_libraries
+
+        require_libraries()
+    return value
+
+
+as_html = click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_page,
+    help="Write the result as a page too: one file for any browser.",
+)
+
+
+def quiet(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --quiet, which the command gets, and --verbose, which `speech.verbose()` tells."""
+    for option in (
+        click.option(
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=set_verbose,
+            help="Say which versions ran, how long each phase took, and every notice.",
+        ),
+        click.option(
+            "--quiet",
+            is_flag=True,
+            callback=_silent,
+            help="Print nothing but errors; the exit code tells.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _silent(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Let downloads be silent too."""
+    if value:
+        show_downloads(False)
+    return value
+
+
+def writing(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every verb that writes."""
+    for option in (
+        click.option(
+            "--dtype",
+            type=click.Choice(["keep", "float32", "float16", "bfloat16"]),
+            default="keep",
+            show_default=True,
+            help="Cast the weights; keep changes no value.",
+        ),
+        click.option(
+            "--max-shard-size",
+            type=Size(),
+            metavar="SIZE",
+            help="Cut the weights into files: 200MB, 5GB.",
+        ),
+        click.option(
+            "--allow-overflow",
+            is_flag=True,
+            help="Let --dtype turn what is too large into infinities.",
+        ),
+        click.option(
+            "--overwrite", is_flag=True, help="Replace a checkpoint that is there already."
+        ),
+        click.option("--dry-run", is_flag=True, help="Show every tensor's move and write nothing."),
+        as_json,
+        quiet,
+    ):
+        command = option(command)
+    return command
+
+
+def convert(verb: Callable[[WriteOptions], Conversion], options: dict[str, Any]) -> None:
+    """Run a conversion and say what came of it."""
+    from ckptconv.report import conversions as render
+
+    quiet = options.pop("quiet")
+    with writing_options(quiet, options) as (write_options, seconds):
+        result = verb(write_options)
+    say(quiet, result.notices)
+    show(
+        options["as_json"],
+        lambda: render.conversion_json(result),
+        lambda: render.conversion_text(result, seconds()),
+        quiet=quiet,
+    )
+
+
+@contextmanager
+def writing_options(
+    quiet: bool, options: dict[str, Any]
+) -> Iterator[tuple[WriteOptions, Callable[[], float]]]:
+    """Give the options of a writing verb, with a progress bar where stderr is a terminal, and a clock."""
+    from ckptconv.verbs.writing import WriteOptions
+
+    started = time.monotonic()
+    chosen = {
+        "dtype": options["dtype"],
+        "max_shard_bytes": options["max_shard_size"],
+        "allow_overflow": options["allow_overflow"],
+        "overwrite": options["overwrite"],
+        "dry_run": options["dry_run"],
+    }
+    phases = Phases()
+    with progress("writing", "flushing to the disk", quiet=quiet) as advance:
+        yield (
+            WriteOptions(**chosen, progress=phases.watched(advance)),
+            lambda: time.monotonic() - started,
+        )
+    if not quiet:
+        phases.tell()
+
+
+def run(cli: click.Group) -> NoReturn:
+    """Run the command line; every error becomes a message and an exit code, never a traceback."""
+    install()
+    show_downloads(sys.stderr.isatty())
+    try:
+        cli.main(prog_name="ckptconv", standalone_mode=False)
+        sys.exit(0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (CkptconvError, KeyboardInterrupt, click.Abort) as error:
+        _fail(error if isinstance(error, CkptconvError) else Interrupted(signal.SIGINT))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of the output went away; nobody is left to tell
+        sys.exit(0)
+
+
+def _fail(error: CkptconvError) -> NoReturn:
+    """Print an error where the caller looks for it, and end with its code."""
+    from ckptconv.report import text as render
+
+    code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
+    try:
+        if "--json" in sys.argv[1:]:
+            click.echo(render.dump(render.error_json(error, code)))
+        to_stderr(render.error_text(error))
+    except OSError:  # a full disk, a closed pipe: nobody can be told, but the exit code still tells
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)

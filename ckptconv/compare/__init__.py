@@ -1,0 +1,1 @@
+"""Bits beside bits: relations, statistics, initialisation."""

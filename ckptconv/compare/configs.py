@@ -1,0 +1,178 @@
+"""Two configs -> the keys that matter to the computation and have different values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ckptconv.base.strict_json import Json, read_json
+from ckptconv.schema.config import Config
+from ckptconv.schema.families import families
+
+BOOKKEEPING = frozenset(
+    {
+        "_attn_implementation_autoset",
+        "_commit_hash",
+        "_name_or_path",
+        "architectures",
+        "auto_map",
+        "ckptconv",
+        "dtype",
+        "finetuning_task",
+        "id2label",
+        "initializer_factor",
+        "initializer_range",
+        "label2id",
+        "problem_type",
+        "task_specific_params",
+        "tokenizer_class",
+        "torch_dtype",
+        "transformers_version",
+        "transformers.js_config",
+    }
+)
+"""Who saved it, how training began, what labels are called: nothing that an answer depends on."""
+OF_OTHER_HEADS = frozenset(
+    {
+        "embed_init_std",
+        "end_n_top",
+        "init_std",
+        "pooler_hidden_act",
+        "pooler_hidden_size",
+        "start_n_top",
+        "summary_activation",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+    }
+)
+"""How a family begins, and heads and poolers that no encoder-decoder reads; some follow from other keys."""
+SETTINGS = frozenset(
+    {
+        "chunk_size_feed_forward",
+        "gradient_checkpointing",
+        "is_encoder_decoder",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "return_dict",
+        "return_dict_in_generate",
+        "torchscript",
+        "use_bfloat16",
+        "use_cache",
+        "tf_legacy_loss",
+        "pruned_heads",
+        "tie_encoder_decoder",
+    }
+)
+"""What a caller gets back, and how it is computed; not what."""
+GENERATION: Mapping[str, Json] = {
+    "bad_words_ids": None,
+    "begin_suppress_tokens": None,
+    "diversity_penalty": 0.0,
+    "do_sample": False,
+    "early_stopping": False,
+    "encoder_no_repeat_ngram_size": 0,
+    "exponential_decay_length_penalty": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "length_penalty": 1.0,
+    "max_length": 20,
+    "min_length": 0,
+    "no_repeat_ngram_size": 0,
+    "num_beam_groups": 1,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "remove_invalid_values": False,
+    "repetition_penalty": 1.0,
+    "suppress_tokens": None,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+    "tie_word_embeddings": True,
+}
+"""Keys of every config -> their defaults in transformers 4.57.6, which version 5 leaves out."""
+DERIVED = frozenset(
+    {
+        "attention_layers",
+        "d_head",
+        "embedding_size",
+        "head_dim",
+        "num_hidden_layers",
+        "true_hidden_size",
+    }
+)
+"""What a class works out from other keys where the file leaves it out: compared only where both files state it, or
+the family's table has a default."""
+DEFAULTS = "config_defaults.json"
+"""Family -> more of its config class's defaults, as `fixtures/make_defaults.py` wrote them down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDifference:
+    """One key with two values."""
+
+    key: str
+    """With the side before it: `decoder.layer_norm_eps`."""
+    first: Json
+    """None where the config does not say and the family has no default."""
+    second: Json
+
+
+def config_differences(one: Config, other: Config) -> tuple[ConfigDifference, ...]:
+    """Compare two configs, with each family's defaults for what the file leaves out.
+
+    What cannot change an answer is left out: dropout, labels, versions, dtypes, what a forward pass returns.
+    """
+    return tuple(_differences("", _with_defaults(one), _with_defaults(other)))
+
+
+def _with_defaults(config: Config) -> Config:
+    """Read a config with its family's defaults, if it has a family."""
+    family = families().get(str(config.get("model_type")))
+    if family is None:
+        return config.read_as(GENERATION, {})
+    return config.read_as(
+        {**GENERATION, **_class_defaults(family.model_type), **family.defaults}, family.aliases
+    )
+
+
+@cache
+def _every_default() -> dict[str, Json]:
+    return read_json(Path(__file__).parents[1] / "schema" / DEFAULTS)
+
+
+def _class_defaults(model_type: str) -> dict[str, Json]:
+    """Return what a family's config class fills in and its table does not state, such as an epsilon."""
+    found = _every_default().get(model_type)
+    return found if isinstance(found, dict) else {}
+
+
+def _differences(prefix: str, one: Config, other: Config) -> Iterator[ConfigDifference]:
+    """Compare one level; the sides are levels of their own."""
+    for key in sorted(
+        {config.aliases.get(key, key) for config in (one, other) for key in config.values}
+    ):
+        first, second = _value(one, key), _value(other, key)
+        if is_idle(key) or (key in DERIVED and None in (first, second)):
+            continue
+        if isinstance(first, dict) and isinstance(second, dict):
+            sides = (_with_defaults(config.part(key)) for config in (one, other))
+            yield from _differences(f"{prefix}{key}.", *sides)
+        elif first != second and (first or second):  # absent, null and false are one and the same
+            yield ConfigDifference(f"{prefix}{key}", first, second)
+
+
+def _value(config: Config, key: str) -> Json:
+    """Return what a config says under the family's own key or the common name for it."""
+    common = next((name for name, own in config.aliases.items() if own == key), key)
+    return config.get(common)
+
+
+def is_idle(key: str) -> bool:
+    """Tell whether no answer depends on a key."""
+    dropout = "dropout" in key or key.endswith(("_drop", "pdrop")) or key == "layerdrop"
+    return dropout or key in BOOKKEEPING or key in SETTINGS or key in OF_OTHER_HEADS

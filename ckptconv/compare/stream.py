@@ -1,0 +1,213 @@
+"""Two tensors, a piece of each at a time: are they equal, and how far apart are they?
+
+Memory: one piece of each side. Where both are equal the cost is that of comparing memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf, isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckptconv.compare.relation import Sums
+from ckptconv.stores.tensor import FLOATS, ITEMSIZE, Stored
+from ckptconv.transfer.casting import Items, Numbers, decode, encode, raw_dtype
+from ckptconv.transfer.pieces import OpenFiles, Pieces
+
+HEAD = 256
+"""Items of each side that are kept: enough to tell two tensors apart, and to test a suspicion."""
+KEPT = 8
+"""Changed elements that are kept with their values."""
+TINY = 1e-30
+"""Sums of squares below this may have lost some that float32 cannot hold."""
+MEASURED = 1 << 16
+"""Items measured at a time."""
+BLOCK = 4096
+"""Items whose squares are summed in their own precision; blocks are summed in float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One element that differs."""
+
+    at: int
+    """Index in row-major order."""
+    expected: int
+    """The item's bits."""
+    found: int
+
+
+@dataclass(slots=True)
+class Streamed:
+    """What one pass over both tensors showed."""
+
+    expected_dtype: str
+    found_dtype: str
+    sums: Sums = field(default_factory=Sums)
+    """Elements that differ are counted in the common dtype, distances are those of the values as stored."""
+    same: bool = True
+    """True where every bit is the same in the common dtype."""
+    changes: list[Change] = field(default_factory=list)
+    """The first elements that differ."""
+    expected_head: Items = field(default_factory=lambda: np.empty(0, np.uint8))
+    """In the common dtype, as all items here."""
+    found_head: Items = field(default_factory=lambda: np.empty(0, np.uint8))
+
+    @property
+    def casts(self) -> bool:
+        """True where the dtypes differ."""
+        return self.expected_dtype != self.found_dtype
+
+    @property
+    def dtype(self) -> str:
+        """The dtype in which both are compared: the narrower one."""
+        return min(self.found_dtype, self.expected_dtype, key=ITEMSIZE.__getitem__)
+
+
+def compare_stream(
+    expected: Iterator[memoryview], dtype: str, found: Stored, files: OpenFiles
+) -> Streamed:
+    """Compare bytes as they come, in row-major order, with a stored tensor of as many elements.
+
+    Args: dtype: of the expected bytes; that of `found` may be another if both are floats.
+    Raises: SourceError: a file cannot be read.
+    """
+    result = Streamed(dtype, found.spec.dtype)
+    reader = _Sequential(found, files)
+    start = 0
+    for piece in expected:
+        one = np.frombuffer(piece, raw_dtype(dtype))
+        other = reader.take(one.size, start)
+        _compare_piece(result, one, other, start)
+        start += one.size
+    return result
+
+
+def in_dtype(items: Items, dtype: str, wanted: str) -> Items:
+    """Return items in a dtype, cast where they have another; what overflows becomes infinite."""
+    return items if dtype == wanted else encode(decode(items, dtype), wanted)
+
+
+def _compare_piece(result: Streamed, one: Items, other: Items, start: int) -> None:
+    """Add one piece to the result."""
+    left = in_dtype(one, result.expected_dtype, result.dtype)
+    right = in_dtype(other, result.found_dtype, result.dtype)
+    if start == 0:
+        result.expected_head, result.found_head = left[:HEAD].copy(), right[:HEAD].copy()
+    if _same_bytes(left, right):
+        differing = 0
+    else:
+        result.same = False
+        unequal = left != right
+        differing = int(np.count_nonzero(unequal))
+        _keep(result, left, right, unequal, start)
+    result.sums += _sums(result, one, other, differing)
+
+
+def _keep(
+    result: Streamed, left: Items, right: Items, unequal: NDArray[np.bool_], start: int
+) -> None:
+    """Keep the first elements that differ."""
+    if len(result.changes) < KEPT:
+        for at in np.flatnonzero(unequal)[: KEPT - len(result.changes)]:
+            result.changes.append(Change(start + int(at), int(left[at]), int(right[at])))
+
+
+def _sums(result: Streamed, one: Items, other: Items, differing: int) -> Sums:
+    """Return the sums of one piece."""
+    if result.expected_dtype not in FLOATS:
+        return Sums(differing, one.size, inf if differing else 0.0)
+    if differing or result.casts:
+        return _measure(
+            _numbers(one, result.expected_dtype), _numbers(other, result.found_dtype), differing
+        )
+    return _reference(_numbers(one, result.expected_dtype))
+
+
+class _Sequential:
+    """Reads a stored tensor in pieces of any length; a view that is not row-major is held whole."""
+
+    def __init__(self, stored: Stored, files: OpenFiles) -> None:
+        self._stored, self._files = stored, files
+        self._buffer = np.empty(0, np.uint8)
+        self._whole: Items | None = None
+        if stored.strides is not None:
+            parts = [piece.copy() for piece in Pieces(files).plain(stored)]
+            self._whole = (
+                np.concatenate(parts) if parts else np.empty(0, raw_dtype(stored.spec.dtype))
+            )
+
+    def take(self, count: int, start: int) -> Items:
+        """Return `count` items from item `start` on; valid until the next call."""
+        if self._whole is not None:
+            return self._whole[start : start + count]
+        item = ITEMSIZE[self._stored.spec.dtype]
+        if len(self._buffer) < count * item:
+            self._buffer = np.empty(count * item, np.uint8)
+        buffer = self._buffer[: count * item]
+        self._files.read_into(self._stored, start * item, memoryview(buffer))
+        return buffer.view(raw_dtype(self._stored.spec.dtype))
+
+
+def _same_bytes(one: Items, other: Items) -> bool:
+    """Compare eight bytes at a time where the length allows it."""
+    wide = np.dtype("<u8") if one.nbytes % 8 == 0 else np.dtype("u1")
+    return np.array_equal(one.view(wide), other.view(wide))
+
+
+def _numbers(items: Items, dtype: str) -> Numbers:
+    """Return items as float32, or as float64 where they are."""
+    numbers = decode(items, dtype)
+    return numbers.astype(np.float32) if numbers.dtype.itemsize < 4 else numbers
+
+
+def _reference(numbers: Numbers) -> Sums:
+    """Return the sums of equal pieces."""
+    with np.errstate(all="ignore"):
+        square = _dot(numbers, numbers)
+    if isfinite(square):
+        return Sums(numel=numbers.size, reference=square, found=square)
+    return _measure_carefully(numbers, numbers)
+
+
+def _measure(one: Numbers, other: Numbers, differing: int) -> Sums:
+    """Return the sums of two runs of numbers, some at a time: fresh memory costs more than the arithmetic."""
+    total = Sums(differing)
+    for start in range(0, one.size, MEASURED):
+        total += _measure_block(one[start : start + MEASURED], other[start : start + MEASURED])
+    return total
+
+
+def _measure_block(one: Numbers, other: Numbers) -> Sums:
+    """Return the sums of a few numbers; `differing` is left to the caller."""
+    with np.errstate(all="ignore"):
+        apart = other - one
+        worst = max(float(apart.max()), -float(apart.min()))
+        squares = [_dot(apart, apart), _dot(one, one), _dot(other, other)]
+    if all(isfinite(square) for square in squares) and (squares[0] > TINY or worst == 0):
+        return Sums(0, one.size, worst, *squares)
+    return _measure_carefully(one, other)
+
+
+def _measure_carefully(one: Numbers, other: Numbers) -> Sums:
+    """Do the same in float64, where squares overflowed or vanished, or some values are not finite."""
+    with np.errstate(all="ignore"):
+        left, right = one.astype(np.float64), other.astype(np.float64)
+        finite = np.isfinite(left) & np.isfinite(right)
+        same = finite | (left == right) | (np.isnan(left) & np.isnan(right))
+        apart = np.where(finite, right - left, 0.0)
+        worst = float(np.max(np.abs(apart), initial=0.0)) if same.all() else inf
+        kept = (apart, np.where(finite, left, 0.0), np.where(finite, right, 0.0))
+        squares = (_dot(values, values) for values in kept)
+        return Sums(0, one.size, worst, *squares)
+
+
+def _dot(one: Numbers, other: Numbers) -> float:
+    """Return a sum of products: blocks in the values' own precision, then in float64; always in the same order."""
+    cut = one.size // BLOCK * BLOCK
+    blocks = np.einsum("ij,ij->i", one[:cut].reshape(-1, BLOCK), other[:cut].reshape(-1, BLOCK))
+    rest = np.einsum("i,i->", one[cut:].astype(np.float64), other[cut:].astype(np.float64))
+    return float(blocks.sum(dtype=np.float64)) + float(rest)

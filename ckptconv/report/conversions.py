@@ -1,0 +1,121 @@
+"""What the writing verbs did, or would do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ckptconv.base.strict_json import Json
+from ckptconv.binding.moves import Move, Plan
+from ckptconv.report.text import printable, size, table
+from ckptconv.transfer.cast_losses import TensorValues
+from ckptconv.verbs.split import Split
+from ckptconv.verbs.writing import Conversion
+
+
+def plan_json(plan: Plan) -> list[Json]:
+    """Return every move of a plan."""
+    return [
+        {
+            "source": move.source.spec.name if move.source else None,
+            "target": move.target.name,
+            "dtype": move.target.dtype,
+            "shape": list(move.target.shape),
+            "axes": _axes(move),
+        }
+        for move in plan.moves
+    ]
+
+
+def _axes(move: Move) -> str:
+    """Return what happens to the axes, in words."""
+    if move.source is None:
+        return "drawn" if move.fill and move.fill.std else "filled"
+    if move.rows:
+        return "rows moved"
+    return "transposed" if move.permutation else "as is"
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as a table: what --dry-run shows."""
+    rows = [
+        (
+            move.source.spec.name if move.source else "-",
+            _axes(move),
+            move.target.name,
+            move.target.dtype,
+            "x".join(map(str, move.target.shape)) or "scalar",
+        )
+        for move in plan.moves
+    ]
+    return printable(table(rows, ("source", "axes", "target", "dtype", "shape")))
+
+
+def values_json(found: Sequence[TensorValues]) -> list[Json]:
+    """Return the tensors with values that are not finite, or were lost in a cast."""
+    return [
+        {
+            "tensor": one.name,
+            "elements": one.numel,
+            "dtype": one.kept,
+            "written": one.written,
+            **asdict(one.counts),
+        }
+        for one in found
+    ]
+
+
+def conversion_json(result: Conversion) -> dict[str, Json]:
+    """Return a conversion for --json."""
+    return {
+        "sources": [str(source) for source in result.sources],
+        "target": str(result.target),
+        "pair": result.pair,
+        "dialect": result.naming,
+        "format": result.format,
+        "files": list(result.files),
+        "bytes": result.plan.nbytes,
+        "healed": [one.entry for one in result.plan.healed],
+        "notices": list(result.notices),
+        "values": values_json(result.values),
+        "tensors": plan_json(result.plan),
+    }
+
+
+def conversion_text(result: Conversion, seconds: float) -> str:
+    """Return the closing line of a conversion, or its plan after a dry run."""
+    what = f"{result.pair}: {len(result.plan.moves)} tensors, {size(result.plan.nbytes)}"
+    if not result.files:
+        return f"{plan_text(result.plan)}\n\n{what} would be written as {result.format}; nothing was written."
+    where = str(result.target / result.files[0])
+    if len(result.files) > 1:
+        where = f"{result.target} ({len(result.files)} shards)"
+    return f"{what} -> {where}, read back and compared, in {seconds:.1f} s"
+
+
+def split_json(result: Split) -> dict[str, Json]:
+    """Return a split for --json."""
+    return {
+        "source": str(result.source),
+        "target": str(result.target),
+        "pair": result.pair,
+        "notices": list(result.notices),
+        "values": values_json(result.values),
+        "parts": [
+            {"name": part.name, "bytes": part.plan.nbytes, "tensors": plan_json(part.plan)}
+            for part in result.parts
+        ],
+    }
+
+
+def split_text(result: Split, seconds: float, *, dry_run: bool) -> str:
+    """Return one line a part, or their plans after a dry run."""
+    if dry_run:
+        plans = "\n\n".join(f"{part.name}\n{plan_text(part.plan)}" for part in result.parts)
+        return f"{plans}\n\nNothing was written."
+    rows = [
+        (str(result.target / part.name), f"{len(part.plan.moves)} tensors", size(part.plan.nbytes))
+        for part in result.parts
+    ]
+    lines = "\n".join(f"{path}: {tensors}, {nbytes}" for path, tensors, nbytes in rows)
+    return f"{lines}\n{result.pair}, read back and compared, in {seconds:.1f} s"

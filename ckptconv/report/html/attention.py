@@ -1,0 +1,131 @@
+"""Where attention maps differ: which heads of which layers, and at which places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ckptconv.report.html.blocks import Figure
+from ckptconv.report.html.figures import figure, label
+from ckptconv.run.report import ForwardReport
+from ckptconv.run.runners import Array
+from ckptconv.run.yardstick import EPSILON, MAX_FACTOR, Quantity
+
+MAPS = (".attention", ".cross")
+MOST = 64
+"""Maps that are drawn place by place: those that differ most, in the order of the data flow."""
+PLACES = 64
+"""Tokens of a map at most."""
+SCALE = [[0, "var(--hover)"], [0.35, "var(--pale)"], [1, "var(--accent)"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """How far one layer's attention is from PyTorch's in float64."""
+
+    name: str
+    apart: Array
+    """The target's, shape (batch, heads, queries, keys); the source's where the target is PyTorch's."""
+    own: float
+    """The largest error of PyTorch's float32, or what rounding makes at least."""
+
+    @property
+    def heads(self) -> Array:
+        """Largest error of each head over PyTorch's own largest, shape (heads,)."""
+        return np.asarray(self.apart.max(axis=(0, 2, 3)) / self.own)
+
+
+def attention_maps(report: ForwardReport) -> tuple[Map, ...]:
+    """Return every map of the first probe that all sides gave in one shape."""
+    named = [one for one in report.quantities if one.name.endswith(MAPS)]
+    return tuple(_maps(report, [one for one in named if one.probe == named[0].probe]))
+
+
+def _maps(report: ForwardReport, named: Sequence[Quantity]) -> Iterator[Map]:
+    reference = report.reference.arrays
+    judged = (report.source if report.target is report.reference else report.target).arrays
+    for one in named:
+        key = f"{one.probe}/{one.name}"
+        exact, own, found = (
+            reference.get(f"float64/{key}"),
+            reference.get(f"float32/{key}"),
+            judged.get(f"float32/{key}"),
+        )
+        if exact is None or own is None or found is None or exact.ndim != 4:
+            continue
+        if not own.shape == found.shape == exact.shape:
+            continue
+        apart = np.nan_to_num(np.abs(found - exact), nan=1.0).astype(np.float32)
+        least = EPSILON * float(np.abs(exact).max() or 1.0)
+        yield Map(one.name, apart, max(float(np.abs(own - exact).max()), least))
+
+
+def heads(maps: Sequence[Map]) -> Figure:
+    """Return the error of every head of every layer over PyTorch's own, as a table of colours."""
+    width = max(len(one.heads) for one in maps)
+    ratios = [[*map(float, one.heads), *[None] * (width - len(one.heads))] for one in maps]
+    logs = [
+        [None if one is None else float(f"{np.log10(max(one, 1e-2)):.3g}") for one in row]
+        for row in ratios
+    ]
+    largest = max(one for row in logs for one in row if one is not None)
+    trace = {
+        "type": "heatmap",
+        "z": logs,
+        "x": [f"head {n}" for n in range(width)],
+        "y": [label(one.name) for one in maps],
+        "text": [["" if one is None else f"{one:.3g}" for one in row] for row in ratios],
+        "zmin": -1,
+        "zmax": max(largest, float(np.log10(MAX_FACTOR))),
+        "xgap": 1,
+        "ygap": 1,
+        "colorscale": SCALE,
+        "hovertemplate": "%{y}, %{x}<br>%{text} times PyTorch's own<extra></extra>",
+        "colorbar": {
+            "thickness": 8,
+            "outlinewidth": 0,
+            "tickprefix": "10<sup>",
+            "ticksuffix": "</sup>",
+            "dtick": 1,
+        },
+    }
+    return figure(
+        [trace],
+        height=90 + 17 * len(maps),
+        x={"showgrid": False},
+        y={"autorange": "reversed", "showgrid": False, "tickfont": {"size": 10}},
+    )
+
+
+def places(maps: Sequence[Map]) -> list[tuple[str, Figure]]:
+    """Return for each map where it differs: at each query and key the most of all heads, of the row that is worst."""
+    most = sorted(maps, key=lambda one: -float(one.heads.max()))[:MOST]
+    return [(one.name, _places(one)) for one in maps if any(one is other for other in most)]
+
+
+def _places(one: Map) -> Figure:
+    row = int(one.apart.max(axis=(1, 2, 3)).argmax())
+    apart = one.apart[row].max(axis=0)[:PLACES, :PLACES]
+    trace = {
+        "type": "heatmap",
+        "z": apart,
+        "colorscale": SCALE,
+        "zmin": 0,
+        "zmax": max(float(apart.max()), one.own),
+        "hovertemplate": "query %{y}, key %{x}<br>apart by %{z:.2g}<extra></extra>",
+        "colorbar": {"thickness": 8, "outlinewidth": 0, "exponentformat": "power", "nticks": 4},
+    }
+    return figure(
+        [trace],
+        height=460,
+        x={"title": {"text": "key"}, "showgrid": False, "constrain": "domain"},
+        y={
+            "title": {"text": "query"},
+            "autorange": "reversed",
+            "showgrid": False,
+            "scaleanchor": "x",
+            "constrain": "domain",
+        },
+    )

@@ -1,0 +1,224 @@
+"""What `inspect` found, as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ckptconv.compare.statistics import Statistics
+from ckptconv.report.html.blocks import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Figure,
+    Grid,
+    Notes,
+    Page,
+    Plots,
+    Section,
+    Table,
+    Tiles,
+    Tone,
+)
+from ckptconv.report.html.figures import colour, figure, label, powers
+from ckptconv.report.html.treemap import treemap
+from ckptconv.report.inspect import PART_HEADERS, answer, facts, notes, part_rows
+from ckptconv.report.text import size
+from ckptconv.verbs.inspection import Inspection, TensorLine
+
+COLUMNS = (
+    Column("tensor", "name"),
+    Column("part", shown="wide", choose=True),
+    Column("layer", "count", shown="opened"),
+    Column("dtype", shown="wide", choose=True),
+    Column("shape", shown="wide"),
+    Column("parameters", "count"),
+    Column("bytes", "bytes", shown="opened"),
+    Column("file", shown="opened"),
+)
+FIGURES = (
+    Column("min", "figure", shown="opened"),
+    Column("max", "figure", shown="opened"),
+    Column("mean", "figure", shown="wide"),
+    Column("std", "figure", shown="wide"),
+    Column("kurtosis", "figure", shown="opened"),
+    Column("zeros", "count", shown="opened"),
+    Column("NaN", "count", shown="opened"),
+    Column("infinite", "count", shown="opened"),
+    Column("values", "histogram"),
+    Column("signs", shown="wide", choose=True),
+)
+
+
+def inspection_page(result: Inspection) -> Page:
+    """Return an inspection as a page."""
+    word, tone, summary = _verdict(result)
+    return Page(
+        "inspect", dict(facts(result))["model"], word, tone, summary, tuple(_sections(result))
+    )
+
+
+def _verdict(result: Inspection) -> tuple[str, Tone, str]:
+    if result.refusal:
+        return "UNKNOWN", "calm", f"No table applies: {result.refusal}"
+    if result.problems:
+        count = len(result.problems)
+        return (
+            "INCOMPLETE",
+            "bad",
+            f"{count} problem{'s' if count > 1 else ''} with its tensors; see State.",
+        )
+    if any(one.sign == "not finite" for one in result.findings):
+        return (
+            "NOT FINITE",
+            "bad",
+            "Every tensor that the config asks for is there, but some values are not numbers.",
+        )
+    return "COMPLETE", "good", "Every tensor is one that the config asks for, and none is missing."
+
+
+def _sections(result: Inspection) -> Iterator[Section]:
+    known = Facts([one for one in facts(result) if one[0] != "model"])
+    yield Section("Summary", (_tiles(result), known, *_notes(result)))
+    if result.targets:
+        rows = [
+            (one.verb, "yes" if one.converts else "no", answer(one).partition(" ")[2].lstrip("; "))
+            for one in result.targets
+        ]
+        rows = [(verb, said.rstrip(":"), why) for verb, said, why in rows]
+        yield Section("Commands", (Table(("command", "would take it", "what it would say"), rows),))
+    if result.problems or result.refusal:
+        said: list[tuple[Tone, str, str]] = (
+            [("bad", "refused", result.refusal)] if result.refusal else []
+        )
+        said += [
+            ("bad", one.kind, f"{one.name}: {one.detail}" if one.detail else one.name)
+            for one in result.problems
+        ]
+        yield Section("State", (Notes(said),))
+    parts = Table(PART_HEADERS, part_rows(result), frozenset(range(1, 5)))
+    tree = Plots("parameters by side, layer and tensor", [("", treemap(result))])
+    yield Section(
+        "Parameters", (tree, parts), "Areas are numbers of parameters. Click to go into a layer."
+    )
+    if result.measured:
+        spread = Plots(
+            "standard deviation of each tensor, by layer",
+            [("", _spread(result))],
+            "A gain or bias that is the same everywhere has no spread, and no point.",
+        )
+        yield Section(
+            "Values",
+            (spread,),
+            "The spread of each tensor. What training never touched lies on a line "
+            "of its own, at the spread that it was drawn with.",
+        )
+    yield Section("Tensors", (_grid(result),), "Click a row for all that is known of it.")
+
+
+def _tiles(result: Inspection) -> Block:
+    layers = "+".join(str(side.layers) for side in result.sides if side.layers is not None)
+    found = [
+        (_millions(result.parameters), "parameters"),
+        (f"{len(result.tensors):,}", "tensors"),
+        (size(result.file_bytes), "on disk"),
+        (", ".join(result.dtypes), "values"),
+    ]
+    return Tiles([*found, *([(layers, "layers")] if layers else [])])
+
+
+def _millions(count: int) -> str:
+    """Return a large number as it is spoken of."""
+    for least, unit in ((10**9, "billion"), (10**6, "million")):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
+    return f"{count:,}"
+
+
+def _notes(result: Inspection) -> Iterator[Block]:
+    said: list[tuple[Tone, str, str]] = []
+    for line in notes(result):
+        word, colon, text = line.partition(": ")
+        bad = word in ("not finite", "new", "duplicated", "constant", "code") or "BROKEN" in line
+        said.append(("bad" if bad else "calm", word, text) if colon else ("calm", "", line))
+    if said:
+        yield Notes(said)
+
+
+def _spread(result: Inspection) -> Figure:
+    """Return the standard deviation of every tensor along the layers, a colour and a column for each part."""
+    numbers = sorted({line.layer for line in result.tensors if line.layer is not None})
+    places: dict[int | None, int] = {
+        None: 0,
+        **{number: place for place, number in enumerate(numbers, 1)},
+    }
+    parts, traces = [one.name for one in result.parts], []
+    for column, part in enumerate(parts):
+        members = [
+            (line, found)
+            for line in result.tensors
+            if (line.part or "unknown") == part and (found := line.statistics) and found.std > 0
+        ]
+        aside = (column - (len(parts) - 1) / 2) * 0.15
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": part,
+                "x": [places[line.layer] + aside for line, _ in members],
+                "y": [_short(found.std) for _, found in members],
+                "text": [label(line.spec.name) for line, _ in members],
+                "hovertemplate": "%{text}<br>spread %{y:.3g}<extra></extra>",
+                "marker": {
+                    "color": ["var(--bad)" if line.signs else colour(part) for line, _ in members],
+                    "symbol": ["x" if line.signs else "circle" for line, _ in members],
+                    "size": 7,
+                    "opacity": 0.7,
+                    "line": {"width": 0},
+                },
+            }
+        )
+    names = ["outside", *(f"layer {number}" for number in numbers)]
+    axis = {
+        "tickmode": "array",
+        "tickvals": list(places.values()),
+        "ticktext": names,
+        "showgrid": False,
+    }
+    spreads = [
+        line.statistics.std
+        for line in result.tensors
+        if line.statistics and line.statistics.std > 0
+    ]
+    return figure(traces, height=380, x=axis, y=powers(spreads))
+
+
+def _grid(result: Inspection) -> Grid:
+    columns = (*COLUMNS, *FIGURES) if result.measured else COLUMNS
+    return Grid("tensors", columns, [_row(line) for line in result.tensors])
+
+
+def _row(line: TensorLine) -> Sequence[Cell]:
+    spec = line.spec
+    shape = " x ".join(map(str, spec.shape)) or "scalar"
+    known = (
+        spec.name,
+        line.part or "unknown",
+        line.layer,
+        spec.dtype,
+        shape,
+        spec.numel,
+        spec.nbytes,
+        line.file,
+    )
+    return (*known, *_figures(line.statistics), ", ".join(line.signs)) if line.statistics else known
+
+
+def _figures(one: Statistics) -> Sequence[Cell]:
+    figures = (one.minimum, one.maximum, one.mean, one.std, one.kurtosis)
+    return (*map(_short, figures), one.zeros, one.nans, one.infinities, one.histogram)
+
+
+def _short(value: float) -> float:
+    """Return a figure in as many digits as are ever shown, and a few to sort by."""
+    return float(f"{value:.6g}")

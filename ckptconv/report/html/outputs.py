@@ -1,0 +1,168 @@
+"""What running both models showed, as sections of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+from ckptconv.report.diff import value_text
+from ckptconv.report.html.along import along, histograms
+from ckptconv.report.html.attention import attention_maps, heads, places
+from ckptconv.report.html.blocks import (
+    Aligned,
+    Block,
+    Column,
+    Grid,
+    Mark,
+    Notes,
+    Pair,
+    Plots,
+    Section,
+    Table,
+    Tiles,
+)
+from ckptconv.report.outputs import kind_rows
+from ckptconv.run.coverage import Coverage
+from ckptconv.run.report import ForwardReport
+from ckptconv.run.tokens import Generation
+
+REACHED = (
+    Column("tensor", "name"),
+    Column("evidence", choose=True),
+    Column("reached, %", "figure"),
+    Column("elements", "count", shown="wide"),
+    Column("rows", "count", shown="opened"),
+    Column("rows reached", "count", shown="opened"),
+)
+
+
+def outputs_sections(report: ForwardReport) -> Iterator[Section]:
+    """Return errors along the layers, their spread, attention maps, tokens and coverage."""
+    yield _states(report)
+    spread = list(histograms(report))
+    if spread:
+        yield Section(
+            "Errors",
+            (Plots("quantity", spread),),
+            "How large the errors of single elements are. A faithful "
+            "conversion has the shape of PyTorch's own rounding.",
+        )
+    maps = attention_maps(report)
+    if maps:
+        by_head = Plots(
+            "error of every attention head",
+            [("", heads(maps))],
+            "The largest error of each head, in units of PyTorch's own largest.",
+        )
+        by_place = Plots("map", places(maps), "Difference at each place, the most of all heads.")
+        yield Section(
+            "Attention",
+            (by_head, by_place),
+            "Where attention maps are apart from PyTorch in float64.",
+        )
+    if report.generations or report.texts:
+        yield Section("Tokens", tuple(_tokens(report)), "What both sides generated, step by step.")
+    if report.coverage:
+        yield _coverage(report.coverage)
+
+
+def _states(report: ForwardReport) -> Section:
+    """Return the plot along the layers, and what it comes to."""
+    names = list(
+        dict.fromkeys(one.probe for one in report.quantities if one.probe not in _generated(report))
+    )
+    first = report.outside[0].probe if report.outside else ""
+    plot = Plots(
+        "probe",
+        [(name, along(report, name)) for name in names],
+        "Below the dashed line is what PyTorch's own rounding allows.",
+        names.index(first) if first in names else 0,
+    )
+    headers = ("quantity", "within", "RMS ratio", "max ratio", "the farthest")
+    table = Table(headers, kind_rows(report), frozenset({1, 2, 3}))
+    lead = "Error of each state against PyTorch in float64, in the order in which a model computes them."
+    loading = [Notes([("bad", "loading", one) for one in report.loading])] if report.loading else []
+    return Section("Outputs", (*([plot] if names else []), *loading, table), lead)
+
+
+def _generated(report: ForwardReport) -> set[str]:
+    return {one.name for one in report.generations}
+
+
+def _tokens(report: ForwardReport) -> Iterator[Block]:
+    for one in report.generations:
+        rows = [(_title(one, row), _pairs(one, row)) for row in range(one.rows)]
+        yield Aligned(("source", "target"), rows)
+    if report.texts:
+        answers = [
+            (*texts, "the same" if texts[1] == texts[2] else "DIFFERENT") for texts in report.texts
+        ]
+        yield Table(("text", "source", "target", ""), answers)
+
+
+def _title(one: Generation, row: int) -> str:
+    fork = next((fork for fork in one.forks if fork.row == row), None)
+    beams = one.settings.get("num_beams", 1)
+    name = one.name if beams == 1 else f"{one.name} of {beams}"
+    if fork is None:
+        return f"{name}, row {row}: the same"
+    far = f"{fork.gap:.2g} apart where rounding makes {fork.noise:.2g}"
+    return (
+        f"{name}, row {row}: {'a tie' if fork.is_tie else 'they part'} at step {fork.step}, {far}"
+    )
+
+
+def _pairs(one: Generation, row: int) -> Sequence[Pair]:
+    """Return the steps of both sides, one beside the other."""
+    fork = next((fork for fork in one.forks if fork.row == row), None)
+    found = []
+    for step, (first, second) in enumerate(zip_longest(one.source[row], one.target[row])):
+        mark: Mark = "same" if fork is None or step < fork.step else "after"
+        if fork and step == fork.step:
+            mark = "tie" if fork.is_tie else "wrong"
+        shown = ["-" if token is None else str(token) for token in (first, second)]
+        found.append(Pair(shown[0], shown[1], mark))
+    return found
+
+
+def _coverage(found: Coverage) -> Section:
+    """Return which elements of the weights had an influence on what was compared, the least reached first."""
+    least = found.unreached
+    whole = [one for one in found.tensors if one.reached == one.numel]
+    rows = [
+        (
+            one.name,
+            one.evidence,
+            float(f"{100 * one.reached / max(one.numel, 1):.4g}"),
+            one.numel,
+            one.rows,
+            one.rows_reached,
+        )
+        for one in (*least, *whole)
+    ]
+    tiles = Tiles(
+        [
+            (f"{found.percent:.1f} %", "of the elements reached what was compared"),
+            (f"{len(whole):,} of {len(found.tensors):,}", "tensors reached in full"),
+        ]
+    )
+    lead = "What no probe reached is known by the bits of the weights alone."
+    return Section("Coverage", (tiles, Grid("tensors", REACHED, rows)), lead)
+
+
+def environment(report: ForwardReport) -> Section:
+    """Return what ran, with which settings."""
+    rows = [
+        (
+            one.framework,
+            ", ".join(f"{name} {version}" for name, version in one.versions.items()),
+            ", ".join(f"{name} {value_text(value)}" for name, value in one.settings.items()),
+            f"{one.seconds:.1f} s",
+        )
+        for one in report.answers
+    ]
+    return Section(
+        "Environment",
+        (Table(("framework", "versions", "settings", "time"), rows, frozenset({3})),),
+        "Each framework ran in a process of its own.",
+    )

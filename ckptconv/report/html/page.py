@@ -1,0 +1,134 @@
+"""A page as one file: its blocks, its data, the style, the scripts and plotly.js, each once.
+
+Strangers' text is made visible first (no control characters, nothing that turns the direction of reading), then
+escaped by jinja2, or handed over as JSON in which no `<` is left and shown by scripts as text, never as markup.
+A policy in the page lets only its own scripts run, by their hash, and forbids every request.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib import import_module
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ckptconv.base.errors import FrameworkError
+from ckptconv.base.untrusted import printable
+from ckptconv.report.html.blocks import Block, Grid, Page, Plots
+from ckptconv.transfer.publish.file import write_file
+from ckptconv.version import __version__
+
+TEMPLATES = Path(__file__).parent / "templates"
+FIRST, LAST = ("theme.js", "grids.js"), ("plots.js",)
+"""Scripts that run before plotly.js, whose five megabytes take a while to read, and after it."""
+LIBRARIES = ("jinja2", "plotly")
+
+
+def require_libraries() -> None:
+    """Import what draws pages, so that a long run does not end without its report.
+
+    Raises: FrameworkError: one of the two is not here.
+    """
+    for name in LIBRARIES:
+        try:
+            import_module(name)
+        except ImportError:
+            raise FrameworkError(
+                f"--html needs {name}, which is not installed here.\nInstall it with: pip install 'ckptconv[html]'"
+            ) from None
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write a page, in the place of what has its name.
+
+    Raises: FrameworkError: a library is missing. DestinationError: it cannot be written.
+    """
+    write_file(path, page_html(page))
+
+
+def page_html(page: Page) -> str:
+    """Return a page as HTML; the same page gives the same text.
+
+    Raises: FrameworkError: a library is missing.
+    """
+    require_libraries()
+    jinja2 = import_module("jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {
+        "separators": (",", ":"),
+        "ensure_ascii": True,
+        "allow_nan": False,
+    }
+    scripts = [*map(_text, FIRST), *([_plotly()] if _draws(page) else []), *map(_text, LAST)]
+    text: str = environment.get_template("page.html").render(
+        page=page,
+        version=__version__,
+        data_of=_data_of,
+        style=_text("page.css"),
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+    )
+    return text
+
+
+def _draws(page: Page) -> bool:
+    """Tell whether a page needs plotly.js: for a plot, or for the histogram of a row that is opened."""
+    blocks = [block for section in page.sections for block in section.blocks]
+    grids = [block for block in blocks if isinstance(block, Grid)]
+    return any(isinstance(block, Plots) for block in blocks) or any(
+        column.kind == "histogram" for grid in grids for column in grid.columns
+    )
+
+
+def _data_of(block: Block) -> Any:
+    """Return what a block's script needs, ready for JSON."""
+    if isinstance(block, Grid):
+        columns = [
+            {"title": one.title, "kind": one.kind, "shown": one.shown, "choose": one.choose}
+            for one in block.columns
+        ]
+        return _visible({"columns": columns, "rows": block.rows, "sort": block.sort})
+    assert isinstance(block, Plots)
+    return _visible([figure for _, figure in block.choices])
+
+
+def _visible(value: Any) -> Any:
+    """Return data with every string made visible; numbers that JSON does not have become their names."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float) and not isfinite(value):
+        return "NaN" if value != value else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        return {key: _visible(one) for key, one in value.items()}
+    return [_visible(one) for one in value] if isinstance(value, Sequence) else value
+
+
+def _text(name: str) -> Any:
+    """Return one of our own files as markup."""
+    return import_module("markupsafe").Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+@cache
+def _plotly() -> Any:
+    """Return plotly.js as markup, with nothing in it that would end its tag."""
+    script: str = import_module("plotly.offline").get_plotlyjs()
+    return import_module("markupsafe").Markup(
+        script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    )
+
+
+@cache
+def _hash(script: str) -> str:
+    """Return what a Content-Security-Policy calls a script."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"

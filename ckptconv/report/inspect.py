@@ -1,0 +1,257 @@
+"""What `inspect` found, as text: a summary, then every tensor where that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from textwrap import fill
+
+from ckptconv.base.errors import PlanError
+from ckptconv.report.text import MAX_PROBLEMS, printable, size, table
+from ckptconv.verbs.inspection import Inspection, SideSummary, Target, TensorLine, Tie
+
+COLUMNS = 100
+MAX_FINDINGS = 5
+"""Findings of one kind, ties and hooks that are shown; --json has them all."""
+FIGURES = ("min", "max", "mean", "std", "zeros", "NaN", "Inf")
+SPARED = ("part", "dtype", "NaN", "Inf", "zeros", "mean")
+"""Columns that a narrow terminal does without, one after the other; --json has them."""
+SHORTEST = 24
+"""Characters of a tensor's name that a narrow terminal shows at least."""
+
+
+def inspection_text(result: Inspection, *, tensors: str = "", width: int | None = None) -> str:
+    """Return the summary, and a table of the tensors.
+
+    Args: tensors: a glob such as `*.bias`; empty for none, unless values were read. width: of the terminal
+    [columns], into which names are shortened; None shows all of them.
+    """
+    blocks = [
+        "\n".join(f"{name:<11} {value}" for name, value in facts(result)),
+        parts_table(result),
+        "\n".join(_wrapped(line) for line in notes(result)),
+        _tensors_text(result, tensors or ("*" if result.measured else ""), width),
+        targets_text(result),
+        state(result),
+    ]
+    return printable("\n\n".join(block for block in blocks if block))
+
+
+def _wrapped(line: str) -> str:
+    """Return a sentence in lines of at most 100 columns; names are never cut."""
+    indent = " " * (line.find(" ") + 1 if line.split(" ")[0].endswith(":") else 4)
+    return fill(
+        line, COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def facts(result: Inspection) -> Iterator[tuple[str, str]]:
+    """Return what the checkpoint is, as names and values."""
+    yield "model", _what(result)
+    yield from ((side.role, _side(side)) for side in result.sides)
+    files = result.files[0] if len(result.files) == 1 else f"{len(result.files)} shards"
+    yield "weights", f"{result.naming} {result.format}, {files}, {size(result.file_bytes)}"
+    yield "parameters", f"{result.parameters:,} in {len(result.tensors):,} tensors"
+    yield "size", f"{size(result.nbytes)}, {', '.join(result.dtypes)}"
+    yield "saved by", f"transformers {result.saved_by}" if result.saved_by else "unknown"
+
+
+def _what(result: Inspection) -> str:
+    if result.kind == "pair":
+        return result.pair
+    alone = {
+        "encoder": ", one model",
+        "decoder": ", one model",
+        "bridge": ", the projection of a pair",
+    }
+    return f"{result.model_type or 'unknown'}{alone.get(result.kind, '')}"
+
+
+def _side(side: SideSummary) -> str:
+    sizes = (
+        (side.layers, "{:,} layers"),
+        (side.hidden, "hidden {:,}"),
+        (side.heads, "{:,} heads"),
+        (side.vocabulary, "vocabulary {:,}"),
+    )
+    return ", ".join(
+        [side.model_type, *(text.format(value) for value, text in sizes if value is not None)]
+    )
+
+
+def part_rows(result: Inspection) -> list[tuple[str, str, str, str, str]]:
+    """Return name, tensors, parameters, size and share of each part."""
+    return [
+        (
+            one.name,
+            f"{one.tensors:,}",
+            f"{one.parameters:,}",
+            size(one.nbytes),
+            f"{one.nbytes / result.nbytes:.1%}" if result.nbytes else "-",
+        )
+        for one in result.parts
+    ]
+
+
+PART_HEADERS = ("part", "tensors", "parameters", "size", "share")
+
+
+def parts_table(result: Inspection) -> str:
+    """Return the table of parts."""
+    return table(part_rows(result), PART_HEADERS, ("left", *("right",) * 4)) if result.parts else ""
+
+
+def notes(result: Inspection) -> Iterator[str]:
+    """Return ties, what is not used, code hooks, and what the values show: one sentence each."""
+    yield from _some(
+        [f"tied: {tie.name} repeats {tie.repeats} ({_stored(tie)})" for tie in result.ties], "ties"
+    )
+    if result.unused:
+        more = f" and {len(result.unused) - 3} more" if len(result.unused) > 3 else ""
+        yield f"unused: {', '.join(result.unused[:3])}{more}: no encoder or decoder has these"
+    yield from _some(
+        [f"code: {hook} (ckptconv never runs it)" for hook in result.code_hooks], "code hooks"
+    )
+    for sign in dict.fromkeys(finding.sign for finding in result.findings):
+        lines = [f"{sign}: {finding.text}" for finding in result.findings if finding.sign == sign]
+        yield from _some(lines, f"findings that say {sign}")
+
+
+def _some(lines: Sequence[str], what: str) -> Iterator[str]:
+    yield from lines[:MAX_FINDINGS]
+    if len(lines) > MAX_FINDINGS:
+        yield f"... and {len(lines) - MAX_FINDINGS:,} more {what} (--json lists them all)"
+
+
+def _stored(tie: Tie) -> str:
+    if not tie.stored:
+        return "stored once"
+    if tie.difference is None:
+        return "stored twice, not compared"
+    return f"BROKEN: stored twice, {tie.difference}" if tie.broken else "stored twice, equal"
+
+
+def targets_text(result: Inspection) -> str:
+    """Return which verbs would take it, and why not."""
+    if not result.targets:
+        return ""
+    column = max(len(target.verb) for target in result.targets) + 2
+    lines = (
+        _hanging(f"{target.verb:<{column}}{answer(target)}", column + 2)
+        for target in result.targets
+    )
+    return "\n".join(["would convert:", *lines])
+
+
+def answer(target: Target) -> str:
+    """Say whether a verb would take it, and why not."""
+    if not target.converts:
+        return f"no: {target.refusal}"
+    said = [*(f"if {one}" for one in target.conditions), *target.notices]
+    return "; ".join(
+        ["yes", *said[:3], *([f"and {len(said) - 3} notes more"] if len(said) > 3 else [])]
+    )
+
+
+def _hanging(text: str, column: int) -> str:
+    """Return lines of at most 100 columns; all but the first begin at `column`."""
+    below = " " * column
+    return "\n".join(
+        fill(
+            line,
+            COLUMNS,
+            initial_indent=below if number else "  ",
+            subsequent_indent=below,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for number, line in enumerate(text.splitlines())
+    )
+
+
+def state(result: Inspection) -> str:
+    """Say whether anything is missing or left over."""
+    if result.refusal:
+        return f"no table applies: {result.refusal}"
+    if result.problems:
+        text = str(PlanError("not convertible", result.problems[:MAX_PROBLEMS]))
+        more = len(result.problems) - MAX_PROBLEMS
+        return f"{text}\n  ... and {more} more (--json lists them all)" if more > 0 else text
+    return "complete: every tensor is one that the config asks for, and none is missing"
+
+
+def matching(result: Inspection, glob: str) -> list[TensorLine]:
+    """Return the tensors whose name a glob matches."""
+    return [line for line in result.tensors if fnmatchcase(line.spec.name, glob)]
+
+
+def tensor_rows(lines: Sequence[TensorLine]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return headers, and a row for each tensor; with figures where values were read."""
+    headers: tuple[str, ...] = ("tensor", "part", "dtype", "shape")
+    rows: list[tuple[str, ...]] = [
+        (
+            line.spec.name,
+            line.part or "unknown",
+            line.spec.dtype,
+            "x".join(map(str, line.spec.shape)) or "scalar",
+        )
+        for line in lines
+    ]
+    if any(line.statistics for line in lines):
+        headers += (*FIGURES, "signs")
+        rows = [row + _figures(line) for row, line in zip(rows, lines, strict=True)]
+    return headers, rows
+
+
+def _figures(line: TensorLine) -> tuple[str, ...]:
+    found = line.statistics
+    assert found is not None
+    values = (found.minimum, found.maximum, found.mean, found.std)
+    counts = (found.zeros, found.nans, found.infinities)
+    return (
+        *(f"{value:.3g}" for value in values),
+        *(f"{count:,}" for count in counts),
+        ", ".join(line.signs),
+    )
+
+
+def _tensors_text(result: Inspection, glob: str, width: int | None) -> str:
+    if not glob:
+        return ""
+    lines = matching(result, glob)
+    if not lines:
+        return f"no tensor's name matches {glob!r}"
+    headers, rows = tensor_rows(lines)
+    text = _plain(headers, rows)
+    for dropped in (*SPARED, ""):
+        over = max(map(len, text.splitlines())) - width if width else 0
+        room = max(len(row[0]) for row in rows) - over
+        if over <= 0 or room >= SHORTEST or not dropped:
+            break
+        headers, rows = _without(dropped, headers, rows)
+        text = _plain(headers, rows)
+    if over > 0:
+        text = _plain(headers, [(shortened(row[0], max(SHORTEST, room)), *row[1:]) for row in rows])
+    return text
+
+
+def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the table of tensors: figures to the right, words to the left."""
+    text = table(rows, headers, ["right" if header in FIGURES else "left" for header in headers])
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _without(
+    header: str, headers: tuple[str, ...], rows: list[tuple[str, ...]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Leave a column away, where there is one."""
+    kept = [n for n, one in enumerate(headers) if one != header]
+    return tuple(headers[n] for n in kept), [tuple(row[n] for n in kept) for row in rows]
+
+
+def shortened(name: str, room: int) -> str:
+    """Return a name with its middle left out where it is longer than `room` characters."""
+    if len(name) <= room:
+        return name
+    head = (room - 3) // 3
+    return f"{name[:head]}...{name[len(name) - (room - 3 - head) :]}"

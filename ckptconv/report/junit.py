@@ -1,0 +1,74 @@
+"""JUnit's XML, as Jenkins and GitLab read it: one suite for each part, one case for each quantity.
+
+There is no standard but the common ground of what reads it: testsuites > testsuite > testcase > failure | error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as Xml
+
+from ckptconv.report.cases import Case, cases
+from ckptconv.report.text import one_line, printable
+
+if TYPE_CHECKING:
+    from ckptconv.base.errors import CkptconvError
+    from ckptconv.verbs.verify import Verification
+
+NAME = "ckptconv verify"
+
+
+def verification_junit(result: Verification) -> str:
+    """Return a verification as a document. Names from a checkpoint are escaped: no tag, no character XML forbids."""
+    root = Xml.Element("testsuites", name=NAME)
+    parts: dict[str, list[Case]] = {}
+    for case in cases(result):
+        parts.setdefault(case.part, []).append(case)
+    for part, members in parts.items():
+        _suite(root, part, members)
+    _count(root, root.findall("testsuite/testcase"))
+    return _document(root)
+
+
+def error_junit(error: CkptconvError) -> str:
+    """Return a document that says why nothing could be verified."""
+    root = Xml.Element("testsuites", name=NAME)
+    suite = Xml.SubElement(root, "testsuite", name="verify")
+    case = Xml.SubElement(suite, "testcase", name="verify", classname="ckptconv.verify")
+    text = printable(str(error))
+    Xml.SubElement(
+        case, "error", message=text.partition("\n")[0], type=type(error).__name__
+    ).text = text
+    for one in (suite, root):
+        _count(one, [case])
+    return _document(root)
+
+
+def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
+    suite = Xml.SubElement(root, "testsuite", name=part)
+    for one in members:
+        case = Xml.SubElement(
+            suite, "testcase", name=one_line(one.name), classname=f"ckptconv.verify.{part}"
+        )
+        if one.failure:
+            text = printable(one.failure)
+            Xml.SubElement(
+                case, "failure", message=text.partition("\n")[0], type="mismatch"
+            ).text = text
+        elif one.said:
+            Xml.SubElement(case, "system-out").text = printable(one.said)
+    _count(suite, suite.findall("testcase"))
+
+
+def _count(element: Xml.Element, members: list[Xml.Element]) -> None:
+    """Write how many cases an element has, and how many of them failed."""
+    element.set("tests", str(len(members)))
+    for kind in ("failure", "error"):
+        element.set(f"{kind}s", str(sum(one.find(kind) is not None for one in members)))
+    element.set("skipped", "0")
+    element.set("time", "0")
+
+
+def _document(root: Xml.Element) -> str:
+    Xml.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{Xml.tostring(root, encoding="unicode")}\n'

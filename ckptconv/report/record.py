@@ -1,0 +1,32 @@
+"""What `verify --save-trace` wrote, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptconv.report.text import printable, size
+
+if TYPE_CHECKING:
+    from ckptconv.base.strict_json import Json
+    from ckptconv.verbs.record import Recording
+
+
+def recording_text(result: Recording) -> str:
+    """Return one line, and the next step."""
+    what = f"{result.answers} answers and {result.tensors} digests"
+    return printable(
+        f"{result.pair}: {what} -> {result.path}, {size(result.nbytes)}\n"
+        f"Compare with it: ckptconv verify --trace {result.path} TARGET"
+    )
+
+
+def recording_json(result: Recording) -> dict[str, Json]:
+    """Return a recording for --json."""
+    return {
+        "source": str(result.source),
+        "trace": str(result.path),
+        "pair": result.pair,
+        "bytes": result.nbytes,
+        "tensors": result.tensors,
+        "answers": result.answers,
+    }

@@ -1,0 +1,256 @@
+"""The parent's side of `python -m ckptconv.run.runners`: start the children, wait, read, reap.
+
+Small models run at once, a thread each: there the time goes into importing frameworks. Large ones run in turn: one
+after the other has every core and the memory to itself, so the peak is that of the larger side, not the sum.
+
+A child lives in its own process group and watches its stdin, so that none outlives the parent: not
+after Ctrl-C or SIGTERM (the `finally` below), and not after SIGKILL (its stdin closes).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from ckptconv.base.errors import FrameworkError
+from ckptconv.run.answers import Answer, Job, Scratch, StoredArrays, read_report, write_job
+from ckptconv.run.runners import frameworks
+from ckptconv.schema.vocabulary import NamingName
+
+TAIL_LINES = 15
+POLL_SECONDS = 0.05
+SMALL_BYTES = 50_000_000
+"""A checkpoint below this gets one thread, and does not wait for its turn."""
+DEFAULTS = {
+    "JAX_PLATFORMS": "cpu",
+    # glibc gives blocks beyond this back when they are freed. Left to itself it raises the bound to 32 MB, and the
+    # gaps that attention maps leave add up: 7.1 GB, not 4.2, for a bert-base pair, in the same time.
+    "MALLOC_MMAP_THRESHOLD_": "1048576",
+}
+"""What a user's own environment may change."""
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "warning",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(slots=True)
+class _Child:
+    jobs: Sequence[Job]
+    """Answered one after the other; all of one framework."""
+    folder: Path
+    process: subprocess.Popen[bytes]
+    started: float
+    seconds: float = field(default=0.0)
+
+    @property
+    def name(self) -> str:
+        return self.jobs[0].framework
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """How long all children together may take [s]; None waits."""
+
+    seconds: float | None
+    begun: float = field(default_factory=time.monotonic)
+
+    def ended(self) -> bool:
+        return self.seconds is not None and time.monotonic() > self.begun + self.seconds
+
+
+def environment(name: NamingName) -> dict[str, str]:
+    """Return the environment of one child: offline, its framework alone, and this ckptconv."""
+    here = str(Path(__file__).resolve().parents[2])
+    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    found = DEFAULTS | dict(os.environ) | OFFLINE
+    found.update(frameworks()[name].environment)
+    found["PYTHONPATH"] = os.pathsep.join(paths)
+    return found
+
+
+def _threads(jobs: Sequence[Job]) -> dict[str, str]:
+    """Return one thread for small models: more would wait for each other by spinning, on cores that others need."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1") if _small(jobs) else {}
+
+
+def _small(jobs: Sequence[Job]) -> bool:
+    """Tell whether the models of one child are small, in the mean."""
+    files = [file for job in jobs for file in job.checkpoint.glob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) < SMALL_BYTES * len(jobs)
+
+
+def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answer]:
+    """Start one child a job, and return their answers in the order of the jobs.
+
+    Raises: FrameworkError: a framework is missing, or a child died or took longer than `timeout`
+    seconds; the message ends with the last lines of its output. No child is left behind.
+    """
+    answers = [answers[0] for answers in run_batches([[job] for job in jobs], timeout)]
+    for answer in answers:
+        if isinstance(answer, FrameworkError):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Answer)]
+
+
+def run_batches(
+    batches: Sequence[Sequence[Job]], timeout: float | None = None
+) -> list[list[Answer | FrameworkError]]:
+    """Start one child a batch; each answers the jobs of its batch, of one framework, one after the other.
+
+    Children of small models run at once; if one model is large, each child waits for the one before it.
+
+    Returns: the answers as the jobs were given; a job that failed among others has its error there.
+    Raises: FrameworkError: as `run_children`.
+    """
+    _require(batches)
+    children: list[_Child] = []
+    patience = _Patience(timeout)
+    try:
+        root = Scratch()  # goes with the last answer that reads from it
+        try:
+            for turn in _turns(batches):
+                for batch in turn:
+                    children.append(_start(batch, root.path / str(len(children))))
+                _wait(children[-len(turn) :], patience)
+            return [
+                [_read(child, number, root) for number in range(len(child.jobs))]
+                for child in children
+            ]
+        finally:
+            for child in children:
+                _end(child)
+    except OSError as error:
+        raise FrameworkError(f"cannot run a framework in a child process: {error}") from None
+
+
+def _turns(batches: Sequence[Sequence[Job]]) -> list[Sequence[Sequence[Job]]]:
+    """Return the batches that run at once: all, or one after the other."""
+    return [batches] if all(_small(batch) for batch in batches) else [[batch] for batch in batches]
+
+
+def _require(batches: Sequence[Sequence[Job]]) -> None:
+    """Refuse before the first turn what is not installed; a child says what is installed and broken."""
+    for name in dict.fromkeys(batch[0].framework for batch in batches):
+        for module in frameworks()[name].imports:
+            if find_spec(module) is None:
+                raise FrameworkError(_unavailable(name, f"No module named {module!r}"))
+
+
+def _start(jobs: Sequence[Job], folder: Path) -> _Child:
+    folder.mkdir()
+    for number, job in enumerate(jobs):
+        write_job(job, folder / str(number))
+    # -P keeps the working directory off the path: a checkpoint's folder may hold a torch.py.
+    command = [sys.executable, "-P", "-m", "ckptconv.run.runners", jobs[0].framework]
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *(str(folder / str(number)) for number in range(len(jobs)))],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_threads(jobs) | environment(jobs[0].framework),
+            start_new_session=True,
+        )
+    return _Child(jobs, folder, process, time.monotonic())
+
+
+def _wait(children: Sequence[_Child], patience: _Patience) -> None:
+    """Return when every child has ended well; raise as soon as one has not."""
+    waiting = list(children)
+    while waiting:
+        for child in list(waiting):
+            code = child.process.poll()
+            if code is None:
+                continue
+            child.seconds = time.monotonic() - child.started
+            waiting.remove(child)
+            if code != 0:
+                raise FrameworkError(_reason(child, code))
+        if waiting and patience.ended():
+            raise FrameworkError(
+                f"{waiting[0].name}: no answer within {patience.seconds:g} s{_tail(waiting[0])}"
+            )
+        if waiting:
+            time.sleep(POLL_SECONDS)
+
+
+def _end(child: _Child) -> None:
+    """Kill what still runs, and reap it."""
+    if child.process.poll() is None:
+        with suppress(ProcessLookupError):  # it ended just now
+            os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+    if child.process.stdin:
+        child.process.stdin.close()
+
+
+def _reason(child: _Child, code: int) -> str:
+    """Say in one line why a child failed, and show the end of its output."""
+    report = read_report(child.folder / "0")
+    if "unavailable" in report:
+        return _unavailable(child.name, report["unavailable"])
+    if code < 0:
+        hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
+        how = f"killed by {signal.Signals(-code).name}{hint}"
+    else:
+        how = f"exit code {code}"
+    lines = _output(child)
+    last = f": {lines[-1].strip()}" if lines else ""
+    return f"{child.name}: could not run {child.jobs[0].checkpoint} ({how}){last}{_tail(child)}"
+
+
+def _unavailable(name: str, why: str) -> str:
+    return (
+        f"{name} cannot be imported here: {why}\n"
+        f"Install it with: pip install 'ckptconv[{name}]'\n"
+        "`ckptconv doctor` says what works here; `verify --level weights` needs no framework."
+    )
+
+
+def _output(child: _Child) -> list[str]:
+    text = (child.folder / "output").read_text(errors="replace")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _tail(child: _Child) -> str:
+    lines = _output(child)[-TAIL_LINES:]
+    return "\nThe end of its output:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+
+
+def _read(child: _Child, number: int, root: Scratch) -> Answer | FrameworkError:
+    folder = child.folder / str(number)
+    report = read_report(folder)
+    if "failed" in report:
+        return FrameworkError(
+            f"{child.name}: could not run {child.jobs[number].checkpoint}: {report['failed']}"
+        )
+    try:
+        arrays = StoredArrays(folder / "answers.npz", root)
+    except (OSError, ValueError) as error:
+        raise FrameworkError(
+            f"{child.name}: ended without an answer ({error}){_tail(child)}"
+        ) from None
+    return Answer(
+        framework=child.jobs[number].framework,
+        arrays=arrays,
+        problems=tuple(report.get("problems", ())),
+        versions=report.get("versions", {}),
+        settings=report.get("settings", {}),
+        generation=report.get("generation", {}),
+        texts=tuple(report.get("texts", ())),
+        loaded=tuple(report.get("loaded", ())),
+        seconds=child.seconds,
+        reached=report.get("reached", {}),
+    )

@@ -1,0 +1,81 @@
+"""sha256 of every tensor as PyTorch spells and stores it, so that weights can be compared without the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from ckptconv.binding.moves import Move
+from ckptconv.binding.plan import make_plan
+from ckptconv.compare.weights import check_equal
+from ckptconv.schema.models.pair import Composition, recorded
+from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.tensor import TensorSpec
+from ckptconv.transfer.pieces import OpenFiles, Pieces
+
+STORED = ("float32", "float16", "bfloat16")
+"""What a target may be stored as; the dtype of the source comes to these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """One tensor, as PyTorch spells it."""
+
+    name: str
+    dtype: str
+    """In which it is stored."""
+    shape: tuple[int, ...]
+    sha256: Mapping[str, str]
+    """dtype -> digest of the data, row-major, little-endian, cast to it [64 hex digits]."""
+    origin: str
+    """As the checkpoint itself spells it; empty for values that it leaves out because they are known."""
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Name, dtype and shape."""
+        return TensorSpec(self.name, self.dtype, self.shape)
+
+
+def fingerprints(
+    checkpoint: Checkpoint,
+    composition: Composition,
+    casts: Iterable[str] = (),
+    progress: Callable[[int], None] = lambda nbytes: None,
+) -> dict[str, Fingerprint]:
+    """Return PyTorch's name -> digest, of everything that PyTorch's class loads of a checkpoint.
+
+    Args: casts: dtypes to digest beside the stored one. progress: called with bytes that were hashed.
+    Raises: PlanError: tensors are missing, too many or misshapen. SourceError: a checksum is wrong.
+    """
+    weights = checkpoint.weights
+    plan = make_plan(
+        composition.rows(),
+        weights.tensors,
+        weights.naming,
+        "pytorch",
+        what=str(checkpoint.path),
+        healed_source=recorded(composition, checkpoint.config),
+    )
+    check_records(plan.sources.values())
+    check_equal(plan.equalities)
+    found = {}
+    with OpenFiles() as files:
+        pieces = Pieces(files)
+        for move in plan.moves:
+            spec = move.target
+            digests = {
+                dtype: _digest(pieces, move, dtype) for dtype in dict.fromkeys((spec.dtype, *casts))
+            }
+            origin = move.source.spec.name if move.source else ""
+            found[spec.name] = Fingerprint(spec.name, spec.dtype, spec.shape, digests, origin)
+            progress(spec.nbytes)
+    return found
+
+
+def _digest(pieces: Pieces, move: Move, dtype: str) -> str:
+    digest = sha256()
+    for piece in pieces.of(replace(move, target=replace(move.target, dtype=dtype))):
+        digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,78 @@
+"""What a user should know beside the verdict: what was left out, chosen, or done otherwise than one might think."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ckptconv.run.measuring import Measuring
+from ckptconv.run.special_tokens import SpecialTokens
+from ckptconv.run.tokens import Generation
+from ckptconv.run.yardstick import LOOSE, Quantity
+from ckptconv.schema.models.pair import Composition
+
+NAMED = 4
+"""How many quantities a notice names; the JSON report has them all."""
+NOT_SETTINGS = ("transformers_version", "_from_model_config")
+
+
+def notices(
+    composition: Composition,
+    special: SpecialTokens,
+    measuring: Measuring,
+    quantities: Sequence[Quantity],
+    generations: Sequence[Generation],
+) -> Iterator[str]:
+    """Return one sentence for each."""
+    yield from _padding(measuring)
+    for why, names in measuring.not_compared().items():
+        yield f"not compared, since {why}: {_some(names)}"
+    dtype = composition.config.get("dtype") or composition.config.get("torch_dtype")
+    if dtype not in (None, "float32"):
+        yield f"the weights are {dtype}; both sides computed in float32 from the same values"
+    for choice in special.chosen:
+        yield f"no config names it, so {choice} was used to generate"
+    loose = [
+        f"{one.probe} {one.name}" for one in quantities if one.own and one.own.relative > LOOSE
+    ]
+    if loose:
+        yield f"PyTorch's own float32 is off by more than {LOOSE:.0%}, so nothing can be judged: {_some(loose)}"
+    for one in generations:
+        if one.distinct < 2:
+            yield f"the source generated one and the same token throughout ({one.name}): equal tokens say little here"
+        for fork in one.ties:
+            yield (
+                f"{one.name}: row {fork.row} parts at step {fork.step}, source {fork.source}, target {fork.target}:"
+                f" a tie, {fork.gap:.2g} apart where rounding alone makes {fork.noise:.2g}; compared up to"
+                " there"
+            )
+    yield from (f"loading the source: {problem}" for problem in measuring.source.problems)
+    yield from _generation(measuring)
+
+
+def _padding(measuring: Measuring) -> Iterator[str]:
+    """Say how many positions hold padding, and which rows nothing else."""
+    masks = {
+        name: mask for name, mask in measuring.probes.items() if name.endswith("attention_mask")
+    }
+    for side in ("encoder", "decoder"):
+        own = [mask for name, mask in masks.items() if ("decoder_" in name) is (side == "decoder")]
+        padded, total = sum(int((mask == 0).sum()) for mask in own), sum(mask.size for mask in own)
+        if padded:
+            yield f"{padded} padded {side} positions of {total} are left out of the comparison"
+    for name, mask in masks.items():
+        empty = int((mask == 0).all(axis=1).sum())
+        if empty:
+            yield f"{name}: {empty} rows hold nothing but padding, and are left out of the comparison"
+
+
+def _generation(measuring: Measuring) -> Iterator[str]:
+    """Say which settings for generation the two checkpoints do not share."""
+    one, other = measuring.source.generation, measuring.target.generation
+    for key in sorted(one.keys() | other.keys()):
+        if one.get(key) != other.get(key) and key not in NOT_SETTINGS:
+            yield f"generation config: {key} is {one.get(key)} in the source, {other.get(key)} in the target"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

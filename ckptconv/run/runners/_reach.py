@@ -1,0 +1,126 @@
+"""Which elements of a PyTorch model's parameters had any influence on what is compared.
+
+Each probe runs once with gradients: of one number that depends on every state, attention map, logit and loss that
+counts, each with a random weight, so that no two influences cancel. In float64, where none is lost to underflow.
+What is mathematically none at all (a bias of all keys shifts each softmax as a whole) comes out as rounding noise:
+sixteen digits below the others, where the bound is twelve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ckptconv.run.places import is_map, valid_places
+from ckptconv.run.runners import Array, states, wants_attention
+
+NOISE = 1e-12
+"""A gradient that is smaller than this part of the largest is none: float64 rounds to 1e-16."""
+
+Outputs = Callable[[Any, Mapping[str, Array]], Any]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one parameter."""
+
+    reached: Any
+    """Tensor of bool: which elements had an influence."""
+    most: float = 0.0
+    """The largest gradient."""
+
+    def note(self, parameter: Any) -> None:
+        """Take a gradient, and free its memory."""
+        sizes = parameter.grad.abs()
+        parameter.grad = None
+        most = float(sizes.max()) if sizes.numel() else 0.0
+        self.most = max(self.most, most)
+        if most > 0:
+            self.reached |= sizes > NOISE * most
+
+
+class Reach:
+    """A model that runs with gradients, and keeps note of what they reach."""
+
+    def __init__(self, model: Any, outputs: Outputs) -> None:
+        """Watch every parameter. `outputs` runs one probe and returns what the class gives."""
+        self.model, self._outputs = model, outputs
+        self._random = np.random.default_rng(0)
+        self._seen: dict[str, _Seen] = {}
+        torch = import_module("torch")
+        for module in model.modules():
+            if type(module) is torch.nn.Embedding:
+                module.padding_idx = (
+                    None  # keeps training off that row, and so its gradient from us
+                )
+        for name, parameter in model.named_parameters():
+            if parameter.is_floating_point():
+                self._seen[name] = _Seen(torch.zeros(parameter.shape, dtype=torch.bool))
+                parameter.requires_grad_(True)
+                parameter.register_post_accumulate_grad_hook(self._seen[name].note)
+
+    def run(self, batch: Mapping[str, Array]) -> Any:
+        """Run one probe; return what the class gives. A tensor that is reached in full is watched no longer."""
+        torch = import_module("torch")
+        with torch.enable_grad(), ExitStack() as stack:
+            if not wants_attention(batch):
+                stack.enter_context(_recomputing(self.model))
+            outputs = self._outputs(self.model, batch)
+            number = self._number(outputs, batch)
+            if number.requires_grad:
+                number.backward()
+        for name, parameter in self.model.named_parameters():
+            if name in self._seen and bool(self._seen[name].reached.all()):
+                parameter.requires_grad_(False)
+        return outputs
+
+    def _number(self, outputs: Any, batch: Mapping[str, Array]) -> Any:
+        """Return one number that depends on everything that counts."""
+        torch = import_module("torch")
+        total = torch.zeros(())
+        for name, state in states(outputs).items():
+            valid = valid_places(batch, name, tuple(state.shape))
+            if valid is None:
+                continue
+            if is_map(name, state.dim()):
+                valid = valid[:, None]
+            counts = valid.reshape(valid.shape + (1,) * (state.dim() - valid.ndim))
+            weights = torch.as_tensor(self._random.standard_normal(state.shape) * counts)
+            total = total + (state * weights.to(state.device)).sum()
+        return total
+
+    def reached(self) -> dict[str, list[int]]:
+        """Return name -> elements that were reached, and rows (of the first axis) with at least one of them."""
+        return {name: _count(mask) for name, mask in self.masks().items()}
+
+    def masks(self) -> dict[str, Any]:
+        """Return name -> which elements were reached, a tensor of bool in the parameter's shape."""
+        most = max((one.most for one in self._seen.values()), default=0.0)
+        return {name: one.reached & (one.most > NOISE * most) for name, one in self._seen.items()}
+
+
+def _count(reached: Any) -> list[int]:
+    rows = reached.reshape(len(reached), -1).any(dim=1) if reached.dim() else reached
+    return [int(reached.sum()), int(rows.sum())]
+
+
+@contextmanager
+def _recomputing(model: Any) -> Iterator[None]:
+    """Keep each layer's input only, and compute the rest again on the way back: a long probe takes gigabytes else."""
+    torch = import_module("torch")
+    again = partial(import_module("torch.utils.checkpoint").checkpoint, use_reentrant=False)
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, torch.nn.ModuleList):
+                for layer in module:
+                    layer.forward = partial(
+                        again, layer.forward
+                    )  # hides the class's, until it is deleted
+                    stack.callback(delattr, layer, "forward")
+        yield

@@ -1,0 +1,73 @@
+"""The token ids that generation needs: from the configs, or chosen and said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ckptconv.base.strict_json import Json
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import Composition
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """The token ids that generation needs, from the config or chosen here."""
+
+    decoder_start: int
+    eos: int
+    pad: int
+    chosen: tuple[str, ...]
+    """What no config names, in words such as `eos_token_id = 28`."""
+
+
+def special_tokens(
+    composition: Composition, generation: Mapping[str, Json] | None = None
+) -> SpecialTokens:
+    """Return the ids for generation: from the generation config, the whole's config, the decoder's.
+
+    What none of them names is chosen, and recorded: decoding from token 0, to the last token of the
+    vocabulary, padding with the end.
+    """
+    own, whole, decoder = generation or {}, composition.config, composition.decoder.config
+    vocabulary = decoder.size("vocab_size")
+    chosen: list[str] = []
+
+    def find(key: str, *more: Json, otherwise: int) -> int:
+        found = first_id(vocabulary, own.get(key), whole.get(key), decoder.get(key), *more)
+        if found is None:
+            chosen.append(f"{key} = {otherwise}")
+        return otherwise if found is None else found
+
+    bos = (own.get("bos_token_id"), whole.get("bos_token_id"), decoder.get("bos_token_id"))
+    start = find("decoder_start_token_id", *bos, otherwise=0)
+    eos = find("eos_token_id", otherwise=vocabulary - 1)
+    pad = find("pad_token_id", otherwise=eos)
+    return SpecialTokens(start, eos, pad, tuple(chosen))
+
+
+def first_id(vocabulary: int, *candidates: Json) -> int | None:
+    """Return the first candidate that is a token of the vocabulary; of a list, its first entry."""
+    for candidate in candidates:
+        one = candidate[0] if isinstance(candidate, list) and candidate else candidate
+        if isinstance(one, int) and not isinstance(one, bool) and 0 <= one < vocabulary:
+            return one
+    return None
+
+
+def pad_id(config: Config) -> int:
+    """Return a side's own padding token; any other id would be a position in RoBERTa."""
+    return first_id(config.size("vocab_size"), config.get("pad_token_id")) or 0
+
+
+def named_ids(config: Config, whole: Config) -> tuple[int, ...]:
+    """Return every token that a side's config or the whole's names, and the table's two ends; not the padding."""
+    vocabulary, pad = config.size("vocab_size"), pad_id(config)
+    named = [
+        value
+        for one in (config, whole)
+        for key, value in sorted({**one.defaults, **one.values}.items())
+        if key.endswith("_token_id")
+    ]
+    ids = [first_id(vocabulary, value) for value in (*named, 0, vocabulary - 1)]
+    return tuple(dict.fromkeys(one for one in ids if one is not None and one != pad))

@@ -1,0 +1,108 @@
+"""`config.json`: typed access that names the key it complains about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One model's settings, with the family's defaults behind what the file leaves out."""
+
+    values: Mapping[str, Json]
+    where: str = "config.json"
+    """How messages name it: `config.json` or `config.json: encoder`."""
+    defaults: Mapping[str, Json] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Common name -> the family's own, such as GPT-2's hidden_size -> n_embd; both are read."""
+
+    def get(self, key: str) -> Json:
+        """Return the value under `key` or its alias, or the family's default, or None."""
+        for name in (self.aliases.get(key, key), key):
+            if name in self.values:
+                return self.values[name]
+        return self.defaults.get(self.aliases.get(key, key))
+
+    def size(self, key: str) -> int:
+        """Return a count or a size: an integer of at least 0.
+
+        Raises: SourceError: absent, or anything else.
+        """
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise SourceError(
+                f"{self.where}: {key!r} must be a whole number, found {_shown(value)}"
+            )
+        return value
+
+    def sizes(self, key: str) -> tuple[int, ...]:
+        """Return a list of counts or sizes.
+
+        Raises: SourceError: absent, or anything else.
+        """
+        value = self.get(key)
+        if not isinstance(value, list):
+            raise SourceError(
+                f"{self.where}: {key!r} must be a list of whole numbers, found {_shown(value)}"
+            )
+        named = {f"{key}[{n}]": one for n, one in enumerate(value)}
+        return tuple(Config(named, self.where).size(name) for name in named)
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return a list of words in lower case, which old configs write as one text with `|` between; () if absent.
+
+        Raises: SourceError: anything else.
+        """
+        value = self.get(key) or []
+        words = value.split("|") if isinstance(value, str) else value
+        if not isinstance(words, list):
+            raise SourceError(
+                f"{self.where}: {key!r} must be a list of words, found {_shown(value)}"
+            )
+        return tuple(word.strip().lower() for word in words if isinstance(word, str))
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return a switch.
+
+        Raises: SourceError: neither true, false nor absent.
+        """
+        value = self.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise SourceError(f"{self.where}: {key!r} must be true or false, found {_shown(value)}")
+        return value
+
+    def text(self, key: str) -> str:
+        """Return a word such as the model type.
+
+        Raises: SourceError: absent, or not a string.
+        """
+        value = self.get(key)
+        if not isinstance(value, str):
+            raise SourceError(f"{self.where}: {key!r} must be a string, found {_shown(value)}")
+        return value
+
+    def part(self, key: str) -> Config:
+        """Return the config that is nested under `key`.
+
+        Raises: SourceError: absent, or not an object.
+        """
+        value = self.get(key)
+        if not isinstance(value, dict):
+            raise SourceError(f"{self.where}: {key!r} must be an object, found {_shown(value)}")
+        return Config(value, f"{self.where}: {key}")
+
+    def read_as(self, defaults: Mapping[str, Json], aliases: Mapping[str, str]) -> Config:
+        """Return the same config, read with a family's defaults and names."""
+        return replace(self, defaults=defaults, aliases=aliases)
+
+
+def _shown(value: Json) -> str:
+    if value is None:
+        return "nothing"
+    return ascii(value) if not isinstance(value, dict | list) else type(value).__name__

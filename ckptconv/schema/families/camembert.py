@@ -1,0 +1,20 @@
+"""CamemBERT: RoBERTa's tensors under RoBERTa's names; there is no Flax class.
+
+Source: transformers 4.57.6, models/camembert/modeling_camembert.py, modeling_tf_camembert.py. Irregular: the
+base model and TF's main layer are called `roberta` as well.
+"""
+
+from __future__ import annotations
+
+from ckptconv.schema.families._roberta import ROBERTA_DEFAULTS, roberta_decoder, roberta_encoder
+from ckptconv.schema.family import Family
+
+FAMILY = Family(
+    model_type="camembert",
+    base="roberta",
+    main_layer="roberta",
+    encoder=roberta_encoder({"pytorch": "CamembertModel", "tf": "TFCamembertModel"}),
+    decoder=roberta_decoder({"pytorch": "CamembertForCausalLM", "tf": "TFCamembertForCausalLM"}),
+    defaults={**ROBERTA_DEFAULTS, "vocab_size": 30522},
+    positions="padding",
+)

@@ -1,0 +1,85 @@
+"""What a file in `architectures/` says of its family, beside the modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ckptconv.base.strict_json import Json
+from ckptconv.schema.config import Config
+from ckptconv.schema.fixes import Healing
+from ckptconv.schema.vocabulary import Modules, NamingName
+
+Table: TypeAlias = Callable[[Config], Modules]
+Settings: TypeAlias = Callable[[Config], Mapping[str, Json]]
+Limits: TypeAlias = Callable[[Config], Mapping[NamingName, str]]
+
+
+def no_limits(_config: Config) -> Mapping[NamingName, str]:
+    """Say that every config of a family is fine in every naming."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A family as `AutoModel` builds it."""
+
+    modules: Table
+    classes: Mapping[NamingName, str]
+    """Class in transformers 4.57.6; a naming without one is absent."""
+    healings: tuple[Healing, ...] = ()
+    """What Flax's composite class gets wrong with this encoder and weights can mend."""
+    refused: Mapping[NamingName, str] = field(default_factory=dict)
+    """Namings whose class exists and does not work in the composite -> the reason."""
+    limits: Limits = no_limits
+    """What a config asks for and a naming's class cannot do: naming -> the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Where a module's values may come from: a module beside it, or some of the equal parts of its output."""
+
+    path: str
+    first: int = 0
+    last: int = 1
+    of: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A family as `AutoModelForCausalLM` builds it, with cross-attention."""
+
+    modules: Table
+    """The base model, without the head."""
+    head: Table
+    classes: Mapping[NamingName, str]
+    self_attention: Mapping[str, Twin]
+    """Path of a cross-attention's module below its layer -> the self-attention's module like it."""
+    healings: tuple[Healing, ...] = ()
+    refused: Mapping[NamingName, str] = field(default_factory=dict)
+    limits: Limits = no_limits
+    settings: Mapping[NamingName, Settings] = field(default_factory=dict)
+    """Config keys that a naming's class reads and the config class does not have: the target gets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One `model_type`: its tables, its class names and its config."""
+
+    model_type: str
+    base: str
+    """Attribute that holds the base model inside the class with a head (PyTorch and Flax)."""
+    main_layer: str
+    """TF's name for the extra level that its base models have."""
+    encoder: Encoder | None = None
+    decoder: Decoder | None = None
+    defaults: Mapping[str, Json] = field(default_factory=dict)
+    """The config class's defaults for every key that the tables read."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Common config name -> the family's own (`attribute_map` in transformers)."""
+    positions: Literal["order", "padding", "mask"] = "order"
+    """What counts positions: the order of the tokens; the tokens other than padding, from `pad_token_id + 1`;
+    those that the mask keeps. Only the first is the same in Flax's composite class where padding is on the left."""
+    token_types: int = 0
+    """Types of tokens, where the config does not say."""

@@ -1,0 +1,30 @@
+"""How the Flax classes of transformers 4.57.6 spell and store a module (flax.linen, FlaxConv1D)."""
+
+from ckptconv.schema.tensors import Naming, kinds
+
+NAMING = Naming(
+    name="flax",
+    separator="/",
+    number="{}/{}",
+    suffix="",
+    kinds=kinds("""
+        linear          weight     kernel            in out
+        linear          bias       bias              out
+        conv1d          weight     kernel            out in
+        conv1d          bias       bias              out
+        norm            weight     scale             dim
+        norm            bias       bias              dim
+        embedding       weight     embedding         row dim
+        word_embedding  weight     embedding         row dim
+        affine          weight     scale             dim
+        affine          bias       bias              dim
+        grouped_linear  weight     kernel            group in out
+        grouped_linear  bias       bias              outs
+        separable_conv  depthwise  depthwise/kernel  kernel 1 in
+        separable_conv  pointwise  pointwise/kernel  1 in out
+        separable_conv  bias       bias              out
+        convolution     weight     kernel            kernel in out
+        convolution     bias       bias              out
+        parameter       value      -                 *
+    """),
+)

@@ -1,1 +1,0 @@
-"""What a checkpoint's tensors are like, and which of them differ."""

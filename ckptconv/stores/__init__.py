@@ -1,0 +1,1 @@
+"""Where the bytes of named tensors lie; knows no model."""

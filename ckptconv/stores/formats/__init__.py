@@ -1,0 +1,64 @@
+"""One file = one file format, behind one small contract: where each tensor's bytes lie.
+
+Reading a header gives `Stored` places; creating a file writes everything but the tensors' bytes and
+gives the places that wait for them. Moving bytes between the two is `transfer.py`'s work alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from ckptconv.base.discovery import discover
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.tensor import Extent, Stored, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the header of one file says."""
+
+    tensors: Mapping[str, Stored]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+Places: TypeAlias = Mapping[str, tuple[Extent, ...]]
+"""Tensor name -> where its bytes go in a file that was just created."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One file format."""
+
+    name: str
+    weights: str
+    """File name of a checkpoint in one file, such as `model.safetensors`."""
+    namings: tuple[NamingName, ...]
+    """Which frameworks save it."""
+    read: Callable[[Path], Contents]
+    """Read a header. Raises SourceError: malformed, unsafe, or a dtype that ckptconv does not know."""
+    create: Callable[[Path, Sequence[TensorSpec], NamingName, bool], Places] | None = None
+    """Write a new file but for the tensors' bytes; the last argument says whether it is a shard.
+    Raises OSError. None: ckptconv only reads this format."""
+    widened: Mapping[str, str] = field(default_factory=dict)
+    """Dtypes that the format has no type for -> the next one that holds every value."""
+
+    magic: bytes = b""
+    """How a file begins, for formats that share a file name."""
+
+    @property
+    def index(self) -> str:
+        """File name of the index of a sharded checkpoint."""
+        return f"{self.weights}.index.json"
+
+    def shard(self, number: int, count: int) -> str:
+        """Return the file name of shard `number` (from 1) of `count`, as transformers spells it."""
+        stem, _, suffix = self.weights.rpartition(".")
+        return f"{stem}-{number:05d}-of-{count:05d}.{suffix}"
+
+
+def formats() -> Mapping[str, Format]:
+    """Return every format, by name."""
+    return {found.name: found for found in discover("stores.formats", "FORMAT").values()}

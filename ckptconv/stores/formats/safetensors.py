@@ -1,0 +1,173 @@
+"""safetensors: eight bytes of header length, a JSON header, the data without holes.
+
+Source: the format's own README (huggingface/safetensors, "Format"). Stricter than the reference library,
+which lets duplicate names, unknown fields and unprintable names pass. Written files equal its own byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeGuard
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.limits import limits, more
+from ckptconv.base.strict_json import Json, parse_json
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.formats import Contents, Format, Places
+from ckptconv.stores.parsers.files import FileReader, write_at
+from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
+from ckptconv.stores.tensor import Extent, Stored, TensorSpec
+
+DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "I16": "int16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "F32": "float32",
+    "F64": "float64",
+    "I64": "int64",
+}
+"""In the order in which the reference sorts them: the wider first in the file."""
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+RANK = {dtype: rank for rank, dtype in enumerate(DTYPES.values())}
+
+FORMAT_TAG: dict[NamingName, str] = {"pytorch": "pt", "tf": "tf", "flax": "flax"}
+"""What transformers writes into the metadata, and reads to tell whose names these are."""
+
+JOINER = {"flax": "."}
+"""transformers joins Flax's nested names with dots here, and with slashes in the index of msgpack shards."""
+
+FIELDS = {"dtype", "shape", "data_offsets"}
+
+
+def read(path: Path) -> Contents:
+    """Read the header; see `Format.read`."""
+    with FileReader(path) as file:
+        raw, size = _header(file), file.size
+    header = parse_json(raw, f"{path}: header")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
+        raise SourceError(f"{path}: header: __metadata__ must map names to strings")
+    if len(header) > limits().tensors:
+        raise SourceError(f"{path}: header: {len(header)} tensors; {more('tensors')}")
+    joiner = JOINER.get(str(metadata.get("format")), "")
+    tensors = {}
+    for spelled, entry in header.items():
+        require_name(spelled, f"{path}: header")
+        name = spelled.replace(joiner, "/") if joiner else spelled
+        tensors[name] = _stored(name, entry, path, 8 + len(raw))
+    if len(tensors) != len(header):
+        raise SourceError(f"{path}: header: two names differ only in '/' and {joiner!r}")
+    _check_no_holes(path, tensors, 8 + len(raw), size)
+    return Contents(tensors, {name: str(value) for name, value in metadata.items()})
+
+
+def _header(file: FileReader) -> bytes:
+    """Return the JSON, with the spaces behind it that align the data."""
+    length = int.from_bytes(file.read(0, 8), "little")
+    if length > file.size - 8:
+        raise SourceError(
+            f"{file.path}: not a safetensors file: it claims a header of {length} bytes"
+        )
+    if length > limits().header_bytes:
+        raise SourceError(f"{file.path}: a header of {length} bytes; {more('header_bytes')}")
+    raw = file.read(8, length)
+    if raw[:1] != b"{":
+        raise SourceError(
+            f"{file.path}: not a safetensors file: the header does not begin with '{{'"
+        )
+    if raw.rstrip(b" ") != raw.rstrip():
+        raise SourceError(f"{file.path}: header: what follows the JSON must be spaces")
+    return raw
+
+
+def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
+    """Turn one header entry into a place. Raises SourceError where a field is not as the format says."""
+    where = f"{path}: header: {ascii(name)[:200]}"
+    if not isinstance(entry, dict) or set(entry) != FIELDS:
+        raise SourceError(f"{where}: expected the fields {', '.join(sorted(FIELDS))}")
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(code, str) or code not in DTYPES:
+        raise SourceError(
+            f"{where}: dtype {ascii(code)[:40]} is not one that ckptconv moves ({', '.join(DTYPES)})"
+        )
+    if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
+        raise SourceError(
+            f"{where}: shape and data_offsets must be lists of whole numbers, at most {MAX_RANK}"
+        )
+    spec = TensorSpec(name, DTYPES[code], tuple(shape))
+    begin, end = offsets
+    if end - begin != spec.nbytes:
+        raise SourceError(
+            f"{where}: {code} {list(shape)} takes {spec.nbytes} bytes, the header gives {end - begin}"
+        )
+    return Stored(spec, path, (Extent(base + begin, spec.nbytes),))
+
+
+def _sizes(value: Json) -> TypeGuard[list[int]]:
+    """Tell whether this is a list of at most MAX_RANK sizes; a longer one could be multiplied for hours."""
+    return isinstance(value, list) and len(value) <= MAX_RANK and all(map(is_size, value))
+
+
+def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: int) -> None:
+    """Refuse overlaps, holes and trailing bytes, as the format demands."""
+    position = base
+    for stored in sorted(
+        tensors.values(), key=lambda one: (one.extents[0].offset, one.spec.nbytes)
+    ):
+        extent = stored.extents[0]
+        if extent.offset != position:
+            kind = "a hole" if extent.offset > position else "an overlap"
+            raise SourceError(f"{path}: {kind} in the data before {ascii(stored.spec.name)[:200]}")
+        position += extent.nbytes
+    if position != size:
+        raise SourceError(
+            f"{path}: the header describes {position} bytes, the file has {size}.\nFetch or save it once more."
+        )
+
+
+def create(path: Path, specs: Sequence[TensorSpec], naming: NamingName, _shard: bool) -> Places:
+    """Write header and length; see `Format.create`. The order is the reference's: dtype, then name."""
+    return create_with(
+        path, specs, {"format": FORMAT_TAG[naming]}, JOINER.get(FORMAT_TAG[naming], "/")
+    )
+
+
+def create_with(
+    path: Path, specs: Sequence[TensorSpec], metadata: Mapping[str, str], joiner: str = "/"
+) -> Places:
+    """Write header and length with metadata of one's own; `joiner` stands where names have a slash."""
+    ordered = sorted(specs, key=lambda spec: (-RANK[spec.dtype], spec.name.replace("/", joiner)))
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    places, position = {}, 0
+    for spec in ordered:
+        end = position + spec.nbytes
+        entry = {
+            "dtype": CODES[spec.dtype],
+            "shape": list(spec.shape),
+            "data_offsets": [position, end],
+        }
+        header[spec.name.replace("/", joiner)] = entry
+        places[spec.name] = Extent(position, spec.nbytes)
+        position = end
+    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    raw += b" " * (-len(raw) % 8)
+    base = 8 + len(raw)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        write_at(fd, 0, len(raw).to_bytes(8, "little") + raw)
+        os.truncate(fd, base + position)
+    finally:
+        os.close(fd)
+    return {name: (Extent(base + extent.offset, extent.nbytes),) for name, extent in places.items()}
+
+
+FORMAT = Format("safetensors", "model.safetensors", ("pytorch", "tf", "flax"), read, create)

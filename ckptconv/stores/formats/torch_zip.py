@@ -1,0 +1,99 @@
+"""PyTorch since 1.6: `pytorch_model.bin`, a zip container with a pickle and one member per storage.
+
+Source: torch/serialization.py (`_save`, `_load`) of PyTorch 2.13. Read without torch, pickle or zipfile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ckptconv.base.limits import limits, more
+from ckptconv.stores.formats import Contents, Format
+from ckptconv.stores.parsers.checksums import check_record
+from ckptconv.stores.parsers.files import FileReader
+from ckptconv.stores.parsers.pickle_machine import load
+from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
+from ckptconv.stores.parsers.torch_pickle import NAMES, ZIP, Storages, state_dict, wrong_form
+from ckptconv.stores.parsers.torch_views import check_storages, places
+from ckptconv.stores.parsers.zip_archive import SIGNATURE, Member, members
+from ckptconv.stores.tensor import Extent, Record
+
+_DATA = "data/"
+_VERSIONS = re.compile(rb"([1-9]|10)\n?")
+"""Of the container; what caffe2/serialize/versions.h of PyTorch 2.13 reads."""
+_ORDERS = re.compile(rb"little")
+
+
+def read(path: Path) -> Contents:
+    """Read the container's directory and the pickle; see `Format.read`."""
+    with FileReader(path) as file:
+        if file.size < len(SIGNATURE) or file.read(0, len(SIGNATURE)) != SIGNATURE:
+            raise wrong_form(path, ZIP, file.read(0, min(file.size, 512)))
+        found = members(file)
+        _check_small(file, found)
+        _check_layout(file, found)
+        storages = Storages(legacy=False)
+        tensors = state_dict(_unpickled(file, found, storages), path)
+        data = {
+            name.removeprefix(_DATA): one for name, one in found.items() if name.startswith(_DATA)
+        }
+        check_storages(path, storages.found, {key: one.nbytes for key, one in data.items()})
+        starts = {key: one.offset for key, one in data.items()}
+        return Contents(places(path, file.size, tensors, starts, _records(path, data)))
+
+
+def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:
+    """Compare all members but the tensors' data with their checksums. Raises SourceError."""
+    for name, member in found.items():
+        if name.startswith(_DATA):
+            continue
+        if member.nbytes > limits().pickle_bytes:
+            what = f"zip member {shown(name)} of {member.nbytes} bytes, more than {limits().pickle_bytes}"
+            raise refusal(file.path, what, at=member.offset, advice=more("pickle_bytes"))
+        if member.crc is not None:
+            check_record(Record(file.path, name, Extent(member.offset, member.nbytes), member.crc))
+
+
+def _records(path: Path, data: Mapping[str, Member]) -> dict[str, Record]:
+    """Return storage key -> what its checksum covers; where there is none, as old files have it, nothing."""
+    return {
+        key: Record(path, _DATA + key, Extent(one.offset, one.nbytes), one.crc)
+        for key, one in data.items()
+        if one.crc is not None
+    }
+
+
+def _check_layout(file: FileReader, found: Mapping[str, Member]) -> None:
+    """Raise SourceError: an unknown version, or not little-endian, as it is where nothing is said (before 2.1)."""
+    for name, what, expected, known in (
+        ("version", "format version", "1 to 10", _VERSIONS),
+        ("byteorder", "byte order", "'little'", _ORDERS),
+    ):
+        member = found.get(name)
+        if member is None and name == "version":
+            raise refusal(file.path, "the zip container has no member 'version'", advice=FETCH)
+        if member is None:
+            continue
+        said = file.read(member.offset, min(member.nbytes, 16))
+        if member.nbytes != len(said) or not known.fullmatch(said):
+            raise refusal(
+                file.path, f"its {what} is {shown(said)}, expected {expected}", at=member.offset
+            )
+
+
+def _unpickled(file: FileReader, found: Mapping[str, Member], storages: Storages) -> object:
+    """Return the value of data.pkl. Raises SourceError: absent, refused, or followed by other bytes."""
+    member = found.get("data.pkl")
+    if member is None:
+        raise refusal(file.path, "the zip container has no member 'data.pkl'", advice=FETCH)
+    end = member.offset + member.nbytes
+    stream = Stream(file, member.offset, end)
+    value = load(stream, NAMES, storages)
+    if stream.offset != end:
+        raise refusal(file.path, f"{end - stream.offset} bytes behind the pickle", at=stream.offset)
+    return value
+
+
+FORMAT = Format("torch", "pytorch_model.bin", ("pytorch",), read, magic=b"PK\x03\x04")

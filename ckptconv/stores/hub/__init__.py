@@ -1,0 +1,93 @@
+"""Names of the hub, and directories of its cache, where a checkpoint is asked for.
+
+Downloading is huggingface_hub's work (the extra `[hub]`), with its cache, its offline switch and its token. What is
+downloaded is chosen here, from the list of files: the config, generation settings and tokenizer, and the weights in
+one format. Code never is.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckptconv.base.errors import SourceError
+from ckptconv.stores.hub.names import hub_name
+
+if TYPE_CHECKING:
+    from ckptconv.schema.vocabulary import NamingName
+
+
+def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
+    """Return the local directory that a path or a name on the hub means; what exists here wins.
+
+    Args: naming: whose weights are wanted; None takes what transformers would take first.
+    Raises: SourceError: the hub has no such model, revision or weights, or does not give them.
+    FrameworkError: huggingface_hub is missing, the hub cannot be reached, or a download broke off.
+    """
+    path = Path(source)
+    if (cached := _from_cache(path)) is not None:
+        return cached
+    if _exists(path) or _mistyped(path):
+        return path
+    if re.fullmatch(r"[\w.-]+", str(source)):
+        raise SourceError(
+            f"{source}: no such directory. A model on the hub has a name of two parts: org/name."
+        )
+    name = hub_name(source)
+    if name is None:
+        return path
+    from ckptconv.stores.hub.download import Hub
+
+    return Hub(name).fetch(naming)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:  # such as a name that is too long; who opens it says so
+        return True
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _mistyped(path: Path) -> bool:
+    """Return whether a neighbour here is spelt so nearly alike that it was meant; its reader says so."""
+    from difflib import get_close_matches
+
+    if "@" in path.name:
+        return False
+    with suppress(OSError):  # no such folder, or one that may not be read
+        return bool(
+            get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+        )
+    return False
+
+
+def _from_cache(path: Path) -> Path | None:
+    """Return the snapshot in a directory of the hub's cache: the one of `main`, or the only one; None for another.
+
+    Raises: SourceError: there is none, or nothing tells which of several.
+    """
+    if not path.name.startswith("models--") or not _is_directory(path / "snapshots"):
+        return None
+    names = sorted(entry.name for entry in (path / "snapshots").iterdir() if entry.is_dir())
+    main = path / "refs" / "main"
+    chosen = main.read_text(errors="replace").strip() if main.is_file() else ""
+    if chosen in names:
+        return path / "snapshots" / chosen
+    if len(names) == 1:
+        return path / "snapshots" / names[0]
+    if not names:
+        raise SourceError(
+            f"{path}: nothing was downloaded into this part of the hub's cache. Fetch the model again."
+        )
+    raise SourceError(
+        f"{path}: several snapshots and no main; give one of them: {', '.join(names)} (in snapshots/)."
+    )

@@ -1,0 +1,185 @@
+"""One model of the hub fetched: what is needed of it, by huggingface_hub, with its cache and its switches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.companions import GENERATION, TOKENIZER
+from ckptconv.stores.formats import Format, formats
+from ckptconv.stores.hub.bars import Bars
+from ckptconv.stores.hub.names import HubName
+from ckptconv.stores.shards import read_index
+
+INSTALL = "pip install 'ckptconv[hub]'"
+
+
+def wanted_weights(files: Collection[str], naming: NamingName | None) -> tuple[Format, str] | None:
+    """Return format and file name (weights, or index of shards) of what to download of some files; None: nothing.
+
+    A format that holds only the naming's own weights comes first for TF and Flax, safetensors for PyTorch.
+    """
+    found = [
+        (form, name)
+        for form in formats().values()
+        if naming is None or naming in form.namings
+        for name in (form.weights, form.index)
+        if name in files
+    ]
+    return min(found, key=lambda one: _rank(one[0], naming), default=None)
+
+
+def _rank(form: Format, naming: NamingName | None) -> tuple[bool, str]:
+    own = form.name != "safetensors"
+    return (not own if naming in ("tf", "flax") else own), form.name
+
+
+class Hub:
+    """Fetches one model, and says what went wrong in its own words."""
+
+    def __init__(self, name: HubName) -> None:
+        self._name = name
+        try:
+            self._library = import_module("huggingface_hub")
+            self._errors = import_module("huggingface_hub.errors")
+        except ImportError:
+            raise FrameworkError(
+                f"{name}: no such directory here; and names on the hub need huggingface_hub.\n"
+                f"Install it with: {INSTALL}"
+            ) from None
+
+    def fetch(self, naming: NamingName | None) -> Path:
+        """Download what a checkpoint needs into the hub's cache, and return the snapshot there."""
+        if import_module("huggingface_hub.constants").HF_HUB_OFFLINE:
+            return self._cached(naming)
+        utils = import_module("huggingface_hub.utils")
+        with_bars = Bars.shown and not utils.are_progress_bars_disabled()
+        (utils.enable_progress_bars if with_bars else utils.disable_progress_bars)()
+        info = self._asked(
+            lambda: self._library.HfApi().model_info(self._name.repo, revision=self._name.revision)
+        )
+        files = {sibling.rfilename for sibling in info.siblings or ()}
+        self._require("config.json" in files, "no config.json there, so this is no checkpoint.")
+        # The first file is asked for by the revision's own name, so that the cache knows where it points.
+        folder = self._file("config.json", self._name.revision).parent
+        self._require(folder.name == info.sha, "changed while it was read. Run the command again.")
+        for name in self._others(files, naming, folder):
+            self._file(name, info.sha)
+        return folder
+
+    def _others(
+        self, files: Collection[str], naming: NamingName | None, folder: Path
+    ) -> Iterator[str]:
+        """Return what is wanted beside the config: the weights last, and shards after their index."""
+        chosen = wanted_weights(files, naming)
+        if chosen is None:
+            raise SourceError(self._no_weights(files, naming))
+        yield from (name for name in (GENERATION, *TOKENIZER) if name in files)
+        form, name = chosen
+        yield name
+        if name == form.index:
+            yield from self._shards(folder / name, files)
+
+    def _shards(self, index: Path, files: Collection[str]) -> Sequence[str]:
+        """Return which files an index names. Raises SourceError: it is malformed, or one of them is not there."""
+        names = read_index(index).files
+        absent = [name for name in names if name not in files]
+        self._require(
+            not absent, f"{index.name} names files that are not there: {', '.join(absent[:5])}"
+        )
+        return names
+
+    def _no_weights(self, files: Collection[str], naming: NamingName | None) -> str:
+        other = wanted_weights(files, None)
+        if other is None:
+            names = ", ".join(sorted({form.weights for form in formats().values()}))
+            return f"{self._name}: no weights there; looked for {names} and their shards."
+        form, name = other
+        advice = (
+            f" `ckptconv {form.namings[0]}2pt` makes PyTorch's of them."
+            if naming == "pytorch"
+            else ""
+        )
+        return f"{self._name}: no {naming} weights there; there is {name}.{advice}"
+
+    def _cached(self, naming: NamingName | None) -> Path:
+        """Return what was downloaded before, whole or not at all."""
+        found = self._library.try_to_load_from_cache(
+            self._name.repo, "config.json", revision=self._name.revision
+        )
+        folder = Path(found).parent if isinstance(found, str) else None
+        files = {entry.name for entry in folder.iterdir() if entry.is_file()} if folder else set()
+        chosen = wanted_weights(files, naming)
+        if folder is None or chosen is None:
+            what = "its weights are not" if folder else "it is not"
+            raise FrameworkError(
+                f"{self._name}: HF_HUB_OFFLINE is set, and {what} in the hub's cache.\n"
+                "Unset it for one run, or copy the cache of a machine that has the model."
+            )
+        return folder
+
+    def _file(self, name: str, revision: str) -> Path:
+        return Path(
+            self._asked(
+                lambda: self._library.hf_hub_download(self._name.repo, name, revision=revision),
+                name,
+            )
+        )
+
+    def _require(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise SourceError(f"{self._name}: {otherwise}")
+
+    def _asked(self, question: Callable[[], Any], file: str = "") -> Any:
+        """Ask the hub; every error becomes one sentence and the next step. All of its errors are OSErrors."""
+        errors, name = self._errors, self._name
+        try:
+            return question()
+        except errors.GatedRepoError:
+            raise SourceError(
+                f"{name}: gated: accept its conditions on its page, then set HF_TOKEN or run `hf auth login`."
+            ) from None
+        except errors.RevisionNotFoundError:
+            raise SourceError(
+                f"{name.repo}: has no branch, tag or commit {name.revision!r} on the hub."
+            ) from None
+        except errors.RepositoryNotFoundError:
+            raise SourceError(
+                f"{name}: no such directory here, and no such model on the hub that you may read.\n"
+                "Check the name; for a private model set HF_TOKEN or run `hf auth login`."
+            ) from None
+        except (errors.HFValidationError, errors.EntryNotFoundError) as error:
+            if isinstance(error, errors.LocalEntryNotFoundError):
+                raise FrameworkError(self._broken(file, error.__cause__ or error)) from None
+            raise SourceError(
+                f"{name}: the hub refuses this name or file ({_reason(error)})."
+            ) from None
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # RuntimeError: hf_xet's, which moves the bytes where it is installed
+            raise FrameworkError(self._broken(file, error)) from None
+
+    def _broken(self, file: str, error: BaseException) -> str:
+        """Say that the hub cannot be reached, or that a download broke off."""
+        if not file:
+            return (
+                f"{self._name}: no such directory here, and the hub cannot be reached ({_reason(error)}).\n"
+                "Check the network; HF_HUB_OFFLINE=1 takes what was downloaded before."
+            )
+        return (
+            f"{self._name}: the download of {file} broke off ({_reason(error)}).\n"
+            "Run the command again: it goes on where it stopped."
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """Return why, in a few words: the system's, the hub's status, or the kind of error."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return getattr(error, "strerror", None) or (
+        f"HTTP status {status}" if status else type(error).__name__
+    )

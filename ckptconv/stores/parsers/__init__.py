@@ -1,0 +1,1 @@
+"""The parsers that formats share: archives, the pickle machine, msgpack, the HDF5 child."""

@@ -1,0 +1,139 @@
+"""The index of a sharded checkpoint: which file holds which tensor. Nothing in it is believed unseen."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptconv.base.errors import PlanError, Problem, SourceError
+from ckptconv.base.strict_json import Json, read_json
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.formats import Contents, Format
+from ckptconv.stores.tensor import Stored
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+"""What a shard may be called: a plain file name, so that no index leads out of the checkpoint."""
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.", re.IGNORECASE)
+"""Names that are devices on Windows, and a dot at the end, which Windows drops: an index means one thing anywhere."""
+AGAIN = "Fetch or save the checkpoint once more."
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What an index file says."""
+
+    path: Path
+    weight_map: Mapping[str, str]
+    """Tensor name -> file name."""
+    total_size: int | float | None
+    """Of all tensors [bytes], where it is given."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the shards, in order."""
+        return tuple(sorted(set(self.weight_map.values())))
+
+    def require_files(self, form: Format) -> None:
+        """Refuse shards that are missing, and files that are named as shards but stand in no index.
+
+        Raises: PlanError: with every file.
+        """
+        folder = self.path.parent
+        problems = [
+            Problem("missing", name, "the index names this file")
+            for name in self.files
+            if not (folder / name).is_file()
+        ]
+        stem, _, suffix = form.weights.rpartition(".")
+        shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{re.escape(suffix)}")
+        there = sorted(path.name for path in folder.iterdir() if shard.fullmatch(path.name))
+        problems += [
+            Problem("unexpected", name, "a shard that the index does not name")
+            for name in there
+            if name not in self.files
+        ]
+        if problems:
+            raise PlanError(f"{self.path}: shards", problems, AGAIN)
+
+    def require_agreement(self, naming: NamingName, contents: Mapping[str, Contents]) -> None:
+        """Refuse an index that does not say of every tensor, and only of those, in which shard it is.
+
+        Raises: PlanError: with every tensor. SourceError: the sizes do not add up.
+        """
+        problems = list(self._problems(naming, contents))
+        if problems:
+            raise PlanError(f"{self.path}: index and shards disagree", problems, AGAIN)
+        if self.total_size is not None:
+            stored = [one for held in contents.values() for one in held.tensors.values()]
+            sums = sorted(_sums(stored))
+            if self.total_size not in sums:
+                raise SourceError(
+                    f"{self.path}: total_size is {self.total_size}, the shards hold {sums[-1]} bytes"
+                )
+
+    def _problems(self, naming: NamingName, contents: Mapping[str, Contents]) -> Iterator[Problem]:
+        found = [(name, file) for file, one in contents.items() for name in one.tensors]
+        held, said = set(found), set(self.weight_map.items())
+        if (
+            naming == "tf"
+        ):  # transformers keeps the model's own level in the index and strips it in the files
+            said |= {(_below(name), file) for name, file in self.weight_map.items()}
+        for name, count in Counter(name for name, _ in found).items():
+            if count > 1:
+                yield Problem("duplicate", name, "in two shards")
+        for name, file in found:
+            if (name, file) not in said:
+                yield Problem("unexpected", name, f"{file} holds it, the index does not say so")
+        for name, file in self.weight_map.items():
+            if (name, file) not in held and not (naming == "tf" and (_below(name), file) in held):
+                yield Problem("missing", name, f"the index says {file}")
+
+
+def read_index(path: Path) -> Index:
+    """Return what an index says, before any file that it names is opened.
+
+    Raises: SourceError: malformed, or it names something else than files beside it.
+    """
+    found = read_json(path)
+    weight_map, metadata = found.get("weight_map"), found.get("metadata", {})
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise SourceError(f"{path}: no weight_map")
+    if not isinstance(metadata, dict):
+        raise SourceError(f"{path}: metadata must be an object")
+    files = {name: _file(path, file) for name, file in weight_map.items()}
+    distinct = sorted(set(files.values()))
+    twins = [one for one, count in Counter(map(str.lower, distinct)).items() if count > 1]
+    if twins:
+        raise SourceError(
+            f"{path}: {twins[0]} in two spellings, which are one file where case does not count"
+        )
+    total = metadata.get("total_size")
+    if total is not None and (isinstance(total, bool) or not isinstance(total, int | float)):
+        raise SourceError(f"{path}: total_size must be a number")
+    return Index(path, files, total)
+
+
+def _file(path: Path, name: Json) -> str:
+    """Return the name of a shard. Raises SourceError: it is none under the rules of POSIX and of Windows."""
+    if not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or RESERVED.fullmatch(name):
+        raise SourceError(
+            f"{path}: {ascii(name)[:200]} is not the plain name of a file beside the index"
+        )
+    return name
+
+
+def _below(name: str) -> str:
+    return name.split("/", 1)[-1]
+
+
+def _sums(stored: list[Stored]) -> set[float]:
+    """Return what transformers' versions count: shared bytes once or each time, a bool as a byte or as an eighth."""
+    apart = {(one.path, one.extents): one for one in stored}.values()
+    return {
+        sum(one.spec.nbytes * (eighth if one.spec.dtype == "bool" else 1) for one in ones)
+        for ones in (stored, apart)
+        for eighth in (1, 1 / 8)
+    }

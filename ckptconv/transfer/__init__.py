@@ -1,0 +1,1 @@
+"""Moving the bytes: the loop, casts, read-back, digests, manifest, publishing."""

@@ -1,0 +1,147 @@
+"""sha256 of files, of tensors in files, and of tables: what a manifest is made of.
+
+sha256 and not something faster, since `sha256sum`, git-lfs and the hub say it of the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+
+from ckptconv.base.workers import finish, workers
+from ckptconv.schema.tensors import Row
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.parsers.files import FileReader
+from ckptconv.stores.tensor import Extent
+
+BLOCK_BYTES = 1 << 18
+"""Read at a time: it stays in the cache until it is hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDigest:
+    """One tensor of a file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    extents: tuple[Extent, ...]
+    """Where its bytes lie in the file."""
+    sha256: str
+    """Of its data, row-major, little-endian [64 hex digits]."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """One file."""
+
+    nbytes: int
+    sha256: str
+    """Of the whole file [64 hex digits]."""
+    tensors: Mapping[str, TensorDigest] = field(default_factory=dict)
+    """Of a weights file: by the names that its format's reader gives."""
+
+
+class Stopped(Exception):
+    """The run ends before the digest is known; nobody waits for it."""
+
+
+def file_digest(
+    path: Path, stop: Event | None = None, progress: Callable[[int], None] = lambda nbytes: None
+) -> FileDigest:
+    """Return size and digest of a file.
+
+    Args: progress: called with bytes read.
+    Raises: SourceError: it cannot be read. Stopped: `stop` was set meanwhile.
+    """
+    with FileReader(path) as file:
+        return FileDigest(file.size, extents_digest(file, [Extent(0, file.size)], stop, progress))
+
+
+def extents_digest(
+    file: FileReader,
+    extents: Iterable[Extent],
+    stop: Event | None = None,
+    progress: Callable[[int], None] = lambda nbytes: None,
+) -> str:
+    """Return the digest of some runs of a file, one after the other; see `file_digest`."""
+    digest, buffer = sha256(), memoryview(bytearray(BLOCK_BYTES))
+    for extent in extents:
+        for start in range(extent.offset, extent.offset + extent.nbytes, BLOCK_BYTES):
+            if stop is not None and stop.is_set():
+                raise Stopped
+            block = buffer[: min(BLOCK_BYTES, extent.offset + extent.nbytes - start)]
+            file.read_into(start, block)
+            digest.update(block)
+            progress(len(block))
+    return digest.hexdigest()
+
+
+Sources = Mapping[str, Mapping[str, FileDigest]]
+"""Role, such as `source` or `encoder` -> file name -> digest."""
+
+
+class Pending:
+    """Digests that another thread is making."""
+
+    def __init__(self, futures: Mapping[tuple[str, str], Future[FileDigest]]) -> None:
+        self._futures = futures
+
+    def result(self) -> Sources:
+        """Wait for them. Raises SourceError: a file cannot be read, or was changed meanwhile."""
+        found = dict(zip(self._futures, finish([*self._futures.values()]), strict=True))
+        return {
+            role: {name: one for (of, name), one in found.items() if of == role}
+            for role, _ in found
+        }
+
+
+def _source_digest(path: Path, stop: Event) -> FileDigest:
+    with FileReader(path) as file:
+        digest = FileDigest(file.size, extents_digest(file, [Extent(0, file.size)], stop))
+        file.require_unchanged()
+        return digest
+
+
+@contextmanager
+def digested(sources: Mapping[str, Sequence[Path]]) -> Iterator[Pending]:
+    """Make the digests of the sources' files in a thread of its own, while the block moves their tensors."""
+    stop = Event()
+    with workers(1) as pool:
+        try:
+            yield Pending(
+                {
+                    (role, path.name): pool.submit(_source_digest, path, stop)
+                    for role, paths in sources.items()
+                    for path in paths
+                }
+            )
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def tables_digest(rows: Iterable[Row], namings: Iterable[NamingName]) -> str:
+    """Return the digest of what the tables say of a model in some namings: names, axes, sizes, ties."""
+    wanted = sorted(set(namings))
+    said = [
+        {
+            "key": row.key,
+            "kind": row.module.kind,
+            "presence": row.module.presence,
+            "sizes": dict(row.sizes),
+            "spellings": {
+                one: [row.spellings[one].names, row.spellings[one].axes]
+                for one in wanted
+                if one in row.spellings
+            },
+            "tied": [row.tied_to, row.module.tied, row.module.copied],
+        }
+        for row in rows
+    ]
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

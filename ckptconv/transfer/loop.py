@@ -1,0 +1,209 @@
+"""The only loop that moves tensors: lay the files out, pour, read everything back, make it durable.
+
+Two threads, since reading, permuting, checking and writing all release Python's lock. Every target
+has its place before the first byte is written, so the order of the moves changes nothing in the files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock, local
+
+from ckptconv.base.strict_json import dump_json
+from ckptconv.base.workers import finish, workers
+from ckptconv.binding.moves import Move, Plan
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.formats import Format
+from ckptconv.stores.parsers.files import write_at
+from ckptconv.stores.tensor import Extent
+from ckptconv.transfer.cast_losses import TensorValues, require_finite
+from ckptconv.transfer.casting import NOTHING
+from ckptconv.transfer.digests import FileDigest
+from ckptconv.transfer.pieces import OpenFiles, Pieces
+from ckptconv.transfer.publish.file import fsync
+from ckptconv.transfer.readback import Poured, read_back
+
+WORKERS = 2
+LARGE_BYTES = 16 << 20
+"""Tensors above this whose axes change are moved one at a time: each is held in memory as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What lies in the stage, and what was found on the way."""
+
+    files: tuple[Path, ...]
+    nbytes: int
+    """Tensor data [bytes]."""
+    digests: Mapping[str, FileDigest]
+    """File name -> digests of the file and of its tensors, made of what was read back."""
+    values: tuple[TensorValues, ...]
+    """Tensors with values that are not finite or were lost in a cast, in the target's order."""
+
+
+def write_weights(
+    plan: Plan,
+    form: Format,
+    naming: NamingName,
+    folder: Path,
+    max_shard_bytes: int | None = None,
+    progress: Callable[[int], None] = lambda nbytes: None,
+    *,
+    allow_overflow: bool = False,
+) -> Written:
+    """Write a plan's targets into an empty folder, check them by reading back, and fsync them.
+
+    Args: progress: called with bytes of data done; every byte is written once and read back once.
+    allow_overflow: let a cast make infinities of numbers.
+    Raises: SourceError: the source cannot be read, or does not fit a cast.
+    DestinationError: what was read back differs. OSError: the destination failed.
+    """
+    if form.create is None:
+        raise AssertionError(f"{form.name} is only read")
+    shards = split_shards(plan.moves, max_shard_bytes)
+    names = (
+        [form.weights]
+        if len(shards) == 1
+        else [form.shard(n + 1, len(shards)) for n in range(len(shards))]
+    )
+    poured: dict[str, Poured] = {}
+    values: list[TensorValues] = []
+    with OpenFiles() as files, workers(WORKERS) as pool, workers(1) as syncer:
+        for name, moves in zip(names, shards, strict=True):
+            places = form.create(
+                folder / name, [move.target for move in moves], naming, len(shards) > 1
+            )
+            pour = _Pour(files, folder / name, places, progress)
+            poured |= pour.run(pool, moves)
+            values += pour.values
+        if not allow_overflow:
+            require_finite(_sources(plan), values)
+        durable = [syncer.submit(fsync, folder / name) for name in names]
+        digests = {}
+        for name, moves in zip(names, shards, strict=True):
+            expected = {move.target.name: poured[move.target.name] for move in moves}
+            digests[name] = read_back(form, folder / name, expected, pool, progress)
+        finish(durable)
+    if len(shards) > 1:
+        _write_index(folder / form.index, plan, dict(zip(names, shards, strict=True)))
+    return Written(tuple(folder / name for name in names), plan.nbytes, digests, tuple(values))
+
+
+def _sources(plan: Plan) -> str:
+    """Name what a plan reads: the one file, or the directories of several."""
+    paths = {move.source.path for move in plan.moves if move.source}
+    return " + ".join(
+        sorted(map(str, paths if len(paths) == 1 else {path.parent for path in paths}))
+    )
+
+
+def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move]]:
+    """Cut moves into runs of at most `max_bytes` of data; a larger tensor is a shard of its own."""
+    shards: list[list[Move]] = [[]]
+    size = 0
+    for move in moves:
+        if max_bytes and shards[-1] and size + move.target.nbytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(move)
+        size += move.target.nbytes
+    return shards
+
+
+class _OnePerThread:
+    """Pieces, with their buffers, that a thread keeps from one tensor to the next."""
+
+    def __init__(self, files: OpenFiles) -> None:
+        self._files = files
+        self._local = local()
+
+    @property
+    def pieces(self) -> Pieces:
+        """This thread's own."""
+        if not hasattr(self._local, "pieces"):
+            self._local.pieces = Pieces(self._files)
+        made: Pieces = self._local.pieces
+        return made
+
+
+class _Pour:
+    """Pours the moves of one file."""
+
+    def __init__(
+        self,
+        files: OpenFiles,
+        path: Path,
+        places: Mapping[str, tuple[Extent, ...]],
+        progress: Callable[[int], None],
+    ) -> None:
+        self._files, self._path, self._places, self._progress = files, path, places, progress
+        self._buffers = _OnePerThread(files)
+        self._large = Lock()
+        self._fd = -1
+        self._values: dict[str, TensorValues] = {}
+        self.values: list[TensorValues] = []
+        """What the moves found, in the plan's order."""
+
+    def run(self, pool: ThreadPoolExecutor, moves: Sequence[Move]) -> dict[str, Poured]:
+        """Write every move's bytes at its place. Raises what a move raises; the others are given up."""
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            # In the target's order: a fifth quicker than in the source's (measured, page cache warm).
+            ordered = sorted(moves, key=lambda move: self._places[move.target.name][0].offset)
+            poured = {
+                one.spec.name: one
+                for one in finish([pool.submit(self._move, move) for move in ordered])
+            }
+            self.values = [
+                self._values[move.target.name] for move in moves if move.target.name in self._values
+            ]
+            return poured
+        finally:
+            os.close(self._fd)
+
+    def _move(self, move: Move) -> Poured:
+        if move.permutation and move.target.nbytes > LARGE_BYTES:
+            with self._large:
+                return self._write(move, Pieces(self._files))
+        return self._write(move, self._buffers.pieces)
+
+    def _write(self, move: Move, pieces: Pieces) -> Poured:
+        digest, start = sha256(), 0
+        for piece in pieces.of(move):
+            digest.update(piece)
+            self._put(self._places[move.target.name], start, piece)
+            start += len(piece)
+            self._progress(len(piece))
+        if start != move.target.nbytes:
+            raise AssertionError(
+                f"{move.target.name}: {start} bytes made, {move.target.nbytes} planned"
+            )
+        if move.source and pieces.counts != NOTHING:
+            kept = move.source.spec
+            found = TensorValues(
+                kept.name, kept.dtype, move.target.dtype, move.target.numel, pieces.counts
+            )
+            self._values[move.target.name] = found
+        return Poured(move.target, digest.hexdigest())
+
+    def _put(self, extents: Sequence[Extent], start: int, piece: memoryview) -> None:
+        """Write a piece at byte `start` of a tensor, across its extents."""
+        for extent in extents:
+            if start < extent.nbytes and len(piece):
+                count = min(extent.nbytes - start, len(piece))
+                write_at(self._fd, extent.offset + start, piece[:count])
+                piece, start = piece[count:], start + count
+            start -= extent.nbytes if start >= extent.nbytes else start
+
+
+def _write_index(path: Path, plan: Plan, shards: Mapping[str, Sequence[Move]]) -> None:
+    """Write which shard holds which tensor, under the names that the shards themselves use."""
+    weight_map = {move.target.name: name for name, moves in shards.items() for move in moves}
+    path.write_bytes(
+        dump_json({"metadata": {"total_size": plan.nbytes}, "weight_map": dict(weight_map)})
+    )

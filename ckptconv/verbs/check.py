@@ -1,0 +1,228 @@
+"""`check`: is a directory still what ckptconv wrote? Every byte is read again and held against the manifest.
+
+No framework, and no format's reader where a file kept its size: the manifest says where each tensor lies, so
+that a damaged header hides nothing. A file of another size is opened as what it is, to name its tensors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock
+from typing import Literal
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.workers import finish, workers
+from ckptconv.stores.formats import Format, formats
+from ckptconv.stores.parsers.files import FileReader
+from ckptconv.stores.tensor import Stored
+from ckptconv.transfer.digests import FileDigest, extents_digest, file_digest
+from ckptconv.transfer.manifest import MANIFEST, SUMS, Manifest, read_manifest
+
+WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One way in which a directory is not what it was."""
+
+    kind: Literal["added", "removed", "renamed", "changed", "unreadable", "tensor", "edited"]
+    name: str
+    """Of the file, below the directory; of the tensor, as the manifest spells it."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check read, and what it found."""
+
+    path: Path
+    manifest: Manifest
+    nbytes: int
+    """Read, of files that the manifest names."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def whole(self) -> bool:
+        """True where nothing was added, taken away, renamed or changed."""
+        return not self.findings
+
+    @property
+    def tensors(self) -> int:
+        """Number of tensors that the manifest names."""
+        return sum(len(one.tensors) for one in self.manifest.files.values())
+
+
+def check(
+    path: Path | str, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Checked:
+    """Compare a directory with its manifest.
+
+    Args: progress: called with bytes read and bytes to read.
+    Raises: SourceError: there is no manifest, or it is malformed.
+    """
+    path = Path(path)
+    manifest, declared, raw = read_manifest(path)
+    there = set(_entries(path))
+    found = _digests(path, manifest, there, progress)
+    findings = [
+        *_manifest_findings(path, manifest, declared, raw, there),
+        *_moved(path, manifest, there, found),
+    ]
+    for name, digest in found.items():
+        if isinstance(digest, SourceError):
+            findings.append(Finding("unreadable", name, str(digest)))
+        elif digest.sha256 != manifest.files[name].sha256:
+            findings += _changes(path / name, name, manifest.files[name], digest)
+    nbytes = sum(one.nbytes for one in found.values() if isinstance(one, FileDigest))
+    return Checked(path, manifest, nbytes, tuple(findings))
+
+
+def _entries(folder: Path) -> Iterator[str]:
+    """Return what lies below a folder: files, and with a slash at the end empty folders and links to folders."""
+    for root, folders, names in os.walk(folder):
+        above = Path(root).relative_to(folder)
+        yield from ((above / name).as_posix() for name in names)
+        yield from (
+            f"{(above / name).as_posix()}/" for name in folders if Path(root, name).is_symlink()
+        )
+        if not folders and not names and root != str(folder):
+            yield f"{above.as_posix()}/"
+
+
+def _digests(
+    folder: Path, manifest: Manifest, there: set[str], progress: Callable[[int, int], None]
+) -> dict[str, FileDigest | SourceError]:
+    """Read every file that the manifest names and that is there, the largest first."""
+    names = sorted(
+        there & manifest.files.keys(), key=lambda name: (-manifest.files[name].nbytes, name)
+    )
+    total, done = sum(manifest.files[name].nbytes for name in names), 0
+    stop, lock = Event(), Lock()
+
+    def add(nbytes: int) -> None:
+        nonlocal done
+        with lock:
+            done += nbytes
+            progress(done, total)
+
+    def digest(name: str) -> FileDigest | SourceError:
+        try:
+            return file_digest(folder / name, stop, add)
+        except SourceError as error:
+            return error
+
+    with workers(WORKERS) as pool:
+        try:
+            return dict(
+                zip(names, finish([pool.submit(digest, name) for name in names]), strict=True)
+            )
+        finally:
+            stop.set()  # a signal does not wait for the end of a large file
+
+
+def _manifest_findings(
+    folder: Path, manifest: Manifest, declared: str, raw: bytes, there: set[str]
+) -> Iterator[Finding]:
+    """Hold the manifest against its own digest, and the sums against the manifest."""
+    dumped = manifest.dump()
+    if manifest.digest != declared:
+        yield Finding(
+            "edited", MANIFEST, "its content does not have the digest that it gives for itself"
+        )
+    elif raw != dumped:
+        yield Finding("edited", MANIFEST, "the same content, in other bytes")
+    if SUMS not in there:
+        yield Finding("removed", SUMS)
+        return
+    try:
+        with FileReader(folder / SUMS) as file:
+            expected = manifest.sums(dumped)
+            same = file.size == len(expected) and file.read(0, file.size) == expected
+    except SourceError as error:
+        yield Finding("unreadable", SUMS, str(error))
+        return
+    if not same:
+        yield Finding("changed", SUMS, "not the sums of the files that the manifest names")
+
+
+def _moved(
+    folder: Path, manifest: Manifest, there: set[str], found: Mapping[str, FileDigest | SourceError]
+) -> Iterator[Finding]:
+    """List what is there and should not be, and the other way round; a file that only changed its name is one."""
+    added = sorted(there - manifest.files.keys() - {MANIFEST, SUMS})
+    removed = {name: manifest.files[name] for name in sorted(manifest.files.keys() - found.keys())}
+    for name in added:
+        twin = next((old for old, digest in removed.items() if _same(folder / name, digest)), None)
+        if twin is None:
+            yield Finding("added", name)
+        else:
+            removed.pop(twin)
+            yield Finding("renamed", twin, f"it is {name} now")
+    yield from (Finding("removed", name) for name in removed)
+
+
+def _same(path: Path, digest: FileDigest) -> bool:
+    """Tell whether a file has a digest; only one of the same size is read."""
+    try:
+        with FileReader(path) as file:
+            return file.size == digest.nbytes and file_digest(path).sha256 == digest.sha256
+    except SourceError:
+        return False
+
+
+def _changes(path: Path, name: str, expected: FileDigest, found: FileDigest) -> list[Finding]:
+    """Say what of a changed file is changed: its tensors by name, or what lies around them."""
+    size = (
+        f"{found.nbytes} bytes, were {expected.nbytes}" if found.nbytes != expected.nbytes else ""
+    )
+    if not expected.tensors:
+        return [Finding("changed", name, size)]
+    try:
+        tensors = list(_in_place(path, expected) if not size else _by_header(path, name, expected))
+    except SourceError as error:
+        return [Finding("changed", name, f"{size}; {error}")]
+    around = "; every tensor is what it was, the bytes around them are not" if not tensors else ""
+    told = f"{len(tensors)} of {len(expected.tensors)} tensors" if tensors else ""
+    return [Finding("changed", name, "; ".join(filter(None, (size, told, around[2:])))), *tensors]
+
+
+def _in_place(path: Path, expected: FileDigest) -> Iterator[Finding]:
+    """Compare every tensor where the manifest says that it lies."""
+    with FileReader(path) as file:
+        for name, tensor in expected.tensors.items():
+            if extents_digest(file, tensor.extents) != tensor.sha256:
+                yield Finding("tensor", name, "changed")
+
+
+def _by_header(path: Path, name: str, expected: FileDigest) -> Iterator[Finding]:
+    """Compare the tensors of a file of another size where its own header says that they lie."""
+    found = _form(name).read(path).tensors
+    yield from (
+        Finding("tensor", one, "removed") for one in sorted(expected.tensors.keys() - found.keys())
+    )
+    yield from (
+        Finding("tensor", one, "added") for one in sorted(found.keys() - expected.tensors.keys())
+    )
+    with FileReader(path) as file:
+        for one in expected.tensors.keys() & found.keys():
+            if _differs(file, found[one], expected, one):
+                yield Finding("tensor", one, "changed")
+
+
+def _differs(file: FileReader, found: Stored, expected: FileDigest, name: str) -> bool:
+    tensor = expected.tensors[name]
+    if (found.spec.dtype, found.spec.shape) != (tensor.dtype, tensor.shape):
+        return True
+    return extents_digest(file, found.extents) != tensor.sha256
+
+
+def _form(name: str) -> Format:
+    """Return the format of a weights file that ckptconv wrote. Raises SourceError: none has this name."""
+    suffix = Path(name).suffix
+    for form in formats().values():
+        if form.create is not None and form.weights.endswith(suffix):
+            return form
+    raise SourceError(f"{name}: no format that ckptconv writes has the suffix {suffix!r}")

@@ -1,0 +1,171 @@
+"""`pt2tf`, `pt2flax`, `tf2pt`, `flax2pt`, `normalize`: the whole pair, from one framework's class to another's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import Json
+from ckptconv.binding.moves import Plan
+from ckptconv.binding.plan import widening_notice
+from ckptconv.stores.checkpoint import open_checkpoint
+from ckptconv.stores.companions import copy_companions, left_behind, whole_config, write_config
+from ckptconv.stores.formats import formats
+from ckptconv.stores.hub import resolve
+from ckptconv.transfer.digests import digested
+from ckptconv.transfer.loop import split_shards, write_weights
+from ckptconv.transfer.manifest import write_manifest
+from ckptconv.transfer.publish.stage import published
+from ckptconv.verbs.planning import Way, planned
+from ckptconv.verbs.writing import (
+    Conversion,
+    WriteOptions,
+    require_apart,
+    require_consistent,
+    source_files,
+    written_dtype,
+)
+
+
+def pt2tf(
+    source: Path | str, target: Path | str, form: str = "hdf5", options: WriteOptions | None = None
+) -> Conversion:
+    """Write what `TFEncoderDecoderModel.from_pretrained(target)` loads.
+
+    Args: form: `hdf5` or `safetensors`.
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, Way("pytorch", "tf", formats()[form]), options)
+
+
+def pt2flax(
+    source: Path | str,
+    target: Path | str,
+    form: str = "msgpack",
+    options: WriteOptions | None = None,
+    *,
+    heal: bool = True,
+) -> Conversion:
+    """Write what `FlaxEncoderDecoderModel.from_pretrained(target)` loads.
+
+    Args: form: `msgpack` or `safetensors`. heal: mend what Flax's class gets wrong, see `healing.py`.
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, Way("pytorch", "flax", formats()[form], heal), options)
+
+
+def tf2pt(
+    source: Path | str, target: Path | str, options: WriteOptions | None = None
+) -> Conversion:
+    """Write what `EncoderDecoderModel.from_pretrained(target)` loads, from what the TF class saved.
+
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, Way("tf", "pytorch", formats()["safetensors"]), options)
+
+
+def flax2pt(
+    source: Path | str, target: Path | str, options: WriteOptions | None = None
+) -> Conversion:
+    """Write what `EncoderDecoderModel.from_pretrained(target)` loads, from what the Flax class saved.
+
+    What `pt2flax` healed is undone, as the config's record says.
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, Way("flax", "pytorch", formats()["safetensors"]), options)
+
+
+def normalize(
+    source: Path | str, target: Path | str, options: WriteOptions | None = None
+) -> Conversion:
+    """Write the same PyTorch model with today's names, ties resolved, nothing left over.
+
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    return _convert(source, target, Way("pytorch", "pytorch", formats()["safetensors"]), options)
+
+
+def _convert(
+    source: Path | str, target: Path | str, way: Way, options: WriteOptions | None
+) -> Conversion:
+    options = options or WriteOptions()
+    source, target = resolve(source, way.source), Path(target)
+    checkpoint = open_checkpoint(source, way.source)
+    require_apart(source, target)
+    made = planned(checkpoint, way, options.dtype)
+    composition, plan, settings = made.composition, made.plan, made.settings
+    _require_loadable(plan, way, options)
+    notices = (
+        *plan.notices,
+        *_widening(plan, way, options),
+        *_added(settings, way),
+        *left_behind(source),
+    )
+    result = Conversion(
+        (source,), target, composition.pair, way.target, way.form.name, plan, notices
+    )
+    if options.dry_run:
+        return result
+    origin = result.origin(
+        _verb(way), {**options.shaping(), **_shaping(way)}, composition.rows(), way.source
+    )
+    read = {"source": source_files(checkpoint)}
+    require_consistent(plan)
+    with (
+        published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage,
+        digested(read) as sources,
+    ):
+        progress = options.counter(plan.nbytes)
+        written = write_weights(
+            plan,
+            way.form,
+            way.target,
+            stage,
+            options.max_shard_bytes,
+            progress,
+            allow_overflow=options.allow_overflow,
+        )
+        write_config(
+            stage, whole_config(composition.config, plan.healed, written_dtype(plan), settings)
+        )
+        copy_companions(source, stage)
+        checkpoint.require_unchanged()
+        write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
+    return result.done(written)
+
+
+def _verb(way: Way) -> str:
+    """Return the command's name."""
+    short = {"pytorch": "pt"}
+    names = (short.get(one, one) for one in (way.source, way.target))
+    return "normalize" if way.source == way.target else "2".join(names)
+
+
+def _shaping(way: Way) -> dict[str, Json]:
+    """Return the options of this way that shape the bytes."""
+    return {"format": way.form.name, **({"heal": way.heal} if way.target == "flax" else {})}
+
+
+def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str]:
+    """Say which settings the target has beside the source's."""
+    for side, keys in settings.items():
+        for key, value in keys.items():
+            yield f"config.json: {side}: {key} = {value} added, since the {way.target} class reads it"
+
+
+def _widening(plan: Plan, way: Way, options: WriteOptions) -> Iterator[str]:
+    """Say what was widened without being asked for."""
+    if options.dtype == "keep":
+        yield from widening_notice(plan, way.form.name.upper())
+
+
+def _require_loadable(plan: Plan, way: Way, options: WriteOptions) -> None:
+    """Refuse shards that the target's class cannot load. Raises SourceError."""
+    shards = len(split_shards(plan.moves, options.max_shard_bytes))
+    if way.target == "flax" and way.form.name == "safetensors" and shards > 1:
+        raise SourceError(
+            f"{shards} shards of safetensors: FlaxEncoderDecoderModel of transformers 4.57.6 loads only one"
+            " file of that format.\nUse --format msgpack, or leave --max-shard-size away."
+        )

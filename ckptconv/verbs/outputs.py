@@ -1,0 +1,52 @@
+"""The outputs half of `verify`: both models run on the same inputs, whichever frameworks they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ckptconv.run.forward import Options, prepare
+from ckptconv.run.report import ForwardReport
+from ckptconv.schema.models.pair import Composition
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.verbs.convert import flax2pt, tf2pt
+
+
+def compare_outputs(
+    source: Checkpoint, composition: Composition, target: Checkpoint, options: Options
+) -> ForwardReport:
+    """Run both models and judge the answers.
+
+    Where neither is PyTorch's, the source is converted to PyTorch for the time of the run: PyTorch computes in
+    float64 what all others are measured by, and TF's and Flax's classes cannot.
+
+    Raises: SourceError: that conversion is refused. FrameworkError: a framework is missing, or a child failed.
+    """
+    with reference_of(source, (source.weights.naming, target.weights.naming)) as reference:
+        return prepare(
+            composition,
+            source.path,
+            target.path,
+            target.weights.naming,
+            source_naming=source.weights.naming,
+            reference=reference,
+            options=options,
+        ).run()
+
+
+@contextmanager
+def reference_of(source: Checkpoint, namings: Sequence[NamingName]) -> Iterator[Path | None]:
+    """Give a PyTorch checkpoint of the source; None where one of the models that run is PyTorch's.
+
+    Args: namings: of the models that run.
+    """
+    if "pytorch" in namings:
+        yield None
+        return
+    verb = tf2pt if source.weights.naming == "tf" else flax2pt
+    with TemporaryDirectory(prefix="ckptconv-reference-") as folder:
+        verb(source.path, Path(folder) / "pytorch")
+        yield Path(folder) / "pytorch"

@@ -1,0 +1,81 @@
+"""The plan of a whole pair's conversion, from headers alone: what a conversion writes, and `inspect` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import Json, read_json
+from ckptconv.binding.moves import Plan
+from ckptconv.binding.plan import DtypeChoice, make_plan
+from ckptconv.schema.fixes import RollPositions
+from ckptconv.schema.models.pair import Composition, compose, recorded, unhealed
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.stores.companions import GENERATION
+from ckptconv.stores.formats import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From which naming to which, in which format."""
+
+    source: NamingName
+    target: NamingName
+    form: Format
+    heal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and what it was made from."""
+
+    composition: Composition
+    plan: Plan
+    settings: Mapping[str, Mapping[str, Json]]
+    """Config keys that the target gets beside the source's, by side."""
+
+
+def planned(checkpoint: Checkpoint, way: Way, dtype: DtypeChoice = "keep") -> Planned:
+    """Return what a conversion would do; no tensor is read.
+
+    Raises: SourceError: refused, with every problem.
+    """
+    composition = compose(unhealed(checkpoint.config))
+    composition.require_class(way.target)
+    plan = make_plan(
+        composition.rows(),
+        checkpoint.weights.tensors,
+        way.source,
+        way.target,
+        what=str(checkpoint.path),
+        dtype=dtype,
+        widened=way.form.widened,
+        healings=composition.healings() if way.heal else (),
+        healed_source=recorded(composition, checkpoint.config),
+    )
+    if way.heal:
+        _require_healable(composition, checkpoint.path)
+    return Planned(composition, plan, composition.settings(way.target))
+
+
+def _require_healable(composition: Composition, source: Path) -> None:
+    """Refuse a RoBERTa-like decoder that starts with the pad token. Raises SourceError.
+
+    PyTorch gives the pad token a position of its own, and in its cached generation the next token the one
+    after next; no order of the table's rows fits both in Flax, which counts 0, 1, 2 ...
+    """
+    if not any(isinstance(rule, RollPositions) for rule in composition.decoder_part.healings):
+        return
+    generation = read_json(source / GENERATION) if (source / GENERATION).is_file() else {}
+    start = generation.get(
+        "decoder_start_token_id", composition.config.get("decoder_start_token_id")
+    )
+    if start is not None and start == composition.decoder.config.get("pad_token_id"):
+        raise SourceError(
+            f"{source}: decoder_start_token_id is the decoder's pad_token_id ({start}): Flax numbers the positions"
+            " of such a decoder otherwise than PyTorch, and no order of its position table mends that.\n"
+            "pt2tf can convert it; or train with another start token, such as the tokenizer's <s>."
+        )

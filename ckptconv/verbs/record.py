@@ -1,0 +1,147 @@
+"""`verify --save-trace`: a source's inputs and answers in a file, so that a target can be checked without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptconv.base.counting import counted
+from ckptconv.base.errors import PlanError, Problem
+from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
+from ckptconv.run.forward import Options
+from ckptconv.run.inputs import Inputs, read_inputs
+from ckptconv.run.recording import record_answers, recorded_composition
+from ckptconv.run.trace import Trace, write_trace
+from ckptconv.run.trace_reader import read_trace
+from ckptconv.schema.models.pair import Composition, compose, unhealed
+from ckptconv.stores.checkpoint import Checkpoint, open_source
+from ckptconv.stores.hub import resolve
+from ckptconv.transfer.publish.file import require_place
+from ckptconv.verbs.outputs import reference_of
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was written."""
+
+    source: Path
+    path: Path
+    """The trace."""
+    pair: str
+    nbytes: int
+    """Its size."""
+    tensors: int
+    """Tensors whose digests it holds."""
+    answers: int
+    """Arrays that it holds of the source's answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestsCompared:
+    """What holding a target's tensors against recorded digests showed."""
+
+    tensors: int
+    nbytes: int
+    problems: tuple[Problem, ...]
+    notices: tuple[str, ...]
+
+
+def record(
+    source: Path | str,
+    path: Path,
+    *,
+    seed: int = 0,
+    texts: Sequence[str] = (),
+    inputs: Path | None = None,
+    timeout: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Recording:
+    """Run a source on probes made from its config, and write what it answered to a file.
+
+    Args: path: the file; what has its name is replaced. texts, inputs, seed, timeout: as for `verify`.
+    progress: called with bytes digested and bytes to digest; then the model runs.
+    Raises: SourceError: no checkpoint. DestinationError: the file cannot be written.
+    FrameworkError: PyTorch, or the source's framework, is missing or died.
+    """
+    require_place(path)
+    one = open_source(resolve(source))
+    composition = compose(unhealed(one.config))
+    own = read_inputs(inputs, composition) if inputs else Inputs()
+    total = sum(stored.spec.nbytes for stored in one.weights.tensors.values())
+    weights = fingerprints(one, composition, STORED, counted(progress, total))
+    options = Options(seed, texts, own, None, timeout)
+    with reference_of(one, (one.weights.naming,)) as reference:
+        trace = record_answers(
+            composition,
+            one.path,
+            one.weights.naming,
+            one.config,
+            weights,
+            reference=reference,
+            options=options,
+        )
+    nbytes = write_trace(path, trace)
+    answers = sum(len(answer.arrays) for answer in trace.sides.values())
+    return Recording(one.path, path, composition.pair, nbytes, len(weights), answers)
+
+
+def open_trace(path: Path) -> tuple[Trace, Composition]:
+    """Return a trace and the model that it is of. Raises SourceError: it is malformed."""
+    trace = read_trace(path)
+    return trace, recorded_composition(trace, str(path))
+
+
+def compare_digests(
+    trace: Trace,
+    composition: Composition,
+    target: Checkpoint,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DigestsCompared:
+    """Hold every tensor of a target, put back into PyTorch's spelling, against the digest that was recorded.
+
+    Raises: SourceError: the target cannot be read.
+    """
+    total = sum(stored.spec.nbytes for stored in target.weights.tensors.values())
+    try:
+        found = fingerprints(target, composition, (), counted(progress, total))
+    except PlanError as error:
+        return DigestsCompared(0, 0, error.problems, ())
+    problems = [
+        Problem("missing", name, f"recorded as {list(one.shape)}")
+        for name, one in trace.weights.items()
+        if name not in found
+    ]
+    both = [(trace.weights.get(name), one) for name, one in found.items()]
+    problems += [problem for recorded, one in both if (problem := _problem(recorded, one))]
+    casts = sorted(
+        {
+            (recorded.dtype, one.dtype)
+            for recorded, one in both
+            if recorded and recorded.dtype != one.dtype
+        }
+    )
+    notices = (
+        f"stored as {stored} where the source has {kept}: compared with the cast of the source"
+        for kept, stored in casts
+    )
+    nbytes = sum(one.spec.nbytes for one in found.values())
+    return DigestsCompared(len(found), nbytes, tuple(sorted(problems)), tuple(notices))
+
+
+def _problem(recorded: Fingerprint | None, found: Fingerprint) -> Problem | None:
+    name = found.origin or found.name
+    if recorded is None:
+        return Problem("unexpected", name, f"{found.dtype} {list(found.shape)}, not in the trace")
+    if recorded.shape != found.shape:
+        return Problem(
+            "shape", name, f"recorded as {list(recorded.shape)}, found {list(found.shape)}"
+        )
+    expected = recorded.sha256.get(found.dtype)
+    if expected is None:
+        return Problem("dtype", name, f"stored as {found.dtype}, of which the trace has no sha256")
+    return (
+        None
+        if expected == found.sha256[found.dtype]
+        else Problem("not equal", name, "another sha256")
+    )

@@ -1,0 +1,165 @@
+"""`split`: an encoder-decoder checkpoint into its parts, as `AutoModel` and `AutoModelForCausalLM` load them.
+
+OUT/config.json ...      what belongs to the whole: its config, generation settings, tokenizer
+OUT/encoder              the base model
+OUT/decoder              the language model with its cross-attention
+OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ckptconv.base.strict_json import Json
+from ckptconv.binding.moves import Plan
+from ckptconv.binding.plan import make_plan
+from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
+from ckptconv.stores.companions import (
+    copy_companions,
+    left_behind,
+    part_config,
+    whole_config,
+    with_dtype,
+    write_config,
+)
+from ckptconv.stores.formats import formats
+from ckptconv.stores.hub import resolve
+from ckptconv.transfer.cast_losses import TensorValues, value_notices
+from ckptconv.transfer.digests import FileDigest, digested, tables_digest
+from ckptconv.transfer.loop import write_weights
+from ckptconv.transfer.manifest import Origin, below, within, write_manifest
+from ckptconv.transfer.publish.stage import published
+from ckptconv.verbs.writing import (
+    WriteOptions,
+    require_apart,
+    require_consistent,
+    source_files,
+    written_dtype,
+)
+
+BRIDGE_TYPE = "ckptconv-bridge"
+"""Model type in the bridge's config: no class of transformers holds a bare projection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One directory of the result."""
+
+    name: str
+    plan: Plan
+    config: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What a split wrote, or with `dry_run` would write."""
+
+    source: Path
+    target: Path
+    pair: str
+    parts: tuple[Part, ...]
+    notices: tuple[str, ...]
+    values: tuple[TensorValues, ...] = ()
+    """Tensors with values that are not finite, or were lost in a cast; empty after a dry run."""
+
+
+def split(source: Path | str, target: Path | str, options: WriteOptions | None = None) -> Split:
+    """Write encoder, decoder and bridge as PyTorch safetensors.
+
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
+    options = options or WriteOptions()
+    source, target = resolve(source, "pytorch"), Path(target)
+    checkpoint = open_checkpoint(source, "pytorch")
+    require_apart(source, target)
+    composition = compose(checkpoint.config)
+    plan = make_plan(
+        composition.rows(),
+        checkpoint.weights.tensors,
+        "pytorch",
+        "pytorch",
+        what=str(source),
+        dtype=options.dtype,
+    )
+    parts = tuple(_parts(composition, plan))
+    notices = (*plan.notices, *_bridge_notice(composition), *left_behind(source))
+    result = Split(source, target, composition.pair, parts, notices)
+    if options.dry_run:
+        return result
+    tables = tables_digest(composition.rows(), ("pytorch",))
+    origin = Origin(
+        "split", options.shaping(), composition.pair, "pytorch", "safetensors", tables, (), {}
+    )
+    values = _write(checkpoint, plan, result, options, origin)
+    return replace(result, values=values, notices=(*notices, *value_notices(values)))
+
+
+def _parts(composition: Composition, plan: Plan) -> Iterator[Part]:
+    """Divide the plan by its prefixes; each part gets a config of its own."""
+    config = composition.config
+    dtype = written_dtype(plan)
+    for name, classes in (
+        ("encoder", composition.encoder_part.classes),
+        ("decoder", composition.decoder_part.classes),
+    ):
+        values = part_config(config, name, classes["pytorch"])
+        yield Part(name, plan.below(f"{name}."), with_dtype(values, dtype) if dtype else values)
+    if composition.has_bridge:
+        widths: dict[str, Json] = {
+            "model_type": BRIDGE_TYPE,
+            "encoder_hidden_size": composition.encoder.config.size("hidden_size"),
+            "decoder_hidden_size": composition.decoder.config.size("hidden_size"),
+        }
+        yield Part("bridge", plan.below("enc_to_dec_proj."), widths)
+
+
+def _bridge_notice(composition: Composition) -> Iterator[str]:
+    if composition.has_bridge:
+        yield (
+            "bridge: enc_to_dec_proj belongs to neither part and lies in OUT/bridge;"
+            " from_encoder_decoder_pretrained(OUT/encoder, OUT/decoder) would draw a new one at random"
+        )
+
+
+def _write(
+    checkpoint: Checkpoint, plan: Plan, result: Split, options: WriteOptions, origin: Origin
+) -> tuple[TensorValues, ...]:
+    """Write every part, then what belongs to the whole; a manifest goes into each directory."""
+    form = formats()["safetensors"]
+    progress = options.counter(plan.nbytes)
+    needs, read = plan.nbytes, {"source": source_files(checkpoint)}
+    require_consistent(plan)
+    with (
+        published(result.target, overwrite=options.overwrite, needs=needs) as stage,
+        digested(read) as sources,
+    ):
+        known: dict[str, FileDigest] = {}
+        values: list[TensorValues] = []
+        for part in result.parts:
+            folder = stage / part.name
+            folder.mkdir()
+            written = write_weights(
+                part.plan,
+                form,
+                "pytorch",
+                folder,
+                options.max_shard_bytes,
+                progress,
+                allow_overflow=options.allow_overflow,
+            )
+            known |= below(part.name, written.digests)
+            values += written.values
+            write_config(folder, part.config)
+            if part.name != "bridge":
+                copy_companions(checkpoint.path, folder, generation=part.name == "decoder")
+        write_config(stage, whole_config(checkpoint.config, plan.healed, written_dtype(plan)))
+        copy_companions(checkpoint.path, stage)
+        checkpoint.require_unchanged()
+        origin = replace(origin, sources=sources.result())
+        for part in result.parts:
+            write_manifest(stage / part.name, origin, within(part.name, known))
+        write_manifest(stage, origin, known)
+    return tuple(values)

@@ -1,0 +1,183 @@
+"""The half of `inspect` that reads the values: figures for each tensor, and what in them looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from ckptconv.base.errors import PlanError
+from ckptconv.binding.moves import Equality
+from ckptconv.compare.duplicates import duplicates
+from ckptconv.compare.initialisation import NewModule, is_decisive, new_modules
+from ckptconv.compare.statistics import Statistics, measure
+from ckptconv.compare.weights import check_equal
+from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.verbs.inspection import Finding, Inspection, Sign, Target, Tie
+from ckptconv.verbs.subject import Subject
+
+
+def with_values(
+    result: Inspection,
+    checkpoint: Checkpoint,
+    known: Subject,
+    equalities: Mapping[str, tuple[Equality, ...]],
+    progress: Callable[[int, int], None],
+) -> Inspection:
+    """Return an inspection with figures, findings, and the ties and conditions compared.
+
+    Args: equalities: what each verb compares before it writes.
+    Raises: SourceError: a file cannot be read, or is not what its own checksums say.
+    """
+    stored = [checkpoint.weights.tensors[line.spec.name] for line in result.tensors]
+    check_records(stored)
+    measured = measure(stored, progress)
+    figures = {one.spec.name: found for one, found in zip(stored, measured, strict=True)}
+    groups = [tuple(one.spec.name for one in group) for group in duplicates(stored, measured)]
+    differences = _compared(
+        (*(one for some in equalities.values() for one in some), *_stored_twice(result, checkpoint))
+    )
+    checkpoint.require_unchanged()
+    ties = tuple(_tie(tie, differences) for tie in result.ties)
+    findings = tuple(_findings(known, figures, groups, ties))
+    signs: dict[str, list[Sign]] = {}
+    for finding in findings:
+        for name in finding.tensors:
+            signs.setdefault(name, []).append(finding.sign)
+    lines = (
+        replace(
+            line,
+            statistics=figures[line.spec.name],
+            signs=tuple(dict.fromkeys(signs.get(line.spec.name, ()))),
+        )
+        for line in result.tensors
+    )
+    return replace(
+        result,
+        tensors=tuple(lines),
+        ties=ties,
+        targets=tuple(
+            _decided(target, equalities.get(target.verb, ()), differences)
+            for target in result.targets
+        ),
+        findings=findings,
+        measured=True,
+    )
+
+
+def _stored_twice(result: Inspection, checkpoint: Checkpoint) -> Iterator[Equality]:
+    """Return the ties of a PyTorch checkpoint that no plan compares, since something else stops the verbs."""
+    tensors = checkpoint.weights.tensors
+    for tie in result.ties:
+        if tie.stored and checkpoint.weights.naming == "pytorch":
+            pair = tensors[tie.repeats], tensors[tie.name]
+            if pair[0].spec.shape == pair[1].spec.shape:
+                yield Equality(*pair, "not equal", "the config ties them")
+
+
+def _key(pair: Equality) -> tuple[str, str]:
+    return pair.second.spec.name, pair.first.spec.name
+
+
+def _compared(pairs: Iterable[Equality]) -> dict[tuple[str, str], str]:
+    """Compare pairs of tensors; empty where they are equal, else what is wrong."""
+    found: dict[tuple[str, str], str] = {}
+    for pair in pairs:
+        if _key(pair) not in found:
+            try:
+                check_equal([pair])
+                found[_key(pair)] = ""
+            except PlanError as error:
+                found[_key(pair)] = error.problems[0].detail
+    return found
+
+
+def _decided(
+    target: Target, pairs: Iterable[Equality], differences: Mapping[tuple[str, str], str]
+) -> Target:
+    """Turn what a verb would compare into its answer."""
+    wrong = [
+        f"{pair.kind}: {pair.second.spec.name}: {differences[_key(pair)]}"
+        for pair in pairs
+        if differences[_key(pair)]
+    ]
+    return replace(target, refusal="\n".join([target.refusal, *wrong]).strip(), conditions=())
+
+
+def _tie(tie: Tie, differences: Mapping[tuple[str, str], str]) -> Tie:
+    """Say how two names of one tensor differ; a healed table is compared in runs of its rows."""
+    runs = [
+        text
+        for (name, other), text in differences.items()
+        if (name.partition("[")[0], other.partition("[")[0]) == (tie.name, tie.repeats)
+    ]
+    return (
+        replace(tie, difference="; ".join(text for text in runs if text))
+        if tie.stored and runs
+        else tie
+    )
+
+
+def _findings(
+    known: Subject,
+    figures: Mapping[str, Statistics],
+    groups: list[tuple[str, ...]],
+    ties: tuple[Tie, ...],
+) -> Iterator[Finding]:
+    """Return what looks wrong, the gravest first."""
+    for name, one in figures.items():
+        if not one.finite:
+            yield Finding(
+                "not finite", (name,), f"{name}: {one.nans:,} NaN, {one.infinities:,} infinite"
+            )
+    new = tuple(_new(known, figures))
+    yield from new
+    tied = {frozenset((tie.name, tie.repeats)) for tie in ties}
+    for group in groups:
+        if frozenset(group) not in tied:
+            more = f" and {len(group) - 2} more" if len(group) > 2 else ""
+            yield Finding(
+                "duplicated", group, f"{group[0]} and {group[1]}{more} hold the same bytes"
+            )
+    told = {name for finding in new for name in finding.tensors}
+    for name, one in figures.items():
+        if one.constant and one.numel > 1 and name not in told:
+            yield Finding("constant", (name,), f"{name}: every element is {one.minimum:g}")
+
+
+def _new(known: Subject, figures: Mapping[str, Statistics]) -> Iterator[Finding]:
+    """Return one finding for each part that has new weights."""
+    held: dict[str, str] = {row.key: name for name, row in known.names.items() if name in figures}
+    by_key = {key: figures[name] for key, name in held.items()}
+    sides = {role: side.config for role, side in known.sides.items()}
+    if not sides:
+        return
+    modules: dict[str, list[NewModule]] = {}
+    for module in new_modules(known.rows, by_key, sides):
+        modules.setdefault(module.part, []).append(module)
+    for part, found in modules.items():
+        if layers := [one for one in found if one.decides]:
+            names = tuple(held[row.key] for module in found for row in module.rows)
+            yield Finding("new", names, _sentence(part, layers, known))
+
+
+def _sentence(part: str, layers: list[NewModule], known: Subject) -> str:
+    """Say how much of a part looks new, and why."""
+    whole = {
+        row.key.rpartition(".")[0]
+        for row in known.rows
+        if row.module.part == part and is_decisive(row)
+    }
+    draws = {one.draw.name: one.draw for one in layers if one.draw}
+    biases = (
+        "weights and biases"
+        if all(draw.uniform for draw in draws.values())
+        else "biases 0, weights"
+    )
+    why = f"{biases} as from {' and '.join(sorted(draws))}"
+    if len(layers) == len(whole):
+        return f"{part}: all of it looks newly initialised ({why}); train it before use"
+    shown = ", ".join(one.path for one in layers[:2]) + (
+        f" and {len(layers) - 2} more" if len(layers) > 2 else ""
+    )
+    return f"{part}: {len(layers)} of {len(whole)} layers look newly initialised ({why}): {shown}"

@@ -1,0 +1,281 @@
+"""`verify`: do two checkpoints hold the same model, and compute the same?
+
+First the weights, bit for bit through the tables, without any framework. Then the outputs: the real
+classes run the same probes, each framework in a process of its own, and the target is judged by the
+source's own rounding error (see `forward.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ckptconv.base.counting import counted
+from ckptconv.base.errors import Problem
+from ckptconv.binding.moves import Move, Plan
+from ckptconv.binding.plan import make_plan
+from ckptconv.compare.comparison import Case, compare
+from ckptconv.compare.configs import ConfigDifference
+from ckptconv.compare.weights import WeightDifference, check_equal
+from ckptconv.run.forward import Options
+from ckptconv.run.inputs import Inputs, read_inputs
+from ckptconv.run.localization import Where, find_where
+from ckptconv.run.recording import compare_recorded
+from ckptconv.run.report import ForwardReport
+from ckptconv.run.settings import differing_settings, generation_file, settings_apart
+from ckptconv.run.yardstick import Tolerance
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import Composition, compose, recorded, unhealed
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_source
+from ckptconv.stores.hub import resolve
+from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.tensor import FLOATS, Stored
+from ckptconv.transfer.pieces import OpenFiles
+from ckptconv.verbs.outputs import compare_outputs
+from ckptconv.verbs.record import compare_digests, open_trace, record
+
+Level: TypeAlias = Literal["weights", "outputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsReport:
+    """What comparing every tensor through the tables showed."""
+
+    tensors: int
+    nbytes: int
+    """Bytes compared."""
+    differences: tuple[WeightDifference, ...]
+    problems: tuple[Problem, ...]
+    """Tensors that the target lacks, has too many, or has in another shape."""
+    notices: tuple[str, ...]
+    moves: tuple[Move, ...] = ()
+    """Everything that was compared: where it comes from, and as what it is stored."""
+
+    @property
+    def matches(self) -> bool:
+        """True where every tensor is there and every bit is right; never for nothing compared."""
+        return self.tensors > 0 and not self.differences and not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The verdict, and what it rests on."""
+
+    source: Path
+    target: Path
+    pair: str
+    source_naming: NamingName
+    naming: NamingName
+    """The target's."""
+    format: str
+    weights: WeightsReport
+    outputs: ForwardReport | None
+    """None where only the weights were asked for."""
+    config: tuple[ConfigDifference, ...] = ()
+    """Keys of the configs that matter to an answer and differ, the source's value first."""
+    min_coverage: float | None = None
+    """The least share of the weights that must reach the outputs [percent]."""
+
+    @property
+    def matches(self) -> bool:
+        """True where everything that was asked for matches, the configs ask for the same, and enough was looked at."""
+        return self.same and self.covers
+
+    @property
+    def same(self) -> bool:
+        """True where no difference was found, however much was looked at."""
+        return (
+            self.weights.matches
+            and not self.config
+            and (self.outputs is None or self.outputs.matches)
+        )
+
+    @property
+    def covers(self) -> bool:
+        """True where the outputs looked at as much of the model as was asked for."""
+        if self.min_coverage is None:
+            return True
+        found = self.outputs.coverage if self.outputs else None
+        return found is not None and found.percent >= self.min_coverage
+
+    @property
+    def where(self) -> Where | None:
+        """What leads from a difference to its cause; None where there is none."""
+        if self.same:
+            return None
+        outputs = (self.outputs.outside, self.outputs.quantities) if self.outputs else ((), ())
+        return find_where(self.weights.differences, self.weights.matches, self.config, *outputs)
+
+
+def verify(
+    source: Path | str,
+    target: Path | str,
+    level: Level = "outputs",
+    *,
+    seed: int = 0,
+    texts: Sequence[str] = (),
+    inputs: Path | None = None,
+    tolerance: Tolerance | None = None,
+    min_coverage: float | None = None,
+    save_trace: Path | None = None,
+    timeout: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verification:
+    """Compare a checkpoint with a converted one; each may be PyTorch's, TF's or Flax's.
+
+    Args: source: a checkpoint; or a file, the trace of one (see `record`), which needs neither it nor PyTorch,
+    and brings its own seed, texts and inputs.
+    texts: sentences to generate for on both sides, with the checkpoint's own tokenizer.
+    inputs: a file of more inputs, see `read_inputs`. tolerance: takes the place of the yardstick.
+    min_coverage: a match needs so large a share of the weights to reach the outputs [percent].
+    save_trace: a file for the source's answers, which the target is then held against.
+    timeout: seconds that the frameworks may take; None waits.
+    progress: called with bytes compared and bytes to compare; then the models run.
+    Raises: SourceError: one of the two is no checkpoint. FrameworkError: a framework is missing or died.
+    """
+    path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
+    if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
+        other = open_checkpoint(resolve(target))
+        return replace(
+            _verify_recorded(path, other, level, options, progress), min_coverage=min_coverage
+        )
+    one, other = open_source(path), open_checkpoint(resolve(target))
+    composition = compose(unhealed(one.config))
+    options = replace(options, inputs=read_inputs(inputs, composition) if inputs else Inputs())
+    weights = compare_weights(one, composition, other, progress)
+    namings, form = (one.weights.naming, other.weights.naming), other.weights.format.name
+    outputs = None
+    if save_trace:
+        record(path, save_trace, seed=seed, texts=texts, inputs=inputs, timeout=timeout)
+        trace, _ = open_trace(save_trace)
+        outputs = compare_recorded(trace, save_trace, composition, other.path, namings[1], options)
+    elif level == "outputs":
+        outputs = compare_outputs(one, composition, other, options)
+    config = differing_settings(one, other)
+    return Verification(
+        one.path,
+        other.path,
+        composition.pair,
+        *namings,
+        form,
+        weights,
+        outputs,
+        config,
+        min_coverage,
+    )
+
+
+def _verify_recorded(
+    path: Path,
+    other: Checkpoint,
+    level: Level,
+    options: Options,
+    progress: Callable[[int, int], None],
+) -> Verification:
+    """Compare a checkpoint with a trace, which has digests instead of weights."""
+    trace, composition = open_trace(path)
+    compared = compare_digests(trace, composition, other, progress)
+    weights = WeightsReport(
+        compared.tensors, compared.nbytes, (), compared.problems, compared.notices
+    )
+    outputs = None
+    if level == "outputs":
+        outputs = compare_recorded(
+            trace, path, composition, other.path, other.weights.naming, options
+        )
+    config = settings_apart(
+        Config(trace.config, str(path)), trace.generation, other.config, generation_file(other.path)
+    )
+    namings, form = (trace.naming, other.weights.naming), other.weights.format.name
+    return Verification(
+        path, other.path, composition.pair, *namings, form, weights, outputs, config
+    )
+
+
+def compare_weights(
+    source: Checkpoint,
+    composition: Composition,
+    target: Checkpoint,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> WeightsReport:
+    """Compare every target tensor with what the tables make of the source, bit for bit.
+
+    Raises: PlanError: the source itself is incomplete, or contradicts its config.
+    """
+    plan = make_plan(
+        composition.rows(),
+        source.weights.tensors,
+        source.weights.naming,
+        target.weights.naming,
+        what=str(source.path),
+        healings=recorded(composition, target.config),
+        healed_source=recorded(composition, source.config),
+    )
+    found = target.weights.tensors
+    check_records([*plan.sources.values(), *found.values()])
+    check_equal(plan.equalities)
+    problems = tuple(sorted(_misfits(plan, found)))
+    wrong = {problem.name for problem in problems}
+    moves = [
+        _as_stored(move, found[move.target.name])
+        for move in plan.moves
+        if move.target.name not in wrong
+    ]
+    nbytes = sum(move.target.nbytes for move in moves)
+    with OpenFiles() as files:
+        cases = [_case(move, found[move.target.name], target.weights.naming) for move in moves]
+        outcomes = compare(cases, files, counted(progress, nbytes))
+    differences = tuple(
+        WeightDifference(
+            move.target.name, move.source.spec.name if move.source else "", one.relation, move.row
+        )
+        for move, one in zip(moves, outcomes, strict=True)
+        if one.relation
+    )
+    notices = (*plan.notices, *_cast_notices(moves))
+    return WeightsReport(len(moves), nbytes, differences, problems, notices, tuple(moves))
+
+
+def _case(move: Move, found: Stored, naming: NamingName) -> Case:
+    """Return what is compared of a move: its row's axes, and the tensor that it repeats, come along."""
+    return Case(
+        move,
+        found,
+        move.row.spellings[naming].axes,
+        move.row.tied_to if move.row.module.tied else None,
+    )
+
+
+def _misfits(plan: Plan, found: Mapping[str, Stored]) -> Iterator[Problem]:
+    """Compare names, shapes and kinds of dtype."""
+    planned = {move.target.name: move.target for move in plan.moves}
+    for name in planned.keys() - found.keys():
+        yield Problem("missing", name, f"expected {list(planned[name].shape)}")
+    for name in found.keys() - planned.keys():
+        yield Problem(
+            "unexpected", name, f"{found[name].spec.dtype} {list(found[name].spec.shape)}"
+        )
+    for name in planned.keys() & found.keys():
+        spec, expected = found[name].spec, planned[name]
+        if spec.shape != expected.shape:
+            yield Problem(
+                "shape", name, f"expected {list(expected.shape)}, found {list(spec.shape)}"
+            )
+        elif spec.dtype not in FLOATS:
+            yield Problem("dtype", name, f"expected {expected.dtype}, found {spec.dtype}")
+
+
+def _as_stored(move: Move, found: Stored) -> Move:
+    """Return the move that casts to the dtype in which the target is stored."""
+    return replace(move, target=replace(move.target, dtype=found.spec.dtype))
+
+
+def _cast_notices(moves: Sequence[Move]) -> Iterator[str]:
+    pairs = {(move.source.spec.dtype, move.target.dtype) for move in moves if move.source}
+    for kept, stored in sorted(pairs):
+        if kept != stored:
+            yield f"stored as {stored} where the source has {kept}: compared with the cast of the source"

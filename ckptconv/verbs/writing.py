@@ -1,0 +1,134 @@
+"""What the writing verbs share: their options, their result, and the checks before the first byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ckptconv.base.counting import counted
+from ckptconv.base.errors import DestinationError
+from ckptconv.base.strict_json import Json
+from ckptconv.binding.moves import Plan
+from ckptconv.binding.plan import DtypeChoice
+from ckptconv.compare.weights import check_equal
+from ckptconv.schema.tensors import Row
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.stores.companions import companions
+from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.transfer.cast_losses import TensorValues, value_notices
+from ckptconv.transfer.digests import tables_digest
+from ckptconv.transfer.loop import Written
+from ckptconv.transfer.manifest import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a verb writes."""
+
+    dtype: DtypeChoice = "keep"
+    """Cast every float tensor to this; `keep` changes no value."""
+    max_shard_bytes: int | None = None
+    """Cut the weights into files of at most this much data; None writes one file."""
+    allow_overflow: bool = False
+    """Let a cast make infinities of numbers; else it is refused."""
+    overwrite: bool = False
+    dry_run: bool = False
+    """Make the plan and check it against the source's headers, but write nothing."""
+    progress: Callable[[int, int], None] = lambda done, total: None
+    """Called with bytes done and bytes to do; every byte counts twice, written and read back."""
+
+    def values(self) -> dict[str, Any]:
+        """Return every option by name, for a verb that adds its own."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def shaping(self) -> dict[str, Json]:
+        """Return the options that shape the bytes of the output, for its manifest."""
+        return {
+            "dtype": self.dtype,
+            "max_shard_bytes": self.max_shard_bytes,
+            "allow_overflow": self.allow_overflow,
+        }
+
+    def counter(self, plan_bytes: int) -> Callable[[int], None]:
+        """Return a callback that adds up bytes for `progress`, whichever thread calls it."""
+        return counted(self.progress, 2 * plan_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion wrote, or with `dry_run` would write."""
+
+    sources: tuple[Path, ...]
+    """One; or encoder and decoder, for `join`."""
+    target: Path
+    pair: str
+    naming: NamingName
+    """The target's."""
+    format: str
+    plan: Plan
+    notices: tuple[str, ...]
+    """What the user should know: one sentence each."""
+    files: tuple[str, ...] = ()
+    """Names of the weight files; empty after a dry run."""
+    values: tuple[TensorValues, ...] = ()
+    """Tensors with values that are not finite, or were lost in a cast; empty after a dry run."""
+
+    def done(self, written: Written) -> Conversion:
+        """Return the result once the files are there."""
+        notices = (*self.notices, *value_notices(written.values))
+        names = tuple(file.name for file in written.files)
+        return replace(self, files=names, values=written.values, notices=notices)
+
+    def origin(
+        self, command: str, options: dict[str, Json], rows: Iterable[Row], source: NamingName
+    ) -> Origin:
+        """Return what the manifest says of this conversion, but for the sources' digests."""
+        tables = tables_digest(rows, (source, self.naming))
+        healed = tuple(one.entry for one in self.plan.healed)
+        return Origin(command, options, self.pair, self.naming, self.format, tables, healed, {})
+
+
+def source_files(checkpoint: Checkpoint, *, beside: bool = True) -> tuple[Path, ...]:
+    """Return every file of a checkpoint that a conversion reads; `beside`: also those that it copies."""
+    config, index = (
+        checkpoint.path / "config.json",
+        checkpoint.path / checkpoint.weights.format.index,
+    )
+    sharded = (
+        index.is_file()
+        and index.with_name(checkpoint.weights.format.weights) not in checkpoint.weights.files
+    )
+    files = (config, *([index] if sharded else []), *checkpoint.weights.files)
+    return (*files, *companions(checkpoint.path)) if beside else files
+
+
+def require_apart(source: Path, target: Path) -> None:
+    """Refuse a destination that is, holds or lies in the source. Raises DestinationError."""
+    one, other = (Path(os.path.realpath(path)) for path in (source, target))
+    if one == other or one in other.parents or other in one.parents:
+        raise DestinationError(
+            f"{target}: lies in the source or holds it; give a directory beside it."
+        )
+
+
+def require_consistent(plan: Plan) -> None:
+    """Hold what a plan reads against the files' own checksums, and what the target stores once against itself.
+
+    Raises: SourceError: a file is damaged, or two tensors that must be one differ.
+    """
+    check_records(plan.sources.values())
+    check_equal(plan.equalities)
+
+
+def written_dtype(plan: Plan) -> str | None:
+    """Return the dtype that the config should name, where the plan changes it; None where it does not."""
+    changed = {
+        move.target.dtype
+        for move in plan.moves
+        if move.source and move.source.spec.dtype != move.target.dtype
+    }
+    return changed.pop() if len(changed) == 1 else None

@@ -1,0 +1,86 @@
+"""Signals become exceptions, and wait while they are held."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from ckptconv.base.errors import Interrupted
+from ckptconv.base.interrupts import SIGNALS, held, install, note_published
+
+pytestmark = pytest.mark.thorough
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Install the handlers for one test, and put the old ones back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_an_exception(number: signal.Signals) -> None:
+    """The exception knows its signal, for the exit code."""
+    with pytest.raises(Interrupted) as caught:
+        os.kill(os.getpid(), number)
+    assert caught.value.signal_number == number
+
+
+def nested(done: list[str]) -> None:
+    """Note what was done while a signal was held, in a block within a block."""
+    with held():
+        with held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("inner")
+        done.append("outer")
+
+
+def failing() -> None:
+    """Fail in a block in which a signal came."""
+    with held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyError
+
+
+def test_a_held_signal_comes_when_the_block_ends() -> None:
+    """What stands in the blocks is done; then the signal is raised, once."""
+    done: list[str] = []
+    with pytest.raises(Interrupted):
+        nested(done)
+    with held():
+        done.append("after")
+    assert done == ["inner", "outer", "after"]
+
+
+def test_an_error_in_the_block_is_not_hidden() -> None:
+    """An exception of the block's own goes on; the signal that came meanwhile is raised by the next block."""
+    with pytest.raises(KeyError):
+        failing()
+    with pytest.raises(Interrupted), held():
+        pass
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_only_the_first_signal_counts(number: signal.Signals) -> None:
+    """What is cleared up after a signal is not disturbed by another."""
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
+
+
+def test_what_was_published_is_said() -> None:
+    """After a target exists no interruption says that nothing was written; a new command line begins anew."""
+    note_published("out")
+    with pytest.raises(Interrupted) as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert str(caught.value) == "interrupted, but out is published and whole"
+    install()
+    with pytest.raises(Interrupted) as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert str(caught.value) == "interrupted: nothing was written"

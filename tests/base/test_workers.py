@@ -1,0 +1,69 @@
+"""`workers`: threads that stand, and work that is given up together."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from threading import Event
+
+import pytest
+
+from ckptconv.base.workers import finish, workers
+
+pytestmark = pytest.mark.thorough
+
+SIGNALLED = """
+import random, signal
+from ckptconv.guards import interrupts
+from ckptconv.base.workers import finish, workers
+signal.signal(signal.SIGALRM, interrupts._interrupt)
+rng, ended = random.Random(0), 0
+for _ in range(200):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0003, 0.006))
+        with workers(2) as pool:
+            finish([pool.submit(pow, 3, n) for n in range(400)])
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except interrupts.Interrupted:
+        ended += 1
+print(ended > 0)
+"""
+
+
+def test_all_threads_stand() -> None:
+    """A pool has all its threads before it gets any work."""
+    before = threading.active_count()
+    with workers(3) as pool:
+        assert threading.active_count() == before + 3
+        assert finish([pool.submit(pow, 2, n) for n in range(5)]) == [1, 2, 4, 8, 16]
+
+
+def test_the_first_error_gives_up_the_rest() -> None:
+    """Work that has not begun is not begun any more, and the error is the caller's."""
+    begun, go = [], Event()
+
+    def fail() -> None:
+        go.wait(10)
+        raise KeyError("first")
+
+    def slow(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.02)
+
+    with workers(1) as pool:
+        futures = [pool.submit(fail), *(pool.submit(slow, n) for n in range(100))]
+        go.set()
+        with pytest.raises(KeyError, match="first"):
+            finish(futures)
+    assert len(begun) < 100
+    assert any(future.cancelled() for future in futures)
+
+
+def test_no_signal_locks_a_pool_out() -> None:
+    """Wherever a signal strikes, the pool comes to its end: 200 times, while work is added and waited for."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

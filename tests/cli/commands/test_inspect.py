@@ -1,0 +1,63 @@
+"""`ckptconv inspect` as typed: its options, and what it shows on a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from terminal import on_terminal
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+
+def names(text: str) -> list[str]:
+    """Return the tensors of a table, in their order."""
+    return [
+        line.split()[0] for line in text.splitlines() if line.startswith(("encoder.", "decoder."))
+    ]
+
+
+def test_a_glob_chooses_tensors(cli: Cli, dates: Path) -> None:
+    """`--tensors GLOB` lists what matches, with figures after `--stats`, in every form of output."""
+    glob = "*pooler*"
+    wanted = ["encoder.pooler.dense.bias", "encoder.pooler.dense.weight"]
+    plain = cli("inspect", dates, "--tensors", glob)
+    figures = cli("inspect", dates, "--stats", f"--tensors={glob}")
+    found = json.loads(cli("inspect", dates, "--json", "--tensors", glob).out)
+    page = cli("inspect", dates, "--format", "markdown", "--tensors", glob)
+    assert [names(plain.out), names(figures.out), [one["name"] for one in found["tensors"]]] == [
+        wanted
+    ] * 3
+    assert [
+        line.split(" | ")[0] for line in page.out.splitlines() if line.startswith("| encoder.")
+    ] == [f"| {name}" for name in wanted]
+    assert ("kurtosis" in str(found), "std" in plain.out, " std " in figures.out) == (
+        False,
+        False,
+        True,
+    )
+    assert [done.err for done in (plain, figures, page)] == [""] * 3
+
+
+def test_everything_without_a_glob(cli: Cli, dates: Path) -> None:
+    """`--tensors` alone lists all, wherever it stands; so does `--stats`; neither lists none."""
+    counts = [
+        len(names(cli("inspect", dates, *options).out))
+        for options in ((), ("--tensors",), ("--stats",))
+    ]
+    first = len(names(cli("inspect", "--tensors", "*", dates).out))
+    assert [*counts, first] == [0, 101, 101, 101]
+
+
+@pytest.mark.thorough
+def test_on_a_terminal(dates: Path) -> None:
+    """No line is wider than the terminal, and piped text is not shortened."""
+    shown = on_terminal("-m", "ckptconv", "inspect", str(dates), "--stats", columns=100)
+    assert (shown.code, shown.err) == (0, "")
+    assert max(len(line) for line in shown.out.splitlines()) <= 100
+    assert "decode" in shown.out
+    assert "..." in shown.out

@@ -1,0 +1,105 @@
+"""What a CI is told: the exit code, a file for JUnit, annotations on stderr, a page for the job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+WEIGHTS = ("--level", "weights")
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run as nobody's CI, wherever these tests run."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def changed(path: Path) -> Path:
+    """Change the last byte of a checkpoint's weights: the last element of its last tensor."""
+    file = next(path.glob("*.msgpack"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    return path
+
+
+@pytest.fixture
+def wrong(cli: Cli, dates: Path, tmp_path: Path) -> Path:
+    """Return a converted checkpoint with one wrong element."""
+    assert cli("pt2flax", dates, tmp_path / "wrong").code == 0
+    return changed(tmp_path / "wrong")
+
+
+def test_a_match_on_github(
+    cli: Cli, dates: Path, converted_flax: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No annotation, a row in the page of the job below what is there, and a file for JUnit."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "page.md"))
+    (tmp_path / "page.md").write_text("before\n")
+    done = cli("verify", dates, converted_flax, *WEIGHTS, "--junit", tmp_path / "junit.xml")
+    assert (done.code, "::" in done.err) == (0, False)
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("before\n### :white_check_mark: ckptconv verify: match\n")
+    assert "| 101 of 101 |" in page
+    assert Xml.parse(tmp_path / "junit.xml").getroot().get("failures") == "0"
+
+
+def test_a_mismatch_on_github(
+    cli: Cli, dates: Path, wrong: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1; the annotation names the tensor, and stays out of the JSON on stdout."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    done = cli("verify", dates, wrong, *WEIGHTS, "--json", "--junit", tmp_path / "junit.xml")
+    (line,) = [line for line in done.err.splitlines() if line.startswith("::")]
+    (found,) = json.loads(done.out)["weights"]["differences"]
+    assert done.code == 1
+    assert line.startswith(f"::error title=verify%3A weights%3A {found['name']}::")
+    assert Xml.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
+
+
+def test_an_error_is_told(
+    cli: Cli, dates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be verified is an error for JUnit and GitHub too, and keeps its exit code."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    done = cli("verify", dates, tmp_path / "none", *WEIGHTS, "--junit", tmp_path / "junit.xml")
+    assert done.code == 3
+    assert "::error title=verify%3A SourceError::" in done.err
+    root = Xml.parse(tmp_path / "junit.xml").getroot()
+    assert (root.get("tests"), root.get("errors")) == ("1", "1")
+
+
+def test_elsewhere_nothing_is_annotated(cli: Cli, dates: Path, wrong: Path) -> None:
+    """Without GITHUB_ACTIONS there is no command for a runner in the output."""
+    done = cli("verify", dates, wrong, *WEIGHTS)
+    assert done.code == 1
+    assert "::" not in done.err + done.out
+
+
+def test_a_page_that_cannot_be_written(
+    cli: Cli, dates: Path, converted_flax: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note, and the verdict stands."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "page.md"))
+    done = cli("verify", dates, converted_flax, *WEIGHTS)
+    assert done.code == 0
+    assert "page.md: no summary was written (No such file or directory)" in done.err
+
+
+def test_a_file_that_cannot_be_written_is_said_first(
+    cli: Cli, dates: Path, converted_flax: Path
+) -> None:
+    """Before anything is compared, with exit code 4."""
+    done = cli("verify", dates, converted_flax, "--junit", "/none/junit.xml")
+    assert (done.code, done.out) == (4, "")
+    assert "/none/junit.xml: there is no folder /none; make it first." in done.err

@@ -1,0 +1,214 @@
+"""The command line: whole output and exit code of every command that writes, and what all commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ckptconv import __version__
+
+if TYPE_CHECKING:
+    from conftest import Cli, Pair
+
+HEALED = (
+    "note: encoder.embeddings.token_type_embeddings: row 0 repeated 64 times,"
+    " since `encode` passes positions as token types\n"
+)
+TOKENIZER = {"special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}
+MADE = {"ckptconv.json", "SHA256SUMS"}
+WHOLE = {"config.json", "generation_config.json", *TOKENIZER, *MADE}
+
+
+def files(folder: Path) -> set[str]:
+    """Return the path of every file below a folder, and of every empty directory."""
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() or not any(path.iterdir())
+    }
+
+
+def test_split(run: Cli, dates: Path, tmp_path: Path) -> None:
+    """Encoder and decoder get their weights, config and tokenizer; the whole keeps its settings."""
+    out = tmp_path / "parts"
+    done = run("split", dates, out)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        f"{out}/encoder: 39 tensors, 679.3 kB\n{out}/decoder: 62 tensors, 979.8 kB\n"
+        "bert -> bert, read back and compared, in N s\n"
+    )
+    encoder = {
+        f"encoder/{name}" for name in {"model.safetensors", "config.json", *TOKENIZER, *MADE}
+    }
+    decoder = {f"decoder/{name}" for name in {"model.safetensors", *WHOLE}}
+    assert files(out) == WHOLE | encoder | decoder
+
+
+def test_split_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """`--json` lists the parts with every move."""
+    done = cli("split", dates, tmp_path / "parts", "--json")
+    found = json.loads(done.out)
+    assert (done.code, done.err, found["pair"], found["notices"]) == (0, "", "bert -> bert", [])
+    assert [(part["name"], part["bytes"], len(part["tensors"])) for part in found["parts"]] == [
+        ("encoder", 679_296, 39),
+        ("decoder", 979_768, 62),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "weights", "notes"),
+    [("pt2tf", "tf_model.h5", ""), ("pt2flax", "flax_model.msgpack", HEALED)],
+)
+def test_convert(
+    run: Cli, dates: Path, tmp_path: Path, verb: str, weights: str, notes: str
+) -> None:
+    """One line says what was written; notices go to stderr."""
+    done = run(verb, dates, tmp_path / "out")
+    line = f"bert -> bert: 101 tensors, 1.7 MB -> {tmp_path}/out/{weights}, read back and compared, in N s\n"
+    assert (done.code, done.out, done.err) == (0, line, notes)
+    assert files(tmp_path / "out") == {weights, *WHOLE}
+
+
+def test_convert_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """`--json` says what was healed and every move; notices are in it, and still on stderr."""
+    done = cli("pt2flax", dates, tmp_path / "out", "--json")
+    found = json.loads(done.out)
+    assert (done.code, done.err, found["files"], len(found["tensors"])) == (
+        0,
+        HEALED,
+        ["flax_model.msgpack"],
+        101,
+    )
+    assert found["tensors"][2] == {
+        "source": "encoder.embeddings.token_type_embeddings.weight",
+        "target": "encoder/embeddings/token_type_embeddings/embedding",
+        "dtype": "float32",
+        "shape": [65, 96],
+        "axes": "rows moved",
+    }
+    assert [one["tensor"] for one in found["healed"]] == [found["tensors"][2]["source"]]
+    assert found["notices"] == [HEALED.removeprefix("note: ").strip()]
+
+
+@pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
+def test_dry_run_writes_nothing(cli: Cli, dates: Path, tmp_path: Path, verb: str) -> None:
+    """`--dry-run` shows every move, and not even a parent directory appears."""
+    done = cli(verb, dates, tmp_path / "deep" / "out", "--dry-run")
+    shown = [line for line in done.out.splitlines() if line.startswith(("encoder.", "decoder."))]
+    assert (done.code, len(shown), list(tmp_path.iterdir())) == (0, 101, [])
+    assert done.out.rstrip().lower().endswith("nothing was written.")
+    query = next(
+        line.split() for line in shown if "encoder.layer.0.attention.self.query.weight" in line
+    )
+    axes = "as is" if verb == "split" else "transposed"
+    assert " ".join(query[1:]).startswith(f"{axes} ")
+
+
+@pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
+def test_quiet_prints_nothing(cli: Cli, dates: Path, tmp_path: Path, verb: str) -> None:
+    """With `--quiet` the exit code is all there is, and the result is the same."""
+    done = cli(verb, dates, tmp_path / "out", "--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nbytes"), [("float16", 829_532), ("bfloat16", 829_532), ("float32", 1_659_064)]
+)
+def test_dtype(cli: Cli, dates: Path, tmp_path: Path, dtype: str, nbytes: int) -> None:
+    """`--dtype` halves the data and is what the config names."""
+    done = cli("pt2flax", dates, tmp_path / "out", "--dtype", dtype, "--no-heal", "--json")
+    found = json.loads(done.out)
+    assert (done.code, found["bytes"], {one["dtype"] for one in found["tensors"]}) == (
+        0,
+        nbytes,
+        {dtype},
+    )
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == dtype
+
+
+def test_max_shard_size(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """Shards get an index beside them; the closing line counts them."""
+    done = cli("pt2tf", dates, tmp_path / "out", "--max-shard-size", "600 kB")
+    line = f"bert -> bert: 101 tensors, 1.7 MB -> {tmp_path}/out (3 shards), read back and compared, in N s\n"
+    assert (done.code, done.out) == (0, line)
+    names = {f"tf_model-0000{n}-of-00003.h5" for n in (1, 2, 3)}
+    assert files(tmp_path / "out") == {*names, "tf_model.h5.index.json", *WHOLE}
+
+
+def test_overwrite_replaces_a_checkpoint(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """`--overwrite` leaves the new files alone, none of the old."""
+    out = tmp_path / "out"
+    assert cli("split", dates, out).code == 0
+    assert cli("pt2flax", dates, out, "--overwrite").code == 0
+    assert files(tmp_path) == {f"out/{name}" for name in {"flax_model.msgpack", *WHOLE}}
+
+
+def test_code_does_not_travel(cli: Cli, pair: Pair, tmp_path: Path) -> None:
+    """Python files stay and are named; what would fetch them leaves the config; the tokenizer comes along."""
+    pair.config |= {
+        "auto_map": {"AutoModel": "evil.Model"},
+        "trust_remote_code": True,
+        "_name_or_path": "/home/me",
+    }
+    pair.config["encoder"]["auto_map"] = {"AutoModel": "evil.Model"}
+    pair.files = {
+        "evil.py": "raise SystemExit",
+        "a.py": "",
+        "vocab.txt": "[PAD]\n",
+        "notes.md": "mine",
+    }
+    done = cli("pt2tf", pair.write(tmp_path / "source"), tmp_path / "out")
+    assert (done.code, done.err) == (
+        0,
+        "note: left behind: a.py, evil.py (ckptconv never copies code)\n"
+        "note: left behind: config.json: auto_map, encoder.auto_map, trust_remote_code"
+        " (keys that make a loader run code)\n",
+    )
+    assert files(tmp_path / "out") == {"config.json", "tf_model.h5", "vocab.txt", *MADE}
+    text = (tmp_path / "out" / "config.json").read_text()
+    assert [
+        word for word in ("auto_map", "trust_remote_code", "_name_or_path", "evil") if word in text
+    ] == []
+
+
+def test_version_and_help(cli: Cli) -> None:
+    """`--version` is a line for each thing installed; each command that takes a path shows itself in an example."""
+    first, second, *rest = cli("--version").out.splitlines()
+    assert (first, second) == (f"ckptconv {__version__}", f"Python {platform.python_version()}")
+    assert rest[:2] == [f"{name} {metadata.version(name)}" for name in ("numpy", "h5py")]
+    listed = cli("--help").out.partition("Commands:\n")[2]
+    for verb in (line.split()[0] for line in listed.splitlines()):
+        usage, _, rest = cli(verb, "--help").out.partition("\n")
+        assert (f"Example: ckptconv {verb} " in rest) is not usage.endswith("[OPTIONS]")
+
+
+def test_a_reader_that_goes_away_changes_no_exit_code(dates: Path) -> None:
+    """`ckptconv inspect ... | head -1` ends quietly."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "ckptconv", "inspect", str(dates), "--tensors"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=env, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.thorough
+def test_names_cannot_steer_a_terminal(run: Cli, dates: Path, tmp_path: Path) -> None:
+    """Control characters and broken UTF-8 in a path are escaped wherever they are printed."""
+    out = os.fsencode(tmp_path) + b"/\x1b[31m\xff"
+    done = run("pt2tf", dates, out, env={"PYTHONIOENCODING": "utf-8:strict"})
+    assert (done.code, done.err) == (0, "")
+    assert f"-> {tmp_path}/\\x1b[31m\\udcff/tf_model.h5" in done.out
+    shutil.rmtree(out)
+    assert "\x1b" not in run("inspect", out).err

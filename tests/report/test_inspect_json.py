@@ -1,0 +1,85 @@
+"""`inspect --json`: everything that was found, as JSON that every parser takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import ckptconv
+from ckptconv.report.inspect_json import inspection_json
+from ckptconv.report.text import dump
+
+if TYPE_CHECKING:
+    from conftest import Pair
+
+
+def test_every_field(pair: Pair, tmp_path: Path) -> None:
+    """Every field of the result stands in it, the properties of figures too."""
+    result = ckptconv.inspect(pair.write(tmp_path / "source"), stats=True)
+    found = json.loads(dump(inspection_json(result)))
+    fields = set(type(result).__slots__) - {"nbytes", "measured", "naming"} | {"bytes", "dialect"}
+    assert found.keys() == fields
+    assert (found["findings"], found["kind"], found["bytes"]) == ([], "pair", result.nbytes)
+    line, tensor = result.tensors[0], found["tensors"][0]
+    assert line.statistics
+    assert tensor.pop("statistics") == {
+        "min": line.statistics.minimum,
+        "max": line.statistics.maximum,
+        "mean": line.statistics.mean,
+        "std": line.statistics.std,
+        "kurtosis": line.statistics.kurtosis,
+        "nan": 0,
+        "inf": 0,
+        "zeros": 0,
+        "sampled": 7,
+        "histogram": list(line.statistics.histogram),
+    }
+    assert tensor == {
+        "name": "decoder.bert.embeddings.LayerNorm.bias",
+        "part": "decoder",
+        "layer": None,
+        "dtype": "float32",
+        "shape": [7],
+        "bytes": 28,
+        "file": "model.safetensors",
+        "signs": [],
+    }
+    assert [one["verb"] for one in found["targets"] if one["converts"]] == [
+        "split",
+        "normalize",
+        "pt2tf",
+        "pt2flax",
+    ]
+
+
+def test_without_values(pair: Pair, tmp_path: Path) -> None:
+    """What was not read is null or absent, so that nobody takes it for an empty answer."""
+    found = inspection_json(
+        ckptconv.inspect(pair.write(tmp_path / "source")), tensors="encoder.pooler*"
+    )
+    assert found["findings"] is None
+    assert isinstance(found["tensors"], list)
+    assert [
+        (one["name"], "statistics" in one) for one in found["tensors"] if isinstance(one, dict)
+    ] == [("encoder.pooler.dense.bias", False), ("encoder.pooler.dense.weight", False)]
+
+
+def test_nan_is_null(pair: Pair, tmp_path: Path) -> None:
+    """JSON has no NaN."""
+    pair.arrays["encoder.pooler.dense.bias"][:] = np.nan
+    text = dump(inspection_json(ckptconv.inspect(pair.write(tmp_path / "source"), stats=True)))
+    found = json.loads(text, parse_constant=lambda name: f"{name} is no JSON")
+    (bias,) = (one for one in found["tensors"] if one["name"] == "encoder.pooler.dense.bias")
+    assert (bias["statistics"]["min"], bias["statistics"]["nan"], "is no JSON" in str(found)) == (
+        None,
+        7,
+        False,
+    )
+    assert found["findings"][0] == {
+        "sign": "not finite",
+        "tensors": ["encoder.pooler.dense.bias"],
+        "text": "encoder.pooler.dense.bias: 7 NaN, 0 infinite",
+    }

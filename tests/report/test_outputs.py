@@ -1,0 +1,107 @@
+"""`outputs`: what running both models showed, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from answering import TOKENS, answers, changed, judged
+from ckptconv.report.outputs import outputs_json, outputs_text, outside_text
+from ckptconv.run.forward import Options
+from ckptconv.run.yardstick import Tolerance
+
+
+def test_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each kind of quantity, one for each search, and the texts; within 100 columns."""
+    table, tokens, texts = outputs_text(judged(monkeypatch, *answers()))
+    assert table.splitlines()[0].split("  ")[0] == "outputs"
+    said = [
+        [cell.strip() for cell in re.split(r"  +", line)][:2] for line in table.splitlines()[2:]
+    ]
+    assert said == [["encoder states", "5 of 5"], ["logits", "5 of 5"], ["cached logits", "1 of 1"]]
+    assert max(map(len, table.splitlines())) <= 100
+    assert tokens == (
+        "tokens   greedy: 5 generated in 2 rows: the same, one by one\n"
+        "tokens   beam: 3 generated in 1 row: the same, one by one"
+    )
+    assert texts.splitlines()[2].split() == ["one", "1", "1"]
+
+
+def test_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the class complained of, and the step at which tokens part; each by its words."""
+    source, target = answers()
+    target = changed(target, "float32/right/logits", (0, 0, 0), 9.0)
+    target = replace(
+        changed(target, "greedy/tokens", (1, 1), 3), problems=("missing a\x1b[2Jb\nc",)
+    )
+    report = judged(monkeypatch, source, target)
+    _, loading, tokens, _ = outputs_text(report)
+    assert outside_text(report.outside[0]).startswith("right logits: error is ")
+    assert loading.startswith("the class that loaded the target complained:\n  missing a")
+    assert len(loading.splitlines()) == 2
+    first, second, _ = tokens.splitlines()
+    assert first == "tokens   greedy: differ in row 1 at step 1: source 2, target 3,"
+    assert second.startswith("         10 apart where rounding alone makes ")
+    off = judged(monkeypatch, source, target, Options(texts=["one"], tolerance=Tolerance(1e-3)))
+    assert "more than the tolerance" in outside_text(off.outside[0])
+
+
+def test_json_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every quantity with all errors, every token, settings and versions; no infinities; a tie with its figures."""
+    source, target = answers()
+    source = changed(source, "float64/greedy/cached", (0, 1, 3), 5.0)
+    source = changed(source, "float32/greedy/cached", (0, 1, 3), 5.0)
+    target = changed(target, "float32/greedy/cached", (0, 1, 3), 5.0)
+    target = changed(
+        changed(target, "greedy/tokens", (0, 1), 3), "float32/full/logits", (0, 0, 0), np.nan
+    )
+    found = outputs_json(
+        judged(monkeypatch, source, replace(target, settings={"tf32": False}, versions={"tf": "2"}))
+    )
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["match"], found["reference"]) == (False, "the source")
+    assert (found["settings"], found["versions"]) == (
+        {"pytorch": {}, "tf": {"tf32": False}},
+        {"tf": "2"},
+    )
+    quantities = found["quantities"]
+    assert isinstance(quantities, list)
+    assert len(quantities) == 11
+    bad = quantities[1]
+    assert isinstance(bad, dict)
+    assert (bad["probe"], bad["name"], bad["kind"], bad["part"], bad["layer"]) == (
+        "full",
+        "logits",
+        "logits",
+        "decoder",
+        None,
+    )
+    assert (bad["match"], bad["rms_ratio"], bad["target"]) == (
+        False,
+        None,
+        {"rms": None, "max": None, "compared": 3 * 41 * 8, "nans": 1},
+    )
+    generations = found["generations"]
+    assert isinstance(generations, list)
+    greedy = generations[0]
+    assert isinstance(greedy, dict)
+    assert (greedy["match"], greedy["source"], greedy["mismatches"]) == (
+        True,
+        [TOKENS[0].tolist(), [7, 2]],
+        [],
+    )
+    ties = greedy["ties"]
+    assert isinstance(ties, list)
+    assert isinstance(ties[0], dict)
+    assert {**ties[0], "noise": 0} == {
+        "row": 0,
+        "step": 1,
+        "source": 5,
+        "target": 3,
+        "gap": 0.0,
+        "noise": 0,
+    }

@@ -1,0 +1,113 @@
+"""`_reach`: what gradients call reached changes an answer when it is changed, and what they do not does not."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckptconv.base.strict_json import read_json
+from ckptconv.run.places import is_map, valid_places
+from ckptconv.run.probes import make_probes
+from ckptconv.run.runners import Array
+from ckptconv.run.runners.pytorch import Reaching, forward, load
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import compose
+from tiny import plain, random_pair
+
+pytestmark = pytest.mark.frameworks
+CHANGE = 1e-3
+
+
+def batches(folder: Path) -> dict[str, dict[str, Array]]:
+    """Return the probes of a checkpoint, each by itself."""
+    found: dict[str, dict[str, Array]] = {}
+    for key, array in make_probes(compose(Config(read_json(folder / "config.json")))).items():
+        probe, _, name = key.partition(".")
+        found.setdefault(probe, {})[name] = array
+    return found
+
+
+def compared(model: Any, batch: dict[str, Array]) -> Array:
+    """Return everything that counts of what a model answers, as one row of numbers."""
+    rows = []
+    for name, array in forward(model, batch).items():
+        valid = valid_places(batch, name, array.shape)
+        if valid is not None:
+            moved = array.transpose(0, 2, 1, 3) if is_map(name, array.ndim) else array
+            rows.append(np.ravel(moved[valid]))
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("families", [("bert", "bert"), ("roberta", "gpt2")])
+def test_reached_is_what_changes_an_answer(tmp_path: Path, families: tuple[str, str]) -> None:
+    """Of every parameter, elements are changed by hand: exactly those that are reached show in what is compared."""
+    source = random_pair(plain(families[0]), plain(families[1]), tmp_path / "pair")
+    model, probes = load(source, "float64").model, batches(source)
+    reach, rng = Reaching(model), np.random.default_rng(1)
+    for batch in probes.values():
+        plainly = forward(model, batch)
+        for name, array in reach.forward(batch).items():
+            assert np.array_equal(array, plainly[name]), name
+    right = {name: compared(model, batch) for name, batch in probes.items()}
+    torch = import_module("torch")
+    reached = 0
+    for name, parameter in model.named_parameters():
+        index = tuple(int(rng.integers(size)) for size in parameter.shape)
+        with torch.no_grad():
+            kept = parameter[index].clone()
+            parameter[index] = kept + CHANGE
+            worst = max(
+                float(np.abs(compared(model, batch) - right[one]).max())
+                for one, batch in probes.items()
+            )
+            parameter[index] = kept
+        shown = bool(reach.masks()[name][index])
+        assert shown is (worst > 1e-11), f"{name}{list(index)}: {worst}"
+        reached += shown
+    assert 10 < reached < len(list(model.named_parameters()))
+
+
+def test_what_no_probe_reaches(tmp_path: Path) -> None:
+    """The pooler, the bias of the keys, and the rows of words that no probe holds; a tied tensor is there once."""
+    source = random_pair(plain("bert"), plain("bert"), tmp_path / "pair")
+    model, probes = load(source, "float64").model, batches(source)
+    reach = Reaching(model)
+    for batch in probes.values():
+        reach.forward(batch)
+    found, shapes = (
+        reach.reached(),
+        {name: tuple(one.shape) for name, one in model.named_parameters()},
+    )
+    assert found.keys() == shapes.keys()
+    none = {name for name, (elements, _) in found.items() if elements == 0}
+    keys = {name for name in shapes if name.endswith("self.key.bias")}
+    assert none == keys | {"encoder.pooler.dense.weight", "encoder.pooler.dense.bias"}
+    words = np.unique(
+        np.concatenate(
+            [batch["input_ids"][batch["attention_mask"] == 1] for batch in probes.values()]
+        )
+    )
+    table = "encoder.embeddings.word_embeddings.weight"
+    assert found[table] == [len(words) * shapes[table][1], len(words)]
+    assert len(words) < shapes[table][0]
+    assert "decoder.cls.predictions.decoder.weight" not in found
+
+
+def test_long_rows_are_computed_twice_instead_of_kept(tmp_path: Path) -> None:
+    """Beyond the length that asks for attention maps, layers run again on the way back: the same answers and reach."""
+    config = plain("bert") | {"max_position_embeddings": 320}
+    source = random_pair(config, config, tmp_path / "pair")
+    long = batches(source)["long"]
+    assert long["input_ids"].shape == (1, 320)
+    model = load(source, "float64").model
+    right, reach = forward(model, long), Reaching(model)
+    found = reach.forward(long)
+    assert found.keys() == right.keys()
+    assert max(float(np.abs(found[name] - right[name]).max()) for name in right) < 1e-12
+    width = config["hidden_size"]
+    assert reach.reached()["encoder.embeddings.position_embeddings.weight"] == [320 * width, 320]
+    assert "forward" not in vars(model.encoder.encoder.layer[0])

@@ -1,0 +1,244 @@
+"""`forward`: do two checkpoints compute the same? Which side gives the reference, then real children."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from answering import TINY, answers
+from ckptconv.base.errors import FrameworkError
+from ckptconv.base.strict_json import read_json
+from ckptconv.run import forward
+from ckptconv.run.answers import Answer
+from ckptconv.run.children import environment
+from ckptconv.run.forward import Options, prepare, searches
+from ckptconv.run.report import ForwardReport
+from ckptconv.run.special_tokens import SpecialTokens
+from ckptconv.run.yardstick import RMS_FACTOR
+from ckptconv.schema.config import Config
+from ckptconv.schema.models.pair import Composition, compose
+from tiny import ROOT
+
+DATES = ROOT / "fixtures" / "dates"
+
+
+def test_searches_take_what_every_framework_honours() -> None:
+    """Greedy search is plain; beams are two to four, and do not end, since the classes end them differently."""
+    own = {
+        "num_beams": 6,
+        "length_penalty": 0.8,
+        "early_stopping": True,
+        "repetition_penalty": 1.3,
+        "min_length": 9,
+    }
+    found = searches(SpecialTokens(1, 2, 0, ()), 5, own)
+    common = {
+        "decoder_start_token_id": 1,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "do_sample": False,
+        "max_new_tokens": 5,
+    }
+    assert found == {
+        "greedy": {**common, "num_beams": 1},
+        "beam": {**common, "num_beams": 4, "suppress_tokens": [0, 2]},
+    }
+    assert searches(SpecialTokens(1, 2, 0, ()), 5, {})["beam"]["num_beams"] == 2
+
+
+def test_the_yardstick_is_the_side_that_pytorch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From TF to PyTorch the target gives the reference, and the source is judged."""
+    pytorch, tf = answers()
+    monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [tf, pytorch])
+    report = prepare(
+        TINY, Path("a"), Path("b"), "pytorch", source_naming="tf", options=Options(texts=["one"])
+    ).run()
+    assert report.matches
+    assert report.reference is pytorch
+    assert {one.judged for one in report.quantities} == {("source",)}
+    with pytest.raises(FrameworkError, match="neither is PyTorch's"):
+        prepare(TINY, Path("a"), Path("b"), "flax", source_naming="tf").run()
+
+
+def test_a_third_model_gives_the_reference_where_neither_is_pytorchs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both sides are held against it, and the worse one decides."""
+    pytorch, tf = answers(namings=("pytorch", "tf", "flax"))
+    flax = replace(tf, framework="flax")
+
+    def run(one: Answer, other: Answer) -> ForwardReport:
+        monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [one, other, pytorch])
+        return prepare(
+            TINY,
+            Path("a"),
+            Path("b"),
+            "flax",
+            source_naming="tf",
+            reference=Path("c"),
+            options=Options(texts=["one"]),
+        ).run()
+
+    report = run(tf, flax)
+    assert (report.matches, report.reference, len(report.answers)) == (True, pytorch, 3)
+    assert {one.judged for one in report.quantities} == {("source", "target")}
+    wrong = tf.arrays["float32/full/logits"] + 1e-3
+    for one, other in ((tf, flax), (flax, tf)):
+        off = replace(one, arrays={**one.arrays, "float32/full/logits": wrong})
+        assert [(bad.probe, bad.name) for bad in run(off, other).outside] == [("full", "logits")]
+        assert [(bad.probe, bad.name) for bad in run(other, off).outside] == [("full", "logits")]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what `frameworks/build.py` makes, each framework in its own process."""
+    folder = tmp_path_factory.mktemp("built")
+    script = ROOT / "tests" / "frameworks" / "build.py"
+
+    def run(name: str, **switches: str) -> None:
+        env = environment(name) | switches  # type: ignore[arg-type]
+        run = subprocess.run(
+            [sys.executable, str(script), name, str(folder)],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+
+    run("pytorch")
+    # `from_pt` needs PyTorch beside the other, which AUTO allows and 1 does not.
+    run("tf", USE_TORCH="AUTO", USE_TF="AUTO")
+    run("flax", USE_TORCH="AUTO")
+    return folder
+
+
+def composition(folder: Path) -> Composition:
+    """Return what a checkpoint's config describes."""
+    return compose(Config(read_json(folder / "config.json")))
+
+
+def compared(built: Path, naming: Any, target: str) -> ForwardReport:
+    """Return the report on one of the built targets, against the PyTorch pair."""
+    source = built / "pytorch"
+    return prepare(
+        composition(source), source, built / target, naming, options=Options(timeout=600)
+    ).run()
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("naming", ["tf", "flax"])
+def test_honest_conversion_matches(built: Path, naming: str) -> None:
+    """What transformers converts rightly matches, token by token, and each child imports its framework alone."""
+    report = compared(built, naming, naming)
+    assert report.matches, [(one.name, one.ratios) for one in report.quantities]
+    assert max(one.ratios[0] for one in report.quantities) < RMS_FACTOR / 2
+    assert [one.name for one in report.quantities[:15]] == [
+        "encoder.0",
+        "encoder.1.attention",
+        "encoder.1",
+        "encoder.2.attention",
+        "encoder.2",
+        "encoder.last",
+        "decoder.0",
+        "decoder.1.attention",
+        "decoder.1.cross",
+        "decoder.1",
+        "decoder.2.attention",
+        "decoder.2.cross",
+        "decoder.2",
+        "logits",
+        "loss",
+    ]
+    assert report.quantities[-1].name == "cached"
+    assert [(one.name, one.distinct > 1) for one in report.generations] == [
+        ("greedy", True),
+        ("beam", True),
+    ]
+    assert report.target.loaded == ({"tf": "tensorflow", "flax": "jax"}[naming],)
+    assert report.source.loaded == ("torch",)
+    assert report.target.versions["transformers"]
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("target", "first"),
+    [("tf-transposed", "encoder.2.attention"), ("tf-swapped", "encoder.1.attention")],
+)
+def test_planted_fault_is_found_where_it_sits(built: Path, target: str, first: str) -> None:
+    """One transposed square kernel, or two swapped biases, show first in the layer that has them."""
+    report = compared(built, "tf", target)
+    assert not report.matches
+    assert not report.loading
+    bad = [one for one in report.quantities if not one.matches]
+    assert bad[0].name == first
+    assert bad[0].ratios[0] > 100 * RMS_FACTOR
+
+
+@pytest.mark.frameworks
+def test_flax_says_which_tensors_found_no_place(built: Path) -> None:
+    """A surplus and a missing tensor are a mismatch, though the pooler changes no answer."""
+    report = compared(built, "flax", "flax-faulty")
+    assert all(one.matches for one in report.quantities)
+    assert not report.matches
+    assert report.loading == (
+        "missing encoder/pooler/dense/bias",
+        "missing encoder/pooler/dense/kernel",
+        "unexpected encoder/pooler/dense/surplus",
+    )
+
+
+@pytest.mark.frameworks
+def test_pytorch_says_which_tensors_it_missed(built: Path) -> None:
+    """A target without the encoder's pooler computes the same, but was not loaded whole."""
+    report = compared(built, "pytorch", "pytorch-no-pooler")
+    assert all(one.matches for one in report.quantities)
+    assert not report.matches
+    assert report.loading == (
+        "missing encoder.pooler.dense.bias",
+        "missing encoder.pooler.dense.weight",
+    )
+
+
+@pytest.mark.frameworks
+def test_from_tf_back_to_pytorch(built: Path) -> None:
+    """With TF as the source, PyTorch's float64 is the reference still."""
+    source, target = built / "tf", built / "pytorch"
+    report = prepare(
+        composition(target),
+        source,
+        target,
+        "pytorch",
+        source_naming="tf",
+        options=Options(timeout=600),
+    ).run()
+    assert report.matches
+
+
+@pytest.mark.frameworks
+def test_texts_are_answered_with_the_checkpoints_tokenizer() -> None:
+    """Dates go in and come out in ISO form, from both sides."""
+    texts = ["the 3rd of March, 1998", "Tue 4 Nov 2025"]
+    report = prepare(
+        composition(DATES), DATES, DATES, "pytorch", options=Options(texts=texts, timeout=600)
+    ).run()
+    expected = ["1998-03-03", "2025-11-04"]
+    assert report.texts == tuple(zip(texts, expected, expected, strict=True))
+    assert report.matches
+
+
+@pytest.mark.frameworks
+def test_unreadable_target_is_a_framework_error(tmp_path: Path) -> None:
+    """A target without weights ends with the class's own words, not with a traceback."""
+    shutil.copy(DATES / "config.json", tmp_path)
+    with pytest.raises(
+        FrameworkError, match=r"pytorch: could not run .*OSError: Error no file named"
+    ):
+        prepare(composition(DATES), DATES, tmp_path, "pytorch", options=Options(timeout=600)).run()

@@ -1,0 +1,43 @@
+"""`_places`: padding does not count, nor what nothing but padding was the input of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ckptconv.run.places import valid_places
+
+BATCH = {
+    "attention_mask": np.array([[1, 1, 0], [0, 0, 0]]),
+    "decoder_attention_mask": np.array([[1, 0], [1, 1]]),
+}
+
+
+def test_places_of_tokens() -> None:
+    """States and queries of tokens count; of the decoder, those whose row has a token in the encoder."""
+    encoder, decoder = [[True, True, False], [False] * 3], [[True, False], [False, False]]
+    shapes = {
+        "encoder.1": (2, 3, 8),
+        "encoder.1.attention": (2, 4, 3, 3),
+        "decoder.0": (2, 2, 8),
+        "decoder.1.cross": (2, 4, 2, 3),
+        "logits": (2, 2, 9),
+        "loss": (),
+    }
+    found = {name: valid_places(BATCH, name, shape) for name, shape in shapes.items()}
+    assert {name: None if one is None else one.tolist() for name, one in found.items()} == {
+        "encoder.1": encoder,
+        "encoder.1.attention": encoder,
+        "decoder.0": decoder,
+        "decoder.1.cross": decoder,
+        "logits": decoder,
+        "loss": True,
+    }
+
+
+def test_pooled_states_count_only_without_padding() -> None:
+    """Fewer places than tokens are of tokens and padding both, unless there is no padding."""
+    assert valid_places(BATCH, "encoder.2", (2, 2, 8)) is None
+    whole = BATCH | {"attention_mask": np.ones((2, 3), int)}
+    found = valid_places(whole, "encoder.2", (2, 2, 8))
+    assert found is not None
+    assert found.tolist() == [[True, True], [True, True]]

@@ -1,0 +1,58 @@
+"""`tokens`: the same, apart by less than the noise, or a mismatch; on made-up answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from answering import answers, changed, judged
+
+
+def test_tokens_texts_and_loading_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One other token, one other text or one tensor that was not loaded is a mismatch each."""
+    source, target = answers()
+    report = judged(monkeypatch, source, changed(target, "greedy/tokens", (1, 1), 3))
+    greedy, beam = report.generations
+    assert [(fork.row, fork.step, fork.source, fork.target) for fork in greedy.mismatches] == [
+        (1, 1, 2, 3)
+    ]
+    assert (greedy.rows, greedy.compared, greedy.distinct, beam.matches) == (2, 5, 5, True)
+    assert (greedy.source, greedy.target) == (((4, 5, 6), (7, 2)), ((4, 5, 6), (7, 3)))
+    assert not report.matches
+    assert not judged(monkeypatch, source, replace(target, texts=("2",))).matches
+    assert not judged(monkeypatch, source, replace(target, problems=("missing x",))).matches
+
+
+def test_a_tie_is_said_and_what_follows_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two logits lie closer than the noise either token is right, and the logits after it are of other texts."""
+    source, target = answers()
+    source = changed(source, "float64/greedy/cached", (0, 1, 3), 5.0 - 1e-8)
+    source = changed(source, "float32/greedy/cached", (0, 1, 3), 5.0)
+    target = changed(target, "float32/greedy/cached", (0, 1, 3), 5.0)
+    target = changed(target, "greedy/tokens", (0, 1), 3)
+    target = changed(target, "float32/greedy/cached", (0, 2), np.nan)
+    report = judged(monkeypatch, source, target)
+    assert report.matches
+    ((fork,), ()) = (one.ties for one in report.generations)
+    assert (fork.row, fork.step, fork.source, fork.target) == (0, 1, 5, 3)
+    assert 0 < fork.gap < fork.noise < 1e-4
+    assert report.generations[0].compared == 4
+    assert any(
+        note.startswith("greedy: row 0 parts at step 1, source 5, target 3: a tie, 1e-08")
+        for note in report.notices
+    )
+
+
+def test_another_beam_is_a_tie_only_where_some_decision_was_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A search whose every margin is wide gives one answer; one narrow margin anywhere may give another."""
+    source, target = answers()
+    target = changed(target, "beam/tokens", (0, 2), 1)
+    (fork,) = judged(monkeypatch, source, target).generations[1].mismatches
+    assert (fork.row, fork.step, fork.gap) == (0, 2, 0.2)
+    narrow = changed(source, "beam/margins", (0, 0), 1e-7)
+    report = judged(monkeypatch, narrow, target)
+    assert (report.matches, report.generations[1].ties[0].gap) == (True, 1e-7)

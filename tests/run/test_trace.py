@@ -1,0 +1,176 @@
+"""`trace` and `trace_reader`: what is written comes back, and what is malformed is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from ckptconv.base.errors import DestinationError, SourceError
+from ckptconv.run.recording import recorded_composition
+from ckptconv.run.trace import Trace, write_trace
+from ckptconv.run.trace_reader import read_trace
+from tracing import made_up
+
+if TYPE_CHECKING:
+    from conftest import Pair
+
+Change = Callable[[dict[str, Any], dict[str, Any], dict[str, str]], object]
+
+
+@pytest.fixture
+def written(pair: Pair, tmp_path: Path) -> tuple[Trace, Path]:
+    """Return a trace, and the file that holds it."""
+    trace, _ = made_up(pair, tmp_path / "source")
+    nbytes = write_trace(tmp_path / "a.trace", trace)
+    assert nbytes == (tmp_path / "a.trace").stat().st_size
+    return trace, tmp_path / "a.trace"
+
+
+def test_what_is_written_comes_back(written: tuple[Trace, Path]) -> None:
+    """Everything, and the arrays in their order, which is that of the data flow."""
+    trace, path = written
+    found = read_trace(path)
+    assert found.reference is found.source
+    for one, other in ((found.probes, trace.probes), (found.source.arrays, trace.source.arrays)):
+        assert sorted(one) == sorted(other)
+        assert all(
+            np.array_equal(one[name], other[name]) and one[name].dtype == other[name].dtype
+            for name in one
+        )
+    assert list(found.source.arrays) == list(trace.source.arrays)
+    for name in ("naming", "config", "generation", "asked", "suited", "weights"):
+        assert getattr(found, name) == getattr(trace, name), name
+    for name in ("framework", "problems", "versions", "settings", "generation", "texts", "reached"):
+        assert getattr(found.source, name) == getattr(trace.source, name), name
+    first = path.read_bytes()
+    write_trace(path, found)
+    assert path.read_bytes() == first
+
+
+def test_the_reference_library_reads_it(written: tuple[Trace, Path]) -> None:
+    """A trace is a file of safetensors like any other."""
+    trace, path = written
+    with safe_open(path, "numpy") as file:
+        assert file.metadata().keys() == {"format", "version", "trace"}
+        probe = file.get_tensor("probes/full.input_ids")
+        assert np.array_equal(probe, trace.probes["full.input_ids"])
+
+
+def test_a_trace_that_cannot_be_written(written: tuple[Trace, Path], tmp_path: Path) -> None:
+    """A folder that is not there is an error of the destination, and leaves nothing."""
+    with pytest.raises(DestinationError, match="cannot be written"):
+        write_trace(tmp_path / "no" / "a.trace", written[0])
+
+
+def malformed(path: Path, change: Change) -> Path:
+    """Write a trace once more with the reference library, after a change to its JSON, tensors and metadata."""
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    said = json.loads(metadata["trace"])
+    change(said, tensors, metadata)
+    metadata.setdefault("trace", json.dumps(said))
+    if metadata["trace"] == "same":
+        del metadata["trace"]
+    else:
+        metadata["trace"] = json.dumps(said)
+    save_file(tensors, path, metadata)
+    return path
+
+
+CASES: dict[str, tuple[Change, str]] = {
+    "another format": (
+        lambda said, tensors, meta: meta.update(format="pt"),
+        "not a trace; `ckptconv verify SOURCE",
+    ),
+    "another version": (
+        lambda said, tensors, meta: meta.update(version="2"),
+        "a trace of version '2'; this",
+    ),
+    "no JSON": (lambda said, tensors, meta: meta.update(trace="same"), "trace: not valid JSON"),
+    "no source": (
+        lambda said, tensors, meta: said["answers"].pop("source"),
+        "no answers of the source",
+    ),
+    "no answers": (lambda said, tensors, meta: said.pop("answers"), "'answers' must be an object"),
+    "no reference": (
+        lambda said, tensors, meta: said.update(dialect="tf"),
+        "no reference of PyTorch's",
+    ),
+    "a naming": (
+        lambda said, tensors, meta: said.update(dialect="jax"),
+        "'dialect' must be one of pytorch, tf",
+    ),
+    "a lost array": (
+        lambda said, tensors, meta: tensors.pop("source/greedy/tokens"),
+        "arrays: not the names of what",
+    ),
+    "a stray array": (
+        lambda said, tensors, meta: tensors.update(stray=np.zeros(1)),
+        "'stray' of float64 has no place",
+    ),
+    "a dtype": (
+        lambda said, tensors, meta: tensors.update(
+            {"probes/full.input_ids": np.zeros((3, 17), np.int32)}
+        ),
+        "'probes/full.input_ids' of int32 has no place in a trace",
+    ),
+    "texts": (
+        lambda said, tensors, meta: said["asked"].update(texts=[1]),
+        "'texts' must be a list of strings",
+    ),
+    "a sentence": (
+        lambda said, tensors, meta: said["asked"].update(sentences=[["a"]]),
+        "must be pairs of a text and",
+    ),
+    "a setting": (
+        lambda said, tensors, meta: said["asked"]["generate"]["greedy"].update(num_beams="1"),
+        "greedy: 'num_beams' must be a whole number",
+    ),
+    "reached": (
+        lambda said, tensors, meta: said["answers"]["source"].update(reached={"a": [-1, 2]}),
+        "reached: 'a' must be a list of sizes",
+    ),
+    "a digest": (
+        lambda said, tensors, meta: next(iter(said["weights"].values()))["sha256"].update(
+            float32="12"
+        ),
+        "no sha256 for 'float32', or one that is none",
+    ),
+    "suited": (lambda said, tensors, meta: said["suited"].pop("tf"), "'tf' must be a list"),
+    "a probe that is not there": (
+        lambda said, tensors, meta: said["suited"]["tf"].append("more"),
+        "names probes that",
+    ),
+    "a search from nothing": (
+        lambda said, tensors, meta: said["asked"].update(generate_from="more"),
+        "generates from a probe that it does not hold",
+    ),
+    "half a probe": (
+        lambda said, tensors, meta: tensors.pop("probes/full.decoder_input_ids"),
+        "probe full: lacks one of attention_mask, decoder_attention_mask, decoder_input_ids, input_ids",
+    ),
+    "a token": (
+        lambda said, tensors, meta: tensors["probes/full.input_ids"].fill(23),
+        "probe full: these inputs cannot be used:\n  input_ids: from 23 to 23, but the vocabulary has 23 tokens",
+    ),
+    "a config": (lambda said, tensors, meta: said["config"].pop("encoder"), "config"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_malformed_trace_is_refused(written: tuple[Trace, Path], case: str) -> None:
+    """Each ends in a SourceError that begins with the file's name and says what is wrong."""
+    change, message = CASES[case]
+    path = malformed(written[1], change)
+    with pytest.raises(SourceError) as refusal:
+        recorded_composition(read_trace(path), str(path))
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert message in str(refusal.value)

@@ -1,0 +1,112 @@
+"""Names of the hub without a hub: what is one, which weights are taken, and what reading one needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptconv.stores.hub.download import wanted_weights
+from ckptconv.stores.hub.names import HubName, hub_name
+
+pytestmark = pytest.mark.thorough
+
+pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
+
+BLOCKED = "import sys\nsys.modules['huggingface_hub'] = None\nfrom ckptconv.cli.main import main\nmain()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("org/name", HubName("org/name", "main")),
+        ("org/name@v1.0", HubName("org/name", "v1.0")),
+        ("org/name@refs/pr/7", HubName("org/name", "refs/pr/7")),
+        *(
+            (text, None)
+            for text in (
+                "name",
+                "a/b/c",
+                "/org/name",
+                "./org/name",
+                "../name",
+                "org/",
+                "org/na me",
+                "org/name@",
+                "org/..",
+                ".org/name",
+                "org/na\nme",
+                "org/näme",
+            )
+        ),
+    ],
+)
+def test_what_is_a_name(text: str, name: HubName | None) -> None:
+    """One slash, ASCII letters, and perhaps a revision; every other text is a path."""
+    assert hub_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("files", "naming", "chosen"),
+    [
+        (
+            "model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack",
+            "pytorch",
+            "model.safetensors",
+        ),
+        ("model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack", "tf", "tf_model.h5"),
+        (
+            "model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack",
+            "flax",
+            "flax_model.msgpack",
+        ),
+        (
+            "model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack",
+            None,
+            "model.safetensors",
+        ),
+        (
+            "pytorch_model.bin.index.json pytorch_model-00001-of-00001.bin",
+            "pytorch",
+            "pytorch_model.bin.index.json",
+        ),
+        (
+            "model.safetensors.index.json pytorch_model.bin",
+            "pytorch",
+            "model.safetensors.index.json",
+        ),
+        ("model.safetensors model.safetensors.index.json", "pytorch", "model.safetensors"),
+        ("model.safetensors", "tf", "model.safetensors"),
+        ("tf_model.h5", None, "tf_model.h5"),
+        ("tf_model.h5", "pytorch", None),
+    ],
+)
+def test_which_weights_are_downloaded(files: str, naming: None, chosen: str | None) -> None:
+    """Safetensors before `.bin` for PyTorch; a framework's own format first for the others; one file before shards."""
+    found = wanted_weights(files.split(), naming)
+    assert (found and found[1]) == chosen
+
+
+def test_without_the_library(dates: Path, tmp_path: Path) -> None:
+    """A name needs the extra, and the message says how to get it; a path needs nothing."""
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", BLOCKED, *args],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        )
+        for args in (
+            ("split", "org/name", "x", "--dry-run"),
+            ("split", str(dates), "x", "--dry-run"),
+        )
+    ]
+    assert [one.returncode for one in done] == [5, 0]
+    assert done[0].stderr == (
+        "Error: org/name: no such directory here; and names on the hub need huggingface_hub.\n"
+        "Install it with: pip install 'ckptconv[hub]'\n"
+    )

@@ -1,0 +1,111 @@
+"""What travels with a model: settings and tokenizer byte for byte, never code, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import Json
+from ckptconv.stores.companions import CODE_KEYS, copy_companions, left_behind, write_config
+
+
+def folder(path: Path, files: dict[str, str]) -> Path:
+    """Make a directory of text files."""
+    path.mkdir()
+    for name, text in files.items():
+        (path / name).write_text(text)
+    return path
+
+
+def test_files_travel_byte_for_byte(tmp_path: Path) -> None:
+    """Settings and tokenizer come along as they stand, odd spacing and all; nothing else does."""
+    files = {
+        "generation_config.json": '{"a":  1}\n\n',
+        "tokenizer_config.json": "{ }",
+        "vocab.txt": "\r\n[PAD]",
+    }
+    source = folder(
+        tmp_path / "source", {**files, "notes.md": "mine", "evil.py": "", "pytorch_model.bin": ""}
+    )
+    target = folder(tmp_path / "target", {})
+    copy_companions(source, target)
+    assert {path.name: path.read_bytes().decode() for path in target.iterdir()} == files
+    assert list(left_behind(source)) == ["left behind: evil.py (ckptconv never copies code)"]
+
+
+HOOKED: list[tuple[dict[str, Json], list[str], dict[str, Json]]] = [
+    *(
+        ({key: value, "a": 1}, [key], {"a": 1})
+        for key in CODE_KEYS
+        for value in ({"AutoModel": "x.Y"}, True, None)
+    ),
+    ({"encoder": {"auto_map": {}, "b": 2}}, ["encoder.auto_map"], {"encoder": {"b": 2}}),
+    ({"list": [1, {"trust_remote_code": True}]}, ["list.1.trust_remote_code"], {"list": [1, {}]}),
+    (
+        {"a": {"b": {"c": {"d": {"e": {"auto_map": 1}}}}}},
+        ["a.b.c.d.e.auto_map"],
+        {"a": {"b": {"c": {"d": {"e": {}}}}}},
+    ),
+    ({"auto_map": {"auto_map": 1}, "custom_pipelines": {}}, ["auto_map", "custom_pipelines"], {}),
+]
+
+
+@pytest.mark.parametrize(("config", "hooks", "clean"), HOOKED)
+def test_keys_that_lead_to_code(
+    tmp_path: Path, config: dict[str, Json], hooks: list[str], clean: dict[str, Json]
+) -> None:
+    """They are named, and stand in no file that is written, however deep they lie and however JSON spells them."""
+    names = ("config.json", "generation_config.json", "tokenizer_config.json")
+    text = json.dumps(config).replace('"auto_map"', '"\\u0061uto_map"')
+    source, target = (
+        folder(tmp_path / "source", dict.fromkeys(names, text)),
+        folder(tmp_path / "target", {}),
+    )
+    why = "(keys that make a loader run code)"
+    assert list(left_behind(source)) == [
+        f"left behind: {name}: {', '.join(hooks)} {why}" for name in names
+    ]
+    copy_companions(source, target)
+    write_config(target, config)
+    assert [json.loads((target / name).read_text()) for name in names] == [clean] * 3
+
+
+def test_many_keys_are_counted(tmp_path: Path) -> None:
+    """A notice names five and counts the others."""
+    source = folder(
+        tmp_path / "source",
+        {"config.json": json.dumps({f"p{n}": {"auto_map": 1} for n in range(9)})},
+    )
+    shown = ", ".join(f"p{n}.auto_map" for n in range(5))
+    why = "(keys that make a loader run code)"
+    assert list(left_behind(source)) == [f"left behind: config.json: {shown} and 4 more {why}"]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda path: path.symlink_to("/etc/hostname"),
+            "is a link that leads out of the checkpoint",
+        ),
+        (lambda path: path.symlink_to("nowhere"), "cannot be read (No such file or directory)"),
+        (os.mkfifo, "is a pipe, not a file"),
+        (Path.mkdir, "is a directory, not a file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["vocab.txt", "generation_config.json", "tokenizer.json"])
+def test_what_is_no_file_of_the_checkpoint(
+    tmp_path: Path, name: str, make: Callable[[Path], None], says: str
+) -> None:
+    """A link to a private file is not copied, and a pipe does not make us wait."""
+    source, target = folder(tmp_path / "source", {}), folder(tmp_path / "target", {})
+    make(source / name)
+    with pytest.raises(SourceError) as refusal:
+        copy_companions(source, target)
+    assert str(refusal.value).startswith(f"{source / name}: {says}")
+    assert list(target.iterdir()) == []

@@ -1,0 +1,145 @@
+"""A small hub on loopback: what huggingface_hub asks a real one, answered from memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>.+))?")
+FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
+
+
+def commit(name: str) -> str:
+    """Return a commit hash for a name."""
+    return hashlib.sha1(name.encode()).hexdigest()
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    """Return name -> bytes of the files in a directory."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@dataclass(slots=True)
+class Hub:
+    """The repositories of one small hub, how it misbehaves, and what it was asked."""
+
+    repos: dict[str, dict[str, Mapping[str, bytes]]] = field(default_factory=dict)
+    """`org/name` -> branch or tag -> file name -> bytes."""
+    gated: set[str] = field(default_factory=set)
+    private: set[str] = field(default_factory=set)
+    """Repositories that exist for the bearer of the token `secret` alone."""
+    cut: dict[str, int] = field(default_factory=dict)
+    """File name -> bytes of it after which the connection is closed."""
+    asked: list[str] = field(default_factory=list)
+    """`METHOD path` of every request."""
+    url: str = ""
+
+    def downloaded(self) -> list[str]:
+        """Return the names of the files that were asked for, in order, each once."""
+        found = [
+            FILE.fullmatch(line.partition(" ")[2]) for line in self.asked if line.startswith("GET ")
+        ]
+        return list(dict.fromkeys(one["file"] for one in found if one))
+
+    def revision(self, repo: str, revision: str) -> str | None:
+        """Return the branch or tag that a branch, tag or commit means."""
+        return next(
+            (name for name in self.repos[repo] if revision in (name, commit(repo + name))), None
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers from `hub`, which each server puts into a class of its own."""
+
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer with content."""
+        self._answer(True)
+
+    def do_HEAD(self) -> None:
+        """Answer with headers alone."""
+        self._answer(False)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def _answer(self, with_body: bool) -> None:
+        path = self.path.partition("?")[0].replace("%2F", "/")
+        self.hub.asked.append(f"{self.command} {path}")
+        found = API.fullmatch(path) or FILE.fullmatch(path)
+        repo = found["repo"] if found else ""
+        hidden = repo in self.hub.private and self.headers.get("Authorization") != "Bearer secret"
+        if found is None or repo not in self.hub.repos or hidden:
+            return self._send(401, b"", {"X-Error-Code": "RepoNotFound"}, with_body)
+        revision = self.hub.revision(repo, found["revision"] or "main")
+        if revision is None:
+            return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"}, with_body)
+        sha, files = commit(repo + revision), self.hub.repos[repo][revision]
+        if path.startswith("/api/"):
+            siblings = [{"rfilename": name} for name in files]
+            body = json.dumps(
+                {"id": repo, "modelId": repo, "sha": sha, "siblings": siblings, "tags": []}
+            ).encode()
+            return self._send(200, body, {"Content-Type": "application/json"}, with_body)
+        if repo in self.hub.gated:
+            return self._send(403, b"", {"X-Error-Code": "GatedRepo"}, with_body)
+        if found["file"] not in files:
+            return self._send(
+                404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha}, with_body
+            )
+        return self._file(found["file"], files[found["file"]], sha, with_body)
+
+    def _file(self, name: str, data: bytes, sha: str, with_body: bool) -> None:
+        """Send a file, or the rest of it that a Range asks for."""
+        start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or ["", "0"])[1])
+        headers = {
+            "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "X-Repo-Commit": sha,
+            "Accept-Ranges": "bytes",
+        }
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        self._send(206 if start else 200, data[start:], headers, with_body, self.hub.cut.get(name))
+
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        headers: Mapping[str, str],
+        with_body: bool,
+        cut: int | None = None,
+    ) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body[:cut])
+            self.close_connection = (
+                cut is not None
+            )  # not after a HEAD: the client may be about to use the connection
+
+
+@contextmanager
+def serving(hub: Hub) -> Iterator[Hub]:
+    """Serve a hub on a free port of loopback until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

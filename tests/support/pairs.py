@@ -1,0 +1,187 @@
+"""Random pairs, converted and run by the real classes: one process for each framework answers them all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+from typing import NamedTuple
+
+from ckptconv.base.errors import FrameworkError
+from ckptconv.run.answers import Answer, Job
+from ckptconv.run.children import run_batches
+from ckptconv.run.forward import Comparison, prepare
+from ckptconv.run.report import ForwardReport
+from ckptconv.schema.models.pair import compose
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import read_config
+from ckptconv.verbs.convert import pt2flax, pt2tf
+from ckptconv.verbs.writing import WriteOptions
+from tiny import decoders, encoders, plain, random_pair
+
+FIRST = ("bert", "roberta", "gpt2")
+"""Families that are tried in every combination and every format; the others with bert and with themselves."""
+SHARD_BYTES = 20_000
+SEEDS = int(os.environ.get("CKPTCONV_SEEDS", "2"))
+"""How often the weights of each pair are drawn. Again costs little: all that is compiled has the same shapes."""
+GROUP = 4
+"""Seeds whose answers are held at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One pair, to one framework, in one format."""
+
+    encoder: str
+    decoder: str
+    naming: NamingName
+    form: str
+    shards: bool = False
+    seed: int = 0
+
+    @property
+    def runs(self) -> bool:
+        """True where the model runs; the other formats of a pair hold the same tensors, and are only loaded."""
+        return self.form in ("hdf5", "msgpack") and not self.shards
+
+    def __str__(self) -> str:
+        return f"{self.encoder}-{self.decoder}-{self.naming}-{self.form}{'-shards' if self.shards else ''}-{self.seed}"
+
+
+class Ratios(NamedTuple):
+    """How far one honest quantity is from float64, in parts of PyTorch's own error."""
+
+    kind: str
+    rms: float
+    worst: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one case."""
+
+    wrong: tuple[str, ...]
+    """What should not be: a tensor that was not loaded, a quantity off the yardstick, another token, an error."""
+    ratios: tuple[Ratios, ...] = ()
+    """Of each quantity."""
+    ties: int = 0
+    """Rows that parted where rounding alone decides."""
+
+
+def cases() -> list[Case]:
+    """Return every case, from the data in fixtures/."""
+    found = []
+    namings: tuple[tuple[NamingName, str], ...] = (("tf", "hdf5"), ("flax", "msgpack"))
+    for naming, form in namings:
+        pairs = {(encoder, "bert") for encoder in encoders(naming)} | {
+            ("bert", one) for one in decoders(naming)
+        }
+        pairs |= {(one, one) for one in set(encoders(naming)) & set(decoders(naming))}
+        pairs |= {(encoder, decoder) for encoder in FIRST for decoder in FIRST}
+        for encoder, decoder in sorted(pairs):
+            found.append(Case(encoder, decoder, naming, form))
+            if encoder in FIRST and decoder in FIRST:
+                found.append(Case(encoder, decoder, naming, form, shards=True))
+                found.append(Case(encoder, decoder, naming, "safetensors"))
+                found += (
+                    [Case(encoder, decoder, naming, "safetensors", shards=True)]
+                    if naming == "tf"
+                    else []
+                )
+    return [
+        replace(case, seed=seed) for case in found for seed in (range(SEEDS) if case.runs else (0,))
+    ]
+
+
+def outcomes(root: Path) -> dict[Case, Outcome]:
+    """Make, convert, run and judge every case, some seeds at a time."""
+    found: dict[Case, Outcome] = {}
+    for first in range(0, SEEDS, GROUP):
+        some = [case for case in cases() if first <= case.seed < first + GROUP]
+        found |= {
+            case: _outcome(report) for case, report in reports(root / str(first), some).items()
+        }
+        rmtree(root / str(first))
+    return found
+
+
+def _outcome(report: ForwardReport | Answer | FrameworkError) -> Outcome:
+    """Keep of a report what a test asks for, so that its arrays can go."""
+    if isinstance(report, FrameworkError):
+        return Outcome((str(report),))
+    if isinstance(report, Answer):
+        return Outcome(report.problems)
+    outside = [f"{one.probe} {one.name}: {one.problem or one.ratios}" for one in report.outside]
+    forks = [f"{one.name}: {fork}" for one in report.generations for fork in one.mismatches]
+    wrong = (*report.loading, *outside, *forks)
+    ratios = tuple(Ratios(one.kind, *one.ratios) for one in report.quantities)
+    ties = sum(len(one.ties) for one in report.generations)
+    return Outcome(wrong or (() if report.matches else ("no match",)), ratios, ties)
+
+
+def reports(
+    root: Path, chosen: Sequence[Case]
+) -> dict[Case, ForwardReport | Answer | FrameworkError]:
+    """Make, convert and run some cases; the answer of a case that is only loaded stands for itself."""
+    made: dict[tuple[str, str, int], Path] = {}
+    comparisons: dict[Case, Comparison] = {}
+    for case in chosen:
+        pair = (case.encoder, case.decoder, case.seed)
+        if pair not in made:
+            folder = root / "-".join(map(str, pair))
+            made[pair] = random_pair(
+                plain(case.encoder), plain(case.decoder), folder, seed=case.seed
+            )
+        comparisons[case] = prepare(
+            compose(read_config(made[pair])),
+            made[pair],
+            _converted(case, made[pair], root),
+            case.naming,
+        )
+    return _answers(comparisons)
+
+
+def _converted(case: Case, source: Path, root: Path) -> Path:
+    target = root / str(case)
+    convert = pt2tf if case.naming == "tf" else pt2flax
+    convert(
+        source,
+        target,
+        case.form,
+        WriteOptions(max_shard_bytes=SHARD_BYTES if case.shards else None),
+    )
+    return target
+
+
+def _answers(
+    comparisons: dict[Case, Comparison],
+) -> dict[Case, ForwardReport | Answer | FrameworkError]:
+    """Run three processes, one a framework, and judge what they answer; a source once for each target's probes."""
+    sources = {_probed(case): one.jobs[0] for case, one in comparisons.items()}
+    targets = {
+        case: one.jobs[1] if case.runs else Job(case.naming, one.jobs[1].checkpoint, probes={})
+        for case, one in comparisons.items()
+    }
+    by_naming = {name: [case for case in targets if case.naming == name] for name in ("tf", "flax")}
+    batches = [
+        list(sources.values()),
+        *([targets[case] for case in some] for some in by_naming.values()),
+    ]
+    answers = run_batches(batches)
+    source_of = dict(zip(sources, answers[0], strict=True))
+    found: dict[Case, ForwardReport | Answer | FrameworkError] = {}
+    for some, batch in zip(by_naming.values(), answers[1:], strict=True):
+        for case, answer in zip(some, batch, strict=True):
+            source = source_of[_probed(case)]
+            if case.runs and isinstance(answer, Answer) and isinstance(source, Answer):
+                found[case] = comparisons[case].judge(source, answer)
+            else:
+                found[case] = source if isinstance(source, FrameworkError) else answer
+    return found
+
+
+def _probed(case: Case) -> tuple[object, ...]:
+    """Return what decides a source's weights and probes."""
+    return case.encoder, case.decoder, case.naming, case.seed

@@ -1,0 +1,82 @@
+"""`readback`: what a file holds now against what was poured, and the digests that come of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ckptconv
+from ckptconv.base.errors import DestinationError
+from ckptconv.stores.formats import formats
+from ckptconv.stores.tensor import TensorSpec
+from ckptconv.transfer.readback import Poured, read_back
+
+if TYPE_CHECKING:
+    from conftest import Pair
+
+FORM = formats()["msgpack"]
+
+
+@pytest.fixture
+def file(pair: Pair, tmp_path: Path) -> Path:
+    """Return a file of weights."""
+    ckptconv.pt2flax(pair.write(tmp_path / "a"), tmp_path / "b")
+    return tmp_path / "b" / "flax_model.msgpack"
+
+
+def poured(file: Path) -> dict[str, Poured]:
+    """Return what was poured into a file."""
+    found, data = FORM.read(file).tensors, file.read_bytes()
+    return {
+        name: Poured(
+            one.spec,
+            sha256(
+                b"".join(data[run.offset : run.offset + run.nbytes] for run in one.extents)
+            ).hexdigest(),
+        )
+        for name, one in found.items()
+    }
+
+
+def test_digests(file: Path) -> None:
+    """The file's own, and every tensor's with its place; progress counts every byte of data."""
+    expected, seen = poured(file), []
+    with ThreadPoolExecutor(2) as pool:
+        digest = read_back(FORM, file, expected, pool, seen.append)
+    assert (digest.nbytes, digest.sha256) == (
+        file.stat().st_size,
+        sha256(file.read_bytes()).hexdigest(),
+    )
+    assert {name: one.sha256 for name, one in digest.tensors.items()} == {
+        name: one.sha256 for name, one in expected.items()
+    }
+    assert {name: one.extents for name, one in digest.tensors.items()} == {
+        name: one.extents for name, one in FORM.read(file).tensors.items()
+    }
+    assert sum(seen) == sum(one.spec.nbytes for one in expected.values())
+
+
+@pytest.mark.parametrize("lie", ["more", "shape", "less", "bytes"])
+def test_another_content(file: Path, lie: str) -> None:
+    """A tensor that is missing, too many, of another shape or of other bytes is named, and nothing is published."""
+    expected = poured(file)
+    name = "encoder/embeddings/word_embeddings/embedding"
+    one = expected[name]
+    if lie == "more":
+        name = "new"
+        expected[name] = Poured(TensorSpec(name, "float32", (1,)), one.sha256)
+    elif lie == "less":
+        del expected[name]
+    else:
+        spec = TensorSpec(name, "float32", (7, 23)) if lie == "shape" else one.spec
+        expected[name] = Poured(spec, "0" * 64 if lie == "bytes" else one.sha256)
+    with pytest.raises(DestinationError) as refusal, ThreadPoolExecutor(2) as pool:
+        read_back(FORM, file, expected, pool, lambda nbytes: None)
+    assert str(refusal.value) == (
+        f"flax_model.msgpack: read back otherwise than written: {name}; nothing was published.\n"
+        "The disk or the memory of this machine may be faulty."
+    )

@@ -1,0 +1,294 @@
+"""`check`: whole outputs are whole, and whatever is done to one is found and named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import ckptconv
+from ckptconv import SourceError, WriteOptions
+from ckptconv.base.strict_json import dump_json
+from ckptconv.stores.formats import formats
+from ckptconv.transfer.manifest import MANIFEST, SUMS
+
+if TYPE_CHECKING:
+    from conftest import Cli, MakePair, Pair
+
+pytestmark = pytest.mark.thorough
+
+FILES = {"generation_config.json": '{"max_length": 9}\n', "vocab.txt": "a\nb\n"}
+BIAS = "decoder.cls.predictions.bias"
+VERBS: dict[str, Callable[..., Any]] = {
+    "tf hdf5": ckptconv.pt2tf,
+    "tf safetensors": lambda *paths, **more: ckptconv.pt2tf(*paths, "safetensors", **more),
+    "flax msgpack": ckptconv.pt2flax,
+    "flax safetensors": lambda *paths, **more: ckptconv.pt2flax(*paths, "safetensors", **more),
+    "pytorch safetensors": ckptconv.normalize,
+    "parts": ckptconv.split,
+}
+
+
+def findings(folder: Path) -> list[tuple[str, str, str]]:
+    """Return what a check says."""
+    return [(one.kind, one.name, one.detail) for one in ckptconv.check(folder).findings]
+
+
+@pytest.fixture
+def out(pair: Pair, tmp_path: Path) -> Path:
+    """Return a converted directory."""
+    pair.files = dict(FILES)
+    ckptconv.normalize(pair.write(tmp_path / "source"), tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("shards", [None, 900])
+def test_what_was_written_is_whole(
+    make_pair: MakePair, tmp_path: Path, verb: str, shards: int | None
+) -> None:
+    """Every verb, one file or shards: nothing to find, and `sha256sum -c` agrees."""
+    if (verb, shards) == ("flax safetensors", 900):
+        pytest.skip("the class cannot load shards of safetensors, so there are none")
+    pair = make_pair("roberta", "gpt2", dec={"n_embd": 5})
+    pair.files = dict(FILES)
+    VERBS[verb](
+        pair.write(tmp_path / "a"), tmp_path / "b", options=WriteOptions(max_shard_bytes=shards)
+    )
+    result = ckptconv.check(tmp_path / "b")
+    there = [
+        path
+        for path in (tmp_path / "b").rglob("*")
+        if path.is_file() and path.name not in (MANIFEST, SUMS)
+    ]
+    records = 6 if verb == "parts" else 0
+    assert (result.findings, result.whole, len(result.manifest.files)) == (
+        (),
+        True,
+        len(there) + records,
+    )
+    listed = [
+        path
+        for path in (tmp_path / "b").rglob("*")
+        if path.is_file() and path != tmp_path / "b" / SUMS
+    ]
+    assert result.nbytes == sum(
+        path.stat().st_size for path in listed if path != tmp_path / "b" / MANIFEST
+    )
+    assert result.tensors == sum(len(one.tensors) for one in result.manifest.files.values()) > 30
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", SUMS], cwd=tmp_path / "b", capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.count(": OK\n"), done.stderr) == (0, len(listed), "")
+    if verb == "parts":
+        for part in ("encoder", "decoder", "bridge"):
+            assert findings(tmp_path / "b" / part) == []
+
+
+def test_progress_counts_every_byte(out: Path) -> None:
+    """The last call says that all that the manifest names was read."""
+    seen: list[tuple[int, int]] = []
+    result = ckptconv.check(out, progress=lambda done, total: seen.append((done, total)))
+    assert (seen[-1], len(seen)) == ((result.nbytes, result.nbytes), 4)
+    assert seen == sorted(seen)
+
+
+def test_files_that_come_and_go(out: Path) -> None:
+    """A file, folder or link that is new, one that is gone, one under another name."""
+    (out / "README.md").write_text("x")
+    (out / "empty").mkdir()
+    (out / "deep" / "er").mkdir(parents=True)
+    (out / "deep" / "er" / "x.py").write_text("x")
+    (out / "elsewhere").symlink_to(out.parent)
+    (out / "dangling").symlink_to("nowhere")
+    (out / "vocab.txt").rename(out / "vocabulary.txt")
+    (out / "generation_config.json").unlink()
+    assert findings(out) == [
+        ("added", "README.md", ""),
+        ("added", "dangling", ""),
+        ("added", "deep/er/x.py", ""),
+        ("added", "elsewhere/", ""),
+        ("added", "empty/", ""),
+        ("renamed", "vocab.txt", "it is vocabulary.txt now"),
+        ("removed", "generation_config.json", ""),
+    ]
+
+
+def test_a_changed_tensor_is_named(out: Path) -> None:
+    """One bit of its data: the file and the tensor; another in the header: the file, and that no tensor is changed."""
+    weights = out / "model.safetensors"
+    place = formats()["safetensors"].read(weights).tensors[BIAS].extents[0]
+    data = bytearray(weights.read_bytes())
+    data[place.offset + 3] ^= 16
+    weights.write_bytes(data)
+    total = len(formats()["safetensors"].read(weights).tensors)
+    changed = ("changed", "model.safetensors", f"1 of {total} tensors")
+    assert findings(out) == [changed, ("tensor", BIAS, "changed")]
+    data[place.offset + 3] ^= 16
+    data[20] ^= 1
+    weights.write_bytes(data)
+    around = "every tensor is what it was, the bytes around them are not"
+    assert findings(out) == [("changed", "model.safetensors", around)]
+
+
+def test_a_file_of_another_size(pair: Pair, out: Path, tmp_path: Path) -> None:
+    """It is read as what it claims to be: tensors removed, added and changed; or cut short."""
+    before = (out / "model.safetensors").stat().st_size
+    pair.arrays[BIAS] = pair.arrays.pop(BIAS)[:-1]
+    pair.arrays["new"] = pair.arrays.pop("encoder.pooler.dense.bias")
+    shutil.copy(pair.write(tmp_path / "other") / "model.safetensors", out / "model.safetensors")
+    size = (out / "model.safetensors").stat().st_size
+    assert findings(out) == [
+        ("changed", "model.safetensors", f"{size} bytes, were {before}; 3 of 101 tensors"),
+        ("tensor", "encoder.pooler.dense.bias", "removed"),
+        ("tensor", "new", "added"),
+        ("tensor", BIAS, "changed"),
+    ]
+    os.truncate(out / "model.safetensors", 1000)
+    ((kind, name, detail),) = findings(out)
+    assert (kind, name) == ("changed", "model.safetensors")
+    assert detail.startswith(f"1000 bytes, were {before}; {out}/model.safetensors: ")
+    (out / "vocab.txt").write_text("a\nb\nc\n")
+    assert findings(out)[-1] == ("changed", "vocab.txt", "6 bytes, were 4")
+
+
+def test_a_file_that_cannot_be_read(out: Path, tmp_path: Path) -> None:
+    """A pipe does not keep it waiting, and a link out of the directory is not followed, whatever it holds."""
+    (out / "vocab.txt").rename(tmp_path / "vocab.txt")
+    (out / "vocab.txt").symlink_to(tmp_path / "vocab.txt")
+    (out / "config.json").unlink()
+    os.mkfifo(out / "config.json")
+    (out / SUMS).unlink()
+    os.mkfifo(out / SUMS)
+    found = findings(out)
+    assert sorted((kind, name) for kind, name, _ in found) == [
+        ("unreadable", SUMS),
+        ("unreadable", "config.json"),
+        ("unreadable", "vocab.txt"),
+    ]
+    assert f"{out}/config.json: is a pipe, not a file" in {detail for _, _, detail in found}
+
+
+def test_the_manifest_itself(out: Path) -> None:
+    """Edited, or only spelled otherwise; and sums that are not its own, or are gone."""
+    good = (out / MANIFEST).read_bytes()
+    values = json.loads(good)
+    (out / MANIFEST).write_bytes(dump_json({**values, "command": "split"}))
+    sums = ("changed", SUMS, "not the sums of the files that the manifest names")
+    assert findings(out) == [
+        ("edited", MANIFEST, "its content does not have the digest that it gives for itself"),
+        sums,
+    ]
+    (out / MANIFEST).write_text(json.dumps(values))
+    assert findings(out) == [("edited", MANIFEST, "the same content, in other bytes")]
+    (out / MANIFEST).write_bytes(good)
+    (out / SUMS).write_text((out / SUMS).read_text().lower() + "\n")
+    assert findings(out) == [sums]
+    (out / SUMS).unlink()
+    assert findings(out) == [("removed", SUMS, "")]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"manifest": 2}, "of a layout (2) that ckptconv"),
+        ({"files": []}, "malformed: 'expected an object'"),
+        ({"files": {"../x": {}}}, "malformed: \"file name '../x'\""),
+        ({"files": {"a": {"bytes": -1, "sha256": ""}}}, "malformed: 'sizes must be whole numbers'"),
+        ({"files": {"a": {"bytes": 1}}}, "malformed: \"'sha256'\""),
+        (
+            {
+                "files": {
+                    "a": {"bytes": 1, "sha256": "", "tensors": {"t": {"shape": 1, "extents": []}}}
+                }
+            },
+            "must be lists",
+        ),
+        (
+            {
+                "files": {
+                    "a": {
+                        "bytes": 1,
+                        "sha256": "",
+                        "tensors": {
+                            "t": {"shape": [2], "extents": [[0, 2]], "dtype": "bool", "sha256": ""}
+                        },
+                    }
+                }
+            },
+            "larger than their file",
+        ),
+        (
+            {
+                "files": {
+                    "a": {
+                        "bytes": 1,
+                        "sha256": "",
+                        "tensors": {
+                            "t": {"shape": [2], "extents": [[0]], "dtype": "bool", "sha256": ""}
+                        },
+                    }
+                }
+            },
+            "extents must be pairs",
+        ),
+        ({"extra": 1}, "unknown key extra"),
+        ({"healed": {}}, "malformed: 'healed'"),
+        ({"pair": None}, "must be a text"),
+    ],
+)
+def test_malformed(out: Path, change: dict[str, Any], says: str) -> None:
+    """What is no manifest is refused, and leads to no file outside the directory."""
+    values = json.loads((out / MANIFEST).read_text())
+    (out / MANIFEST).write_bytes(dump_json({**values, **change}))
+    with pytest.raises(SourceError, match=r"malformed|layout") as refusal:
+        ckptconv.check(out)
+    assert says in str(refusal.value)
+
+
+def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
+    """Exit 0 and one line; 1 with every finding; 3 without a manifest; --json says the same; --quiet nothing."""
+    done = cli("check", out)
+    assert (done.code, done.err) == (0, "")
+    assert (
+        done.out
+        == f"WHOLE: {out}: 4 files, 101 tensors, 24.2 kB: every byte is as normalize of ckptconv 0.1.0 wrote it\n"
+    )
+    (out / "vocab.txt").write_text("b\na\n")
+    (out / "x").touch()
+    done = cli("check", out)
+    assert (done.code, done.err) == (1, "")
+    assert done.out == (
+        f"added       x\nchanged     vocab.txt\nCHANGED: {out}: 2 findings against ckptconv.json\n"
+    )
+    found = json.loads(cli("check", out, "--json").out)
+    assert found.pop("manifest") == json.loads((out / MANIFEST).read_text())["sha256"]
+    assert found.pop("bytes") == sum(
+        (out / name).stat().st_size for name in (*FILES, "config.json", "model.safetensors")
+    )
+    assert found == {
+        "path": str(out),
+        "verdict": "changed",
+        "ckptconv": "0.1.0",
+        "command": "normalize",
+        "files": 4,
+        "tensors": 101,
+        "findings": [
+            {"kind": "added", "name": "x", "detail": ""},
+            {"kind": "changed", "name": "vocab.txt", "detail": ""},
+        ],
+    }
+    done = cli("check", out, "--quiet")
+    assert (done.code, done.out, done.err) == (1, "", "")
+    done = cli("check", tmp_path / "source")
+    assert (done.code, done.out) == (3, "")
+    assert done.err == (
+        f"Error: {tmp_path}/source: no ckptconv.json here, so there is nothing to check against.\n"
+        "ckptconv writes one into every directory that it makes.\n"
+    )

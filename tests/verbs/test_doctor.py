@@ -1,0 +1,130 @@
+"""`doctor` on machines of every kind: what works, what does not, why, and what to install."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ckptconv import __version__
+from machine import machine
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+pytestmark = pytest.mark.thorough
+
+ALL = "torch transformers safetensors tensorflow tf-keras jax jaxlib flax huggingface_hub jinja2 plotly"
+BARE = f"""\
+ckptconv {__version__}, Python X
+
+core     works     convert, split, join, inspect, verify --level weights
+                   click X, h5py X, numpy X, tabulate X, tqdm X
+pytorch  missing   verify: runs PyTorch's models
+                   not installed: torch, transformers, safetensors
+                   install it with: pip install 'ckptconv[pytorch]'
+tf       missing   verify: runs TensorFlow's models
+                   h5py X
+                   not installed: tensorflow, tf-keras, transformers
+                   install it with: pip install 'ckptconv[tf]'
+flax     missing   verify: runs Flax's models
+                   not installed: jax, jaxlib, flax, transformers
+                   install it with: pip install 'ckptconv[flax]'
+hub      missing   names of the hub, org/name, wherever a checkpoint is asked for
+                   not installed: huggingface_hub
+                   install it with: pip install 'ckptconv[hub]'
+html     missing   reports as web pages, --html
+                   not installed: jinja2, plotly
+                   install it with: pip install 'ckptconv[html]'
+
+machine  N, N of memory, disk: N free in HERE, N free in TEMP
+"""
+
+
+def components(text: str) -> dict[str, tuple[str, str]]:
+    """Return component -> state and reason."""
+    return {one["name"]: (one["state"], one["reason"]) for one in json.loads(text)["components"]}
+
+
+def test_a_machine_with_the_core_alone(run: Cli, tmp_path: Path) -> None:
+    """What is optional and missing is named with what to install, and the exit code is 0."""
+    done = run("doctor", env=machine(tmp_path / "m", without=ALL))
+    text = re.sub(
+        r"(?<=, Python )[\w.]+|(?<=(?:h5py|lick|umpy|late|tqdm) )\d[\w.+]+", "X", done.out
+    )
+    text = re.sub(r"machine  \d+ cores?, [\d.]+ GB", "machine  N, N", text)
+    text = re.sub(
+        r"disk: \S+ \S+ free in .*, \S+ \S+ free in .*",
+        "disk: N free in HERE, N free in TEMP",
+        text,
+    )
+    assert (done.code, text, done.err) == (0, BARE, "")
+
+
+def test_machines_that_are_broken(run: Cli, tmp_path: Path) -> None:
+    """Old versions, transformers without the class, a library that dies or hangs: each is told apart."""
+    modules = {
+        "torch": "",
+        "transformers": "EncoderDecoderModel = 1\n",
+        "safetensors": "",
+        "tensorflow": "",
+        "tf_keras": "",
+        "jax": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)\n",
+        "flax": "",
+        "jinja2": "import time; time.sleep(60)\n",
+        "huggingface_hub": "raise ImportError('libssl is \\x1b[31m not there')\n",
+    }
+    versions = {"torch": "1.13.1+cpu", "transformers": "5.1.0"}
+    env = machine(tmp_path / "m", modules=modules, versions=versions)
+    done = run("doctor", "--json", "--timeout", "2", env=env)
+    found = components(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert found.pop("core") == ("works", "")
+    assert found == {
+        "pytorch": (
+            "untested",
+            "torch 1.13.1+cpu is not >=2.6; transformers 5.1.0 is not <5,>=4.57.6",
+        ),
+        "tf": (
+            "broken",
+            "transformers has no class TFEncoderDecoderModel; 4.57 is the last line that has them all",
+        ),
+        "flax": ("broken", "the process that imported it was killed by SIGSEGV"),
+        "hub": ("broken", "ImportError: libssl is \x1b[31m not there"),
+        "html": ("broken", "no answer within 2 s"),
+    }
+    shown = run("doctor", "--timeout", "2", env=env).out
+    assert "\\x1b[31m not there" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_core_that_does_not_work(run: Cli, tmp_path: Path) -> None:
+    """Without numpy nothing else is asked, and the exit code is 5."""
+    done = run(
+        "doctor",
+        env=machine(tmp_path / "m", modules={"numpy": "raise ImportError('wrong processor')\n"}),
+    )
+    assert (done.code, done.err) == (5, "")
+    lines = [line.strip() for line in done.out.splitlines()]
+    assert lines[2].startswith("core     broken    convert, split")
+    assert lines[4:6] == ["ImportError: wrong processor", "install it with: pip install ckptconv"]
+    assert lines[7].startswith("machine ")
+
+
+@pytest.mark.frameworks
+def test_this_machine(run: Cli) -> None:
+    """Here everything is installed and works; the JSON has versions, and the machine in numbers."""
+    done = run("doctor", "--json")
+    found = json.loads(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert components(done.out) == dict.fromkeys(
+        ("core", "pytorch", "tf", "flax", "hub", "html"), ("works", "")
+    )
+    assert all(version for one in found["components"] for version in one["versions"].values())
+    assert found["works"] is True
+    assert found["cores"] > 0
+    assert found["memory_bytes"] > 1 << 30
+    assert all(free > 0 for free in found["free_bytes"].values())

@@ -1,0 +1,68 @@
+"""`outputs`: the real classes run, whichever frameworks the two sides are for, on the user's inputs as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ckptconv
+from ckptconv.verbs.verify import verify
+
+pytestmark = pytest.mark.frameworks
+
+
+def test_neither_side_is_pytorchs(converted_tf: Path, converted_flax: Path, tmp_path: Path) -> None:
+    """TF against Flax: a temporary PyTorch model is the reference of both, on sentences too."""
+    sentences = tmp_path / "dates.jsonl"
+    sentences.write_text(
+        '{"text": "the 3rd of March, 1998", "target": "1998-03-03"}\n{"text": "Tue 4 Nov 2025"}\n'
+    )
+    result = verify(
+        converted_tf, converted_flax, inputs=sentences, texts=["3 May 1999"], timeout=600
+    )
+    report = result.outputs
+    assert report is not None
+    assert result.matches, [(one.probe, one.name, one.ratios) for one in report.outside]
+    assert [one.framework for one in report.answers] == ["tf", "flax", "pytorch"]
+    assert report.reference.framework == "pytorch"
+    assert {one.judged for one in report.quantities} == {("source", "target")}
+    assert max(one.ratios[0] for one in report.quantities) < 4
+    assert report.probes["inputs-0.decoder_attention_mask"].sum(axis=1).tolist() == [12, 1]
+    assert {one.name for one in report.quantities if one.probe == "inputs-0"} >= {
+        "encoder.last",
+        "logits",
+        "loss",
+    }
+    assert report.texts == (("3 May 1999", "1999-05-03", "1999-05-03"),)
+    assert [(one.name, one.rows, one.forks) for one in report.generations] == [
+        ("greedy", 3, ()),
+        ("beam", 1, ()),
+    ]
+
+
+def test_two_pytorch_directories(dates: Path, tmp_path: Path) -> None:
+    """The normalized model answers as its source, bit for bit; a row of nothing but padding is left out, and said."""
+    ckptconv.normalize(dates, tmp_path / "normal")
+    tokens = np.arange(12).reshape(2, 6)
+    np.savez(
+        tmp_path / "tokens.npz",
+        input_ids=tokens,
+        attention_mask=[[1] * 6, [0] * 6],
+        decoder_input_ids=tokens,
+    )
+    result = verify(dates, tmp_path / "normal", inputs=tmp_path / "tokens.npz", timeout=600)
+    report = result.outputs
+    assert report is not None
+    assert (result.matches, report.reference is report.source) == (True, True)
+    assert {one.ratios for one in report.quantities if one.own and one.own.rms > 1e-6} == {
+        (1.0, 1.0)
+    }
+    (logits,) = (one for one in report.quantities if (one.probe, one.name) == ("inputs", "logits"))
+    assert logits.target is not None
+    assert logits.target.compared == 6 * 46
+    empty = (
+        "inputs.attention_mask: 1 rows hold nothing but padding, and are left out of the comparison"
+    )
+    assert empty in report.notices
