@@ -22,7 +22,7 @@ from make_pair import PAIR
 
 from ckptconv.base.strict_json import Json, dump_json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.stores.checkpoint import read_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.tensor import Stored, TensorSpec
@@ -62,7 +62,7 @@ def write(folder: Path) -> dict[str, TensorSpec]:
     (folder / "config.json").write_bytes(dump_json(config()))
     rows = [
         row
-        for row in compose(Config(config())).rows()
+        for row in read_model(Config(config())).tensors
         if row.module.presence != "dropped" and not row.module.tied
     ]
     specs = {row.key: TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows}
@@ -82,7 +82,7 @@ def write(folder: Path) -> dict[str, TensorSpec]:
 def check(specs: Mapping[str, TensorSpec], found: Mapping[str, Stored]) -> int:
     """Look at every planted value in the converted file; return how many there are. Raises AssertionError."""
     seen = 0
-    for row in compose(Config(config())).rows():
+    for row in read_model(Config(config())).tensors:
         if row.key not in specs:
             continue
         spec, stored = specs[row.key], found[row.spellings["tf"].names[0]]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json, dump_json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.stores.formats import formats
 from ckptconv.stores.tensor import TensorSpec
 
@@ -46,7 +46,7 @@ def make_pair(folder: Path) -> None:
     (folder / "config.json").write_bytes(dump_json(PAIR))
     rows = [
         row
-        for row in compose(Config(PAIR)).rows()
+        for row in read_model(Config(PAIR)).tensors
         if row.module.presence != "dropped" and not row.module.tied
     ]
     specs = {row.key: TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows}

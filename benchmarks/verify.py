@@ -29,7 +29,7 @@ DATES = HERE.parent / "fixtures" / "dates"
 ROUNDS = 7
 POLL_SECONDS = 0.02
 HEADING = "## verify\n"
-Row: TypeAlias = tuple[str, float, float | None, float | None]
+SchemaTensor: TypeAlias = tuple[str, float, float | None, float | None]
 """What ran, how long [s], its largest process and all of them at once [MB]."""
 PLAIN = """
 import sys
@@ -109,7 +109,7 @@ def resident(pid: int) -> float:
         return 0.0
 
 
-def forward(folder: Path) -> list[Row]:
+def forward(folder: Path) -> list[SchemaTensor]:
     """Compare a verify of the trained model with the plain script."""
     target = folder / "tf"
     subprocess.run([*CKPTCONV, "pt2tf", "--quiet", DATES, target], check=True)
@@ -119,14 +119,14 @@ def forward(folder: Path) -> list[Row]:
     for _ in range(ROUNDS):
         runs["verify of dates"].append(family_peak(ours, {}))
         runs["plain script"].append(family_peak(plain, {"USE_JAX": "0"}))
-    rows: list[Row] = [
+    rows: list[SchemaTensor] = [
         (name, *(statistics.median(one[n] for one in found) for n in range(3)))
         for name, found in runs.items()
     ]
     return [*rows, ("verify / plain script, at most 0.70", rows[0][1] / rows[1][1], None, None)]
 
 
-def weights() -> list[Row]:
+def weights() -> list[SchemaTensor]:
     """Compare `--level weights` of the large pair with `cmp` of two files of its size."""
     if not (SOURCE / "model.safetensors").exists():
         make_pair(SOURCE)
@@ -155,14 +155,14 @@ def weights() -> list[Row]:
     finally:
         shutil.rmtree(converted, ignore_errors=True)
         copy.unlink()
-    rows: list[Row] = []
+    rows: list[SchemaTensor] = []
     for name, some in found.items():
         seconds, megabytes = (statistics.median(one[n] for one in some) for n in range(2))
         rows.append((name, seconds, megabytes, megabytes))
     return [*rows, ("verify --level weights / cmp, at most 3", rows[0][1] / rows[1][1], None, None)]
 
 
-def record(rows: Sequence[Row]) -> None:
+def record(rows: Sequence[SchemaTensor]) -> None:
     """Print the table, and put it at the end of the results, in the place of the last one."""
     headers = ("process", "wall [s], ratio", "largest process [MB]", "all at once [MB]")
     table = tabulate(rows, headers, tablefmt="github", floatfmt=("", ".2f", ".0f", ".0f"))

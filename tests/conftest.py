@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 import ckptconv
 from ckptconv.cli.main import main as entry
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.models import read_model
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec
 
@@ -75,9 +75,9 @@ class Pair:
     """File name -> text of what else lies in the directory."""
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[SchemaTensor, ...]:
         """The tables' answer to the config."""
-        return compose(Config(self.config)).rows()
+        return read_model(Config(self.config)).tensors
 
     def write(self, folder: Path) -> Path:
         """Write the directory and return it."""
@@ -134,7 +134,7 @@ def _pair(
     rng = np.random.default_rng(5)
     arrays = {
         row.spellings["pytorch"].names[0]: rng.standard_normal(row.shape("pytorch")).astype(dtype)
-        for row in compose(Config(config)).rows()
+        for row in read_model(Config(config)).tensors
         if row.module.presence != "dropped"
         and not (row.tied_to and row.module.tied)
         and "pytorch" in row.spellings

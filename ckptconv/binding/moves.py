@@ -6,37 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ckptconv.binding.ops import Fill, Op, Permute, Rows
 from ckptconv.schema.fixes import Healed, RowRange
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.tensor import Stored, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Fill:
-    """Values that no source holds: normal around `mean`, or `mean` throughout where `std` is 0."""
-
-    mean: float = 0.0
-    std: float = 0.0
-    seed: int = 0
-    why: str = ""
-    """The reason, as shown to the user."""
-
-
-@dataclass(frozen=True, slots=True)
 class Move:
-    """One target tensor and how its bytes are made: permute axes, move rows, cast; in this order."""
+    """One target tensor and how its bytes are made: the operations in their order, then a cast to its dtype."""
 
-    row: Row
+    tensor: SchemaTensor
     target: TensorSpec
     source: Stored | None
     """None: the values are made, as `fill` says."""
+    ops: tuple[Op, ...] = ()
     fill: Fill | None = None
-    source_shape: tuple[int, ...] = ()
-    """The source's shape without the axes of length one that one naming has and another lacks."""
-    permutation: tuple[int, ...] = ()
-    """Axis of `source_shape` for each target axis; () keeps the order."""
-    rows: tuple[RowRange, ...] = ()
-    """Healing or undoing one: ranges of source rows, in the target's order; () keeps all."""
+    more: tuple[Stored, ...] = ()
+    """Further sources, where the first operation joins several."""
+
+    @property
+    def permutation(self) -> tuple[int, ...]:
+        """Axis of the source, without those of length one, for each target axis; () keeps the order."""
+        return next((op.order for op in self.ops if isinstance(op, Permute)), ())
+
+    @property
+    def rows(self) -> tuple[RowRange, ...]:
+        """Ranges of source rows, in the target's order; () keeps all."""
+        return next((op.ranges for op in self.ops if isinstance(op, Rows)), ())
 
 
 @dataclass(frozen=True, slots=True)

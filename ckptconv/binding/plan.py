@@ -1,19 +1,21 @@
-"""Rows against a checkpoint's index: the full list of moves, or every problem at once.
+"""A binding's way into another naming: the full list of moves, or every problem at once.
 
 No tensor is read here. A plan knows each target's name, dtype and shape, so that writers can lay their
-files out before a byte is poured, and `verify` and `--dry-run` can say what will be.
+files out before a byte is moved, and `--dry-run` can say what will be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ckptconv.base.errors import PlanError, Problem
-from ckptconv.binding.moves import Equality, Fill, Move, Plan
-from ckptconv.schema.fixes import Healed, RowRange, abreast
-from ckptconv.schema.tensors import Row
+from ckptconv.binding.bind import Binding
+from ckptconv.binding.moves import Equality, Move, Plan
+from ckptconv.binding.ops import Fill, Op, ops_between
+from ckptconv.schema.fixes import Healed, RowRange
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.tensor import FLOATS, Stored, TensorSpec
 
@@ -21,250 +23,183 @@ DtypeChoice: TypeAlias = Literal["keep", "float32", "float16", "bfloat16"]
 
 
 def make_plan(
-    rows: Sequence[Row],
-    index: Mapping[str, Stored],
-    source: NamingName,
+    binding: Binding,
     target: NamingName,
     *,
     what: str,
     dtype: DtypeChoice = "keep",
     widened: Mapping[str, str] | None = None,
-    healings: Iterable[Healed] = (),
-    healed_source: Iterable[Healed] = (),
+    fixes: Iterable[Healed] = (),
     fills: Mapping[str, Fill] | None = None,
+    borrowed: Mapping[str, tuple[Stored, tuple[Op, ...]]] | None = None,
 ) -> Plan:
-    """Return the plan that turns the tensors of `index` into those of the target naming.
+    """Return the plan that turns what a binding holds into the tensors of the target naming.
 
     Args: what: how messages name the checkpoint. widened: dtypes that the target's format lacks.
-    healings: what to mend in the target. healed_source: what was mended in the source, to be undone.
-    fills: what to write for rows that the source lacks, by key.
+    fixes: what to mend in the target; what was mended in the source is undone.
+    fills: what to write for tensors that the source lacks, by key.
+    borrowed: tensors that take the values of another one: where those lie, and what is done to them.
     Raises: PlanError: missing, unexpected, misshapen or duplicate tensors; all of them together.
     """
-    mend, undo = _by_key(healings), _by_key(healed_source)
-    planner = _Planner(rows, source, target, dtype, widened or {}, mend, undo, fills or {})
-    problems = [*planner.match(index), *planner.missing()]
+    fills, borrowed = fills or {}, borrowed or {}
+    problems = binding.problems(provided={*fills, *borrowed})
     if problems:
-        raise PlanError(what, problems, planner.hint(problems))
-    return replace(planner.plan(), sources=dict(index))
-
-
-def _by_key(healings: Iterable[Healed]) -> dict[str, Healed]:
-    return {f"{healed.module}.weight": healed for healed in healings}
+        raise PlanError(what, problems, _hint(binding, problems))
+    mended = {f"{fix.module}.weight": fix for fix in fixes}
+    return _Planner(binding, target, dtype, widened or {}, mended, fills, borrowed).plan()
 
 
 @dataclass(slots=True)
 class _Planner:
-    """The rows, what is wanted, and what the index holds of them."""
+    """A complete binding, and what is wanted of it."""
 
-    rows: Sequence[Row]
-    source: NamingName
+    binding: Binding
     target: NamingName
     dtype: DtypeChoice
     widened: Mapping[str, str]
-    healings: Mapping[str, Healed]
-    healed_source: Mapping[str, Healed]
+    fixes: Mapping[str, Healed]
     fills: Mapping[str, Fill]
-    found: dict[str, Stored] = field(default_factory=dict)
-    """Row key -> its own tensor in the source."""
-    twins: dict[str, list[str]] = field(default_factory=dict)
-    """Row key -> keys of the rows that share its tensor."""
-
-    def match(self, index: Mapping[str, Stored]) -> Iterator[Problem]:
-        """Find each row's tensor, and say what does not fit."""
-        by_name = {name: row for row in self.rows for name in self.names(row)}
-        for row in self.rows:
-            if row.tied_to and row.shares:
-                self.twins.setdefault(row.tied_to, []).append(row.key)
-        for name, stored in index.items():
-            if name not in by_name:
-                yield Problem("unexpected", name, f"{stored.spec.dtype} {list(stored.spec.shape)}")
-                continue
-            row = by_name[name]
-            if row.key in self.found:
-                yield Problem(
-                    "duplicate", name, f"the same tensor as {self.found[row.key].spec.name}"
-                )
-            else:
-                self.found[row.key] = stored
-                yield from self.misfit(row, stored.spec)
-
-    def names(self, row: Row) -> tuple[str, ...]:
-        """Return the names that a row may have in the source."""
-        return row.spellings[self.source].names if self.source in row.spellings else ()
-
-    def expected(self, row: Row) -> tuple[int, ...]:
-        """Return the shape that a row must have in the source."""
-        shape = row.shape(self.source)
-        healed = self.healed_source.get(row.key)
-        return (healed.count, *shape[1:]) if healed else shape
-
-    def misfit(self, row: Row, spec: TensorSpec) -> Iterator[Problem]:
-        """Compare one tensor with what the config says of it."""
-        if row.module.presence == "dropped":
-            return
-        expected = self.expected(row)
-        if spec.shape != expected:
-            labels = ", ".join(row.spellings[self.source].axes)
-            yield Problem(
-                "shape",
-                spec.name,
-                f"expected {list(expected)} ({labels}), found {list(spec.shape)}",
-            )
-        if spec.dtype not in FLOATS:
-            yield Problem(
-                "dtype", spec.name, f"expected one of {', '.join(FLOATS)}, found {spec.dtype}"
-            )
-
-    def source_of(self, row: Row) -> Stored | None:
-        """Return where a row's values come from: its own tensor, or one that it shares or must repeat."""
-        keys = [row.key]
-        if row.tied_to and (row.shares or not self.names(row)):
-            keys.append(row.tied_to)
-        keys += [twin for key in tuple(keys) for twin in self.twins.get(key, ())]
-        return next((self.found[key] for key in keys if key in self.found), None)
-
-    def missing(self) -> Iterator[Problem]:
-        """List the tensors that must be there and are not, under any of their names."""
-        for row in self.rows:
-            if row.module.presence != "required" or row.module.tied or row.key in self.fills:
-                continue
-            if self.source_of(row):
-                continue
-            if self.names(row):
-                yield Problem("missing", self.names(row)[0], f"expected {list(self.expected(row))}")
-
-    def written(self) -> Iterator[Row]:
-        """Return the rows that the target holds."""
-        return (row for row in self.rows if _is_written(row, self.target))
+    borrowed: Mapping[str, tuple[Stored, tuple[Op, ...]]]
 
     def plan(self) -> Plan:
-        """Return the plan, once everything is known to fit."""
-        default = next((stored.spec.dtype for stored in self.found.values()), "float32")
-        moves = tuple(self.move(row, default) for row in self.written())
-        healed = tuple(
-            self.healings[move.row.key] for move in moves if move.row.key in self.healings
+        """Return the plan."""
+        schema = self.binding.tensors.values()
+        dtypes = self.dtypes()
+        moves = tuple(
+            self.move(tensor, dtypes) for tensor in schema if tensor.is_written_in(self.target)
         )
-        return Plan(moves, tuple(self.equalities()), tuple(self.notices(moves, healed)), healed)
+        fixes = tuple(
+            self.fixes[move.tensor.key] for move in moves if move.tensor.key in self.fixes
+        )
+        sources = {
+            stored.spec.name: stored
+            for stored in (
+                *self.binding.stored.values(),
+                *(view for view, _ in self.borrowed.values()),
+            )
+        }
+        return Plan(
+            moves, tuple(self.equalities()), tuple(self.notices(moves, fixes)), fixes, sources
+        )
 
-    def move(self, row: Row, default: str) -> Move:
-        """Make the move of one row; without a source it is zeros of the default dtype."""
-        stored = self.source_of(row)
-        kept = stored.spec.dtype if stored else default
-        chosen = kept if self.dtype == "keep" else self.dtype
-        shape = row.shape(self.target)
+    def dtypes(self) -> dict[str, str]:
+        """Return part of the model -> the dtype of its weights, for what is new there.
+
+        Buffers do not count: they are integers as often as not, and come first in many files.
+        """
+        weights: dict[str, dict[str, TensorSpec]] = {}
+        for key, tensor in self.binding.tensors.items():
+            stored = self.binding.source(key)
+            if stored and not tensor.is_buffer:
+                weights.setdefault(_part(tensor), {})[stored.spec.name] = stored.spec
+        every = [spec for part in weights.values() for spec in part.values()]
+        last = [*weights.get("decoder", {}).values()] or every  # with it a bridge is trained
+        parts = {_part(tensor) for tensor in self.binding.tensors.values()}
+        return {part: prevalent([*weights.get(part, {}).values()] or last) for part in parts}
+
+    def move(self, tensor: SchemaTensor, dtypes: Mapping[str, str]) -> Move:
+        """Make the move of one tensor; without a source it is new, in the dtype of its part."""
+        key = tensor.key
+        stored = self.binding.source(key)
+        ops: tuple[Op, ...] = ()
+        if stored is None and key in self.borrowed:
+            stored, ops = self.borrowed[key]
+        elif stored is not None:
+            ops = self.ops(tensor, stored)
+        present = stored.spec.dtype if stored else dtypes[_part(tensor)]
+        chosen = present if self.dtype == "keep" else self.dtype
+        shape = tensor.shape(self.target)
+        if key in self.fixes:
+            shape = (self.fixes[key].count, *shape[1:])
+        name = tensor.names_in(self.target)[0]
+        spec = TensorSpec(name, self.widened.get(chosen, chosen), shape)
+        fill = None if stored else self.fills.get(key, Fill(why=tensor.module.why))
+        return Move(tensor, spec, stored, ops, fill)
+
+    def ops(self, tensor: SchemaTensor, stored: Stored) -> tuple[Op, ...]:
+        """Return what is done to a stored tensor on its way."""
+        before, after = self.binding.fixes.get(tensor.key), self.fixes.get(tensor.key)
         ranges: tuple[RowRange, ...] = ()
-        if row.key in self.healings:
-            healed = self.healings[row.key]
-            shape, ranges = (healed.count, *shape[1:]), healed.rows
-        elif row.key in self.healed_source:
-            ranges = self.healed_source[row.key].inverse
-        spec = TensorSpec(
-            row.spellings[self.target].names[0], self.widened.get(chosen, chosen), shape
-        )
-        axes = [
-            axis
-            for axis in row.spellings.get(self.source, row.spellings[self.target]).axes
-            if axis != "1"
-        ]
-        permutation = tuple(
-            axes.index(axis) for axis in row.spellings[self.target].axes if axis != "1"
-        )
-        if permutation == tuple(range(len(permutation))):
-            permutation = ()
-        fill = None if stored else self.fills.get(row.key, Fill(why=row.module.why))
-        return Move(
-            row, spec, stored, fill, tuple(row.sizes[axis] for axis in axes), permutation, ranges
-        )
+        if before != after:
+            ranges = after.rows if after else before.inverse if before else ()
+        axes = self.binding.axes(tensor.key)
+        return ops_between(axes, stored.spec.shape, tensor.spellings[self.target].axes, ranges)
 
     def equalities(self) -> Iterator[Equality]:
-        """List the pairs that the target holds once, so that they must hold the same bytes."""
-        rows = {row.key: row for row in self.rows}
-        for row in self.rows:
-            if row.tied_to is None or row.key not in self.found or row.tied_to not in self.found:
+        """Return the pairs that the target holds once, so that they must hold the same bytes."""
+        yield from self.binding.repeats()
+        stored = self.binding.stored
+        for key, tensor in self.binding.tensors.items():
+            first = tensor.tied_to
+            if first is None or tensor.shares or first not in stored or key not in stored:
                 continue
-            first, second = self.found[row.tied_to], self.found[row.key]
-            if row.shares:
-                why = "the config ties them, so the model has only one of them"
-                for pair in self.alike(first, second, rows[row.tied_to], row):
-                    yield Equality(*pair, "not equal", why)
-            elif self.target not in row.spellings:
+            if self.target not in tensor.spellings:
                 why = f"{self.target} classes have no head of their own: they reuse the embeddings"
-                yield Equality(first, second, "cannot hold", why)
-        for key, healed in self.healed_source.items():
-            for run in healed.repeated:
-                why = "healing made them of one row, and only equal rows can be made one again"
-                first = self.found[key].rows(run.start, run.stop - 1)
-                yield Equality(
-                    first, self.found[key].rows(run.start + 1, run.stop), "not equal", why
-                )
+                yield Equality(stored[first], stored[key], "cannot hold", why)
 
-    def alike(
-        self, first: Stored, second: Stored, one: Row, other: Row
-    ) -> Iterator[tuple[Stored, Stored]]:
-        """Return what is one tensor in PyTorch, as it lies in the source: whole, or the rows that a healing moved."""
-        healed = self.healed_source.get(one.key), self.healed_source.get(other.key)
-        if any(healed):
-            ranges = (
-                half.inverse if half else (RowRange(0, row.shape(self.source)[0]),)
-                for half, row in zip(healed, (one, other), strict=True)
-            )
-            for left, right in abreast(*ranges):
-                yield first.rows(left.start, left.stop), second.rows(right.start, right.stop)
-        elif (
-            one.module.kind != other.module.kind
-        ):  # embeddings, in PyTorch's order everywhere, and a head
-            axes = other.spellings
-            yield first, second.reordered(axes[self.source].axes, axes["pytorch"].axes)
-        else:
-            yield first, second
-
-    def notices(self, moves: Iterable[Move], healed: Iterable[Healed]) -> Iterator[str]:
+    def notices(self, moves: Iterable[Move], fixes: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
+        if self.binding.wrapper:
+            yield f"every name begins with {self.binding.wrapper!r}, which wraps the model: taken off"
         for move in moves:
-            if move.fill is not None and move.row.key not in self.fills:
-                yield f"{move.row.key}: not in the source, written as zeros ({move.fill.why})"
+            if move.fill is not None and move.tensor.key not in self.fills:
+                yield (
+                    f"{move.tensor.key}: not in the source,"
+                    f" written as zeros ({move.tensor.module.why})"
+                )
         dropped: dict[str, list[str]] = {}
-        for row in self.rows:
-            unread = row.module.presence == "zeros" and self.target not in row.spellings
-            if (unread or row.module.presence == "dropped") and row.key in self.found:
-                dropped.setdefault(row.module.why, []).append(row.key)
+        for key, tensor in self.binding.tensors.items():
+            unread = tensor.module.presence == "zeros" and self.target not in tensor.spellings
+            if (unread or tensor.is_buffer) and key in self.binding.stored:
+                dropped.setdefault(tensor.module.why, []).append(key)
         for why, keys in dropped.items():
             others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             yield f"{keys[0]}{others}: left behind ({why})"
         copied = [
-            move.row.key
+            move.tensor.key
             for move in moves
-            if move.row.module.copied and move.row.key not in self.found
+            if move.tensor.module.copied and move.tensor.key not in self.binding.stored
         ]
         if copied:
-            yield f"{copied[0]} and {len(copied) - 1} more: shared with the decoder in the source, written in full"
-        yield from (f"{one.module}: {one.why}" for one in healed)
-        yield from (f"{one.module}: healing undone" for one in self.healed_source.values())
-
-    def hint(self, problems: Sequence[Problem]) -> str:
-        """Return the next step, where the problems have a known cause."""
-        missing = {problem.name for problem in problems if problem.kind == "missing"}
-        cross = {
-            self.names(row)[0]
-            for row in self.rows
-            if row.module.part == "cross-attention"
-            and row.module.presence == "required"
-            and self.names(row)
-        }
-        if cross and cross <= missing:
-            return (
-                "The decoder has no cross-attention at all: these are two models, not yet an encoder-decoder.\n"
-                "`ckptconv join ENCODER DECODER OUT` makes one of them."
+            yield (
+                f"{copied[0]} and {len(copied) - 1} more:"
+                " shared with the decoder in the source, written in full"
             )
-        if any(problem.kind == "shape" for problem in problems):
-            return "The config and the tensors contradict each other: is this config.json the one of these weights?"
-        return "Nothing was written. A checkpoint must hold what its config says, and nothing else."
+        yield from (f"{fix.module}: {fix.why}" for fix in fixes)
+        yield from (f"{fix.module}: healing undone" for fix in self.binding.fixes.values())
 
 
-def _is_written(row: Row, target: NamingName) -> bool:
-    """Tell whether a target holds the row: it has a place there, and no other row stands for it."""
-    once = row.tied_to and row.module.tied and target not in row.module.repeated_by
-    return row.module.presence != "dropped" and target in row.spellings and not once
+def _part(tensor: SchemaTensor) -> str:
+    """Return whose weights a tensor is trained with: the first level of its path."""
+    return tensor.key.partition(".")[0]
+
+
+def prevalent(specs: Collection[TensorSpec]) -> str:
+    """Return the float dtype that holds the most elements, of several the widest; float32 of no tensor."""
+    elements = {
+        dtype: sum(spec.numel for spec in specs if spec.dtype == dtype)
+        for dtype in FLOATS
+        if any(spec.dtype == dtype for spec in specs)
+    }
+    return max(elements, key=lambda dtype: elements[dtype], default="float32")
+
+
+def _hint(binding: Binding, problems: Sequence[Problem]) -> str:
+    """Return the next step, where the problems have a known cause."""
+    missing = {problem.name for problem in problems if problem.kind == "missing"}
+    cross = {
+        binding.names[key][0]
+        for key, tensor in binding.tensors.items()
+        if tensor.module.part == "cross-attention" and tensor.required and binding.names[key]
+    }
+    if cross and cross == missing and len(missing) == len(problems):
+        return (
+            "The decoder has no cross-attention at all: these are two models, not yet an encoder-decoder.\n"
+            "`ckptconv join ENCODER DECODER OUT` makes one of them."
+        )
+    if any(problem.kind == "shape" for problem in problems):
+        return "The config and the tensors contradict each other: is this config.json the one of these weights?"
+    return "Nothing was written. A checkpoint must hold what its config says, and nothing else."
 
 
 def widening_notice(plan: Plan, form: str) -> Iterator[str]:

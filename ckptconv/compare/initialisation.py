@@ -24,7 +24,7 @@ from math import isnan, sqrt
 
 from ckptconv.compare.statistics import Statistics
 from ckptconv.schema.config import Config
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 
 DEFAULT_RANGE = 0.02
 """`initializer_range` of nearly all config classes."""
@@ -67,7 +67,7 @@ class NewModule:
     path: str
     """In PyTorch's spelling."""
     part: str
-    rows: tuple[Row, ...]
+    rows: tuple[SchemaTensor, ...]
     draw: Draw | None
     """None for a norm, whose values are not drawn."""
 
@@ -77,14 +77,14 @@ class NewModule:
         return is_decisive(self.rows[0])
 
 
-def is_decisive(row: Row) -> bool:
+def is_decisive(row: SchemaTensor) -> bool:
     """Tell whether a row's module is one by which new weights are recognised: a layer with weights."""
     matters = row.module.presence == "required" and not row.shares
     return matters and row.module.kind not in (*NORMS, *TABLES, "parameter")
 
 
 def new_modules(
-    rows: Iterable[Row], statistics: Mapping[str, Statistics], sides: Mapping[str, Config]
+    rows: Iterable[SchemaTensor], statistics: Mapping[str, Statistics], sides: Mapping[str, Config]
 ) -> Iterator[NewModule]:
     """Return the modules that look new, in the tables' order.
 
@@ -104,9 +104,9 @@ def new_modules(
             yield NewModule(path, module[0].module.part, module, draw)
 
 
-def _modules(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+def _modules(rows: Iterable[SchemaTensor]) -> dict[str, tuple[SchemaTensor, ...]]:
     """Group the rows whose values matter and are their own by module; bare parameters are left out."""
-    found: dict[str, tuple[Row, ...]] = {}
+    found: dict[str, tuple[SchemaTensor, ...]] = {}
     for row in rows:
         if row.module.presence == "required" and not row.shares and row.module.kind != "parameter":
             path = row.key.rpartition(".")[0]
@@ -119,7 +119,7 @@ def _is_norm(found: Mapping[str, Statistics]) -> bool:
     return all(one.constant and one.minimum == (role != "bias") for role, one in found.items())
 
 
-def _draws(module: Sequence[Row], sides: Mapping[str, Config]) -> Iterator[Draw]:
+def _draws(module: Sequence[SchemaTensor], sides: Mapping[str, Config]) -> Iterator[Draw]:
     """Return every draw that this module's class may have used."""
     side = "encoder" if module[0].module.part == "encoder" else "decoder"
     config = sides.get(side) or next(iter(sides.values()))

@@ -9,7 +9,7 @@ from ckptconv.base.errors import PlanError, Problem
 from ckptconv.binding.moves import Equality
 from ckptconv.compare.relation import Figures, Relation
 from ckptconv.compare.stream import compare_stream
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
 
@@ -22,7 +22,7 @@ class WeightDifference:
     source: str
     """The tensor that it comes from, as the source spells it; empty where the values are made."""
     relation: Relation
-    row: Row = field(repr=False)
+    row: SchemaTensor = field(repr=False)
     """What the tables say of it."""
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeAlias
 
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 
 Evidence: TypeAlias = Literal["weights and outputs", "weights and outputs in part", "weights"]
 
@@ -72,7 +72,7 @@ class Coverage:
         )
 
 
-def coverage(rows: Sequence[Row], reached: Mapping[str, Sequence[int]]) -> Coverage | None:
+def coverage(rows: Sequence[SchemaTensor], reached: Mapping[str, Sequence[int]]) -> Coverage | None:
     """Return what the probes reached; None where that was not measured.
 
     Args: rows: of the composition. reached: parameter, as PyTorch's class names it -> elements and rows reached.
@@ -80,7 +80,9 @@ def coverage(rows: Sequence[Row], reached: Mapping[str, Sequence[int]]) -> Cover
     return Coverage(tuple(_tensors(rows, reached))) if reached else None
 
 
-def _tensors(rows: Sequence[Row], reached: Mapping[str, Sequence[int]]) -> Iterator[TensorCoverage]:
+def _tensors(
+    rows: Sequence[SchemaTensor], reached: Mapping[str, Sequence[int]]
+) -> Iterator[TensorCoverage]:
     names: dict[str, list[str]] = {}
     for row in rows:
         if "pytorch" in row.spellings and row.module.presence != "dropped":

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from ckptconv.binding.identify import bind_whole
 from ckptconv.binding.moves import Move
 from ckptconv.binding.plan import make_plan
 from ckptconv.compare.weights import check_equal
-from ckptconv.schema.models.pair import Composition, recorded
+from ckptconv.schema.model import Model
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.parsers.checksums import check_records
 from ckptconv.stores.tensor import TensorSpec
@@ -40,7 +41,7 @@ class Fingerprint:
 
 def fingerprints(
     checkpoint: Checkpoint,
-    composition: Composition,
+    model: Model,
     casts: Iterable[str] = (),
     progress: Callable[[int], None] = lambda nbytes: None,
 ) -> dict[str, Fingerprint]:
@@ -49,21 +50,16 @@ def fingerprints(
     Args: casts: dtypes to digest beside the stored one. progress: called with bytes that were hashed.
     Raises: PlanError: tensors are missing, too many or misshapen. SourceError: a checksum is wrong.
     """
-    weights = checkpoint.weights
-    plan = make_plan(
-        composition.rows(),
-        weights.tensors,
-        weights.naming,
-        "pytorch",
-        what=str(checkpoint.path),
-        healed_source=recorded(composition, checkpoint.config),
-    )
+    binding = bind_whole(model, checkpoint)
+    plan = make_plan(binding, "pytorch", what=str(checkpoint.path))
     check_records(plan.sources.values())
     check_equal(plan.equalities)
     found = {}
     with OpenFiles() as files:
         pieces = Pieces(files)
         for move in plan.moves:
+            if not binding.names[move.tensor.key] and move.source is None:
+                continue  # its framework has no place for it, so that nothing can be said of it
             spec = move.target
             digests = {
                 dtype: _digest(pieces, move, dtype) for dtype in dict.fromkeys((spec.dtype, *casts))

@@ -26,7 +26,7 @@ from ckptconv.run.runners import Array
 from ckptconv.run.special_tokens import SpecialTokens, pad_id, special_tokens
 from ckptconv.run.tokens import judge_tokens
 from ckptconv.run.yardstick import Tolerance
-from ckptconv.schema.models.pair import Composition
+from ckptconv.schema.model import Model
 from ckptconv.schema.vocabulary import NamingName
 
 Sides: TypeAlias = list[tuple[NamingName, Path]]
@@ -53,7 +53,7 @@ class Options:
 class Comparison:
     """Two checkpoints, the jobs for their frameworks, and what is needed to judge the answers."""
 
-    composition: Composition
+    model: Model
     probes: Mapping[str, Array]
     special: SpecialTokens
     left_out: tuple[str, ...]
@@ -97,13 +97,13 @@ class Comparison:
             ),
             notices=(
                 *self.left_out,
-                *notices(self.composition, self.special, measuring, quantities, generations),
+                *notices(self.model, self.special, measuring, quantities, generations),
             ),
             source=source,
             target=target,
             reference=reference,
             probes=probes,
-            coverage=coverage(self.composition.rows(), reference.reached),
+            coverage=coverage(self.model.tensors, reference.reached),
         )
 
 
@@ -124,7 +124,7 @@ def _tokenized_apart(answers: Sequence[Answer]) -> list[str]:
 
 
 def prepare(
-    composition: Composition,
+    model: Model,
     source: Path,
     target: Path,
     target_naming: NamingName,
@@ -133,7 +133,7 @@ def prepare(
     reference: Path | None = None,
     options: Options | None = None,
 ) -> Comparison:
-    """Make probes from `composition`, the source's, and jobs for both checkpoints.
+    """Make probes from `model`, the source's, and jobs for both checkpoints.
 
     Args: reference: the source as PyTorch's, where neither side is.
     Raises: FrameworkError: PyTorch runs nowhere.
@@ -147,15 +147,15 @@ def prepare(
             )
         sides.append(("pytorch", reference))
     namings = {naming for naming, _ in sides}
-    probes = make_probes(composition, options.seed, namings) | dict(options.inputs.probes)
+    probes = make_probes(model, options.seed, namings) | dict(options.inputs.probes)
     own = _own_generation(source)
-    special = special_tokens(composition, own)
-    jobs = make_jobs(composition, sides, probes, own, options)
+    special = special_tokens(model, own)
+    jobs = make_jobs(model, sides, probes, own, options)
     return Comparison(
-        composition,
+        model,
         probes,
         special,
-        tuple(left_out(composition, namings)),
+        tuple(left_out(model, namings)),
         jobs,
         options.tolerance,
         options.timeout,
@@ -163,7 +163,7 @@ def prepare(
 
 
 def make_jobs(
-    composition: Composition,
+    model: Model,
     sides: Sides,
     probes: Mapping[str, Array],
     own: Mapping[str, Json],
@@ -173,7 +173,7 @@ def make_jobs(
 
     Args: own: the source's generation config.
     """
-    special = special_tokens(composition, own)
+    special = special_tokens(model, own)
     exact = next(number for number, (naming, _) in enumerate(sides) if naming == "pytorch")
     return tuple(
         Job(
@@ -181,11 +181,11 @@ def make_jobs(
             path,
             probes,
             ("float32", "float64") if number == exact else ("float32",),
-            generate=searches(special, new_tokens(composition), own),
+            generate=searches(special, new_tokens(model), own),
             generate_from=RIGHT,
             texts=tuple(options.texts),
             sentences=tuple((one.text, one.target) for one in options.inputs.sentences),
-            feeding=_feeding(composition, special),
+            feeding=_feeding(model, special),
         )
         for number, (naming, path) in enumerate(sides)
     )
@@ -196,10 +196,10 @@ def _own_generation(checkpoint: Path) -> Mapping[str, Json]:
     return read_json(path) if path.is_file() else {}
 
 
-def _feeding(composition: Composition, special: SpecialTokens) -> dict[str, Json]:
+def _feeding(model: Model, special: SpecialTokens) -> dict[str, Json]:
     """Return what is needed to make probes of sentences."""
-    limits = (position_limit(side) for side in (composition.encoder, composition.decoder))
-    pad = pad_id(composition.decoder.config)
+    limits = (position_limit(side) for side in (model.encoder, model.decoder))
+    pad = pad_id(model.decoder.config)
     return {
         "start": special.decoder_start,
         "pad": pad,

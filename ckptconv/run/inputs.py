@@ -13,8 +13,7 @@ from ckptconv.base.limits import limits
 from ckptconv.base.strict_json import parse_json
 from ckptconv.run.probes import SIDES, Array, next_tokens, position_limit
 from ckptconv.run.special_tokens import special_tokens
-from ckptconv.schema.models.pair import Composition
-from ckptconv.schema.models.sides import Side
+from ckptconv.schema.model import Model, Part
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import Stored
 
@@ -49,7 +48,7 @@ class Inputs:
     sentences: tuple[Sentence, ...] = ()
 
 
-def read_inputs(path: Path, composition: Composition) -> Inputs:
+def read_inputs(path: Path, model: Model) -> Inputs:
     """Read `.jsonl`, one object with `text` and perhaps `target` a line; or `.npz` or `.safetensors` of tokens.
 
     Tokens are integers of shape (rows, length) under the names that the classes take: input_ids, and perhaps
@@ -67,7 +66,7 @@ def read_inputs(path: Path, composition: Composition) -> Inputs:
         raise SourceError(
             f"{path}: inputs are .jsonl, .npz or .safetensors, by the end of the name"
         )
-    return Inputs(probes=_checked(path, readers[path.suffix](path), composition))
+    return Inputs(probes=_checked(path, readers[path.suffix](path), model))
 
 
 def _sentences(path: Path) -> Iterator[Sentence]:
@@ -121,12 +120,12 @@ def _array(stored: Stored) -> Array:
     return np.frombuffer(data, np.dtype(stored.spec.dtype)).reshape(stored.spec.shape)
 
 
-def _checked(path: Path, arrays: Mapping[str, Array], composition: Composition) -> dict[str, Array]:
+def _checked(path: Path, arrays: Mapping[str, Array], model: Model) -> dict[str, Array]:
     """Return a whole probe. Raises SourceError: with everything that is wrong with it."""
-    require_usable(str(path), arrays, composition)
+    require_usable(str(path), arrays, model)
     found = {name: array.astype(np.int64) for name, array in arrays.items()}
     rows = len(found["input_ids"])
-    start = np.full((rows, 1), special_tokens(composition).decoder_start, np.int64)
+    start = np.full((rows, 1), special_tokens(model).decoder_start, np.int64)
     found.setdefault("decoder_input_ids", start)
     for prefix in SIDES:
         found.setdefault(f"{prefix}attention_mask", np.ones_like(found[f"{prefix}input_ids"]))
@@ -138,14 +137,14 @@ def _checked(path: Path, arrays: Mapping[str, Array], composition: Composition) 
     return {f"{PROBE}.{name}": array for name, array in found.items()}
 
 
-def require_usable(where: str, arrays: Mapping[str, Array], composition: Composition) -> None:
+def require_usable(where: str, arrays: Mapping[str, Array], model: Model) -> None:
     """Refuse tokens that a model cannot be fed with. Raises SourceError: with everything that is wrong."""
-    problems = list(_problems(arrays, composition))
+    problems = list(_problems(arrays, model))
     if problems:
         raise SourceError("\n  ".join([f"{where}: these inputs cannot be used:", *problems]))
 
 
-def _problems(arrays: Mapping[str, Array], composition: Composition) -> Iterator[str]:
+def _problems(arrays: Mapping[str, Array], model: Model) -> Iterator[str]:
     """Say what is wrong with a user's tokens."""
     if "input_ids" not in arrays:
         yield f"no input_ids; there is {', '.join(sorted(map(ascii, arrays))) or 'nothing'}"
@@ -159,11 +158,11 @@ def _problems(arrays: Mapping[str, Array], composition: Composition) -> Iterator
             yield f"{name}: {array.shape[0]} rows, input_ids has {arrays['input_ids'].shape[0]}"
         elif name.endswith("mask") and not np.isin(array, (0, 1)).all():
             yield f"{name}: expected 1 for a token and 0 for padding"
-    for prefix, side in zip(SIDES, (composition.encoder, composition.decoder), strict=True):
+    for prefix, side in zip(SIDES, (model.encoder, model.decoder), strict=True):
         yield from _side_problems(arrays, prefix, side)
 
 
-def _side_problems(arrays: Mapping[str, Array], prefix: str, side: Side) -> Iterator[str]:
+def _side_problems(arrays: Mapping[str, Array], prefix: str, side: Part) -> Iterator[str]:
     ids = arrays.get(f"{prefix}input_ids")
     if ids is None or ids.ndim != 2:
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ckptconv.compare.configs import ConfigDifference
 from ckptconv.compare.weights import WeightDifference
 from ckptconv.run.yardstick import Quantity
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 
 PARTS: Mapping[str, int] = {
     "encoder": 0,
@@ -76,7 +76,7 @@ def find_where(
     return Where(first, tuple(behind), len(ordered) - len(behind), tuple(config), equal_weights)
 
 
-def place(row: Row) -> tuple[int, int]:
+def place(row: SchemaTensor) -> tuple[int, int]:
     """Return part and layer of a tensor, in the order of the data flow: 0 for embeddings, END for what comes last.
 
     A pooler comes after everything: nothing that is compared is computed from it.

@@ -8,7 +8,7 @@ from ckptconv.run.measuring import Measuring
 from ckptconv.run.special_tokens import SpecialTokens
 from ckptconv.run.tokens import Generation
 from ckptconv.run.yardstick import LOOSE, Quantity
-from ckptconv.schema.models.pair import Composition
+from ckptconv.schema.model import Model
 
 NAMED = 4
 """How many quantities a notice names; the JSON report has them all."""
@@ -16,7 +16,7 @@ NOT_SETTINGS = ("transformers_version", "_from_model_config")
 
 
 def notices(
-    composition: Composition,
+    model: Model,
     special: SpecialTokens,
     measuring: Measuring,
     quantities: Sequence[Quantity],
@@ -26,7 +26,7 @@ def notices(
     yield from _padding(measuring)
     for why, names in measuring.not_compared().items():
         yield f"not compared, since {why}: {_some(names)}"
-    dtype = composition.config.get("dtype") or composition.config.get("torch_dtype")
+    dtype = model.config.get("dtype") or model.config.get("torch_dtype")
     if dtype not in (None, "float32"):
         yield f"the weights are {dtype}; both sides computed in float32 from the same values"
     for choice in special.chosen:

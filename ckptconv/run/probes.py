@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckptconv.run.special_tokens import named_ids, pad_id, special_tokens
-from ckptconv.schema.models.pair import Composition
-from ckptconv.schema.models.sides import Side
+from ckptconv.schema.model import Model, Part
 from ckptconv.schema.vocabulary import NamingName
 
 Array: TypeAlias = NDArray[Any]
@@ -41,7 +40,7 @@ SIDES = ("", "decoder_")
 """What the names of an encoder's and a decoder's inputs begin with."""
 
 
-def position_limit(side: Side) -> int | None:
+def position_limit(side: Part) -> int | None:
     """Return how many tokens a side can hold at most; None where positions have no table."""
     limit, pad = side.config.get("max_position_embeddings"), side.config.get("pad_token_id")
     if not isinstance(limit, int) or limit <= 0:
@@ -51,12 +50,12 @@ def position_limit(side: Side) -> int | None:
     return limit
 
 
-def pads_left(side: Side, namings: Collection[NamingName]) -> bool:
+def pads_left(side: Part, namings: Collection[NamingName]) -> bool:
     """Tell whether padding on the left means the same to all: Flax's composite class counts positions 0, 1, 2 ..."""
     return "flax" not in namings or side.family.positions == "order"
 
 
-def token_types(side: Side, namings: Collection[NamingName]) -> tuple[int, ...]:
+def token_types(side: Part, namings: Collection[NamingName]) -> tuple[int, ...]:
     """Return how many types each column of a side's token types has; () where there is a single one, or none fit in.
 
     Flax's composite class takes no token types at all.
@@ -68,13 +67,13 @@ def token_types(side: Side, namings: Collection[NamingName]) -> tuple[int, ...]:
     return counts if "flax" not in namings and any(count > 1 for count in counts) else ()
 
 
-def new_tokens(composition: Composition) -> int:
+def new_tokens(model: Model) -> int:
     """Return how many tokens to generate after the start token."""
-    return max(1, _length(composition.decoder, NEW_TOKENS + 1) - 1)
+    return max(1, _length(model.decoder, NEW_TOKENS + 1) - 1)
 
 
 def make_probes(
-    composition: Composition, seed: int = 0, namings: Collection[NamingName] = PYTORCH_ALONE
+    model: Model, seed: int = 0, namings: Collection[NamingName] = PYTORCH_ALONE
 ) -> Probes:
     """Return `PROBE.INPUT` -> int64 of shape (3, length), (1, length) for the long probe.
 
@@ -86,7 +85,7 @@ def make_probes(
     Raises: SourceError: the config names no vocabulary size.
     """
     rng = np.random.default_rng(seed)
-    sides = composition.encoder, composition.decoder
+    sides = model.encoder, model.decoder
     short = _length(sides[0], ENCODER_TOKENS), _length(sides[1], DECODER_TOKENS)
     probes: Probes = {}
     for name in (FULL, RIGHT, LEFT):
@@ -94,24 +93,22 @@ def make_probes(
             _mask(name, length, pads_left(side, namings))
             for side, length in zip(sides, short, strict=True)
         ]
-        _add(probes, name, composition, rng, masks)
+        _add(probes, name, model, rng, masks)
     types = [token_types(side, namings) for side in sides]
     if any(types):
-        _add(
-            probes, TYPES, composition, rng, [np.ones((ROWS, length), np.int64) for length in short]
-        )
+        _add(probes, TYPES, model, rng, [np.ones((ROWS, length), np.int64) for length in short])
         for prefix, counts, length in zip(SIDES, types, short, strict=True):
             if counts:
                 probes[f"{TYPES}.{prefix}token_type_ids"] = _types(rng, counts, length)
-    long = _long(composition)
+    long = _long(model)
     if long != short:
-        _add(probes, LONG, composition, rng, [np.ones((1, length), np.int64) for length in long])
+        _add(probes, LONG, model, rng, [np.ones((1, length), np.int64) for length in long])
     return probes
 
 
-def left_out(composition: Composition, namings: Collection[NamingName]) -> Iterator[str]:
+def left_out(model: Model, namings: Collection[NamingName]) -> Iterator[str]:
     """Say which inputs are not tried, and why."""
-    for name, side in (("encoder", composition.encoder), ("decoder", composition.decoder)):
+    for name, side in (("encoder", model.encoder), ("decoder", model.decoder)):
         if not pads_left(side, namings):
             yield (
                 f"no padding on the left of the {name}, and no padding token among its tokens: Flax's class"
@@ -119,23 +116,23 @@ def left_out(composition: Composition, namings: Collection[NamingName]) -> Itera
             )
         if token_types(side, ()) and not token_types(side, namings):
             yield f"no token types other than 0 in the {name}: Flax's composite class takes none"
-        reach, limit = _reach(composition, side), position_limit(side)
+        reach, limit = _reach(model, side), position_limit(side)
         if limit is not None and reach < limit:
             yield f"the {name} has {limit} positions; the longest probe has {reach}"
 
 
-def _reach(composition: Composition, side: Side) -> int:
-    return _long(composition)[0 if side is composition.encoder else 1]
+def _reach(model: Model, side: Part) -> int:
+    return _long(model)[0 if side is model.encoder else 1]
 
 
-def _long(composition: Composition) -> tuple[int, int]:
+def _long(model: Model) -> tuple[int, int]:
     """Return the lengths of the long probe, at least those of the others."""
-    words = composition.decoder.config.size("vocab_size")
+    words = model.decoder.config.size("vocab_size")
     wanted = max(DECODER_TOKENS, min(LONG_TOKENS, LONG_LOGITS // max(1, words)))
-    return _length(composition.encoder, LONG_TOKENS), _length(composition.decoder, wanted)
+    return _length(model.encoder, LONG_TOKENS), _length(model.decoder, wanted)
 
 
-def _length(side: Side, wanted: int) -> int:
+def _length(side: Part, wanted: int) -> int:
     limit = position_limit(side)
     return wanted if limit is None else max(1, min(wanted, limit))
 
@@ -151,17 +148,15 @@ def _mask(probe: str, length: int, left: bool) -> Array:
 def _add(
     probes: Probes,
     name: str,
-    composition: Composition,
+    model: Model,
     rng: np.random.Generator,
     masks: list[Array],
 ) -> None:
     """Draw one probe's tokens, under masks for the encoder and the decoder."""
-    start = special_tokens(composition).decoder_start
-    for prefix, side, mask in zip(
-        SIDES, (composition.encoder, composition.decoder), masks, strict=True
-    ):
+    start = special_tokens(model).decoder_start
+    for prefix, side, mask in zip(SIDES, (model.encoder, model.decoder), masks, strict=True):
         pad = pad_id(side.config)
-        tokens = _tokens(rng, composition, side, mask.shape)
+        tokens = _tokens(rng, model, side, mask.shape)
         if name == LEFT and not mask[-1, 0]:
             tokens[0, mask.shape[1] // 2] = pad
         if prefix:
@@ -180,16 +175,14 @@ def next_tokens(tokens: Array, mask: Array) -> Array:
     return labels
 
 
-def _tokens(
-    rng: np.random.Generator, composition: Composition, side: Side, shape: tuple[int, ...]
-) -> Array:
+def _tokens(rng: np.random.Generator, model: Model, side: Part, shape: tuple[int, ...]) -> Array:
     """Draw tokens from a side's vocabulary, without its padding token; the first row opens with every special one."""
     vocabulary, pad = side.config.size("vocab_size"), pad_id(side.config)
     if vocabulary < 2:
         return np.zeros(shape, np.int64)
     drawn = rng.integers(0, vocabulary - 1, shape, np.int64)
     tokens = drawn + (drawn >= pad)
-    named = named_ids(side.config, composition.config)[: max(0, shape[1] - 1)]
+    named = named_ids(side.config, model.config)[: max(0, shape[1] - 1)]
     tokens[0, 1 : 1 + len(named)] = named
     return tokens
 

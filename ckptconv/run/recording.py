@@ -24,7 +24,8 @@ from ckptconv.run.settings import generation_file
 from ckptconv.run.special_tokens import special_tokens
 from ckptconv.run.trace import Asked, Trace, restricted
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import Composition, compose, unhealed
+from ckptconv.schema.model import Model, without_fixes
+from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NAMINGS, NamingName
 
 REQUIRED = {"input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask"}
@@ -33,7 +34,7 @@ FOR_FLAX = "-flax"
 
 
 def record_answers(
-    composition: Composition,
+    model: Model,
     source: Path,
     naming: NamingName,
     config: Config,
@@ -46,14 +47,14 @@ def record_answers(
 
     Raises: FrameworkError: a framework is missing, or a child failed.
     """
-    probes, suited = probes_for_all(composition, options.seed, naming)
+    probes, suited = probes_for_all(model, options.seed, naming)
     probes |= options.inputs.probes
     suited = {name: (*chosen, *_names(options.inputs.probes)) for name, chosen in suited.items()}
     sides: Sides = [(naming, source)]
     if reference:
         sides.append(("pytorch", reference))
     own = generation_file(source)
-    jobs = make_jobs(composition, sides, probes, own or {}, options)
+    jobs = make_jobs(model, sides, probes, own or {}, options)
     answers = [replace(one, seconds=0.0, loaded=()) for one in run_children(jobs, options.timeout)]
     asked = jobs[0]
     return Trace(
@@ -76,11 +77,11 @@ def record_answers(
 
 
 def probes_for_all(
-    composition: Composition, seed: int, source: NamingName
+    model: Model, seed: int, source: NamingName
 ) -> tuple[Probes, dict[str, tuple[str, ...]]]:
     """Return probes for targets of every naming, and for each naming the names of those that it can answer."""
-    usual = make_probes(composition, seed, {source})
-    other = make_probes(composition, seed, {source, "flax"})
+    usual = make_probes(model, seed, {source})
+    other = make_probes(model, seed, {source, "flax"})
     names = _names(usual)
     more: Probes = {}
     chosen = []
@@ -109,9 +110,9 @@ def _masks_equal(usual: Mapping[str, Array], other: Mapping[str, Array], name: s
     return all(np.array_equal(usual[key], other[key]) for key in keys)
 
 
-def recorded_composition(trace: Trace, where: str) -> Composition:
+def recorded_model(trace: Trace, where: str) -> Model:
     """Return what the recorded config describes. Raises SourceError: it is malformed, or the probes do not fit it."""
-    composition = compose(unhealed(Config(trace.config, f"{where}: config")))
+    model = read_model(without_fixes(Config(trace.config, f"{where}: config")))
     names = _names(trace.probes)
     if not set(names) >= {one for chosen in trace.suited.values() for one in chosen}:
         raise SourceError(f"{where}: names probes that it does not hold")
@@ -127,14 +128,14 @@ def recorded_composition(trace: Trace, where: str) -> Composition:
             raise SourceError(
                 f"{where}: probe {ascii(name)[1:-1]}: lacks one of {', '.join(sorted(REQUIRED))}"
             )
-        require_usable(f"{where}: probe {ascii(name)[1:-1]}", own, composition)
-    return composition
+        require_usable(f"{where}: probe {ascii(name)[1:-1]}", own, model)
+    return model
 
 
 def compare_recorded(
     trace: Trace,
     where: Path,
-    composition: Composition,
+    model: Model,
     target: Path,
     naming: NamingName,
     options: Options,
@@ -167,10 +168,10 @@ def compare_recorded(
     else:
         jobs.append(replace(source, framework="pytorch", precisions=("float32", "float64")))
     comparison = Comparison(
-        composition,
+        model,
         probes,
-        special_tokens(composition, trace.generation or {}),
-        tuple(left_out(composition, {trace.naming, naming})),
+        special_tokens(model, trace.generation or {}),
+        tuple(left_out(model, {trace.naming, naming})),
         tuple(jobs),
         options.tolerance,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.compare.configs import GENERATION, ConfigDifference, config_differences
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import unhealed
+from ckptconv.schema.model import without_fixes
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import GENERATION as FILE
 
@@ -37,7 +37,7 @@ def settings_apart(
     target_file: Mapping[str, Json] | None,
 ) -> tuple[ConfigDifference, ...]:
     """Return the same of configs, and of what `generation_config.json` holds; None where there is no such file."""
-    one, other = unhealed(source), unhealed(target)
+    one, other = without_fixes(source), without_fixes(target)
     found = config_differences(one, other)
     named = {difference.key for difference in found}
     generating = config_differences(_generation(source_file, one), _generation(target_file, other))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import Composition
+from ckptconv.schema.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,13 @@ class SpecialTokens:
     """What no config names, in words such as `eos_token_id = 28`."""
 
 
-def special_tokens(
-    composition: Composition, generation: Mapping[str, Json] | None = None
-) -> SpecialTokens:
+def special_tokens(model: Model, generation: Mapping[str, Json] | None = None) -> SpecialTokens:
     """Return the ids for generation: from the generation config, the whole's config, the decoder's.
 
     What none of them names is chosen, and recorded: decoding from token 0, to the last token of the
     vocabulary, padding with the end.
     """
-    own, whole, decoder = generation or {}, composition.config, composition.decoder.config
+    own, whole, decoder = generation or {}, model.config, model.decoder.config
     vocabulary = decoder.size("vocab_size")
     chosen: list[str] = []
 

@@ -30,6 +30,24 @@ class RowRange:
     times: int = 1
 
 
+def inverse_rows(ranges: Sequence[RowRange]) -> tuple[RowRange, ...]:
+    """Return the ranges that give a table back of which `ranges` were taken: the first copy of each row."""
+    first: dict[int, int] = {}
+    position = 0
+    for run in ranges:
+        for offset in range(run.stop - run.start):
+            first.setdefault(run.start + offset, position + offset)
+        position += (run.stop - run.start) * run.times
+    inverse: list[RowRange] = []
+    for row in range(len(first)):
+        at = first[row]
+        if inverse and inverse[-1].stop == at:
+            inverse[-1] = RowRange(inverse[-1].start, at + 1)
+        else:
+            inverse.append(RowRange(at, at + 1))
+    return tuple(inverse)
+
+
 @dataclass(frozen=True, slots=True)
 class Healed:
     """One healing, applied to the sizes of one config."""
@@ -56,20 +74,7 @@ class Healed:
     @property
     def inverse(self) -> tuple[RowRange, ...]:
         """Ranges of the healed table's rows that give the original back."""
-        first: dict[int, int] = {}
-        position = 0
-        for one in self.rows:
-            for offset in range(one.stop - one.start):
-                first.setdefault(one.start + offset, position + offset)
-            position += (one.stop - one.start) * one.times
-        ranges: list[RowRange] = []
-        for row in range(len(first)):
-            at = first[row]
-            if ranges and ranges[-1].stop == at:
-                ranges[-1] = RowRange(ranges[-1].start, at + 1)
-            else:
-                ranges.append(RowRange(at, at + 1))
-        return tuple(ranges)
+        return inverse_rows(self.rows)
 
     @property
     def repeated(self) -> tuple[RowRange, ...]:

@@ -1,6 +1,6 @@
-"""Modules x namings: how a framework spells and stores each kind of module, and the rows that come of it.
+"""Modules x namings: how a framework spells and stores each kind of module, and the tensors that come of it.
 
-A row is one logical tensor, with its name and its axes in every naming. Sizes are apart from axis labels
+A schema tensor is one logical tensor, with its name and its axes in every naming. Sizes are apart from axis labels
 on purpose: a square matrix `d d` could not say which axis is which, and square matrices are where a
 forgotten transpose passes every shape check.
 """
@@ -70,33 +70,62 @@ class Spelling:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SchemaTensor:
     """One logical tensor: its name and axes in each naming, and what its absence means."""
 
     key: str
-    """PyTorch's name, or that of the one naming that has it; identifies the row."""
+    """PyTorch's name, or that of the one naming that has it; identifies the tensor."""
     sizes: Mapping[str, int]
     spellings: Mapping[NamingName, Spelling]
     module: Module = field(repr=False)
     tied_to: str | None = None
-    """Key of the row that this one repeats."""
+    """Key of the tensor that this one repeats."""
 
     @property
     def shares(self) -> bool:
         """True where this is the same tensor as the one it is tied to, so that either will do."""
         return self.tied_to is not None and (self.module.tied or self.module.copied)
 
+    @property
+    def required(self) -> bool:
+        """True where a checkpoint must hold the values, under this name or one that shares them."""
+        return self.module.presence == "required" and not self.module.tied
+
+    @property
+    def is_buffer(self) -> bool:
+        """True where every model makes the values anew, so that no target gets them."""
+        return self.module.presence == "dropped"
+
+    @property
+    def layer(self) -> int | None:
+        """Number of its layer: the first of its path; None for what lies in none."""
+        return next((int(level) for level in self.key.split(".") if level.isdigit()), None)
+
+    @property
+    def is_embedding(self) -> bool:
+        """True for what lies before all layers: tables of vectors, and what stands beside them."""
+        return "embedding" in self.module.kind or "embeddings" in self.key.split(".")
+
+    def names_in(self, naming: NamingName) -> tuple[str, ...]:
+        """Return the names under which a naming stores it, today's first; none where it has no place for it."""
+        return self.spellings[naming].names if naming in self.spellings else ()
+
+    def is_written_in(self, naming: NamingName) -> bool:
+        """Tell whether a target holds it: there is a place, and no other tensor stands for it."""
+        once = self.tied_to and self.module.tied and naming not in self.module.repeated_by
+        return not self.is_buffer and naming in self.spellings and not once
+
     def shape(self, naming: NamingName) -> tuple[int, ...]:
         """Return the shape that `naming` stores."""
         return tuple(1 if axis == "1" else self.sizes[axis] for axis in self.spellings[naming].axes)
 
 
-def expand(modules: Modules, namings: Mapping[NamingName, Naming]) -> tuple[Row, ...]:
+def expand(modules: Modules, namings: Mapping[NamingName, Naming]) -> tuple[SchemaTensor, ...]:
     """Return every tensor of the modules, spelled in every naming."""
     return tuple(_row(module, role, namings) for module in modules for role in module.roles)
 
 
-def _row(module: Module, role: str, namings: Mapping[NamingName, Naming]) -> Row:
+def _row(module: Module, role: str, namings: Mapping[NamingName, Naming]) -> SchemaTensor:
     spellings: dict[NamingName, Spelling] = {}
     for name, path in module.paths.items():
         naming = namings[name]
@@ -107,4 +136,4 @@ def _row(module: Module, role: str, namings: Mapping[NamingName, Naming]) -> Row
     leaf_name = home.kinds[module.kind, role].names[0]
     key = home.spell(module.paths[home.name], leaf_name)
     tied_to = module.tied_to and home.spell(level(module.tied_to), leaf_name)
-    return Row(key, module.sizes, spellings, module, tied_to)
+    return SchemaTensor(key, module.sizes, spellings, module, tied_to)

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 from ckptconv.base.workers import finish, workers
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import Extent
@@ -126,7 +126,7 @@ def digested(sources: Mapping[str, Sequence[Path]]) -> Iterator[Pending]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def tables_digest(rows: Iterable[Row], namings: Iterable[NamingName]) -> str:
+def tables_digest(rows: Iterable[SchemaTensor], namings: Iterable[NamingName]) -> str:
     """Return the digest of what the tables say of a model in some namings: names, axes, sizes, ties."""
     wanted = sorted(set(namings))
     said = [

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.binding.moves import Fill
+from ckptconv.binding.ops import Fill
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.transfer.casting import Items, encode
 

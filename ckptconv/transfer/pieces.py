@@ -7,7 +7,7 @@ Memory: one piece, plus where axes change the whole source tensor, or of a large
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from math import prod
 from pathlib import Path
@@ -17,6 +17,8 @@ from types import TracebackType
 import numpy as np
 
 from ckptconv.binding.moves import Move
+from ckptconv.binding.ops import Cast, Concat, Op, Permute, Reshape, Rows, Slice
+from ckptconv.schema.fixes import RowRange
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import ITEMSIZE, Stored
 from ckptconv.transfer.blocks import Block, Gatherer, cut, row_major
@@ -104,12 +106,22 @@ class Pieces:
             yield memoryview(result).cast("B")
 
     def _ordered(self, move: Move, source: Stored) -> Iterator[Items]:
-        """Return the source's items in the target's order, before any cast."""
-        if move.rows:
-            return self._rows(move, source)
-        if move.permutation:
-            return self._changed(source, move.source_shape, move.permutation)
-        return self.plain(source)
+        """Return the source's items in the target's order, before any cast.
+
+        What no more than orders axes, or takes rows, is streamed; any other list of operations is run on whole arrays.
+        """
+        changing = [op for op in move.ops if not isinstance(op, Reshape)]
+        match changing:
+            case [] if not move.more:
+                return self.plain(source)
+            case [Rows(ranges=ranges)] if not move.more:
+                return self._rows(ranges, source)
+            case [Permute(order=order)] if not move.more:
+                first = move.ops[0]
+                shape = first.after if isinstance(first, Reshape) else source.spec.shape
+                return self._changed(source, shape, order)
+        arrays = [self._whole(stored).copy() for stored in (source, *move.more)]
+        return self._permuted(applied(move.ops, arrays), ())
 
     def plain(self, source: Stored) -> Iterator[Items]:
         """Return a tensor's items, row-major, whatever its strides."""
@@ -125,10 +137,10 @@ class Pieces:
             self._files.read_into(source, at, memoryview(piece))
             yield piece.view(raw_dtype(source.spec.dtype))
 
-    def _rows(self, move: Move, source: Stored) -> Iterator[Items]:
+    def _rows(self, ranges: Sequence[RowRange], source: Stored) -> Iterator[Items]:
         """Return the rows of a table in the order of a healing."""
         row = prod(source.spec.shape[1:]) * ITEMSIZE[source.spec.dtype]
-        for part in move.rows:
+        for part in ranges:
             for _ in range(part.times):
                 if source.strides is None:
                     yield from self.straight(source, part.start * row, part.stop * row)
@@ -187,6 +199,35 @@ class Pieces:
             piece = room[: part.nbytes].view(array.dtype).reshape(part.shape)
             _copy(part, piece)
             yield piece.reshape(-1)
+
+
+def applied(ops: Sequence[Op], arrays: Sequence[Items]) -> Items:
+    """Run operations on whole arrays; the first may join several, each later one takes the one that there is."""
+    arrays = list(arrays)
+    for op in ops:
+        arrays = [_applied(op, arrays)]
+    (array,) = arrays
+    return array
+
+
+def _applied(op: Op, arrays: Sequence[Items]) -> Items:
+    match op:
+        case Concat(axis=axis, sizes=sizes):
+            if tuple(array.shape[axis] for array in arrays) != sizes:
+                raise AssertionError(f"{op}: the arrays have other lengths")
+            return np.concatenate(arrays, axis)
+        case Reshape(after=after):
+            return arrays[0].reshape(after)
+        case Permute(order=order):
+            return arrays[0].transpose(order)
+        case Rows(ranges=ranges):
+            runs = [arrays[0][run.start : run.stop] for run in ranges for _ in range(run.times)]
+            return np.concatenate(runs)
+        case Slice(axis=axis, start=start, stop=stop):
+            return arrays[0][(slice(None),) * axis + (slice(start, stop),)]
+        case Cast(before=before, after=after):
+            result, _ = cast(np.ascontiguousarray(arrays[0]).reshape(-1), before, after)
+            return result.reshape(arrays[0].shape)
 
 
 def _seen_in(shape: tuple[int, ...], source: Stored) -> tuple[int, ...]:

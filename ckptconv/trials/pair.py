@@ -8,7 +8,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json, dump_json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.stores.formats import formats
 from ckptconv.stores.tensor import TensorSpec
 
@@ -41,7 +41,7 @@ def write_pair(folder: Path) -> Path:
     (folder / "vocab.txt").write_text("".join(f"token{number}\n" for number in range(29)))
     rows = [
         row
-        for row in compose(Config(CONFIG)).rows()
+        for row in read_model(Config(CONFIG)).tensors
         if row.module.presence != "dropped" and not row.module.tied
     ]
     specs = [TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows]

@@ -95,7 +95,7 @@ def _convert(
     checkpoint = open_checkpoint(source, way.source)
     require_apart(source, target)
     made = planned(checkpoint, way, options.dtype)
-    composition, plan, settings = made.composition, made.plan, made.settings
+    model, plan, settings = made.model, made.plan, made.settings
     _require_loadable(plan, way, options)
     notices = (
         *plan.notices,
@@ -103,13 +103,11 @@ def _convert(
         *_added(settings, way),
         *left_behind(source),
     )
-    result = Conversion(
-        (source,), target, composition.pair, way.target, way.form.name, plan, notices
-    )
+    result = Conversion((source,), target, model.label, way.target, way.form.name, plan, notices)
     if options.dry_run:
         return result
     origin = result.origin(
-        _verb(way), {**options.shaping(), **_shaping(way)}, composition.rows(), way.source
+        _verb(way), {**options.shaping(), **_shaping(way)}, model.tensors, way.source
     )
     read = {"source": source_files(checkpoint)}
     require_consistent(plan)
@@ -127,9 +125,7 @@ def _convert(
             progress,
             allow_overflow=options.allow_overflow,
         )
-        write_config(
-            stage, whole_config(composition.config, plan.healed, written_dtype(plan), settings)
-        )
+        write_config(stage, whole_config(model.config, plan.healed, written_dtype(plan), settings))
         copy_companions(source, stage)
         checkpoint.require_unchanged()
         write_manifest(stage, replace(origin, sources=sources.result()), written.digests)

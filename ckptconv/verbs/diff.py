@@ -6,25 +6,26 @@ with the same part of a whole. A cast is told, and no difference; a key of the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from ckptconv.base.counting import counted
-from ckptconv.base.errors import SourceError
-from ckptconv.compare.comparison import Case, Outcome, compare
+from ckptconv.base.errors import PlanError, SourceError
+from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
+from ckptconv.binding.identify import Identity, identify
+from ckptconv.compare.comparison import Outcome, compare
 from ckptconv.compare.configs import ConfigDifference, config_differences
-from ckptconv.compare.relation import Figures, Relation, Sums
+from ckptconv.compare.relation import Figures, Kind, Relation, Sums
 from ckptconv.compare.weights import check_equal
 from ckptconv.schema.config import Config
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.pieces import OpenFiles
-from ckptconv.verbs.alignment import UNKNOWN, Aligned, Alone, align, only_in
-from ckptconv.verbs.pairing import Held, hold
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -119,33 +120,78 @@ def diff(
     """
     first, second = Path(first), Path(second)
     opened = open_checkpoint(resolve(first)), open_checkpoint(resolve(second))
-    one, other = hold(opened[0]), hold(opened[1])
-    aligned = align(one, other)
-    if not aligned.cases:
+    one, other = (_identified(checkpoint) for checkpoint in opened)
+    part = _common_part(first, one, second, other)
+    aligned = align(one.binding, other.binding, part)
+    if not aligned.pairs:
         raise SourceError(
-            f"{first} ({one.what}) and {second} ({other.what}) have no tensor of one name and shape to compare."
+            f"{first} ({one.description}) and {second} ({other.description})"
+            " have no tensor of one name and shape to compare."
         )
     check_records(
         [stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]
     )
-    check_equal([pair for key in aligned.reordered for pair in one.equalities(key)])
-    nbytes = sum(case.found.spec.nbytes for case in aligned.cases)
+    check_equal([pair for key in aligned.reordered for pair in one.binding.repeated_rows(key)])
+    nbytes = sum(pair.stored.spec.nbytes for pair in aligned.pairs)
     with OpenFiles() as files:
-        outcomes = compare(aligned.cases, files, counted(progress, nbytes))
+        outcomes = compare(aligned.pairs, files, counted(progress, nbytes))
     compared = (
-        _compared(case, found, aligned) for case, found in zip(aligned.cases, outcomes, strict=True)
+        _compared(pair, outcome, aligned)
+        for pair, outcome in zip(aligned.pairs, outcomes, strict=True)
     )
-    tensors = (*compared, *map(_alone, aligned.alone))
-    order = {key: number for number, key in enumerate({**one.rows, **other.rows})}
+    tensors = (*compared, *map(_alone, aligned.unpaired))
+    keys = {**one.binding.tensors, **other.binding.tensors}
+    order = {key: number for number, key in enumerate(keys)}
     return Diff(
         first=first,
         second=second,
-        models=(one.what, other.what),
+        models=(one.description, other.description),
         forms=(_form(opened[0]), _form(opened[1])),
         tensors=tuple(sorted(tensors, key=lambda line: order.get(line.key, len(order)))),
-        config=config_differences(*_configs(one, other)),
+        config=config_differences(_config(one, part), _config(other, part)),
         nbytes=nbytes,
-        notices=aligned.notices,
+        notices=_notices(aligned),
+    )
+
+
+def _identified(checkpoint: Checkpoint) -> Identity:
+    """Return what a checkpoint is.
+
+    Raises: SourceError: no table for it. PlanError: tensors that contradict its config, or one of them twice.
+    """
+    identity = identify(checkpoint)
+    if identity.refusal:
+        raise SourceError(identity.refusal)
+    problems = [problem for problem in identity.binding.misfits() if problem.kind != "unexpected"]
+    if problems:
+        hint = "Is this config.json the one of these weights?"
+        raise PlanError(str(checkpoint.path), problems, hint)
+    return identity
+
+
+def _common_part(first: Path, one: Identity, second: Path, other: Identity) -> str:
+    """Return the part that is compared; empty for whole models.
+
+    Raises: SourceError: one is an encoder, the other a decoder.
+    """
+    parts = {identity.kind for identity in (one, other) if identity.is_part}
+    if len(parts) > 1:
+        raise SourceError(
+            f"{first} is a {one.description}, {second} a {other.description}: there is nothing to compare."
+        )
+    return parts.pop() if parts else ""
+
+
+def _notices(aligned: Alignment) -> tuple[str, ...]:
+    """Say what was not compared and is no difference."""
+    reasons = {
+        "in neither of the two, though the config asks for it": aligned.absent,
+        "skipped: no counterpart in the other framework": aligned.without_place,
+    }
+    return tuple(
+        f"{keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}: {why}"
+        for why, keys in reasons.items()
+        if keys
     )
 
 
@@ -153,52 +199,64 @@ def _form(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.weights.naming} {checkpoint.weights.format.name}"
 
 
-def _configs(one: Held, other: Held) -> tuple[Config, Config]:
-    """Return the configs to compare: of a part and the same part of a whole."""
-    side = one.side or other.side
-    first, second = (
-        held.config.part(side) if side and not held.side else held.config for held in (one, other)
-    )
-    return first, second
+def _config(identity: Identity, part: str) -> Config:
+    """Return the config to compare: of a part, or the same part's of a whole."""
+    assert identity.config is not None
+    return identity.config.part(part) if part and not identity.is_part else identity.config
 
 
-def _compared(case: Case, outcome: Outcome, aligned: Aligned) -> TensorDiff:
+def _compared(pair: TensorPair, outcome: Outcome, aligned: Alignment) -> TensorDiff:
     """Return the line of a tensor that was compared."""
-    source, found = case.move.source, case.found.spec.name
-    names = (source.spec.name if source else "", found)
-    relation, row = outcome.relation, case.move.row
-    if row.key in aligned.zeros:
-        side = aligned.zeros[row.key]
-        names = (found, "") if side == "A" else ("", found)
-        relation = relation and only_in(side, case.found)
-    return TensorDiff(
-        row.key,
-        row.module.part,
-        layer_of(row),
-        *names,
-        case.found.spec.numel,
-        relation,
-        outcome.sums,
-    )
+    source, stored = pair.move.source, pair.stored.spec
+    names = (source.spec.name if source else "", stored.name)
+    relation, tensor = outcome.relation, pair.move.tensor
+    if tensor.key in aligned.zeros:
+        letter = aligned.zeros[tensor.key]
+        names = (stored.name, "") if letter == "A" else ("", stored.name)
+        relation = relation and only_in(letter, pair.stored)
+    part, layer = tensor.module.part, layer_of(tensor)
+    return TensorDiff(tensor.key, part, layer, *names, stored.numel, relation, outcome.sums)
 
 
-def _alone(one: Alone) -> TensorDiff:
+def _alone(unpaired: Unpaired) -> TensorDiff:
     """Return the line of a tensor that cannot be compared."""
-    first, second = (stored.spec.name if stored else "" for stored in (one.first, one.second))
-    parameters = max(stored.spec.numel for stored in (one.first, one.second) if stored)
-    part = one.row.module.part or UNKNOWN
+    tensor, ends = unpaired.tensor, (unpaired.first, unpaired.second)
+    first, second = (stored.spec.name if stored else "" for stored in ends)
+    parameters = max(stored.spec.numel for stored in ends if stored)
+    part = tensor.module.part or UNKNOWN
+    relation = _relation(unpaired)
     return TensorDiff(
-        one.row.key, part, layer_of(one.row), first, second, parameters, one.relation, Sums()
+        tensor.key, part, layer_of(tensor), first, second, parameters, relation, Sums()
     )
 
 
-def layer_of(row: Row) -> str:
-    """Return the layer of a row as tables show it: the first number of its path, or that it is an embedding."""
-    levels = row.key.split(".")
-    number = next((level for level in levels if level.isdigit()), None)
-    if number is not None:
-        return f"layer {number}"
-    return "embeddings" if "embedding" in row.module.kind or "embeddings" in levels else ""
+def _relation(unpaired: Unpaired) -> Relation:
+    """Say that only one side has a tensor, or that the two cannot be compared element by element."""
+    first, second = unpaired.first, unpaired.second
+    if first and second is None:
+        return only_in("A", first)
+    if second and first is None:
+        return only_in("B", second)
+    shapes = (
+        f"{stored.spec.dtype} {list(stored.spec.shape)}" if stored else "its twin"
+        for stored in (first, second)
+    )
+    return Relation("shape", " in A, ".join(shapes) + " in B")
+
+
+def only_in(letter: Letter, stored: Stored) -> Relation:
+    """Return the relation of a tensor that the other checkpoint lacks."""
+    kinds: Mapping[Letter, Kind] = {"A": "only in A", "B": "only in B"}
+    return Relation(
+        kinds[letter], f"only in {letter}: {stored.spec.dtype} {list(stored.spec.shape)}"
+    )
+
+
+def layer_of(tensor: SchemaTensor) -> str:
+    """Return the layer of a tensor as tables show it: its number, or that it is an embedding."""
+    if tensor.layer is not None:
+        return f"layer {tensor.layer}"
+    return "embeddings" if tensor.is_embedding else ""
 
 
 def _layer_diff(part: str, layer: str, members: Sequence[TensorDiff]) -> LayerDiff:

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.strict_json import Json
+from ckptconv.binding.bind import Binding
+from ckptconv.binding.identify import Identity, identify, identify_part, is_one_part
 from ckptconv.binding.moves import Equality
 from ckptconv.schema.config import Config
+from ckptconv.schema.model import ROLES, Model
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import CODE_KEYS
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.tensor import Stored
 from ckptconv.verbs.inspection import Inspection, PartSummary, SideSummary, Target, TensorLine, Tie
-from ckptconv.verbs.planning import Way, planned
-from ckptconv.verbs.subject import ROLES, Subject, alone, is_one_model, subject
+from ckptconv.verbs.planning import Way, plan_bound
 
 PARTS = ("encoder", "bridge", "decoder", "cross-attention", "head", "")
 """In the order of the data flow; what no table knows comes last."""
@@ -37,61 +39,64 @@ def inspect(
     Raises: SourceError: no checkpoint, or unreadable. What the tables object to is part of the result.
     """
     checkpoint = open_checkpoint(resolve(path))
-    known = subject(checkpoint)
-    targets, equalities = _targets(checkpoint, known)
-    result = _summary(checkpoint, known, targets)
+    identity = identify(checkpoint)
+    targets, equalities = _targets(checkpoint, identity)
+    result = _summary(checkpoint, identity, targets)
     if not stats:
         return result
     from ckptconv.verbs.value_checks import with_values  # imports numpy, which headers do not need
 
-    return with_values(result, checkpoint, known, equalities, progress)
+    return with_values(result, checkpoint, identity, equalities, progress)
 
 
-def _summary(checkpoint: Checkpoint, known: Subject, targets: tuple[Target, ...]) -> Inspection:
+def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, ...]) -> Inspection:
     config, weights = checkpoint.config, checkpoint.weights
-    stored = weights.tensors
-    part_of = {name: row.module.part for name, row in known.names.items()}
+    stored, binding = weights.tensors, identity.binding
+    part_of = {
+        tensor.spec.name: binding.tensors[key].module.part for key, tensor in binding.stored.items()
+    }
     return Inspection(
         path=checkpoint.path,
-        kind=known.kind,
-        pair=known.pair,
+        kind=identity.kind,
+        pair=identity.label,
         model_type=str(config.get("model_type") or ""),
         saved_by=str(config.get("transformers_version") or ""),
         naming=weights.naming,
         format=weights.format.name,
         files=tuple(file.name for file in weights.files),
         file_bytes=sum(file.stat().st_size for file in weights.files),
-        dtypes=tuple(sorted({one.spec.dtype for one in stored.values()})),
-        parameters=sum(one.spec.numel for one in stored.values()),
-        nbytes=sum(one.spec.nbytes for one in stored.values()),
-        sides=tuple(_sides(config, known)),
+        dtypes=tuple(sorted({tensor.spec.dtype for tensor in stored.values()})),
+        parameters=sum(tensor.spec.numel for tensor in stored.values()),
+        nbytes=sum(tensor.spec.nbytes for tensor in stored.values()),
+        sides=tuple(_sides(config, identity)),
         parts=tuple(_parts(stored, part_of)),
         tensors=tuple(
-            TensorLine(one.spec, part_of.get(name, ""), _layer(name), one.path.name)
-            for name, one in sorted(stored.items())
+            TensorLine(tensor.spec, part_of.get(name, ""), _layer(name), tensor.path.name)
+            for name, tensor in sorted(stored.items())
         ),
-        ties=tuple(_ties(known, checkpoint)),
-        problems=known.problems,
-        unused=known.unused,
-        refusal=known.refusal,
+        ties=tuple(_ties(binding)),
+        problems=identity.problems,
+        unused=identity.unused,
+        refusal=identity.refusal,
         code_hooks=tuple(_code_hooks(checkpoint)),
         targets=targets,
     )
 
 
-def _sides(config: Config, known: Subject) -> Iterator[SideSummary]:
-    """Return what the configs say of each side, read with the family's names and defaults where it has a table."""
-    found: dict[str, Config] = {role: side.config for role, side in known.sides.items()}
-    if not found:
-        found = {
-            role: config.part(role) for role in ROLES if isinstance(config.get(role), dict)
-        } or {"model": config}
-    for role, one in found.items():
+def _sides(config: Config, identity: Identity) -> Iterator[SideSummary]:
+    """Return what the configs say of each part, read with the family's names and defaults where it has a table."""
+    configs = {name: part.config for name, part in identity.parts.items()}
+    if not configs:
+        nested = {
+            str(role): config.part(role) for role in ROLES if isinstance(config.get(role), dict)
+        }
+        configs = nested or {"model": config}
+    for role, section in configs.items():
         sizes = [
-            _whole(one.get(key))
+            _whole(section.get(key))
             for key in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
         ]
-        yield SideSummary(role, str(one.get("model_type") or "unknown"), *sizes)
+        yield SideSummary(role, str(section.get("model_type") or "unknown"), *sizes)
 
 
 def _whole(value: Json) -> int | None:
@@ -115,18 +120,14 @@ def _layer(name: str) -> int | None:
     return next((int(one) for one in LEVELS.split(name) if one.isdecimal() and len(one) < 6), None)
 
 
-def _ties(known: Subject, checkpoint: Checkpoint) -> Iterator[Tie]:
+def _ties(binding: Binding) -> Iterator[Tie]:
     """Return the pairs that the config makes one tensor, under the names that the file uses, or would use."""
-    held = {
-        row.key: name for name, row in known.names.items() if name in checkpoint.weights.tensors
-    }
-    possible: dict[str, str] = {}
-    for name, row in known.names.items():
-        possible.setdefault(row.key, name)
-    for row in known.rows:
-        if row.shares and row.tied_to in possible and row.key in possible:
-            name, other = (held.get(key, possible[key]) for key in (row.key, row.tied_to))
-            yield Tie(name, other, row.key in held and row.tied_to in held)
+    names = {key: possible[0] for key, possible in binding.names.items() if possible}
+    names |= {key: stored.spec.name for key, stored in binding.stored.items()}
+    for key, tensor in binding.tensors.items():
+        if tensor.shares and tensor.tied_to in names and key in names:
+            twice = key in binding.stored and tensor.tied_to in binding.stored
+            yield Tie(names[key], names[tensor.tied_to], twice)
 
 
 def _code_hooks(checkpoint: Checkpoint) -> Iterator[str]:
@@ -161,44 +162,58 @@ def _ways() -> dict[str, Way]:
 
 
 def _targets(
-    checkpoint: Checkpoint, known: Subject
+    checkpoint: Checkpoint, identity: Identity
 ) -> tuple[tuple[Target, ...], dict[str, tuple[Equality, ...]]]:
     """Ask each verb for its plan. Returns also what each must compare before it writes, by verb."""
-    if is_one_model(checkpoint):
-        return tuple(_as_part(checkpoint, alone(checkpoint, role), role) for role in ROLES), {}
-    found, equalities = [], {}
-    for verb, way in _ways().items():
-        if known.kind == "pair" and way.source == checkpoint.weights.naming:
-            try:
-                made = planned(checkpoint, way)
-            except PlanError as error:
-                count = len(error.problems)
-                found.append(
-                    Target(verb, f"{count} problem{'s' if count != 1 else ''} with its tensors")
-                )
-                continue
-            except SourceError as error:
-                found.append(Target(verb, str(error)))
-                continue
-            equalities[verb] = made.plan.equalities
-            found.append(Target(verb, "", _conditions(made.plan.equalities), made.plan.notices))
-    return tuple(found), equalities
-
-
-def _as_part(checkpoint: Checkpoint, known: Subject, role: str) -> Target:
-    """Say whether `join` would take one model on a side."""
-    verb = f"join (as {role})"
-    if known.refusal:
-        return Target(verb, known.refusal)
-    if checkpoint.weights.naming != "pytorch":
-        return Target(
-            verb, f"join reads PyTorch's weights; these are {checkpoint.weights.naming}'s."
+    if is_one_part(checkpoint):
+        roles = (
+            (role, identity if identity.kind == role else identify_part(checkpoint, role))
+            for role in ROLES
         )
-    if known.problems:
-        first = f"{known.problems[0].kind} {known.problems[0].name}"
-        more = f" and {len(known.problems) - 1} more" if len(known.problems) > 1 else ""
-        return Target(verb, f"{first}{more}")
-    return Target(verb, notices=known.anew)
+        return tuple(_as_part(checkpoint, part, role) for role, part in roles), {}
+    targets: list[Target] = []
+    equalities: dict[str, tuple[Equality, ...]] = {}
+    for verb, way in _ways().items():
+        if identity.model is not None and way.source == checkpoint.weights.naming:
+            target, pairs = _target(checkpoint, identity.model, identity.binding, verb, way)
+            targets.append(target)
+            if target.converts:
+                equalities[verb] = pairs
+    return tuple(targets), equalities
+
+
+def _target(
+    checkpoint: Checkpoint, model: Model, binding: Binding, verb: str, way: Way
+) -> tuple[Target, tuple[Equality, ...]]:
+    """Ask one verb for its plan."""
+    try:
+        plan = plan_bound(checkpoint, model, binding, way).plan
+    except PlanError as error:
+        count = len(error.problems)
+        return Target(verb, f"{count} problem{'s' if count != 1 else ''} with its tensors"), ()
+    except SourceError as error:
+        return Target(verb, str(error)), ()
+    return Target(verb, "", _conditions(plan.equalities), plan.notices), plan.equalities
+
+
+def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
+    """Say whether `join` would take one model in a role."""
+    verb = f"join (as {role})"
+    if identity.refusal:
+        return Target(verb, identity.refusal)
+    if checkpoint.weights.naming != "pytorch":
+        naming = checkpoint.weights.naming
+        return Target(verb, f"join reads PyTorch's weights; these are {naming}'s.")
+    problems = identity.problems
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        return Target(verb, f"{problems[0].kind} {problems[0].name}{more}")
+    new = (
+        f"{section}: {count} tensors would be drawn anew, or the cross-attention copied"
+        " (--cross-attention self)"
+        for section, count in identity.new_tensors().items()
+    )
+    return Target(verb, notices=tuple(new))
 
 
 def _conditions(equalities: tuple[Equality, ...]) -> tuple[str, ...]:

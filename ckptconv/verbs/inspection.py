@@ -15,8 +15,6 @@ if TYPE_CHECKING:
         Statistics,  # imports numpy, which plain inspection does without
     )
 
-Role: TypeAlias = Literal["encoder", "decoder"]
-Kind: TypeAlias = Role | Literal["pair", "bridge", "other"]
 Sign: TypeAlias = Literal["not finite", "new", "duplicated", "constant"]
 
 
@@ -111,7 +109,8 @@ class Inspection:
     """What `inspect` found."""
 
     path: Path
-    kind: Kind
+    kind: str
+    """`pair`, or another kind of model; `encoder` or `decoder` alone; `bridge`; `other`."""
     pair: str
     """The two model types; empty for what is no encoder-decoder."""
     model_type: str

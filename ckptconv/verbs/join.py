@@ -7,18 +7,23 @@ cross-attention copied from the decoder's self-attention. The parts that `split`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.binding.moves import Fill
+from ckptconv.binding.bind import Binding, joined
+from ckptconv.binding.identify import identify, identify_part
+from ckptconv.binding.ops import Fill
 from ckptconv.binding.plan import make_plan
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import COMPOSITE, Composition, compose
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.model import Model
+from ckptconv.schema.models import read_model
+from ckptconv.schema.models.pair import MODEL as PAIR
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     companions,
@@ -30,12 +35,11 @@ from ckptconv.stores.companions import (
 )
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.digests import digested
 from ckptconv.transfer.loop import write_weights
 from ckptconv.transfer.manifest import write_manifest
 from ckptconv.transfer.publish.stage import published
-from ckptconv.verbs.parts import assign, from_self_attention
+from ckptconv.verbs.parts import Borrowed, from_self_attention
 from ckptconv.verbs.writing import (
     Conversion,
     WriteOptions,
@@ -66,10 +70,11 @@ class JoinOptions(WriteOptions):
 
 @dataclass(slots=True)
 class _Assembly:
-    """The tensors of both parts under the names of the whole, and what was found on the way."""
+    """What the parts hold, as the whole names it, and where the rest comes from."""
 
-    index: dict[str, Stored] = field(default_factory=dict)
+    binding: Binding
     fills: dict[str, Fill] = field(default_factory=dict)
+    borrowed: Borrowed = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     bridge: Checkpoint | None = None
 
@@ -94,18 +99,15 @@ def join(
     config = whole or _joined_config(*parts)
     if options.tie:
         config = replace(config, values={**config.values, "tie_encoder_decoder": True})
-    composition = compose(config)
-    rows = composition.rows()
-    assembly = _assemble(composition, rows, parts, options)
-    what = f"{encoder} + {decoder}"
+    model = read_model(config)
+    assembly = _assemble(model, parts, options)
     plan = make_plan(
-        rows,
-        assembly.index,
+        assembly.binding,
         "pytorch",
-        "pytorch",
-        what=what,
+        what=f"{encoder} + {decoder}",
         dtype=options.dtype,
         fills=assembly.fills,
+        borrowed=assembly.borrowed,
     )
     beside = f"config and what else belongs to the whole: taken from {encoder.parent}"
     folders = (encoder, decoder, *([encoder.parent] if whole else []))
@@ -113,7 +115,7 @@ def join(
     notices = (*([beside] if whole else []), *assembly.notices, *plan.notices, *left)
     form = formats()["safetensors"]
     result = Conversion(
-        (encoder, decoder), target, composition.pair, "pytorch", form.name, plan, notices
+        (encoder, decoder), target, model.label, "pytorch", form.name, plan, notices
     )
     if options.dry_run:
         return result
@@ -122,7 +124,7 @@ def join(
         "cross_attention": options.cross_attention,
         "tie": options.tie,
     }
-    origin = result.origin("join", {**options.shaping(), **own}, rows, "pytorch")
+    origin = result.origin("join", {**options.shaping(), **own}, model.tensors, "pytorch")
     read = _sources(parts, assembly.bridge, whole)
     require_consistent(plan)
     with (
@@ -139,7 +141,7 @@ def join(
             progress,
             allow_overflow=options.allow_overflow,
         )
-        write_config(stage, whole_config(composition.config, plan.healed, written_dtype(plan)))
+        write_config(stage, whole_config(model.config, plan.healed, written_dtype(plan)))
         copy_companions(encoder.parent if whole else encoder, stage, generation=whole is not None)
         for part in parts:
             part.require_unchanged()
@@ -172,7 +174,7 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
     if folder != decoder.path.resolve().parent or not path.is_file():
         return None
     whole = Config(read_json(path), str(path))
-    if whole.get("model_type") != COMPOSITE:
+    if whole.get("model_type") != PAIR.model_type:
         return None
     for side, checkpoint in (("encoder", encoder), ("decoder", decoder)):
         if part_config(whole, side, "") | {"architectures": None} != dict(
@@ -185,12 +187,12 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
 def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
     """Return the config of a new whole. Source: `EncoderDecoderConfig.from_encoder_decoder_configs`."""
     for checkpoint in (encoder, decoder):
-        if checkpoint.config.get("model_type") == COMPOSITE:
+        if checkpoint.config.get("model_type") == PAIR.model_type:
             raise SourceError(
                 f"{checkpoint.path}: is an encoder-decoder already; `ckptconv split` gives its encoder and decoder."
             )
     values: dict[str, Json] = {
-        "model_type": COMPOSITE,
+        "model_type": PAIR.model_type,
         "is_encoder_decoder": True,
         "encoder": dict(encoder.config.values),
         "decoder": {**decoder.config.values, "is_decoder": True, "add_cross_attention": True},
@@ -202,80 +204,83 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
 
 
 def _assemble(
-    composition: Composition,
-    rows: tuple[Row, ...],
-    parts: tuple[Checkpoint, Checkpoint],
-    options: JoinOptions,
+    model: Model, checkpoints: tuple[Checkpoint, Checkpoint], options: JoinOptions
 ) -> _Assembly:
-    """Give every tensor of the parts its name in the whole, and fill what they lack."""
-    result = _Assembly()
-    for side, checkpoint, base in (
-        ("encoder", parts[0], composition.encoder.family.base),
-        ("decoder", parts[1], composition.decoder.family.base),
-    ):
-        index, unused = assign(rows, side, checkpoint.weights.tensors, base)
-        result.index |= index
-        if unused:
-            shown = ", ".join(unused[:3]) + (
-                f" and {len(unused) - 3} more" if len(unused) > 3 else ""
-            )
-            result.notices.append(f"{side}: not used: {shown}")
-    if composition.has_bridge:
-        _take_bridge(result, parts[0].path, options)
-    elif options.bridge:
-        raise SourceError(
-            f"{options.bridge}: encoder and decoder have the same width, so there is no bridge."
-        )
-    new = list(_new_rows(rows, result.index))
+    """Lay the whole's schema on the parts, and fill what they lack."""
+    bindings: list[Binding] = []
+    notices: list[str] = []
+    for part, checkpoint in zip(model.parts.values(), checkpoints, strict=True):
+        binding = identify_part(checkpoint, part.role).binding
+        if binding.duplicates:
+            raise PlanError(f"{checkpoint.path}: names", binding.duplicates)
+        bindings.append(binding)
+        notices += _unused(part.name, binding)
+    bridge = _bridge(model, checkpoints[0].path, options)
+    if bridge:
+        bindings.append(identify(bridge).binding)
+        notices.append(f"bridge: taken from {bridge.path}")
+    assembly = _Assembly(joined(model.tensors, bindings), notices=notices, bridge=bridge)
+    new = list(_new_tensors(assembly.binding))
     if options.cross_attention == "self":
-        copied = from_self_attention(new, composition, result.index)
-        result.index |= copied
-        new = [row for row in new if row.key not in copied]
-    result.fills |= _fills(new, composition.decoder.config, options.seed)
-    for part in dict.fromkeys(row.module.part for row in new):
-        count = sum(row.module.part == part for row in new)
-        result.notices.append(
-            f"{part}: {count} tensors are new, drawn with seed {options.seed}; train them before use"
+        assembly.borrowed = from_self_attention(new, model, assembly.binding.stored)
+        new = [tensor for tensor in new if tensor.key not in assembly.borrowed]
+    assembly.fills |= _fills(new, model.decoder.config, options.seed)
+    for section, count in Counter(tensor.module.part for tensor in new).items():
+        assembly.notices.append(
+            f"{section}: {count} tensors are new, drawn with seed {options.seed}; train them before use"
         )
-    return result
+    return assembly
 
 
-def _take_bridge(result: _Assembly, encoder: Path, options: JoinOptions) -> None:
-    """Take the projection that `split` wrote, if there is one."""
+def _unused(part: str, binding: Binding) -> Iterator[str]:
+    """Name what the whole has no place for."""
+    names = list(binding.unknown)
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"{part}: not used: {', '.join(names[:3])}{more}"
+
+
+def _bridge(model: Model, encoder: Path, options: JoinOptions) -> Checkpoint | None:
+    """Open the projection that the options name, or that `split` wrote beside the encoder.
+
+    Raises: SourceError: one is named, and the model needs none.
+    """
+    if not any(model.joints()):
+        if options.bridge:
+            raise SourceError(
+                f"{options.bridge}: encoder and decoder have the same width, so there is no bridge."
+            )
+        return None
     beside = encoder.resolve().parent / "bridge"
+    if options.bridge is None and not beside.is_dir():
+        return None
     folder = resolve(options.bridge, "pytorch") if options.bridge else beside
-    if options.bridge is None and not folder.is_dir():
-        return
-    bridge = result.bridge = open_checkpoint(folder, "pytorch")
-    for name, stored in bridge.weights.tensors.items():
-        whole = f"enc_to_dec_proj.{name}"
-        result.index[whole] = replace(stored, spec=stored.spec.renamed(whole))
-    result.notices.append(f"bridge: taken from {folder}")
+    return open_checkpoint(folder, "pytorch")
 
 
-def _new_rows(rows: Iterable[Row], index: Mapping[str, Stored]) -> Iterator[Row]:
-    """Return the rows of the parts that are missing as a whole; one that is there in part is an error."""
-    rows = [row for row in rows if row.module.presence == "required" and not row.module.tied]
-    held = {
-        row.module.part
-        for row in rows
-        if any(name in index for name in row.spellings["pytorch"].names)
-    }
-    return (row for row in rows if row.module.part in NEW_PARTS and row.module.part not in held)
+def _new_tensors(binding: Binding) -> Iterator[SchemaTensor]:
+    """Return the tensors of the sections that are missing as a whole; one that is there in part is an error."""
+    required = {key: tensor for key, tensor in binding.tensors.items() if tensor.required}
+    present = {tensor.module.part for key, tensor in required.items() if key in binding.stored}
+    return (
+        tensor
+        for tensor in required.values()
+        if tensor.module.part in NEW_PARTS and tensor.module.part not in present
+    )
 
 
-def _fills(rows: Iterable[Row], decoder: Config, seed: int) -> dict[str, Fill]:
+def _fills(tensors: Iterable[SchemaTensor], decoder: Config, seed: int) -> dict[str, Fill]:
     """Return how new tensors begin: gains are 1, offsets 0, weights normal. Source: `_init_weights` of the classes."""
     std = decoder.get("initializer_range") or decoder.get("init_std") or DEFAULT_STD
     if isinstance(std, bool) or not isinstance(std, int | float):
         raise SourceError(f"{decoder.where}: 'initializer_range' must be a number")
     fills = {}
-    for row in rows:
-        role = row.key.rpartition(".")[2]
-        if row.module.kind == "norm":
-            fills[row.key] = Fill(mean=float(role == "weight"))
+    for tensor in tensors:
+        role = tensor.key.rpartition(".")[2]
+        if tensor.module.kind == "norm":
+            fills[tensor.key] = Fill(mean=float(role == "weight"))
         elif role == "weight":
-            fills[row.key] = Fill(std=float(std), seed=seed)
+            fills[tensor.key] = Fill(std=float(std), seed=seed)
         else:
-            fills[row.key] = Fill()
+            fills[tensor.key] = Fill()
     return fills

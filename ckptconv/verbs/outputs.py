@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 from ckptconv.run.forward import Options, prepare
 from ckptconv.run.report import ForwardReport
-from ckptconv.schema.models.pair import Composition
+from ckptconv.schema.model import Model
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.verbs.convert import flax2pt, tf2pt
 
 
 def compare_outputs(
-    source: Checkpoint, composition: Composition, target: Checkpoint, options: Options
+    source: Checkpoint, model: Model, target: Checkpoint, options: Options
 ) -> ForwardReport:
     """Run both models and judge the answers.
 
@@ -27,7 +27,7 @@ def compare_outputs(
     """
     with reference_of(source, (source.weights.naming, target.weights.naming)) as reference:
         return prepare(
-            composition,
+            model,
             source.path,
             target.path,
             target.weights.naming,

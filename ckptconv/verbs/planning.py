@@ -8,10 +8,13 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, read_json
+from ckptconv.binding.bind import Binding
+from ckptconv.binding.identify import bind_whole
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import DtypeChoice, make_plan
 from ckptconv.schema.fixes import RollPositions
-from ckptconv.schema.models.pair import Composition, compose, recorded, unhealed
+from ckptconv.schema.model import Model, without_fixes
+from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import GENERATION
@@ -32,10 +35,10 @@ class Way:
 class Planned:
     """A plan, and what it was made from."""
 
-    composition: Composition
+    model: Model
     plan: Plan
     settings: Mapping[str, Mapping[str, Json]]
-    """Config keys that the target gets beside the source's, by side."""
+    """Config keys that the target gets beside the source's, by part."""
 
 
 def planned(checkpoint: Checkpoint, way: Way, dtype: DtypeChoice = "keep") -> Planned:
@@ -43,37 +46,42 @@ def planned(checkpoint: Checkpoint, way: Way, dtype: DtypeChoice = "keep") -> Pl
 
     Raises: SourceError: refused, with every problem.
     """
-    composition = compose(unhealed(checkpoint.config))
-    composition.require_class(way.target)
+    model = read_model(without_fixes(checkpoint.config))
+    return plan_bound(checkpoint, model, bind_whole(model, checkpoint), way, dtype)
+
+
+def plan_bound(
+    checkpoint: Checkpoint, model: Model, binding: Binding, way: Way, dtype: DtypeChoice = "keep"
+) -> Planned:
+    """Return what a conversion would do of a checkpoint whose schema is laid on it already.
+
+    Raises: SourceError: refused, with every problem.
+    """
+    model.require_class(way.target)
     plan = make_plan(
-        composition.rows(),
-        checkpoint.weights.tensors,
-        way.source,
+        binding,
         way.target,
         what=str(checkpoint.path),
         dtype=dtype,
         widened=way.form.widened,
-        healings=composition.healings() if way.heal else (),
-        healed_source=recorded(composition, checkpoint.config),
+        fixes=model.fixes() if way.heal else (),
     )
     if way.heal:
-        _require_healable(composition, checkpoint.path)
-    return Planned(composition, plan, composition.settings(way.target))
+        _require_healable(model, checkpoint.path)
+    return Planned(model, plan, model.settings(way.target))
 
 
-def _require_healable(composition: Composition, source: Path) -> None:
+def _require_healable(model: Model, source: Path) -> None:
     """Refuse a RoBERTa-like decoder that starts with the pad token. Raises SourceError.
 
     PyTorch gives the pad token a position of its own, and in its cached generation the next token the one
     after next; no order of the table's rows fits both in Flax, which counts 0, 1, 2 ...
     """
-    if not any(isinstance(rule, RollPositions) for rule in composition.decoder_part.healings):
+    if not any(isinstance(rule, RollPositions) for rule in model.decoder.tables.healings):
         return
     generation = read_json(source / GENERATION) if (source / GENERATION).is_file() else {}
-    start = generation.get(
-        "decoder_start_token_id", composition.config.get("decoder_start_token_id")
-    )
-    if start is not None and start == composition.decoder.config.get("pad_token_id"):
+    start = generation.get("decoder_start_token_id", model.config.get("decoder_start_token_id"))
+    if start is not None and start == model.decoder.config.get("pad_token_id"):
         raise SourceError(
             f"{source}: decoder_start_token_id is the decoder's pad_token_id ({start}): Flax numbers the positions"
             " of such a decoder otherwise than PyTorch, and no order of its position table mends that.\n"

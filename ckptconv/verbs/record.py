@@ -11,10 +11,11 @@ from ckptconv.base.errors import PlanError, Problem
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
 from ckptconv.run.forward import Options
 from ckptconv.run.inputs import Inputs, read_inputs
-from ckptconv.run.recording import record_answers, recorded_composition
+from ckptconv.run.recording import record_answers, recorded_model
 from ckptconv.run.trace import Trace, write_trace
 from ckptconv.run.trace_reader import read_trace
-from ckptconv.schema.models.pair import Composition, compose, unhealed
+from ckptconv.schema.model import Model, without_fixes
+from ckptconv.schema.models import read_model
 from ckptconv.stores.checkpoint import Checkpoint, open_source
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
@@ -66,14 +67,14 @@ def record(
     """
     require_place(path)
     one = open_source(resolve(source))
-    composition = compose(unhealed(one.config))
-    own = read_inputs(inputs, composition) if inputs else Inputs()
+    model = read_model(without_fixes(one.config))
+    own = read_inputs(inputs, model) if inputs else Inputs()
     total = sum(stored.spec.nbytes for stored in one.weights.tensors.values())
-    weights = fingerprints(one, composition, STORED, counted(progress, total))
+    weights = fingerprints(one, model, STORED, counted(progress, total))
     options = Options(seed, texts, own, None, timeout)
     with reference_of(one, (one.weights.naming,)) as reference:
         trace = record_answers(
-            composition,
+            model,
             one.path,
             one.weights.naming,
             one.config,
@@ -83,18 +84,18 @@ def record(
         )
     nbytes = write_trace(path, trace)
     answers = sum(len(answer.arrays) for answer in trace.sides.values())
-    return Recording(one.path, path, composition.pair, nbytes, len(weights), answers)
+    return Recording(one.path, path, model.label, nbytes, len(weights), answers)
 
 
-def open_trace(path: Path) -> tuple[Trace, Composition]:
+def open_trace(path: Path) -> tuple[Trace, Model]:
     """Return a trace and the model that it is of. Raises SourceError: it is malformed."""
     trace = read_trace(path)
-    return trace, recorded_composition(trace, str(path))
+    return trace, recorded_model(trace, str(path))
 
 
 def compare_digests(
     trace: Trace,
-    composition: Composition,
+    model: Model,
     target: Checkpoint,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DigestsCompared:
@@ -104,13 +105,16 @@ def compare_digests(
     """
     total = sum(stored.spec.nbytes for stored in target.weights.tensors.values())
     try:
-        found = fingerprints(target, composition, (), counted(progress, total))
+        found = fingerprints(target, model, (), counted(progress, total))
     except PlanError as error:
         return DigestsCompared(0, 0, error.problems, ())
+    schema = {tensor.key: tensor for tensor in model.tensors}
+    naming = target.weights.naming
+    recorded_only = [name for name in trace.weights if name not in found]
     problems = [
-        Problem("missing", name, f"recorded as {list(one.shape)}")
-        for name, one in trace.weights.items()
-        if name not in found
+        Problem("missing", name, f"recorded as {list(trace.weights[name].shape)}")
+        for name in recorded_only
+        if name not in schema or schema[name].names_in(naming)
     ]
     both = [(trace.weights.get(name), one) for name, one in found.items()]
     problems += [problem for recorded, one in both if (problem := _problem(recorded, one))]

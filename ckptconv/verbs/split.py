@@ -8,14 +8,14 @@ OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
-from ckptconv.binding.plan import make_plan
-from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.schema.model import Model
+from ckptconv.schema.models.pair import BRIDGE_TYPE
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     copy_companions,
@@ -32,6 +32,7 @@ from ckptconv.transfer.digests import FileDigest, digested, tables_digest
 from ckptconv.transfer.loop import write_weights
 from ckptconv.transfer.manifest import Origin, below, within, write_manifest
 from ckptconv.transfer.publish.stage import published
+from ckptconv.verbs.planning import Way, planned
 from ckptconv.verbs.writing import (
     WriteOptions,
     require_apart,
@@ -39,9 +40,6 @@ from ckptconv.verbs.writing import (
     source_files,
     written_dtype,
 )
-
-BRIDGE_TYPE = "ckptconv-bridge"
-"""Model type in the bridge's config: no class of transformers holds a bare projection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,49 +73,38 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     source, target = resolve(source, "pytorch"), Path(target)
     checkpoint = open_checkpoint(source, "pytorch")
     require_apart(source, target)
-    composition = compose(checkpoint.config)
-    plan = make_plan(
-        composition.rows(),
-        checkpoint.weights.tensors,
-        "pytorch",
-        "pytorch",
-        what=str(source),
-        dtype=options.dtype,
-    )
-    parts = tuple(_parts(composition, plan))
-    notices = (*plan.notices, *_bridge_notice(composition), *left_behind(source))
-    result = Split(source, target, composition.pair, parts, notices)
+    way = Way("pytorch", "pytorch", formats()["safetensors"])
+    planning = planned(checkpoint, way, options.dtype)
+    model, plan = planning.model, planning.plan
+    parts = tuple(_parts(model, plan))
+    notices = (*plan.notices, *_bridge_notice(parts), *left_behind(source))
+    result = Split(source, target, model.label, parts, notices)
     if options.dry_run:
         return result
-    tables = tables_digest(composition.rows(), ("pytorch",))
+    tables = tables_digest(model.tensors, ("pytorch",))
     origin = Origin(
-        "split", options.shaping(), composition.pair, "pytorch", "safetensors", tables, (), {}
+        "split", options.shaping(), model.label, "pytorch", "safetensors", tables, (), {}
     )
     values = _write(checkpoint, plan, result, options, origin)
     return replace(result, values=values, notices=(*notices, *value_notices(values)))
 
 
-def _parts(composition: Composition, plan: Plan) -> Iterator[Part]:
-    """Divide the plan by its prefixes; each part gets a config of its own."""
-    config = composition.config
+def _parts(model: Model, plan: Plan) -> Iterator[Part]:
+    """Divide the plan by its prefixes; each part gets a config of its own, and what joins them one of its widths."""
     dtype = written_dtype(plan)
-    for name, classes in (
-        ("encoder", composition.encoder_part.classes),
-        ("decoder", composition.decoder_part.classes),
-    ):
-        values = part_config(config, name, classes["pytorch"])
+    for name, part in model.parts.items():
+        values = part_config(model.config, name, part.tables.classes["pytorch"])
         yield Part(name, plan.below(f"{name}."), with_dtype(values, dtype) if dtype else values)
-    if composition.has_bridge:
-        widths: dict[str, Json] = {
-            "model_type": BRIDGE_TYPE,
-            "encoder_hidden_size": composition.encoder.config.size("hidden_size"),
-            "decoder_hidden_size": composition.decoder.config.size("hidden_size"),
+    if any(model.joints()):
+        widths = {
+            f"{name}_hidden_size": part.config.size("hidden_size")
+            for name, part in model.parts.items()
         }
-        yield Part("bridge", plan.below("enc_to_dec_proj."), widths)
+        yield Part("bridge", plan.below("enc_to_dec_proj."), {"model_type": BRIDGE_TYPE, **widths})
 
 
-def _bridge_notice(composition: Composition) -> Iterator[str]:
-    if composition.has_bridge:
+def _bridge_notice(parts: Iterable[Part]) -> Iterator[str]:
+    if any(part.name == "bridge" for part in parts):
         yield (
             "bridge: enc_to_dec_proj belongs to neither part and lies in OUT/bridge;"
             " from_encoder_decoder_pretrained(OUT/encoder, OUT/decoder) would draw a new one at random"

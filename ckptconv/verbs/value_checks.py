@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ckptconv.base.errors import PlanError
+from ckptconv.binding.identify import Identity
 from ckptconv.binding.moves import Equality
 from ckptconv.compare.duplicates import duplicates
 from ckptconv.compare.initialisation import NewModule, is_decisive, new_modules
@@ -14,13 +15,12 @@ from ckptconv.compare.weights import check_equal
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.parsers.checksums import check_records
 from ckptconv.verbs.inspection import Finding, Inspection, Sign, Target, Tie
-from ckptconv.verbs.subject import Subject
 
 
 def with_values(
     result: Inspection,
     checkpoint: Checkpoint,
-    known: Subject,
+    identity: Identity,
     equalities: Mapping[str, tuple[Equality, ...]],
     progress: Callable[[int, int], None],
 ) -> Inspection:
@@ -39,7 +39,7 @@ def with_values(
     )
     checkpoint.require_unchanged()
     ties = tuple(_tie(tie, differences) for tie in result.ties)
-    findings = tuple(_findings(known, figures, groups, ties))
+    findings = tuple(_findings(identity, figures, groups, ties))
     signs: dict[str, list[Sign]] = {}
     for finding in findings:
         for name in finding.tensors:
@@ -119,7 +119,7 @@ def _tie(tie: Tie, differences: Mapping[tuple[str, str], str]) -> Tie:
 
 
 def _findings(
-    known: Subject,
+    identity: Identity,
     figures: Mapping[str, Statistics],
     groups: list[tuple[str, ...]],
     ties: tuple[Tie, ...],
@@ -130,7 +130,7 @@ def _findings(
             yield Finding(
                 "not finite", (name,), f"{name}: {one.nans:,} NaN, {one.infinities:,} infinite"
             )
-    new = tuple(_new(known, figures))
+    new = tuple(_new(identity, figures))
     yield from new
     tied = {frozenset((tie.name, tie.repeats)) for tie in ties}
     for group in groups:
@@ -145,27 +145,27 @@ def _findings(
             yield Finding("constant", (name,), f"{name}: every element is {one.minimum:g}")
 
 
-def _new(known: Subject, figures: Mapping[str, Statistics]) -> Iterator[Finding]:
+def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[Finding]:
     """Return one finding for each part that has new weights."""
-    held: dict[str, str] = {row.key: name for name, row in known.names.items() if name in figures}
+    held = {key: stored.spec.name for key, stored in identity.binding.stored.items()}
     by_key = {key: figures[name] for key, name in held.items()}
-    sides = {role: side.config for role, side in known.sides.items()}
+    sides = {name: part.config for name, part in identity.parts.items()}
     if not sides:
         return
     modules: dict[str, list[NewModule]] = {}
-    for module in new_modules(known.rows, by_key, sides):
+    for module in new_modules(identity.binding.tensors.values(), by_key, sides):
         modules.setdefault(module.part, []).append(module)
     for part, found in modules.items():
         if layers := [one for one in found if one.decides]:
             names = tuple(held[row.key] for module in found for row in module.rows)
-            yield Finding("new", names, _sentence(part, layers, known))
+            yield Finding("new", names, _sentence(part, layers, identity))
 
 
-def _sentence(part: str, layers: list[NewModule], known: Subject) -> str:
+def _sentence(part: str, layers: list[NewModule], identity: Identity) -> str:
     """Say how much of a part looks new, and why."""
     whole = {
         row.key.rpartition(".")[0]
-        for row in known.rows
+        for row in identity.binding.tensors.values()
         if row.module.part == part and is_decisive(row)
     }
     draws = {one.draw.name: one.draw for one in layers if one.draw}

@@ -8,17 +8,21 @@ source's own rounding error (see `forward.py`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import Problem
-from ckptconv.binding.moves import Move, Plan
+from ckptconv.binding.align import TensorPair, align
+from ckptconv.binding.bind import Binding
+from ckptconv.binding.identify import bind_whole
+from ckptconv.binding.moves import Move
 from ckptconv.binding.plan import make_plan
-from ckptconv.compare.comparison import Case, compare
+from ckptconv.compare.comparison import compare
 from ckptconv.compare.configs import ConfigDifference
+from ckptconv.compare.relation import Relation
 from ckptconv.compare.weights import WeightDifference, check_equal
 from ckptconv.run.forward import Options
 from ckptconv.run.inputs import Inputs, read_inputs
@@ -28,12 +32,12 @@ from ckptconv.run.report import ForwardReport
 from ckptconv.run.settings import differing_settings, generation_file, settings_apart
 from ckptconv.run.yardstick import Tolerance
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import Composition, compose, recorded, unhealed
+from ckptconv.schema.model import Model, without_fixes
+from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_source
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import check_records
-from ckptconv.stores.tensor import FLOATS, Stored
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.outputs import compare_outputs
 from ckptconv.verbs.record import compare_digests, open_trace, record
@@ -144,22 +148,22 @@ def verify(
             _verify_recorded(path, other, level, options, progress), min_coverage=min_coverage
         )
     one, other = open_source(path), open_checkpoint(resolve(target))
-    composition = compose(unhealed(one.config))
-    options = replace(options, inputs=read_inputs(inputs, composition) if inputs else Inputs())
-    weights = compare_weights(one, composition, other, progress)
+    model = read_model(without_fixes(one.config))
+    options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
+    weights = compare_weights(one, model, other, progress)
     namings, form = (one.weights.naming, other.weights.naming), other.weights.format.name
     outputs = None
     if save_trace:
         record(path, save_trace, seed=seed, texts=texts, inputs=inputs, timeout=timeout)
         trace, _ = open_trace(save_trace)
-        outputs = compare_recorded(trace, save_trace, composition, other.path, namings[1], options)
+        outputs = compare_recorded(trace, save_trace, model, other.path, namings[1], options)
     elif level == "outputs":
-        outputs = compare_outputs(one, composition, other, options)
+        outputs = compare_outputs(one, model, other, options)
     config = differing_settings(one, other)
     return Verification(
         one.path,
         other.path,
-        composition.pair,
+        model.label,
         *namings,
         form,
         weights,
@@ -177,101 +181,81 @@ def _verify_recorded(
     progress: Callable[[int, int], None],
 ) -> Verification:
     """Compare a checkpoint with a trace, which has digests instead of weights."""
-    trace, composition = open_trace(path)
-    compared = compare_digests(trace, composition, other, progress)
+    trace, model = open_trace(path)
+    compared = compare_digests(trace, model, other, progress)
     weights = WeightsReport(
         compared.tensors, compared.nbytes, (), compared.problems, compared.notices
     )
     outputs = None
     if level == "outputs":
-        outputs = compare_recorded(
-            trace, path, composition, other.path, other.weights.naming, options
-        )
+        outputs = compare_recorded(trace, path, model, other.path, other.weights.naming, options)
     config = settings_apart(
         Config(trace.config, str(path)), trace.generation, other.config, generation_file(other.path)
     )
     namings, form = (trace.naming, other.weights.naming), other.weights.format.name
-    return Verification(
-        path, other.path, composition.pair, *namings, form, weights, outputs, config
-    )
+    return Verification(path, other.path, model.label, *namings, form, weights, outputs, config)
 
 
 def compare_weights(
     source: Checkpoint,
-    composition: Composition,
+    model: Model,
     target: Checkpoint,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> WeightsReport:
-    """Compare every target tensor with what the tables make of the source, bit for bit.
+    """Compare every tensor of the model as the target holds it with what the source holds, bit for bit.
 
     Raises: PlanError: the source itself is incomplete, or contradicts its config.
     """
-    plan = make_plan(
-        composition.rows(),
-        source.weights.tensors,
-        source.weights.naming,
-        target.weights.naming,
-        what=str(source.path),
-        healings=recorded(composition, target.config),
-        healed_source=recorded(composition, source.config),
-    )
-    found = target.weights.tensors
-    check_records([*plan.sources.values(), *found.values()])
+    first, second = bind_whole(model, source), bind_whole(model, target)
+    fixes = second.fixes.values()
+    plan = make_plan(first, target.weights.naming, what=str(source.path), fixes=fixes)
+    check_records([*plan.sources.values(), *target.weights.tensors.values()])
     check_equal(plan.equalities)
-    problems = tuple(sorted(_misfits(plan, found)))
-    wrong = {problem.name for problem in problems}
-    moves = [
-        _as_stored(move, found[move.target.name])
-        for move in plan.moves
-        if move.target.name not in wrong
+    alignment = align(first, second)
+    pairs = [
+        _as_stored(pair)
+        for pair in alignment.pairs
+        if pair.move.tensor.key in second.stored or pair.move.tensor.key in alignment.zeros
     ]
-    nbytes = sum(move.target.nbytes for move in moves)
+    nbytes = sum(pair.stored.spec.nbytes for pair in pairs)
     with OpenFiles() as files:
-        cases = [_case(move, found[move.target.name], target.weights.naming) for move in moves]
-        outcomes = compare(cases, files, counted(progress, nbytes))
-    differences = tuple(
-        WeightDifference(
-            move.target.name, move.source.spec.name if move.source else "", one.relation, move.row
-        )
-        for move, one in zip(moves, outcomes, strict=True)
-        if one.relation
-    )
-    notices = (*plan.notices, *_cast_notices(moves))
-    return WeightsReport(len(moves), nbytes, differences, problems, notices, tuple(moves))
-
-
-def _case(move: Move, found: Stored, naming: NamingName) -> Case:
-    """Return what is compared of a move: its row's axes, and the tensor that it repeats, come along."""
-    return Case(
-        move,
-        found,
-        move.row.spellings[naming].axes,
-        move.row.tied_to if move.row.module.tied else None,
+        outcomes = compare(pairs, files, counted(progress, nbytes))
+    judged = list(zip(pairs, outcomes, strict=True))
+    absent = {key for key, letter in alignment.zeros.items() if letter == "A"}
+    lost = [pair for pair, outcome in judged if _key(pair) in absent and outcome.relation]
+    problems = (*second.problems(), *(_not_zeros(pair, second) for pair in lost))
+    present = [(pair, outcome) for pair, outcome in judged if _key(pair) not in absent]
+    moves = tuple(pair.move for pair, _ in present)
+    return WeightsReport(
+        len(present),
+        sum(pair.stored.spec.nbytes for pair, _ in present),
+        tuple(_difference(pair, outcome.relation) for pair, outcome in present if outcome.relation),
+        tuple(sorted(problems)),
+        (*plan.notices, *_cast_notices(moves)),
+        moves,
     )
 
 
-def _misfits(plan: Plan, found: Mapping[str, Stored]) -> Iterator[Problem]:
-    """Compare names, shapes and kinds of dtype."""
-    planned = {move.target.name: move.target for move in plan.moves}
-    for name in planned.keys() - found.keys():
-        yield Problem("missing", name, f"expected {list(planned[name].shape)}")
-    for name in found.keys() - planned.keys():
-        yield Problem(
-            "unexpected", name, f"{found[name].spec.dtype} {list(found[name].spec.shape)}"
-        )
-    for name in planned.keys() & found.keys():
-        spec, expected = found[name].spec, planned[name]
-        if spec.shape != expected.shape:
-            yield Problem(
-                "shape", name, f"expected {list(expected.shape)}, found {list(spec.shape)}"
-            )
-        elif spec.dtype not in FLOATS:
-            yield Problem("dtype", name, f"expected {expected.dtype}, found {spec.dtype}")
+def _key(pair: TensorPair) -> str:
+    return pair.move.tensor.key
 
 
-def _as_stored(move: Move, found: Stored) -> Move:
-    """Return the move that casts to the dtype in which the target is stored."""
-    return replace(move, target=replace(move.target, dtype=found.spec.dtype))
+def _difference(pair: TensorPair, relation: Relation) -> WeightDifference:
+    source = pair.move.source.spec.name if pair.move.source else ""
+    return WeightDifference(pair.stored.spec.name, source, relation, pair.move.tensor)
+
+
+def _not_zeros(pair: TensorPair, target: Binding) -> Problem:
+    """Say that the target lacks what may be left out only where it is zero."""
+    name = target.names[_key(pair)][0]
+    detail = f"{pair.stored.spec.name} of the source is not zero, so it must be there"
+    return Problem("missing", name, detail)
+
+
+def _as_stored(pair: TensorPair) -> TensorPair:
+    """Return the pair whose move casts to the dtype in which the target is stored."""
+    target = replace(pair.move.target, dtype=pair.stored.spec.dtype)
+    return replace(pair, move=replace(pair.move, target=target))
 
 
 def _cast_notices(moves: Sequence[Move]) -> Iterator[str]:

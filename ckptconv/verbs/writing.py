@@ -14,7 +14,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import DtypeChoice
 from ckptconv.compare.weights import check_equal
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import companions
@@ -84,7 +84,11 @@ class Conversion:
         return replace(self, files=names, values=written.values, notices=notices)
 
     def origin(
-        self, command: str, options: dict[str, Json], rows: Iterable[Row], source: NamingName
+        self,
+        command: str,
+        options: dict[str, Json],
+        rows: Iterable[SchemaTensor],
+        source: NamingName,
     ) -> Origin:
         """Return what the manifest says of this conversion, but for the sources' digests."""
         tables = tables_digest(rows, (source, self.naming))

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckptconv.binding.align import TensorPair
 from ckptconv.binding.moves import Move
+from ckptconv.binding.ops import Permute
 from ckptconv.compare import analysis, comparison
-from ckptconv.compare.comparison import Case, compare
+from ckptconv.compare.comparison import compare
 from ckptconv.compare.relation import Relation
 from ckptconv.schema.namings import namings
 from ckptconv.schema.tensors import expand
@@ -37,7 +39,7 @@ def stored(folder: Path, name: str, array: Array, strides: tuple[int, ...] | Non
     )
 
 
-def case(folder: Path, name: str, expected: Array, found: Array, **more: Any) -> Case:
+def case(folder: Path, name: str, expected: Array, found: Array, **more: Any) -> TensorPair:
     """Return the case of one tensor that is moved as it is, under a row of its own."""
     (row,) = expand([linear(name, 3, 2, bias=False)], namings())
     source, target = (
@@ -45,10 +47,9 @@ def case(folder: Path, name: str, expected: Array, found: Array, **more: Any) ->
         stored(folder, f"{name}/kernel", found),
     )
     spec = TensorSpec(target.spec.name, source.spec.dtype, target.spec.shape)
-    move = Move(
-        row, spec, source, source_shape=source.spec.shape, permutation=more.pop("permutation", ())
-    )
-    return Case(move, target, ("row", "dim"), **more)
+    order = more.pop("permutation", ())
+    move = Move(row, spec, source, (Permute(order),) if order else ())
+    return TensorPair(move, target, ("row", "dim"), **more)
 
 
 def related(folder: Path, *pairs: tuple[Array, Array]) -> list[Relation | None]:
@@ -213,8 +214,8 @@ def test_training_is_told_without_a_second_look(
     reads: list[str] = []
     load = comparison._Relater._load
 
-    def counted(self: Any, case: Case, dtype: str) -> Any:
-        reads.append(case.found.spec.name)
+    def counted(self: Any, case: TensorPair, dtype: str) -> Any:
+        reads.append(case.stored.spec.name)
         return load(self, case, dtype)
 
     monkeypatch.setattr(comparison._Relater, "_load", counted)

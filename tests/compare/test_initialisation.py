@@ -14,7 +14,7 @@ import ckptconv
 from ckptconv.compare.initialisation import new_modules
 from ckptconv.compare.statistics import Statistics, measure
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.schema.namings import namings
 from ckptconv.schema.tensors import expand
 from ckptconv.schema.vocabulary import Module, conv1d, embedding, linear, norm, part
@@ -152,11 +152,11 @@ def test_the_trained_checkpoint_is_not_new(dates: Path) -> None:
 
 def _new(folder: Path) -> Iterator[Any]:
     checkpoint = open_checkpoint(folder)
-    composition = compose(checkpoint.config)
+    composition = read_model(checkpoint.config)
     tensors = list(checkpoint.weights.tensors.values())
     figures = {one.spec.name: values for one, values in zip(tensors, measure(tensors), strict=True)}
     sides = {"encoder": composition.encoder.config, "decoder": composition.decoder.config}
-    return new_modules(composition.rows(), figures, sides)
+    return new_modules(composition.tensors, figures, sides)
 
 
 def new_parts(folder: Path) -> dict[str, Finding]:

@@ -94,7 +94,7 @@ def row_shifted(one: Tensor, random: np.random.Generator) -> Array | None:
 
 def positions_shifted(one: Tensor, _random: Any) -> Array | None:
     """Shift a table of positions by one: what a forgotten offset leaves."""
-    key = one.move.row.key
+    key = one.move.tensor.key
     if not ("position" in key or "wpe" in key) or "row" not in one.labels or len(one.array) < 4:
         return None
     return np.roll(one.array, 1, one.labels.index("row"))
@@ -135,7 +135,7 @@ def rounded(one: Tensor, _random: Any) -> Array | None:
 
 def untied(one: Tensor, random: np.random.Generator) -> Array | None:
     """Give a tensor that repeats another values of its own."""
-    row = one.move.row
+    row = one.move.tensor
     if row.tied_to is None or not (row.module.tied or row.module.copied):
         return None
     return (one.array + random.normal(0, 0.1, one.array.shape)).astype(np.float32)
@@ -185,7 +185,7 @@ def _next_layer(one: Tensor, _known: Any) -> str:
 
 
 def _beta(one: Tensor, _known: Any) -> str:
-    gain = one.move.row.module.kind in ("norm", "affine") and one.levels[-1] == "weight"
+    gain = one.move.tensor.module.kind in ("norm", "affine") and one.levels[-1] == "weight"
     return ".".join([*one.levels[:-1], "bias"]) if gain else ""
 
 
@@ -222,7 +222,7 @@ def _new_cross_attention(known: Mapping[str, Tensor]) -> Iterator[Fault]:
     """Draw the cross-attention of each layer anew: what a model that was warm-started, not loaded, has."""
     layers: dict[str, list[Tensor]] = {}
     for key, one in known.items():
-        if one.move.row.module.part == "cross-attention":
+        if one.move.tensor.module.part == "cross-attention":
             number = next((level for level in key.split(".") if level.isdigit()), "")
             layers.setdefault(number, []).append(one)
     for number, members in layers.items():

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ckptconv
-from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.schema.model import Model
+from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from conftest import ROOT
@@ -25,7 +26,7 @@ class Conversion:
 
     title: str
     source: Checkpoint
-    composition: Composition
+    composition: Model
     target: Checkpoint
     tensors: dict[str, Tensor]
     """Key -> tensor."""
@@ -56,5 +57,5 @@ def converted(
     else:
         ckptconv.pt2flax(source, folder, form or "msgpack")
     one, other = open_checkpoint(source), open_checkpoint(folder)
-    composition = compose(one.config)
+    composition = read_model(one.config)
     return Conversion(title, one, composition, other, tensors(one, composition, other))

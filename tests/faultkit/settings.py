@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckptconv.schema.models.pair import Composition
-from ckptconv.schema.models.sides import Side
+from ckptconv.schema.model import Model, Part
 
 ACTIVATIONS = (
     "hidden_act",
@@ -75,7 +74,7 @@ def misconfigured(fault: ConfigFault, folder: Path) -> Iterator[None]:
             path.write_bytes(before)
 
 
-def config_faults(composition: Composition, folder: Path) -> Iterator[ConfigFault]:
+def config_faults(composition: Model, folder: Path) -> Iterator[ConfigFault]:
     """Return every fault that a pair's configs can have."""
     for name, side in (("encoder", composition.encoder), ("decoder", composition.decoder)):
         for kind, key, value in _of_side(side):
@@ -91,7 +90,7 @@ def config_faults(composition: Composition, folder: Path) -> Iterator[ConfigFaul
         yield ConfigFault("beams changed", FILE, "num_beams", 7)
 
 
-def _of_side(side: Side) -> Iterator[tuple[str, str, Any]]:
+def _of_side(side: Part) -> Iterator[tuple[str, str, Any]]:
     """Return kind, key and value."""
     config = side.config
     known = config.values.keys() | config.defaults.keys()

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ckptconv.binding.identify import bind_whole
 from ckptconv.binding.moves import Move
 from ckptconv.binding.plan import make_plan
-from ckptconv.schema.models.pair import Composition, recorded
+from ckptconv.schema.model import Model, applied_fixes
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.tensor import Stored
@@ -33,12 +34,12 @@ class Tensor:
     @property
     def levels(self) -> list[str]:
         """The tensor's key, level by level."""
-        return self.move.row.key.split(".")
+        return self.move.tensor.key.split(".")
 
     @property
     def labels(self) -> tuple[str, ...]:
         """How the tables call the stored axes."""
-        return self.move.row.spellings[self.naming].axes
+        return self.move.tensor.spellings[self.naming].axes
 
     @property
     def is_flat(self) -> bool:
@@ -46,20 +47,14 @@ class Tensor:
         return bool((self.array == self.array.flat[0]).all())
 
 
-def tensors(source: Checkpoint, composition: Composition, target: Checkpoint) -> dict[str, Tensor]:
+def tensors(source: Checkpoint, composition: Model, target: Checkpoint) -> dict[str, Tensor]:
     """Return every float tensor of a good conversion: key -> tensor."""
     naming = target.weights.naming
-    plan = make_plan(
-        composition.rows(),
-        source.weights.tensors,
-        source.weights.naming,
-        naming,
-        what=str(source.path),
-        healings=recorded(composition, target.config),
-    )
+    fixes = applied_fixes(composition, target.config)
+    plan = make_plan(bind_whole(composition, source), naming, what=str(source.path), fixes=fixes)
     found = target.weights.tensors
     return {
-        move.row.key: Tensor(
+        move.tensor.key: Tensor(
             move.target.name, move, _read(found[move.target.name]), found[move.target.name], naming
         )
         for move in plan.moves

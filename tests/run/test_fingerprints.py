@@ -11,7 +11,8 @@ import pytest
 
 import ckptconv
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
-from ckptconv.schema.models.pair import compose, unhealed
+from ckptconv.schema.model import without_fixes
+from ckptconv.schema.models import read_model
 from ckptconv.stores.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def of(path: Path, casts: tuple[str, ...] = ()) -> dict[str, Fingerprint]:
     """Return the digests of a directory."""
     found = open_checkpoint(path)
-    return fingerprints(found, compose(unhealed(found.config)), casts)
+    return fingerprints(found, read_model(without_fixes(found.config)), casts)
 
 
 def test_digests_are_of_the_bytes(pair: Pair, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from ckptconv.run.report import ForwardReport
 from ckptconv.run.special_tokens import SpecialTokens
 from ckptconv.run.yardstick import RMS_FACTOR
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.schema.model import Model
+from ckptconv.schema.models import read_model
 from tiny import ROOT
 
 DATES = ROOT / "fixtures" / "dates"
@@ -120,9 +121,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def composition(folder: Path) -> Composition:
+def composition(folder: Path) -> Model:
     """Return what a checkpoint's config describes."""
-    return compose(Config(read_json(folder / "config.json")))
+    return read_model(Config(read_json(folder / "config.json")))
 
 
 def compared(built: Path, naming: Any, target: str) -> ForwardReport:

@@ -21,7 +21,7 @@ from probing import pair as composed
 from tracing import made_up, quantities
 
 if TYPE_CHECKING:
-    from ckptconv.schema.models.pair import Composition
+    from ckptconv.schema.model import Model
     from conftest import Pair
 
 
@@ -58,14 +58,14 @@ def test_a_flax_source_answers_what_flax_takes() -> None:
 
 
 @pytest.fixture
-def recorded(pair: Pair, tmp_path: Path) -> tuple[Trace, Composition]:
+def applied_fixes(pair: Pair, tmp_path: Path) -> tuple[Trace, Model]:
     """Return a trace that was written and read."""
     trace, composition = made_up(pair, tmp_path / "source")
     write_trace(tmp_path / "a.trace", trace)
     return read_trace(tmp_path / "a.trace"), composition
 
 
-def answer(composition: Composition, trace: Trace, noise: float = 3e-7) -> Answer:
+def answer(composition: Model, trace: Trace, noise: float = 3e-7) -> Answer:
     """Return what a target would answer."""
     arrays = {
         name: one
@@ -79,7 +79,7 @@ def answer(composition: Composition, trace: Trace, noise: float = 3e-7) -> Answe
 def compared(
     monkeypatch: pytest.MonkeyPatch,
     trace: Trace,
-    composition: Composition,
+    composition: Model,
     given: Answer,
     naming: Any = "tf",
 ) -> tuple[Any, list[Job]]:
@@ -97,7 +97,7 @@ def compared(
 
 @pytest.mark.parametrize("naming", ["tf", "flax"])
 def test_only_the_target_runs(
-    monkeypatch: pytest.MonkeyPatch, recorded: tuple[Trace, Composition], naming: Any
+    monkeypatch: pytest.MonkeyPatch, recorded: tuple[Trace, Model], naming: Any
 ) -> None:
     """It gets the probes that suit it and what the source was asked, and is judged on all of them and on the steps."""
     trace, composition = recorded
@@ -122,7 +122,7 @@ def test_only_the_target_runs(
 
 
 def test_a_wrong_answer_is_outside(
-    monkeypatch: pytest.MonkeyPatch, recorded: tuple[Trace, Composition]
+    monkeypatch: pytest.MonkeyPatch, recorded: tuple[Trace, Model]
 ) -> None:
     """The yardstick is the recorded one."""
     trace, composition = recorded
@@ -132,7 +132,7 @@ def test_a_wrong_answer_is_outside(
 
 
 def test_answers_that_do_not_fit_are_refused(
-    monkeypatch: pytest.MonkeyPatch, recorded: tuple[Trace, Composition]
+    monkeypatch: pytest.MonkeyPatch, recorded: tuple[Trace, Model]
 ) -> None:
     """A trace without the logits of a search's steps, or with an answer too few, is no trace to judge by."""
     trace, composition = recorded

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ckptconv.base.errors import DestinationError, SourceError
-from ckptconv.run.recording import recorded_composition
+from ckptconv.run.recording import recorded_model
 from ckptconv.run.trace import Trace, write_trace
 from ckptconv.run.trace_reader import read_trace
 from tracing import made_up
@@ -171,6 +171,6 @@ def test_a_malformed_trace_is_refused(written: tuple[Trace, Path], case: str) ->
     change, message = CASES[case]
     path = malformed(written[1], change)
     with pytest.raises(SourceError) as refusal:
-        recorded_composition(read_trace(path), str(path))
+        recorded_model(read_trace(path), str(path))
     assert str(refusal.value).startswith(f"{path}: ")
     assert message in str(refusal.value)

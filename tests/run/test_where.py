@@ -10,7 +10,7 @@ from ckptconv.compare.relation import Relation
 from ckptconv.compare.weights import WeightDifference
 from ckptconv.run.localization import END, find_where, place
 from ckptconv.run.yardstick import Quantity
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.tensors import SchemaTensor
 from probing import pair
 
 ROWS = {
@@ -69,7 +69,7 @@ EVERY = [quantity(name) for name in NAMES]
 )
 def test_every_tensor_has_its_place(key: str, expected: tuple[int, int]) -> None:
     """Part and layer, embeddings first; nothing comes after a pooler."""
-    row: Row = ROWS[key]
+    row: SchemaTensor = ROWS[key]
     assert place(row) == expected
 
 

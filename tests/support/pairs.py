@@ -14,7 +14,7 @@ from ckptconv.run.answers import Answer, Job
 from ckptconv.run.children import run_batches
 from ckptconv.run.forward import Comparison, prepare
 from ckptconv.run.report import ForwardReport
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import read_config
 from ckptconv.verbs.convert import pt2flax, pt2tf
@@ -135,7 +135,7 @@ def reports(
                 plain(case.encoder), plain(case.decoder), folder, seed=case.seed
             )
         comparisons[case] = prepare(
-            compose(read_config(made[pair])),
+            read_model(read_config(made[pair])),
             made[pair],
             _converted(case, made[pair], root),
             case.naming,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.schema.model import Model
+from ckptconv.schema.models import read_model
 
 CROSS = {"is_decoder": True, "add_cross_attention": True}
 
 
-def pair(encoder: dict[str, Any], decoder: dict[str, Any], **whole: Any) -> Composition:
+def pair(encoder: dict[str, Any], decoder: dict[str, Any], **whole: Any) -> Model:
     """Return the composition of two configs, by default bert -> bert with small vocabularies."""
-    return compose(
+    return read_model(
         Config(
             {
                 "model_type": "encoder-decoder",

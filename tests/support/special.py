@@ -23,7 +23,7 @@ from ckptconv.run.answers import Answer
 from ckptconv.run.children import environment, run_batches
 from ckptconv.run.forward import prepare
 from ckptconv.run.report import ForwardReport
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import read_config
 from ckptconv.verbs.convert import pt2flax, pt2tf
@@ -226,7 +226,7 @@ def reports(root: Path) -> dict[Case, ForwardReport | Answer | FrameworkError]:
     compared = {}
     for case in cases():
         source = root / "source" / case.source
-        composition = compose(read_config(source))
+        composition = read_model(read_config(source))
         compared[case] = prepare(composition, source, root / "out" / str(case), case.naming)
     sources = {(case.source, case.naming): one.jobs[0] for case, one in compared.items()}
     targets = {

@@ -13,7 +13,8 @@ from ckptconv.run.fingerprints import STORED, fingerprints
 from ckptconv.run.recording import probes_for_all
 from ckptconv.run.runners import Array
 from ckptconv.run.trace import Asked, Trace
-from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.schema.model import Model
+from ckptconv.schema.models import read_model
 from ckptconv.stores.checkpoint import open_source
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SEARCH = {
 }
 
 
-def quantities(composition: Composition, noise: float, seed: int = 0) -> dict[str, Array]:
+def quantities(composition: Model, noise: float, seed: int = 0) -> dict[str, Array]:
     """Return float32 answers to all probes, so far from the float64 ones."""
     probes, _ = probes_for_all(composition, 0, "pytorch")
     exact, rng = np.random.default_rng(3), np.random.default_rng(seed)
@@ -44,10 +45,10 @@ def quantities(composition: Composition, noise: float, seed: int = 0) -> dict[st
     return found
 
 
-def made_up(pair: Pair, folder: Path) -> tuple[Trace, Composition]:
+def made_up(pair: Pair, folder: Path) -> tuple[Trace, Model]:
     """Write a pair, and return a trace of it with answers that no model gave."""
     source = open_source(pair.write(folder))
-    composition = compose(source.config)
+    composition = read_model(source.config)
     probes, suited = probes_for_all(composition, 0, "pytorch")
     generated = answers()[0].arrays
     tokens = {name: generated[name] for name in ("greedy/tokens", "float64/greedy/cached")}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptconv.binding.moves import Move
+from ckptconv.binding.ops import Permute
 from ckptconv.schema.namings import namings
 from ckptconv.schema.tensors import expand
 from ckptconv.schema.vocabulary import linear
@@ -68,7 +69,7 @@ def test_blocks_are_the_whole(
 
 
 def test_strides_of_a_whole() -> None:
-    """Row-major strides count the items of the axes that follow."""
+    """SchemaTensor-major strides count the items of the axes that follow."""
     assert [row_major(shape) for shape in ((), (5,), (2, 3, 5), (4, 0, 2))] == [
         (),
         (1,),
@@ -92,8 +93,7 @@ def test_a_large_tensor_is_never_held_whole(
         ROW,
         TensorSpec("t", "float32", expected.shape),
         source,
-        source_shape=shape,
-        permutation=order,
+        (Permute(order),),
     )
     monkeypatch.setattr(pieces, "HELD_BYTES", 1 << 20)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1 << 18)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckptconv.binding.moves import Fill
+from ckptconv.binding.ops import Fill
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.transfer.casting import decode
 from ckptconv.transfer.drawing import STEP, drawn

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from ckptconv.base.errors import DestinationError, PlanError, SourceError
+from ckptconv.binding.bind import bind
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import make_plan
 from ckptconv.schema.vocabulary import NamingName
@@ -40,7 +41,7 @@ EMBEDDING = "encoder.embeddings.word_embeddings.weight"
 def plan_of(pair: Pair, folder: Path, naming: NamingName, **options: Any) -> Plan:
     """Write the pair and plan its conversion."""
     index = read_weights(pair.write(folder)).tensors
-    return make_plan(pair.rows, index, "pytorch", naming, what="here", **options)
+    return make_plan(bind(pair.rows, index, "pytorch"), naming, what="here", **options)
 
 
 def from_hdf5(path: Path) -> Arrays:
@@ -86,7 +87,7 @@ def test_other_libraries_find_the_same_values(
     assert written.files == (tmp_path / "out" / formats()[form].weights,)
     found = LIBRARIES[form](written.files[0])
     joined = "." if (naming, form) == ("flax", "safetensors") else "/"
-    names = {move.target.name.replace("/", joined): move.row.key for move in plan.moves}
+    names = {move.target.name.replace("/", joined): move.tensor.key for move in plan.moves}
     assert sorted(found) == sorted(names)
     for name, array in found.items():
         expected = pair.arrays[names[name]]

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ckptconv.base.errors import SourceError
-from ckptconv.binding.moves import Fill, Move
+from ckptconv.binding.moves import Move
+from ckptconv.binding.ops import Fill, Permute, Reshape, Rows
 from ckptconv.schema.fixes import RowRange
 from ckptconv.schema.namings import namings
 from ckptconv.schema.tensors import expand
@@ -63,10 +64,17 @@ def made(move: Move) -> bytes:
         return b"".join(bytes(piece) for piece in Pieces(files).of(move))
 
 
-def move_of(source: Stored, shape: tuple[int, ...], dtype: str | None = None, **more: Any) -> Move:
+def move_of(
+    source: Stored,
+    shape: tuple[int, ...],
+    dtype: str | None = None,
+    permutation: tuple[int, ...] = (),
+    rows: tuple[RowRange, ...] = (),
+) -> Move:
     """Return a move of a source to a shape and a dtype."""
     target = TensorSpec("target", dtype or source.spec.dtype, shape)
-    return Move(ROW, target, source, source_shape=source.spec.shape, **more)
+    ops = (*([Permute(permutation)] if permutation else []), *([Rows(rows)] if rows else []))
+    return Move(ROW, target, source, ops)
 
 
 @pytest.mark.parametrize("dtype", ITEMSIZE)
@@ -117,9 +125,8 @@ def test_axes_in_another_order(
 def test_an_axis_of_length_one_comes_and_goes(tmp_path: Path) -> None:
     """TF's (1, n) and PyTorch's (n,) are the same bytes."""
     array = sample((1, 13))
-    move = Move(
-        ROW, TensorSpec("t", "float32", (13,)), stored(tmp_path / "w", array), source_shape=(13,)
-    )
+    target = TensorSpec("t", "float32", (13,))
+    move = Move(ROW, target, stored(tmp_path / "w", array), (Reshape((1, 13), (13,)),))
     assert made(move) == array.tobytes()
 
 
@@ -204,7 +211,9 @@ def test_what_is_not_finite_or_lost_is_counted(
 def test_without_a_source_values_are_made(dtype: str, expected: str) -> None:
     """A fill gives its mean throughout, in the target's dtype, at any length."""
     target = TensorSpec("t", dtype, (1031, 1033))
-    assert made(Move(ROW, target, None, Fill(mean=1.0))) == bytes.fromhex(expected) * target.numel
+    assert (
+        made(Move(ROW, target, None, fill=Fill(mean=1.0))) == bytes.fromhex(expected) * target.numel
+    )
 
 
 def test_a_file_that_ends_too_early(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_bfloat16_is_widened_for_hdf5_only(pair: Pair, tmp_path: Path) -> None:
     )
     for result, folder in ((tf, "tf"), (flax, "flax")):
         (move,) = (
-            move for move in result.plan.moves if move.row.key == "decoder.cls.predictions.bias"
+            move for move in result.plan.moves if move.tensor.key == "decoder.cls.predictions.bias"
         )
         found = read_weights(tmp_path / folder).tensors[move.target.name]
         with OpenFiles() as files:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import ckptconv
 from ckptconv import diff
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from conftest import DECODER, Pair
 from tiny import pairs, plain
 
@@ -39,10 +39,10 @@ def random_checkpoint(
         "decoder_start_token_id": 5,
         **whole,
     }
-    composition = compose(Config(config))
+    composition = read_model(Config(config))
     rows = [
         row
-        for row in composition.rows()
+        for row in composition.tensors
         if "pytorch" in row.spellings and not (row.tied_to and row.module.tied)
     ]
     random = np.random.default_rng(1)
@@ -58,7 +58,7 @@ def random_checkpoint(
     ):  # a tensor that the other framework has no place for must equal the one that it repeats
         if row.tied_to in arrays and row.key in arrays:
             arrays[row.key] = arrays[row.tied_to].copy()
-    ties = {row.key: row.tied_to for row in composition.rows() if row.tied_to and row.module.tied}
+    ties = {row.key: row.tied_to for row in composition.tensors if row.tied_to and row.module.tied}
     return Pair(config, arrays).write(folder), ties
 
 

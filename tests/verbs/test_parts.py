@@ -11,12 +11,12 @@ import pytest
 
 import ckptconv
 from ckptconv import JoinOptions, PlanError, SourceError
+from ckptconv.binding.moves import Move
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
-from ckptconv.stores.checkpoint import open_checkpoint
+from ckptconv.schema.models import read_model
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.pieces import OpenFiles, Pieces
-from ckptconv.verbs.parts import assign, from_self_attention
+from ckptconv.verbs.parts import from_self_attention
 from verbs.test_join import config_of, original, part, tree, two, weights
 
 if TYPE_CHECKING:
@@ -141,20 +141,19 @@ def test_self_attention_of_gpt2(make_pair: MakePair, tmp_path: Path, cli: Cli) -
 def test_a_third_of_a_transposed_view(make_pair: MakePair, tmp_path: Path) -> None:
     """A tensor that lies column by column in its file, as PyTorch may save a view, is cut along the same axis."""
     pair = make_pair(decoder="gpt2")
-    composition = compose(Config(pair.config))
+    composition = read_model(Config(pair.config))
     name = f"{GPT2}.attn.c_attn.weight"
     (tmp_path / "data").write_bytes(pair.arrays[name].T.tobytes())
     view = Stored(
         TensorSpec(name, "float32", (7, 21)), tmp_path / "data", (Extent(0, 588),), (1, 7)
     )
     row = next(
-        row for row in composition.rows() if row.key == f"{GPT2}.crossattention.c_attn.weight"
+        row for row in composition.tensors if row.key == f"{GPT2}.crossattention.c_attn.weight"
     )
-    found = from_self_attention([row], composition, {name: view})[row.key]
+    source, ops = from_self_attention([row], composition, {name: view})[row.key]
+    move = Move(row, TensorSpec("new", "float32", (7, 14)), source, ops)
     with OpenFiles() as files:
-        values = np.concatenate([piece.copy() for piece in Pieces(files).plain(found)]).view(
-            np.float32
-        )
+        values = np.frombuffer(b"".join(Pieces(files).of(move)), np.float32)
     assert np.array_equal(values.reshape(7, 14), pair.arrays[name][:, 7:])
 
 
@@ -242,17 +241,6 @@ def test_a_dry_run(pair: Pair, tmp_path: Path) -> None:
     done = ckptconv.join(*parts, tmp_path / "out", JoinOptions(seed=2))
     assert replace(dry, files=done.files) == done
     assert done.files == ("model.safetensors",)
-
-
-def test_assigned_names(pair: Pair, tmp_path: Path) -> None:
-    """Names come back in today's spelling, tensors under the name of the whole, at their place in the file."""
-    decoder = open_checkpoint(part(pair, "decoder", tmp_path / "two"))
-    index, unused = assign(pair.rows, "decoder", decoder.weights.tensors, "bert")
-    assert unused == []
-    assert {
-        f"decoder.{name}": stored.extents for name, stored in decoder.weights.tensors.items()
-    } == {name: stored.extents for name, stored in index.items()}
-    assert all(name == stored.spec.name for name, stored in index.items())
 
 
 def _equal(make_pair: Any) -> Any:

@@ -31,7 +31,7 @@ def test_the_plan_is_the_verbs_own(make_pair: MakePair, tmp_path: Path, verb: st
     source = make_pair("roberta", "bert").write(tmp_path / "source")
     done = getattr(ckptconv, verb)(source, tmp_path / "out", options=WriteOptions(dry_run=True))
     made = planned(open_checkpoint(source), WAYS[verb])
-    assert (made.plan, made.composition.pair) == (done.plan, "roberta -> bert")
+    assert (made.plan, made.model.label) == (done.plan, "roberta -> bert")
 
 
 def test_a_start_token_that_no_healing_mends(make_pair: MakePair, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_forged_list_of_settings(make_pair: MakePair, tmp_path: Path) -> None:
     ckptconv.pt2flax(original(make_pair("roberta", "bert"), tmp_path / "a"), tmp_path / "b")
     config = config_of(tmp_path / "b") | {"ckptconv": {"added": [{"encoder": "initializer_range"}]}}
     (tmp_path / "b" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(SourceError, match=r"ckptconv\.added must be a list of words"):
+    with pytest.raises(SourceError, match=r"ckptconv\.added must be a list of strings"):
         ckptconv.flax2pt(tmp_path / "b", tmp_path / "c")
     assert not (tmp_path / "c").exists()
 

@@ -147,9 +147,13 @@ def test_missing_unexpected_misshapen(both: tuple[Path, Path]) -> None:
 
     report = ckptconv.verify(source, changed(flax, change), "weights").weights
     assert report.problems == (
-        Problem("dtype", KEY.replace(".", "/"), "expected float32, found int32"),
+        Problem(
+            "dtype",
+            KEY.replace(".", "/"),
+            "expected one of float64, float32, float16, bfloat16, found int32",
+        ),
         Problem("missing", bias.replace(".", "/"), "expected [29]"),
-        Problem("shape", QUERY.replace(".", "/"), "expected [7, 7], found [6, 7]"),
+        Problem("shape", QUERY.replace(".", "/"), "expected [7, 7] (in, out), found [6, 7]"),
         Problem("unexpected", "stray", "float32 [29]"),
     )
     assert (report.differences, report.matches) == ((), False)
@@ -174,7 +178,7 @@ def test_a_healing_that_is_not_recorded(both: tuple[Path, Path]) -> None:
     record = config.pop("ckptconv")
     (flax / "config.json").write_text(json.dumps(config))
     (problem,) = ckptconv.verify(source, flax, "weights").weights.problems
-    assert (problem.kind, problem.detail) == ("shape", "expected [3, 7], found [19, 7]")
+    assert (problem.kind, problem.detail) == ("shape", "expected [3, 7] (row, dim), found [19, 7]")
     record["healed"][0]["repeated_row_0"] = 18
     (flax / "config.json").write_text(json.dumps({**config, "ckptconv": record}))
     with pytest.raises(SourceError, match=f"{flax}/config.json: ckptconv.healed names"):

@@ -131,7 +131,7 @@ def _grid(report: WeightsReport) -> Grid:
         rows.append(
             (
                 spec.name,
-                move.row.module.part,
+                move.tensor.module.part,
                 spec.dtype,
                 " x ".join(map(str, spec.shape)) or "scalar",
                 found.relation.kind if found else "equal",

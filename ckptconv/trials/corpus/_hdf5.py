@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.stores.formats import hdf5
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.trials.case import Case
@@ -27,7 +27,7 @@ def write(path: Path) -> None:
     """Write the sound weights of the whole model: zeros."""
     rows = [
         row
-        for row in compose(Config(CONFIG)).rows()
+        for row in read_model(Config(CONFIG)).tensors
         if row.module.presence == "required" and not row.tied_to and "tf" in row.spellings
     ]
     hdf5.create(

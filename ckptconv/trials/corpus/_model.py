@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.trials.case import Case
 
 WEIGHTS = "pytorch_model.bin"
@@ -38,7 +38,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
     """Return the name of each tensor of the model -> its shape."""
     return {
         row.spellings["pytorch"].names[0]: row.shape("pytorch")
-        for row in compose(Config(CONFIG)).rows()
+        for row in read_model(Config(CONFIG)).tensors
         if row.module.presence == "required" and not row.tied_to and "pytorch" in row.spellings
     }
 

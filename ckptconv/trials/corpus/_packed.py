@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.stores.formats.msgpack import CHUNKED
 from ckptconv.stores.parsers import msgpack_tree as msgpack
 from ckptconv.trials.corpus._model import CONFIG, values
@@ -21,7 +21,7 @@ def array(shape: tuple[int, ...] = (3,), dtype: str = "float32") -> bytes:
 def model() -> Tree:
     """Return the whole model, as nested maps of packed arrays."""
     tree: Tree = {}
-    for row in compose(Config(CONFIG)).rows():
+    for row in read_model(Config(CONFIG)).tensors:
         if row.module.presence != "required" or row.tied_to or "flax" not in row.spellings:
             continue
         node = tree

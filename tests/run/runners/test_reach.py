@@ -15,7 +15,7 @@ from ckptconv.run.probes import make_probes
 from ckptconv.run.runners import Array
 from ckptconv.run.runners.pytorch import Reaching, forward, load
 from ckptconv.schema.config import Config
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from tiny import plain, random_pair
 
 pytestmark = pytest.mark.frameworks
@@ -25,7 +25,7 @@ CHANGE = 1e-3
 def batches(folder: Path) -> dict[str, dict[str, Array]]:
     """Return the probes of a checkpoint, each by itself."""
     found: dict[str, dict[str, Array]] = {}
-    for key, array in make_probes(compose(Config(read_json(folder / "config.json")))).items():
+    for key, array in make_probes(read_model(Config(read_json(folder / "config.json")))).items():
         probe, _, name = key.partition(".")
         found.setdefault(probe, {})[name] = array
     return found

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from ckptconv.base.errors import SourceError
+from ckptconv.binding.bind import bind
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import make_plan
 from ckptconv.schema.config import Config
 from ckptconv.schema.families import families
 from ckptconv.schema.family import Decoder, Encoder
-from ckptconv.schema.models.pair import compose
-from ckptconv.schema.tensors import Row
+from ckptconv.schema.models import read_model
+from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NAMINGS, NamingName
 from ckptconv.stores.tensor import Stored, TensorSpec
 from tiny import CONFIGS, NAMES, SETTINGS, SIDES, Json, is_refused, oracle
@@ -49,20 +50,22 @@ class Case:
         """The composite's config, as the classes got it."""
         return Config({"model_type": "encoder-decoder", **self.oracle["config"]})
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SchemaTensor]:
         """The tables' rows of this side and of the bridge."""
         other = SIDES[1 - SIDES.index(self.side)]
-        return [row for row in compose(self.config).rows() if not re.match(rf"{other}\.", row.key)]
+        return [
+            row for row in read_model(self.config).tensors if not re.match(rf"{other}\.", row.key)
+        ]
 
     def plan(self, source: NamingName, target: NamingName) -> Plan:
         """Plan the way from the oracle's tensors to another naming, as a conversion does."""
-        compose(self.config).require_class(target)
+        read_model(self.config).require_class(target)
         named = shapes(self.oracle[source].get("tensors", {}))
         index = {
             name: Stored(TensorSpec(name, "float32", shape), Path(), ())
             for name, shape in named.items()
         }
-        return make_plan(self.rows(), index, source, target, what=self.family)
+        return make_plan(bind(self.rows(), index, source), target, what=self.family)
 
 
 def shapes(named: dict[str, list[int]]) -> Shapes:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ckptconv.binding.identify import bind_whole
 from ckptconv.binding.plan import make_plan
-from ckptconv.schema.models.pair import compose
+from ckptconv.schema.models import read_model
 from ckptconv.stores.checkpoint import open_checkpoint
 from tiny import pairs, plain, random_pair
 
@@ -38,10 +39,8 @@ def test_every_family_makes_a_pair(encoder: str, decoder: str, tmp_path: Path) -
     checkpoint = open_checkpoint(
         random_pair(plain(encoder), plain(decoder), tmp_path / "pair", bridge=True)
     )
-    composition = compose(checkpoint.config)
-    plan = make_plan(
-        composition.rows(), checkpoint.weights.tensors, "pytorch", "pytorch", what="pair"
-    )
+    composition = read_model(checkpoint.config)
+    plan = make_plan(bind_whole(composition, checkpoint), "pytorch", what="pair")
     assert composition.has_bridge
     assert not [move.target.name for move in plan.moves if move.source is None]
 

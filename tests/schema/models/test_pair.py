@@ -9,17 +9,18 @@ import pytest
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import RowRange
-from ckptconv.schema.models.pair import Composition, compose
+from ckptconv.schema.model import Model
+from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NAMINGS, NamingName
 from tiny import pairs, plain
 
 READS = {"is_decoder": True, "add_cross_attention": True}
 
 
-def pair(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -> Composition:
+def pair(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -> Model:
     """Compose two configs; the decoder reads the encoder unless its own config says otherwise."""
     parts = {"encoder": encoder, "decoder": READS | decoder}
-    return compose(Config({"model_type": "encoder-decoder"} | parts | whole))
+    return read_model(Config({"model_type": "encoder-decoder"} | parts | whole))
 
 
 def refusal(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -> list[str]:
@@ -38,7 +39,7 @@ def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
         "decoder": "decoder",
         "head": "decoder",
     }
-    for row in pair(plain(encoder), plain(decoder)).rows():
+    for row in pair(plain(encoder), plain(decoder)).tensors:
         expected = sides.get(row.module.part, "enc_to_dec_proj")
         assert row.key.split(".")[0] == expected
         for spelling in row.spellings.values():
@@ -48,7 +49,7 @@ def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
 @pytest.mark.parametrize(("encoder", "decoder"), pairs())
 def test_every_name_is_there_once(encoder: str, decoder: str) -> None:
     """No two rows of a pair have a name in common."""
-    rows = pair(plain(encoder), plain(decoder)).rows()
+    rows = pair(plain(encoder), plain(decoder)).tensors
     for naming in NAMINGS:
         names = [
             name for row in rows if naming in row.spellings for name in row.spellings[naming].names
@@ -58,7 +59,7 @@ def test_every_name_is_there_once(encoder: str, decoder: str) -> None:
 
 def test_first_levels() -> None:
     """TF has one level more than the others on the encoder's side, and the head beside the decoder's base."""
-    rows = pair(plain("bert"), plain("gpt2") | {"tie_word_embeddings": False}).rows()
+    rows = pair(plain("bert"), plain("gpt2") | {"tie_word_embeddings": False}).tensors
     levels = {
         naming: sorted(
             {
@@ -105,7 +106,7 @@ FROM_WIDE = ["enc_to_dec_proj.weight (21, 39)", "enc_to_dec_proj.bias (21,)"]
 def test_bridge(encoder: dict[str, Any], decoder: dict[str, Any], bridge: list[str]) -> None:
     """There is a projection where the widths differ."""
     composition = pair(plain("bert") | encoder, plain("bert") | decoder)
-    rows = [row for row in composition.rows() if row.module.part == "bridge"]
+    rows = [row for row in composition.tensors if row.module.part == "bridge"]
     assert [f"{row.key} {row.shape('pytorch')}" for row in rows] == bridge
     assert composition.has_bridge == bool(bridge)
 
@@ -188,7 +189,7 @@ def test_a_missing_half_is_refused(part: str) -> None:
 
 def test_pair_name() -> None:
     """A pair is named by its model types, in the order of the data flow."""
-    assert pair(plain("roberta"), plain("gpt2")).pair == "roberta -> gpt2"
+    assert pair(plain("roberta"), plain("gpt2")).label == "roberta -> gpt2"
 
 
 Healing: TypeAlias = tuple[str, dict[str, int], dict[str, int]]
@@ -220,7 +221,7 @@ DECODER_ROLL: Healing = ("decoder.roberta.embeddings.position_embeddings", {"rol
 )
 def test_healings(encoder: str, decoder: str, expected: list[Healing]) -> None:
     """Each side of a pair brings its own healings, with paths and config keys of the whole."""
-    found = pair(plain(encoder), plain(decoder)).healings()
+    found = pair(plain(encoder), plain(decoder)).fixes()
     assert [(one.module, dict(one.record), dict(one.config)) for one in found] == expected
 
 
@@ -228,15 +229,15 @@ def test_healings(encoder: str, decoder: str, expected: list[Healing]) -> None:
 def test_healings_move_rows_of_tables_that_exist(encoder: str, decoder: str) -> None:
     """Every healing of every pair names a table of the pair, and loses none of its rows."""
     composition = pair(plain(encoder), plain(decoder))
-    rows = {row.key: row for row in composition.rows()}
-    for healed in composition.healings():
+    rows = {row.key: row for row in composition.tensors}
+    for healed in composition.fixes():
         kept = [index for one in healed.rows for index in range(one.start, one.stop)]
         assert sorted(kept) == list(range(rows[f"{healed.module}.weight"].sizes["row"]))
 
 
 def test_healed_rows() -> None:
     """Positions roll up to the first that PyTorch uses, and token type 0 repeats for each position."""
-    found = pair(plain("roberta") | {"type_vocab_size": 3}, plain("bert")).healings()
+    found = pair(plain("roberta") | {"type_vocab_size": 3}, plain("bert")).fixes()
     assert [one.rows for one in found] == [
         (RowRange(2, 31), RowRange(0, 2)),
         (RowRange(0, 1, 31), RowRange(1, 3)),

@@ -1,4 +1,4 @@
-"""`operations.alignment`: what is compared, what is not, and what is said of the rest."""
+"""`align`: what is compared, what is not, and what only one of the two has."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import ckptconv
+from ckptconv.binding.align import Alignment, align
+from ckptconv.binding.identify import identify
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.verbs.alignment import Aligned, align
-from ckptconv.verbs.pairing import hold
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 KEY = "encoder.encoder.layer.0.output.dense.bias"
 
 
-def aligned(one: Path, other: Path) -> Aligned:
+def aligned(one: Path, other: Path) -> Alignment:
     """Align two checkpoints."""
-    return align(hold(open_checkpoint(one)), hold(open_checkpoint(other)))
+    return align(*(identify(open_checkpoint(path)).binding for path in (one, other)))
 
 
 def test_everything_has_its_counterpart(pair: Pair, tmp_path: Path) -> None:
@@ -29,16 +29,12 @@ def test_everything_has_its_counterpart(pair: Pair, tmp_path: Path) -> None:
     source = pair.write(tmp_path / "source")
     ckptconv.pt2tf(source, tmp_path / "tf")
     found = aligned(source, tmp_path / "tf")
-    assert (len(found.cases), found.alone, found.zeros, found.notices) == (
-        len(pair.arrays),
-        [],
-        {},
-        (),
-    )
+    left = (found.unpaired, found.zeros, found.absent, found.without_place)
+    assert (len(found.pairs), left) == (len(pair.arrays), ([], {}, [], []))
     (query,) = [
-        case
-        for case in found.cases
-        if case.move.row.key.endswith("layer.1.crossattention.self.query.weight")
+        pair
+        for pair in found.pairs
+        if pair.move.tensor.key.endswith("layer.1.crossattention.self.query.weight")
     ]
     assert (query.labels, query.move.permutation) == (("in", "out"), (1, 0))
 
@@ -47,7 +43,8 @@ def test_what_neither_has_is_said(pair: Pair, tmp_path: Path) -> None:
     """A tensor that the config asks for and both lack is no difference, and no secret."""
     del pair.arrays[KEY]
     one = pair.write(tmp_path / "one")
-    assert aligned(one, one).notices == (
+    assert aligned(one, one).absent == [KEY]
+    assert ckptconv.diff(one, one).notices == (
         f"{KEY}: in neither of the two, though the config asks for it",
     )
 
@@ -58,7 +55,7 @@ def test_strangers_in_two_namings(pair: Pair, tmp_path: Path) -> None:
     ckptconv.pt2flax(source, tmp_path / "flax")
     pair.arrays["step"] = np.arange(3, dtype=np.float32)
     found = aligned(tmp_path / "flax", pair.write(tmp_path / "stray"))
-    assert [(one.row.key, one.relation.kind) for one in found.alone] == [("step", "only in B")]
+    assert [(one.tensor.key, one.first) for one in found.unpaired] == [("step", None)]
 
 
 @pytest.mark.parametrize("way", [("healed", "plain"), ("plain", "healed"), ("healed", "healed")])

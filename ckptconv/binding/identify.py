@@ -1,0 +1,187 @@
+"""What a checkpoint is: a whole model, one part alone, a bridge, or what no table knows; and its schema laid on it.
+
+A part alone gets the tensors that it would have in a whole, as `join` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from ckptconv.base.errors import Problem, SourceError
+from ckptconv.binding.bind import Binding, bind, names_alone
+from ckptconv.schema.config import Config
+from ckptconv.schema.families import families
+from ckptconv.schema.model import ROLES, Model, Part, Role, applied_fixes, read_part, without_fixes
+from ckptconv.schema.models import models, read_model
+from ckptconv.schema.models.pair import BRIDGE_TYPE, bridge
+from ckptconv.schema.namings import namings
+from ckptconv.schema.tensors import SchemaTensor, expand
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.checkpoint import Checkpoint
+
+MADE_ANEW = ("cross-attention", "head")
+"""What a part may lack as a whole to be joined: `join` makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A checkpoint as the schemas see it."""
+
+    kind: str
+    """A kind of model, `encoder` or `decoder` for a part alone, `bridge`, or `other`."""
+    binding: Binding
+    """For `other`, of an empty schema: every tensor is unknown."""
+    label: str = ""
+    """The model types of a whole, as in `bert -> gpt2`; empty for all else."""
+    model: Model | None = None
+    """The whole that it is."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """The parts that the checkpoint holds, by name."""
+    config: Config | None = None
+    """As it was before any fix."""
+    refusal: str = ""
+    """Why no table can say anything."""
+
+    @property
+    def is_part(self) -> bool:
+        """True for an encoder or a decoder alone."""
+        return self.kind in ROLES
+
+    @property
+    def description(self) -> str:
+        """The model types of a whole; the type of a part, and what it is."""
+        if not self.is_part:
+            return self.label or self.kind
+        return f"{self.parts[self.kind].family.model_type} {self.kind}"
+
+    @property
+    def absent_sections(self) -> frozenset[str]:
+        """What a part lacks as a whole, and `join` makes anew."""
+        if not self.is_part:
+            return frozenset()
+        schema = self.binding.tensors
+        present = {schema[key].module.part for key in self.binding.stored}
+        return frozenset(
+            {tensor.module.part for tensor in schema.values()} & {*MADE_ANEW} - present
+        )
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is missing or does not fit, sorted; of a whole also what is left over. None where it is complete."""
+        if self.kind == "other":
+            return ()
+        if not (self.is_part or self.kind == "bridge"):
+            return self.binding.problems()
+        schema, absent = self.binding.tensors, self.absent_sections
+        anew = [key for key, tensor in schema.items() if tensor.module.part in absent]
+        return tuple(
+            problem
+            for problem in self.binding.problems(provided=anew)
+            if problem.kind != "unexpected"
+        )
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Names of a part's tensors that no whole has a place for, such as other heads."""
+        part = self.is_part or self.kind == "bridge"
+        return tuple(sorted(self.binding.unknown)) if part else ()
+
+    def new_tensors(self) -> dict[str, int]:
+        """Return what `join` would make -> its number of tensors."""
+        schema = self.binding.tensors.values()
+        counts = {
+            section: sum(tensor.module.part == section and tensor.required for tensor in schema)
+            for section in sorted(self.absent_sections)
+        }
+        return {section: count for section, count in counts.items() if count}
+
+
+def identify(checkpoint: Checkpoint) -> Identity:
+    """Return what the schemas say of a checkpoint; a refusal is part of the answer."""
+    model_type = checkpoint.config.get("model_type")
+    if model_type == BRIDGE_TYPE:
+        return _caught(_bridge, checkpoint)
+    if not is_one_part(checkpoint):
+        return _caught(identify_whole, checkpoint)
+    identities = [identify_part(checkpoint, role) for role in ROLES]
+    return max(identities, key=lambda identity: _likeness(identity, checkpoint))
+
+
+def is_one_part(checkpoint: Checkpoint) -> bool:
+    """Tell whether the config is that of one model which could be a part of a whole."""
+    model_type = checkpoint.config.get("model_type")
+    return isinstance(model_type, str) and model_type not in models() and model_type in families()
+
+
+def identify_whole(checkpoint: Checkpoint) -> Identity:
+    """Return what the schemas say of a whole model.
+
+    Raises: SourceError: another kind of model, or no table for it.
+    """
+    config = without_fixes(checkpoint.config)
+    model = read_model(config)
+    binding = bind_whole(model, checkpoint)
+    kind = models()[str(config.get("model_type"))].kind
+    return Identity(kind, binding, model.label, model, model.parts, config)
+
+
+def bind_whole(model: Model, checkpoint: Checkpoint) -> Binding:
+    """Lay the schema of a whole model on a checkpoint, which may have been mended.
+
+    Raises: SourceError: the config records a fix that the model does not have.
+    """
+    weights = checkpoint.weights
+    fixes = applied_fixes(model, checkpoint.config)
+    return bind(model.tensors, weights.tensors, weights.naming, fixes=fixes)
+
+
+def identify_part(checkpoint: Checkpoint, role: Role) -> Identity:
+    """Return what the schemas say of one model as the encoder or the decoder of a whole."""
+    return _caught(lambda opened: _part(opened, role), checkpoint)
+
+
+def _caught(identify: Callable[[Checkpoint], Identity], checkpoint: Checkpoint) -> Identity:
+    """Take a refusal as the answer, with every tensor unknown."""
+    try:
+        return identify(checkpoint)
+    except SourceError as error:
+        weights = checkpoint.weights
+        nothing = bind((), weights.tensors, weights.naming)
+        return Identity("other", nothing, config=checkpoint.config, refusal=str(error))
+
+
+def _likeness(identity: Identity, checkpoint: Checkpoint) -> tuple[bool, bool, int]:
+    """Say how well a role suits: a possible one, one that reads an encoder, one with a place for most tensors."""
+    flags = (checkpoint.config.get(key) for key in ("is_decoder", "add_cross_attention"))
+    reads = identity.kind == "decoder" and any(flag is True for flag in flags)
+    return not identity.refusal, reads, len(identity.binding.stored)
+
+
+def _part(checkpoint: Checkpoint, role: Role) -> Identity:
+    config, weights = checkpoint.config, checkpoint.weights
+    if role == "decoder":
+        joined = {**config.values, "is_decoder": True, "add_cross_attention": True}
+        config = replace(config, values=joined)
+    part = read_part(config, role, role)
+    tensors = expand(chain(part.stack(), part.head()), namings())
+    base = part.family.main_layer if weights.naming == "tf" else part.family.base
+    separator = namings()[weights.naming].separator
+    names = names_alone(tensors, role, base, separator, weights.naming)
+    binding = bind(tensors, weights.tensors, weights.naming, names=names)
+    return Identity(role, binding, parts={role: part}, config=checkpoint.config)
+
+
+def _bridge(checkpoint: Checkpoint) -> Identity:
+    config, weights = checkpoint.config, checkpoint.weights
+    widths = config.size("encoder_hidden_size"), config.size("decoder_hidden_size")
+    tensors = expand(bridge(*widths), namings())
+    names = {tensor.key: tuple(_last_level(tensor, weights.naming)) for tensor in tensors}
+    binding = bind(tensors, weights.tensors, weights.naming, names=names)
+    return Identity("bridge", binding, config=config)
+
+
+def _last_level(tensor: SchemaTensor, naming: NamingName) -> Iterator[str]:
+    separator = namings()[naming].separator
+    yield from (name.rpartition(separator)[2] for name in tensor.spellings[naming].names)

@@ -1,0 +1,226 @@
+"""A model is named parts and how they join; what a config says of one, whatever its kind.
+
+`schema/models/` has one file for each kind, such as a pair of encoder and decoder. A kind says which parts a
+config names and which modules join them; everything else is asked of the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import Json
+from ckptconv.schema.config import Config
+from ckptconv.schema.families import family_of
+from ckptconv.schema.family import Decoder, Encoder, Family
+from ckptconv.schema.fixes import RECORD, Healed
+from ckptconv.schema.namings import namings
+from ckptconv.schema.tensors import SchemaTensor, expand
+from ckptconv.schema.vocabulary import Module, NamingName, part, under
+
+Role: TypeAlias = Literal["encoder", "decoder"]
+"""What a part does in a model."""
+ROLES: tuple[Role, ...] = ("encoder", "decoder")
+AN: Mapping[Role, str] = {"encoder": "an encoder", "decoder": "a decoder"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One named part of a model: a family in a role, and its config with the family's defaults."""
+
+    name: str
+    """The level that stands before its tensors' names, and the key of its config; empty for a model of one piece."""
+    role: Role
+    family: Family
+    config: Config
+
+    @property
+    def tables(self) -> Encoder | Decoder:
+        """What the family says of this role. `read_part` has seen to it that it says something."""
+        tables = self.family.encoder if self.role == "encoder" else self.family.decoder
+        assert tables is not None
+        return tables
+
+    @property
+    def base(self) -> str:
+        """Where the base model sits, as PyTorch names it: a decoder holds it beside its head."""
+        return self.name if self.role == "encoder" else f"{self.name}.{self.family.base}"
+
+    def stack(self) -> Iterator[Module]:
+        """Return the modules of the base model, below the part's name."""
+        modules = self.tables.modules(self.config)
+        if self.role == "encoder":
+            return part(self.role, under(self.name, under("", modules, tf=self.family.main_layer)))
+        tf = f"{self.name}.{self.family.main_layer}"
+        return part(self.role, under(self.base, modules, tf=tf))
+
+    def head(self) -> Iterator[Module]:
+        """Return the modules of the head, below the part's name; an encoder has none."""
+        tables = self.tables
+        if isinstance(tables, Encoder):
+            return iter(())
+        return part("head", under(self.name, tables.head(self.config)))
+
+    def refusal(self, naming: NamingName) -> str:
+        """Return why no class of a framework can hold and run the part; empty where one can."""
+        tables = self.tables
+        where = f"{self.config.where}: {self.family.model_type!r} as {self.role}"
+        if naming in tables.refused:
+            return f"{where}: {tables.refused[naming]}"
+        if naming not in tables.classes:
+            return f"{where}: transformers 4.57.6 has no {naming} class that could hold it"
+        limits = tables.limits(self.config)
+        return f"{where}: {limits[naming]}" if naming in limits else ""
+
+    def fixes(self) -> Iterator[Healed]:
+        """Return what Flax needs mended, with paths and config keys of the whole."""
+        for rule in self.tables.healings:
+            fix = rule.heal(self.config)
+            if fix:
+                keys = {f"{self.name}.{key}": value for key, value in fix.config.items()}
+                yield replace(fix, module=f"{self.base}.{fix.module}", config=keys)
+
+
+def read_part(config: Config, role: Role, name: str) -> Part:
+    """Return the part that a config describes.
+
+    Raises: SourceError: no table for its model type, or it cannot be what is asked for.
+    """
+    family = family_of(config.text("model_type"), config.where)
+    if (family.encoder if role == "encoder" else family.decoder) is None:
+        raise SourceError(f"{config.where}: {family.model_type!r} cannot be {AN[role]}.")
+    return Part(name, role, family, config.read_as(family.defaults, family.aliases))
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a config says a checkpoint is made of. The kinds in `schema/models/` say more."""
+
+    config: Config
+    parts: Mapping[str, Part]
+    """Name -> part, in the order of the data flow."""
+
+    @property
+    def label(self) -> str:
+        """The model types of the parts, as in `bert -> gpt2`."""
+        return " -> ".join(part.family.model_type for part in self.parts.values())
+
+    @property
+    def encoder(self) -> Part:
+        """The part that reads the input."""
+        return self.parts["encoder"]
+
+    @property
+    def decoder(self) -> Part:
+        """The part that writes the output."""
+        return self.parts["decoder"]
+
+    def modules(self) -> Iterator[Module]:
+        """Return every module of the whole model, in the order of the parts, and what joins them last."""
+        for each in self.parts.values():
+            yield from each.stack()
+            yield from each.head()
+        yield from self.joints()
+
+    def joints(self) -> Iterator[Module]:
+        """Return the modules that belong to no part, such as the projection between two widths."""
+        return iter(())
+
+    @cached_property
+    def tensors(self) -> tuple[SchemaTensor, ...]:
+        """Every tensor of the whole model, spelt in every naming."""
+        return expand(self.modules(), namings())
+
+    def refusals(self, naming: NamingName) -> Iterator[str]:
+        """Return why no class of a framework can hold and run the model."""
+        yield from filter(None, (each.refusal(naming) for each in self.parts.values()))
+
+    def require_class(self, naming: NamingName) -> None:
+        """Refuse a model that no class of the target framework can hold and run.
+
+        Raises: SourceError: no class in transformers 4.57.6, or one that does not work; every part's reason.
+        """
+        reasons = list(self.refusals(naming))
+        if reasons:
+            raise SourceError("\n".join(reasons))
+
+    def settings(self, naming: NamingName) -> dict[str, Mapping[str, Json]]:
+        """Return what the configs have to say beside the source's, so that the target's class runs: by part."""
+        added: dict[str, dict[str, Json]] = {}
+        for name, each in self.parts.items():
+            tables = each.tables
+            if isinstance(tables, Decoder) and naming in tables.settings:
+                added[name] = dict(tables.settings[naming](each.config))
+        for name in self.parts:
+            added.setdefault(name, {}).update(self.joint_settings(naming, name))
+        return {
+            name: {
+                key: value
+                for key, value in keys.items()
+                if self.parts[name].config.get(key) is None
+            }
+            for name, keys in added.items()
+            if keys
+        }
+
+    def joint_settings(self, naming: NamingName, part: str) -> Mapping[str, Json]:
+        """Return what the class that joins the parts reads of one part's config, and not every config has."""
+        return {}
+
+    def fixes(self) -> tuple[Healed, ...]:
+        """Return what Flax needs mended, with paths and config keys of the whole."""
+        return tuple(fix for each in self.parts.values() for fix in each.fixes())
+
+
+def applied_fixes(model: Model, config: Config) -> tuple[Healed, ...]:
+    """Return the fixes that a target's config says it got.
+
+    Args: model: the original, as `without_fixes` gives it.
+    Raises: SourceError: the record names one that this model does not have.
+    """
+    entries, possible = _entries(config), model.fixes()
+    strange = [entry for entry in entries if entry not in [fix.entry for fix in possible]]
+    if strange:
+        raise SourceError(
+            f"{config.where}: {RECORD}.healed names what this pair does not need: {strange[0]}"
+        )
+    return tuple(fix for fix in possible if fix.entry in entries)
+
+
+def without_fixes(config: Config) -> Config:
+    """Return a target's config as it was before the fixes and the settings that it records."""
+    values = {key: value for key, value in config.values.items() if key != RECORD}
+    for entry in _entries(config):
+        side = str(entry.get("tensor", "")).partition(".")[0]
+        section = values.get(side)
+        if isinstance(section, dict):
+            values[side] = {key: entry.get(key, value) for key, value in section.items()}
+    for side, added in _added(config):
+        section = values.get(side)
+        if isinstance(section, dict):
+            values[side] = {key: value for key, value in section.items() if key != added}
+    return replace(config, values=values)
+
+
+def _entries(config: Config) -> list[dict[str, Json]]:
+    """Return the fixes of a config's record. Raises SourceError: it is not a list of objects."""
+    record = config.get(RECORD)
+    entries = record.get("healed", []) if isinstance(record, dict) else []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise SourceError(f"{config.where}: {RECORD}.healed must be a list of objects")
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _added(config: Config) -> list[tuple[str, str]]:
+    """Return part and key of the settings of a config's record. Raises SourceError: it is not a list of strings."""
+    record = config.get(RECORD)
+    keys = record.get("added", []) if isinstance(record, dict) else []
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise SourceError(
+            f"{config.where}: {RECORD}.added must be a list of strings such as decoder.some_key"
+        )
+    split = [str(key).partition(".") for key in keys]
+    return [(side, key) for side, _, key in split]
