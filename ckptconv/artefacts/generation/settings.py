@@ -78,7 +78,7 @@ def _is_not(usual: Json) -> Callable[[Json], bool]:
     return lambda value: value is not None and value != usual
 
 
-UNSUPPORTED: Mapping[str, Callable[[Json], bool]] = {
+UNSUPPORTED: dict[str, Callable[[Json], bool]] = {
     "guidance_scale": _is_not(1),
     "watermarking_config": _is_on,
     "stop_strings": _is_on,
@@ -94,7 +94,7 @@ UNSUPPORTED: Mapping[str, Callable[[Json], bool]] = {
     "low_memory": _is_on,
 }
 """Setting -> does this value change an answer?"""
-UNSUPPORTED_SAMPLING: Mapping[str, Callable[[Json], bool]] = {
+UNSUPPORTED_SAMPLING: dict[str, Callable[[Json], bool]] = {
     "min_p": _is_on,
     "typical_p": _is_not(1.0),
     "epsilon_cutoff": _is_not(0.0),
@@ -198,7 +198,9 @@ def _number(settings: Mapping[str, Json], name: str, usual: float) -> float:
 def _tokens(value: Json) -> tuple[int, ...]:
     if value is None:
         return ()
-    return tuple(int(token) for token in value) if isinstance(value, list | tuple) else (int(value),)
+    return (
+        tuple(int(token) for token in value) if isinstance(value, list | tuple) else (int(value),)
+    )
 
 
 def _biases(value: Json) -> tuple[tuple[tuple[int, ...], float], ...]:
@@ -206,7 +208,9 @@ def _biases(value: Json) -> tuple[tuple[tuple[int, ...], float], ...]:
     if not value:
         return ()
     pairs = value.items() if isinstance(value, Mapping) else value
-    return tuple((tuple(map(int, tokens)), float(bias)) for tokens, bias in dict(_hashable(pairs)).items())
+    return tuple(
+        (tuple(map(int, tokens)), float(bias)) for tokens, bias in dict(_hashable(pairs)).items()
+    )
 
 
 def _hashable(pairs: Json) -> Iterator[tuple[tuple[int, ...], float]]:
@@ -217,7 +221,11 @@ def _hashable(pairs: Json) -> Iterator[tuple[tuple[int, ...], float]]:
 def _bad_words(value: Json, ends: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Read `bad_words_ids`; a sequence that is an end alone is left out, each other one stands once."""
     sequences = (tuple(map(int, tokens)) for tokens in value or ())
-    return tuple(dict.fromkeys(tokens for tokens in sequences if not (len(tokens) == 1 and tokens[0] in ends)))
+    return tuple(
+        dict.fromkeys(
+            tokens for tokens in sequences if not (len(tokens) == 1 and tokens[0] in ends)
+        )
+    )
 
 
 def _decay(value: Json) -> tuple[int, float] | None:

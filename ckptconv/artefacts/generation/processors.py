@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ckptconv.export.generation.settings import Search
+from ckptconv.artefacts.generation.settings import Search
 
 LOWEST = float("-inf")
 
@@ -60,20 +60,34 @@ class Processors:
     beams: torch.Tensor | None = None
     """(beams,): its size says how many answers each input has; None: one."""
 
-    def __call__(self, tokens: torch.Tensor, count: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, tokens: torch.Tensor, count: torch.Tensor, scores: torch.Tensor
+    ) -> torch.Tensor:
         """Return the scores of the next token; see the module's description."""
         search = self.search
         scores = biased(scores, tokens, count, words_of(search.biases))
         if self.encoder_tokens is not None and search.encoder_repetition_penalty != 1.0:
-            scores = _encoder_penalized(scores, self.encoder_tokens, 1 / search.encoder_repetition_penalty)
+            scores = _encoder_penalized(
+                scores, self.encoder_tokens, 1 / search.encoder_repetition_penalty
+            )
         scores = _penalized(scores, _present(tokens, count), self.controls.repetition_penalty)
         if search.no_repeat_ngram_size:
-            scores = _without_repeats(scores, tokens, count, tokens, count, search.no_repeat_ngram_size)
+            scores = _without_repeats(
+                scores, tokens, count, tokens, count, search.no_repeat_ngram_size
+            )
         if self.encoder_tokens is not None and search.encoder_no_repeat_ngram_size:
-            source = self.encoder_tokens if self.beams is None else repeated(self.encoder_tokens, self.beams)
+            source = (
+                self.encoder_tokens
+                if self.beams is None
+                else repeated(self.encoder_tokens, self.beams)
+            )
             size = torch.full((), source.shape[1], dtype=torch.long)
-            scores = _without_repeats(scores, tokens, count, source, size, search.encoder_no_repeat_ngram_size)
-        scores = biased(scores, tokens, count, words_of([(word, LOWEST) for word in search.bad_words]))
+            scores = _without_repeats(
+                scores, tokens, count, source, size, search.encoder_no_repeat_ngram_size
+            )
+        scores = biased(
+            scores, tokens, count, words_of([(word, LOWEST) for word in search.bad_words])
+        )
         if search.ends:
             scores = _without(scores, search.ends, count < self.controls.min_length)
         return self._normalized(self._forced(scores, count), count)
@@ -117,7 +131,9 @@ def _columns(scores: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
     return hits[None, :]
 
 
-def _without(scores: torch.Tensor, tokens: Sequence[int], when: torch.Tensor | None = None) -> torch.Tensor:
+def _without(
+    scores: torch.Tensor, tokens: Sequence[int], when: torch.Tensor | None = None
+) -> torch.Tensor:
     """Forbid tokens, always or where `when` () is true."""
     hits = _columns(scores, tokens) if when is None else _columns(scores, tokens) & when
     return torch.where(hits, LOWEST, scores)
@@ -134,7 +150,9 @@ def _present(tokens: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.arange(tokens.shape[1])[None, :] < count, tokens, tokens[:, :1])
 
 
-def _penalized(scores: torch.Tensor, tokens: torch.Tensor, penalty: torch.Tensor | float) -> torch.Tensor:
+def _penalized(
+    scores: torch.Tensor, tokens: torch.Tensor, penalty: torch.Tensor | float
+) -> torch.Tensor:
     """Make the scores of some tokens of each row smaller, whatever their sign."""
     chosen = torch.gather(scores, 1, tokens)
     return scores.scatter(1, tokens, torch.where(chosen < 0, chosen * penalty, chosen / penalty))
@@ -150,7 +168,9 @@ def _encoder_penalized(scores: torch.Tensor, source: torch.Tensor, penalty: floa
     return torch.cat([_penalized(scores[:batch], source, penalty), scores[batch:]])
 
 
-def biased(scores: torch.Tensor, tokens: torch.Tensor, count: torch.Tensor, groups: Sequence[Words]) -> torch.Tensor:
+def biased(
+    scores: torch.Tensor, tokens: torch.Tensor, count: torch.Tensor, groups: Sequence[Words]
+) -> torch.Tensor:
     """Add a bias to the last token of each sequence where the others precede it."""
     if not groups:
         return scores
@@ -160,7 +180,9 @@ def biased(scores: torch.Tensor, tokens: torch.Tensor, count: torch.Tensor, grou
         size = len(words.prefixes[0])
         if size:
             before = _before(tokens, count, size)
-            hits = (before[:, None, :] == torch.tensor(words.prefixes)[None]).all(-1) & (count > size)
+            hits = (before[:, None, :] == torch.tensor(words.prefixes)[None]).all(-1) & (
+                count > size
+            )
             added = torch.where(hits, added, 0.0)
         lasts = torch.tensor(words.lasts)[None, :].expand(scores.shape[0], -1)
         total = total.scatter_add(1, lasts, added)
@@ -173,7 +195,12 @@ def _before(tokens: torch.Tensor, count: torch.Tensor, size: int) -> torch.Tenso
 
 
 def _without_repeats(
-    scores: torch.Tensor, tokens: torch.Tensor, count: torch.Tensor, source: torch.Tensor, size: torch.Tensor, n: int
+    scores: torch.Tensor,
+    tokens: torch.Tensor,
+    count: torch.Tensor,
+    source: torch.Tensor,
+    size: torch.Tensor,
+    n: int,
 ) -> torch.Tensor:
     """Forbid each token that followed, in `source`, the n - 1 tokens that an answer ends with.
 
@@ -191,9 +218,13 @@ def _without_repeats(
     return torch.where(counts > 0, LOWEST, scores)
 
 
-def _decayed(scores: torch.Tensor, ends: Sequence[int], count: torch.Tensor, decay: tuple[int, float]) -> torch.Tensor:
+def _decayed(
+    scores: torch.Tensor, ends: Sequence[int], count: torch.Tensor, decay: tuple[int, float]
+) -> torch.Tensor:
     """Raise the score of an end by a factor that grows with the length."""
     start, factor = decay[0] + 1, decay[1]
-    growth = (torch.full((), factor, dtype=torch.float64) ** (count - start).clamp(min=0)).to(torch.float64) - 1
+    growth = (torch.full((), factor, dtype=torch.float64) ** (count - start).clamp(min=0)).to(
+        torch.float64
+    ) - 1
     raised = scores + scores.abs() * growth.to(scores.dtype)
     return torch.where(_columns(scores, ends) & (count > start), raised, scores)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch.export import Dim
 
-from ckptconv.export.generation.beams import run_beams
-from ckptconv.export.generation.loop import run_greedy
-from ckptconv.export.generation.processors import Controls, Processors, repeated
-from ckptconv.export.generation.sampling import Sampling
-from ckptconv.export.generation.settings import Search
-from ckptconv.export.program import Control, Program, Traced, program
+from ckptconv.artefacts.generation.beams import run_beams
+from ckptconv.artefacts.generation.loop import run_greedy
+from ckptconv.artefacts.generation.processors import Controls, Processors, repeated
+from ckptconv.artefacts.generation.sampling import Sampling
+from ckptconv.artefacts.generation.settings import Search
+from ckptconv.artefacts.program import Control, Program, Traced, program
 
 EXAMPLE_SIZES = {"max_length": 11, "num_beams": 4}
 """Of what is traced; no two lengths are equal, none is 0 or 1."""
@@ -48,7 +48,9 @@ class Generate(torch.nn.Module):
         self.inputs, self.shapes, self.search = traced.encode.inputs, traced.shapes, search
         self.controls = tuple(controls_of(search))
 
-    def forward(self, inputs: Sequence[torch.Tensor], controls: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def forward(
+        self, inputs: Sequence[torch.Tensor], controls: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
         """Answer a batch. Args: inputs: as of `encode`. controls: in the order of `controls_of`, sizes as tensors."""
         named = dict(zip(self.controls, controls, strict=True))
         _, *cross = self.encode(*inputs)
@@ -62,13 +64,26 @@ class Generate(torch.nn.Module):
         )
         if beams is not None:
             step = self._step([repeated(mask, beams) for mask in inputs[1:]])
-            return run_beams(step, cross, self.shapes, self.search, processors, places, beams, named["length_penalty"])
+            return run_beams(
+                step,
+                cross,
+                self.shapes,
+                self.search,
+                processors,
+                places,
+                beams,
+                named["length_penalty"],
+            )
         sampling = Sampling(*(named[name] for name in ("temperature", "top_k", "top_p", "seed"))) \
             if self.search.samples else None  # fmt: skip
-        return run_greedy(self._step(inputs[1:]), cross, self.shapes, self.search, processors, places, sampling)
+        return run_greedy(
+            self._step(inputs[1:]), cross, self.shapes, self.search, processors, places, sampling
+        )
 
     def _step(self, masks: Sequence[torch.Tensor]) -> Any:
-        def step(token: Any, position: Any, own: Any, cross: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        def step(
+            token: Any, position: Any, own: Any, cross: Any
+        ) -> tuple[torch.Tensor, list[torch.Tensor]]:
             logits, *rows = self.step(token, position, tuple(masks), tuple(own), tuple(cross))
             return logits, *rows
 
@@ -86,7 +101,9 @@ def trace_generate(traced: Traced, search: Search) -> Program:
         tuple({0: free} if control.kind == "size" else None for control in controls.values()),
     )
     with torch.no_grad():
-        exported = torch.export.export(Generate(traced, search), (inputs, values), dynamic_shapes=shapes, strict=False)
+        exported = torch.export.export(
+            Generate(traced, search), (inputs, values), dynamic_shapes=shapes, strict=False
+        )
     outputs = ("sequences", "length", "sequences_scores")[: 3 if search.beams > 1 else 2]
     return program(exported, (*traced.encode.inputs, *controls), outputs, traced.model, controls)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
 
-from ckptconv.export.program import Program, Traced, cache_names, program
-from ckptconv.export.tracing.cache import KeysValues, keys_values
-from ckptconv.export.tracing.modules import Encode, PositionKind, Signature, Step, signature
-from ckptconv.export.tracing.patches import broadcast_masks, count_positions
+from ckptconv.artefacts.program import Program, Traced, cache_names, program
+from ckptconv.artefacts.tracing.cache import KeysValues, keys_values
+from ckptconv.artefacts.tracing.modules import Encode, PositionKind, Signature, Step, signature
+from ckptconv.artefacts.tracing.patches import broadcast_masks, count_positions
 
 BATCH, LENGTH, ROWS = 3, 7, 9
 """Of the inputs that are traced with. No two are equal, none is 0 or 1: those would be taken for fixed."""
 KINDS: tuple[PositionKind, ...] = ("tensor", "integer")
-"""In the order in which they are tried: a tensor leaves no read of a value in the graph, but not every class takes it."""
+"""In the order in which they are tried: a tensor leaves no read of a value in the graph, but some
+classes take integers only."""
 FREE = Dim.DYNAMIC
 
 
@@ -40,7 +41,9 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
         first = Encode(model, sign).first(*inputs)
         encode = _encode(model, sign, inputs)
         step, kind = _step(model, sign, inputs[1:], first)
-    shapes = tuple((tensor.shape[1], tensor.shape[3]) for tensor in keys_values(first[1].self_attention_cache))
+    shapes = tuple(
+        (tensor.shape[1], tensor.shape[3]) for tensor in keys_values(first[1].self_attention_cache)
+    )
     return Traced(model, encode, step, shapes, dict(zip(sign.inputs, inputs, strict=True)), kind)
 
 
@@ -53,13 +56,13 @@ def example_text(vocabulary: int) -> dict[str, torch.Tensor]:
 
 
 def _encode(model: Any, sign: Signature, inputs: KeysValues) -> Program:
-    module = Encode(model, sign)
-    free = tuple(_free(name, tensor) for name, tensor in zip(sign.inputs, inputs, strict=True))
-    exported = _exported(lambda: torch.export.export(module, tuple(inputs), dynamic_shapes=(free,), strict=False))
-    return program(exported, sign.inputs, ("last_hidden_state", *cache_names("cross", sign.layers)), model)
+    free = tuple(_free(tensor) for tensor in inputs)
+    exported = _exported(Encode(model, sign), tuple(inputs), (free,))
+    outputs = ("last_hidden_state", *cache_names("cross", sign.layers))
+    return program(exported, sign.inputs, outputs, model)
 
 
-def _free(name: str, tensor: torch.Tensor) -> dict[int, Any]:
+def _free(tensor: torch.Tensor) -> dict[int, Any]:
     """Return which axes of an input are free: the batch, and the length of tokens and samples, not of pixels."""
     return {0: FREE, 1: FREE} if tensor.ndim == 2 else {0: FREE}
 
@@ -70,31 +73,32 @@ def _step(
     """Trace a step, with the first kind of position that the class takes. Args: first: see `Encode.first`."""
     states, cache = first
     cross = keys_values(cache.cross_attention_cache)
-    own = tuple(torch.zeros(BATCH, tensor.shape[1], ROWS, tensor.shape[3])
-                for tensor in keys_values(cache.self_attention_cache))  # fmt: skip
-    inputs = (torch.full((BATCH, 1), sign.start), torch.tensor(2), tuple(masks), own, cross)
-    free = (
-        {0: FREE}, None, tuple({0: FREE, 1: FREE} for _ in masks),
-        tuple({0: FREE, 2: FREE} for _ in own), tuple({0: FREE, 2: FREE} for _ in cross),
-    )  # fmt: skip
+    own = tuple(
+        torch.zeros(BATCH, tensor.shape[1], ROWS, tensor.shape[3])
+        for tensor in keys_values(cache.self_attention_cache)
+    )
+    token = torch.full((BATCH, 1), sign.start)
+    inputs = (token, torch.tensor(2), tuple(masks), own, cross)
+    rows = tuple({0: FREE, 2: FREE} for _ in own)
+    free = ({0: FREE}, None, tuple({0: FREE, 1: FREE} for _ in masks), rows, rows)
+    names = ("decoder_input_ids", "position", *sign.inputs[1:])
+    names += (*cache_names("self", sign.layers), *cache_names("cross", sign.layers))
+    outputs = ("logits", *cache_names("self", sign.layers, "next_"))
     reasons = []
     for kind in KINDS:
-        module = Step(model, sign, states.shape[-1], kind)
         try:
-            exported = _exported(lambda: torch.export.export(module, inputs, dynamic_shapes=free, strict=False))
+            exported = _exported(Step(model, sign, states.shape[-1], kind), inputs, free)
         except TraceError as error:
             reasons.append(str(error))
-            continue
-        names = ("decoder_input_ids", "position", *sign.inputs[1:],
-                 *cache_names("self", sign.layers), *cache_names("cross", sign.layers))  # fmt: skip
-        return program(exported, names, ("logits", *cache_names("self", sign.layers, "next_")), model), kind
+        else:
+            return program(exported, names, outputs, model), kind
     raise TraceError(reasons[-1])
 
 
-def _exported(export: Callable[[], ExportedProgram]) -> ExportedProgram:
+def _exported(module: torch.nn.Module, inputs: Any, free: Any) -> ExportedProgram:
     """Run PyTorch's export, whose errors are of many classes; ours has one line."""
     try:
-        return export()
+        return torch.export.export(module, inputs, dynamic_shapes=free, strict=False)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise TraceError(f"{type(error).__name__}: {lines[0] if lines else ''}") from error

@@ -58,7 +58,9 @@ def program(
     controls: Mapping[str, Control] | None = None,
 ) -> Program:
     """Name a graph's inputs and outputs, and find the parameters of `model` among what it stores."""
-    return Program(exported, tuple(inputs), tuple(outputs), parameters_of(exported, model), controls or {})
+    return Program(
+        exported, tuple(inputs), tuple(outputs), parameters_of(exported, model), controls or {}
+    )
 
 
 def parameters_of(exported: ExportedProgram, model: torch.nn.Module) -> dict[str, str]:
@@ -81,11 +83,15 @@ def parameters_of(exported: ExportedProgram, model: torch.nn.Module) -> dict[str
 def _name_in(target: str, state: Mapping[str, torch.Tensor]) -> str:
     """Return the longest end of a target that is a name of the state dict; empty where there is none."""
     parts = target.split(".")
-    return next((name for start in range(len(parts)) if (name := ".".join(parts[start:])) in state), "")
+    return next(
+        (name for start in range(len(parts)) if (name := ".".join(parts[start:])) in state), ""
+    )
 
 
 def _same(tensor: torch.Tensor, parameter: torch.Tensor) -> bool:
-    return tensor.data_ptr() == parameter.data_ptr() or torch.equal(tensor.detach(), parameter)
+    return bool(
+        tensor.data_ptr() == parameter.data_ptr() or torch.equal(tensor.detach(), parameter)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +115,8 @@ class Traced:
 
 def cache_names(kind: str, layers: int, prefix: str = "") -> tuple[str, ...]:
     """Return the names of keys and values of every layer; `kind` is `self` or `cross`."""
-    return tuple(f"{prefix}layer_{layer}_{kind}_{what}" for layer in range(layers) for what in ("key", "value"))
+    return tuple(
+        f"{prefix}layer_{layer}_{kind}_{what}"
+        for layer in range(layers)
+        for what in ("key", "value")
+    )

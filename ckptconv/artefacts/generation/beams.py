@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch._higher_order_ops import while_loop
 
-from ckptconv.export.generation.loop import Shapes, Step, empty_buffers, is_end
-from ckptconv.export.generation.processors import Processors, repeated
-from ckptconv.export.generation.settings import Search
+from ckptconv.artefacts.generation.loop import Shapes, Step, empty_buffers, is_end
+from ckptconv.artefacts.generation.processors import Processors, repeated
+from ckptconv.artefacts.generation.settings import Search
 
 OUT = -1.0e9
 """Score of what must not win; added, not set, as transformers does."""
@@ -29,7 +29,9 @@ class Penalty:
     def divided(self, scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return scores over a number of new tokens, to the power of the penalty."""
         # PyTorch computes this power of two Python numbers in float64.
-        return scores / (tokens.to(torch.float64) ** self.exponent.to(torch.float64)).to(torch.float32)
+        return scores / (tokens.to(torch.float64) ** self.exponent.to(torch.float64)).to(
+            torch.float32
+        )
 
 
 def _taken(tensor: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -68,7 +70,9 @@ def run_beams(
     penalty = Penalty(length_penalty, torch.full((), length, dtype=torch.long))
     blank = torch.where(columns == 0, search.start, fill_token(search))
     answers = blank[None, None, :].expand(batch, width, length).contiguous()
-    running = torch.where(torch.arange(width) == 0, 0.0, OUT)[None, :].expand(batch, width).contiguous()
+    running = (
+        torch.where(torch.arange(width) == 0, 0.0, OUT)[None, :].expand(batch, width).contiguous()
+    )
     state = (
         torch.ones((), dtype=torch.long),  # tokens so far
         torch.ones((), dtype=torch.bool),  # whether to go on
@@ -86,14 +90,16 @@ def run_beams(
         return more.clone()
 
     def body(count: Any, more: Any, answers: Any, running: Any, *rest: Any) -> Any:
-        done, own = rest[:5], rest[5:]
+        done: Sequence[Any] = rest[:5]
         flat = answers.reshape(-1, length)
         token = flat.index_select(1, (count - 1).reshape(1))
-        logits, *own = step(token, count - 1, own, wide)
+        logits, *own = step(token, count - 1, rest[5:], wide)
         scores = processors(flat, count, torch.log_softmax(logits.to(torch.float32), -1))
         if search.renormalizes:
             scores = torch.log_softmax(scores, -1)
-        best, texts, tokens, origins = _continued(answers, running, scores, count, search.candidates)
+        best, texts, tokens, origins = _continued(
+            answers, running, scores, count, search.candidates
+        )
         hits = is_end(tokens, search.ends) | (count + 1 >= length)
         alive = best + _out(hits)
         chosen = torch.topk(alive, width)[1]
@@ -113,7 +119,11 @@ def run_beams(
 
 
 def _continued(
-    answers: torch.Tensor, running: torch.Tensor, scores: torch.Tensor, count: torch.Tensor, candidates: int
+    answers: torch.Tensor,
+    running: torch.Tensor,
+    scores: torch.Tensor,
+    count: torch.Tensor,
+    candidates: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the best continuations of each row's beams: scores, texts, their new tokens, the beams they come from."""
     batch, width, length = answers.shape
@@ -153,7 +163,11 @@ def _ended(
 
 
 def _hope(
-    done: Sequence[torch.Tensor], running: torch.Tensor, count: torch.Tensor, penalty: Penalty, search: Search
+    done: Sequence[torch.Tensor],
+    running: torch.Tensor,
+    count: torch.Tensor,
+    penalty: Penalty,
+    search: Search,
 ) -> torch.Tensor:
     """Return whether a running beam of each row may still beat its worst answer: (batch, 1)."""
     _, scores, _, full, hope = done

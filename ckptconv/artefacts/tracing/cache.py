@@ -33,7 +33,9 @@ class BufferLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor) -> None:
         """Do nothing: the buffers are there."""
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, cache_kwargs: Any = None) -> Any:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, cache_kwargs: Any = None
+    ) -> Any:
         """Return the buffers with the new row in its place."""
         self.keys = torch.where(self.here, key_states, self.keys)
         self.values = torch.where(self.here, value_states, self.values)
@@ -57,7 +59,9 @@ class FilledLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, keys: torch.Tensor | None = None, values: torch.Tensor | None = None) -> None:
+    def __init__(
+        self, keys: torch.Tensor | None = None, values: torch.Tensor | None = None
+    ) -> None:
         """Take tensors of shape (rows, heads, length, width), or wait for them."""
         super().__init__()
         self.keys, self.values, self.is_initialized = keys, values, True
@@ -66,7 +70,9 @@ class FilledLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor) -> None:
         """Do nothing: `update` takes what there is."""
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, cache_kwargs: Any = None) -> Any:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, cache_kwargs: Any = None
+    ) -> Any:
         """Take and return the tensors."""
         self.keys, self.values = key_states, value_states
         return key_states, value_states
@@ -87,15 +93,24 @@ class FilledLayer(CacheLayerMixin):
 class PairCache(EncoderDecoderCache):
     """The decoder's own cache, and the encoder's, which is filled already or is to be filled."""
 
-    def __init__(self, own: Sequence[CacheLayerMixin], cross: Sequence[CacheLayerMixin], *, is_filled: bool) -> None:
+    def __init__(
+        self, own: Sequence[CacheLayerMixin], cross: Sequence[CacheLayerMixin], *, is_filled: bool
+    ) -> None:
         """Take one layer of each for every layer of the decoder."""
-        self.self_attention_cache, self.cross_attention_cache = Cache(layers=list(own)), Cache(layers=list(cross))
+        self.self_attention_cache, self.cross_attention_cache = (
+            Cache(layers=list(own)),
+            Cache(layers=list(cross)),
+        )
         self.is_updated = dict.fromkeys(range(len(cross)), is_filled)
 
 
 def empty_cache(layers: int) -> PairCache:
     """Return the cache of a first step, which fills both sides."""
-    return PairCache([FilledLayer() for _ in range(layers)], [FilledLayer() for _ in range(layers)], is_filled=False)
+    return PairCache(
+        [FilledLayer() for _ in range(layers)],
+        [FilledLayer() for _ in range(layers)],
+        is_filled=False,
+    )
 
 
 def step_cache(position: Any, own: KeysValues, cross: KeysValues) -> PairCache:
@@ -104,7 +119,9 @@ def step_cache(position: Any, own: KeysValues, cross: KeysValues) -> PairCache:
     Args: position: where the new row goes, a tensor () or a symbolic integer.
     """
     buffers = [BufferLayer(keys, values, position) for keys, values in _pairs(own)]
-    return PairCache(buffers, [FilledLayer(keys, values) for keys, values in _pairs(cross)], is_filled=True)
+    return PairCache(
+        buffers, [FilledLayer(keys, values) for keys, values in _pairs(cross)], is_filled=True
+    )
 
 
 def keys_values(cache: Any) -> tuple[torch.Tensor, ...]:

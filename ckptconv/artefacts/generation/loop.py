@@ -8,11 +8,13 @@ from typing import Any, TypeAlias
 import torch
 from torch._higher_order_ops import while_loop
 
-from ckptconv.export.generation.processors import Processors
-from ckptconv.export.generation.sampling import Sampling
-from ckptconv.export.generation.settings import Search
+from ckptconv.artefacts.generation.processors import Processors
+from ckptconv.artefacts.generation.sampling import Sampling
+from ckptconv.artefacts.generation.settings import Search
 
-Step: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]], Any]
+Step: TypeAlias = Callable[
+    [torch.Tensor, torch.Tensor, Sequence[torch.Tensor], Sequence[torch.Tensor]], Any
+]
 """(token (rows, 1), position (), own, cross) -> logits (rows, vocabulary), own ...; see `tracing.modules.Step`."""
 Shapes: TypeAlias = Sequence[tuple[int, int]]
 """(heads, width) of each of the decoder's own keys and values."""
@@ -47,7 +49,11 @@ def run_greedy(
     """
     rows, length = cross[0].shape[0], places.shape[0]
     cross, columns = tuple(cross), torch.arange(length)
-    tokens = torch.where(columns == 0, search.start, search.pad)[None, :].expand(rows, length).contiguous()
+    tokens = (
+        torch.where(columns == 0, search.start, search.pad)[None, :]
+        .expand(rows, length)
+        .contiguous()
+    )
     token = torch.full((rows, 1), search.start, dtype=torch.long)
     active = torch.ones(rows, dtype=torch.bool)
 
@@ -65,6 +71,12 @@ def run_greedy(
         tokens = torch.where(columns[None, :] == count, best[:, None], tokens)
         return (count + 1, best[:, None], active & ~is_end(best, search.ends), tokens, *own)
 
-    first = (torch.ones((), dtype=torch.long), token, active, tokens, *empty_buffers(shapes, rows, length))
+    first = (
+        torch.ones((), dtype=torch.long),
+        token,
+        active,
+        tokens,
+        *empty_buffers(shapes, rows, length),
+    )
     count, _, _, tokens, *_ = while_loop(goes_on, body, first)
     return tokens.clone(), count.clone()

@@ -13,11 +13,19 @@ from typing import Any, Literal, TypeAlias
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from ckptconv.export.tracing.cache import KeysValues, empty_cache, keys_values, step_cache
+from ckptconv.artefacts.tracing.cache import KeysValues, empty_cache, keys_values, step_cache
 
 PositionKind: TypeAlias = Literal["tensor", "integer"]
-LAYER_COUNTS = ("num_decoder_layers", "decoder_layers", "num_hidden_layers", "n_layer", "num_layers")
+LAYER_COUNTS = (
+    "num_decoder_layers",
+    "decoder_layers",
+    "num_hidden_layers",
+    "n_layer",
+    "num_layers",
+)
 """Where configs say how many layers a decoder has; the first that is there counts."""
+POSITION_LIMITS = ("max_target_positions", "max_position_embeddings", "n_positions")
+"""Where configs say how many positions a decoder has."""
 MASKS = ("attention_mask",)
 
 
@@ -31,6 +39,8 @@ class Signature:
     """Token that every answer begins with."""
     layers: int
     """Of the decoder."""
+    limit: int | None
+    """How many positions the decoder has, where there is a table of them."""
     cache_position: str
     """Name under which the class takes the position of a new token; empty where it takes none."""
 
@@ -41,20 +51,36 @@ def signature(model: Any, start: int) -> Signature:
     inputs = (model.main_input_name, *(name for name in MASKS if _takes_mask(model, name)))
     decoder = getattr(model, "decoder", None)
     position = "cache_position" if "cache_position" in accepted else ""
-    if not position and decoder is not None and "cache_position" in inspect.signature(decoder.forward).parameters:
+    if (
+        not position
+        and decoder is not None
+        and "cache_position" in inspect.signature(decoder.forward).parameters
+    ):
         position = "decoder_cache_position"
-    return Signature(inputs, start, layer_count(model), position)
+    return Signature(inputs, start, layer_count(model), position_limit(model), position)
 
 
 def _takes_mask(model: Any, name: str) -> bool:
     """Tell whether a class has a mask of its inputs; one of images takes none, and passes it on if it is given."""
-    return name in inspect.signature(model.forward).parameters and model.main_input_name != "pixel_values"
+    return (
+        name in inspect.signature(model.forward).parameters
+        and model.main_input_name != "pixel_values"
+    )
+
+
+def position_limit(model: Any) -> int | None:
+    """Return how many positions the decoder has; None where its config names no number."""
+    config = getattr(model.config, "decoder", None) or model.config
+    limits = (getattr(config, name, None) for name in POSITION_LIMITS)
+    return next((int(limit) for limit in limits if isinstance(limit, int) and limit > 0), None)
 
 
 def layer_count(model: Any) -> int:
     """Return how many layers the decoder has."""
     config = getattr(model.config, "decoder", None) or model.config
-    return next(int(count) for name in LAYER_COUNTS if isinstance(count := getattr(config, name, None), int))
+    return next(
+        int(count) for name in LAYER_COUNTS if isinstance(count := getattr(config, name, None), int)
+    )
 
 
 class Encode(torch.nn.Module):
@@ -88,13 +114,20 @@ class Encode(torch.nn.Module):
 class Step(torch.nn.Module):
     """token, position, mask, own and cross keys and values -> logits, own keys and values with the token's row."""
 
-    def __init__(self, model: torch.nn.Module, signature: Signature, width: int, kind: PositionKind) -> None:
+    def __init__(
+        self, model: torch.nn.Module, signature: Signature, width: int, kind: PositionKind
+    ) -> None:
         """Wrap a class. `width` is that of the encoder's states; `kind`: what the class gets as a position."""
         super().__init__()
         self.model, self.signature, self.width, self.kind = model, signature, width, kind
 
     def forward(
-        self, token: torch.Tensor, position: torch.Tensor, masks: KeysValues, own: KeysValues, cross: KeysValues
+        self,
+        token: torch.Tensor,
+        position: torch.Tensor,
+        masks: KeysValues,
+        own: KeysValues,
+        cross: KeysValues,
     ) -> tuple[torch.Tensor, ...]:
         """Run one token of each row.
 
@@ -125,4 +158,8 @@ class Step(torch.nn.Module):
             return position
         number = position.item()
         torch._check(number >= 0)
+        if self.signature.limit is not None:
+            torch._check(
+                number < self.signature.limit
+            )  # so that no class asks whether to grow a table
         return number

@@ -3,7 +3,7 @@
     tracing/      the class's own code, traced once: `encode` and `step`; imports torch
     generation/   greedy, sampling and beam search around the two, written once in PyTorch; imports torch
     program.py    what a traced program is: graphs, names, and which weight is which tensor of the checkpoint
-    artefacts/    one format a file
+    formats/      one format a file
 
-Everything that imports torch runs in a child process: `python -m ckptconv.export JOB`.
+Everything that imports torch runs in a child process: `python -m ckptconv.artefacts JOB`.
 """

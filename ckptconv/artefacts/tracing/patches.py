@@ -49,9 +49,14 @@ def count_positions(model: torch.nn.Module) -> None:
 
 
 def _counts(buffer: torch.Tensor) -> bool:
-    if buffer.dtype != torch.long or buffer.ndim != 2 or buffer.shape[0] != 1 or buffer.shape[1] < 2:
+    if (
+        buffer.dtype != torch.long
+        or buffer.ndim != 2
+        or buffer.shape[0] != 1
+        or buffer.shape[1] < 2
+    ):
         return False
-    return torch.equal(buffer, torch.arange(buffer.shape[1])[None])
+    return bool(torch.equal(buffer, torch.arange(buffer.shape[1])[None]))
 
 
 def _broadcast_mask(
@@ -65,12 +70,17 @@ def _broadcast_mask(
     **_settings: Any,
 ) -> torch.Tensor:
     """Return 0 where a query may look at a key, and the lowest number elsewhere: (batch, 1, queries, keys)."""
-    rows, heads = torch.arange(batch_size)[:, None, None, None], torch.zeros(1, 1, 1, 1, dtype=torch.long)
+    rows, heads = (
+        torch.arange(batch_size)[:, None, None, None],
+        torch.zeros(1, 1, 1, 1, dtype=torch.long),
+    )
     queries = cache_position[None, None, :, None]
     keys = (torch.arange(kv_length) + kv_offset)[None, None, None, :]
     seen = mask_function(rows, heads, queries, keys)
     if attention_mask is not None:
-        padding = masking_utils.prepare_padding_mask(attention_mask, kv_length, kv_offset, _slice=False)
+        padding = masking_utils.prepare_padding_mask(
+            attention_mask, kv_length, kv_offset, _slice=False
+        )
         seen = seen & padding[:, None, None, :].to(torch.bool)
     seen = seen.expand(batch_size, 1, cache_position.shape[0], kv_length)
     lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype)

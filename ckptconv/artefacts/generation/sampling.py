@@ -28,7 +28,9 @@ class Sampling:
     seed: torch.Tensor
     """int64."""
 
-    def draw(self, scores: torch.Tensor, count: torch.Tensor, *, renormalizes: bool) -> torch.Tensor:
+    def draw(
+        self, scores: torch.Tensor, count: torch.Tensor, *, renormalizes: bool
+    ) -> torch.Tensor:
         """Return a token a row: (rows,). Args: scores: (rows, vocabulary). count: (), tokens so far."""
         warped = top_p(top_k(scores / self.temperature, self.top_k), self.top_p)
         if renormalizes:
@@ -53,7 +55,9 @@ def top_p(scores: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     rare = torch.softmax(ordered, -1).cumsum(-1) <= 1 - p
     last = torch.arange(scores.shape[-1]) == scores.shape[-1] - 1
     dropped = (rare & ~last[None, :] & (p < 1)).to(scores.dtype)
-    return torch.where(torch.zeros_like(scores).scatter(1, places, dropped) > 0, float("-inf"), scores)
+    return torch.where(
+        torch.zeros_like(scores).scatter(1, places, dropped) > 0, float("-inf"), scores
+    )
 
 
 def uniform(seed: torch.Tensor, count: torch.Tensor, rows: int) -> torch.Tensor:
