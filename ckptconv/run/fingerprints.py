@@ -11,7 +11,7 @@ from ckptconv.binding.plan import make_plan
 from ckptconv.compare.weights import check_equal
 from ckptconv.schema.models.pair import Composition, recorded
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
@@ -58,7 +58,7 @@ def fingerprints(
         what=str(checkpoint.path),
         healed_source=recorded(composition, checkpoint.config),
     )
-    check_records(plan.sources.values())
+    require_checksums(plan.sources.values())
     check_equal(plan.equalities)
     found = {}
     with OpenFiles() as files:

@@ -11,7 +11,8 @@ from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import widening_notice
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.stores.companions import copy_companions, left_behind, whole_config, write_config
+from ckptconv.stores.companions import copy_companions, left_behind, write_config
+from ckptconv.stores.configs import whole_config
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.digests import digested

@@ -21,7 +21,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import Row
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.alignment import UNKNOWN, Aligned, Alone, align, only_in
 from ckptconv.verbs.pairing import Held, hold
@@ -125,7 +125,7 @@ def diff(
         raise SourceError(
             f"{first} ({one.what}) and {second} ({other.what}) have no tensor of one name and shape to compare."
         )
-    check_records(
+    require_checksums(
         [stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]
     )
     check_equal([pair for key in aligned.reordered for pair in one.equalities(key)])

@@ -20,14 +20,8 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.models.pair import COMPOSITE, Composition, compose
 from ckptconv.schema.tensors import Row
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.stores.companions import (
-    companions,
-    copy_companions,
-    left_behind,
-    part_config,
-    whole_config,
-    write_config,
-)
+from ckptconv.stores.companions import companions, copy_companions, left_behind, write_config
+from ckptconv.stores.configs import part_config, whole_config
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.tensor import Stored

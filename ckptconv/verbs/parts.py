@@ -76,7 +76,9 @@ def _share(stored: Stored, row: Row, twin: Twin) -> Stored:
     shape[axis] = (twin.last - twin.first) * width
     span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     spec = replace(stored.spec, shape=tuple(shape))
-    return Stored(spec, stored.path, (Extent(offset, span * item),), strides, stored.record)
+    return Stored.in_file(
+        spec, stored.path, (Extent(offset, span * item),), strides, stored.checksum
+    )
 
 
 def _row_major(shape: list[int]) -> Iterator[int]:

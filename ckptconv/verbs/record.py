@@ -15,7 +15,7 @@ from ckptconv.run.recording import record_answers, recorded_composition
 from ckptconv.run.trace import Trace, write_trace
 from ckptconv.run.trace_reader import read_trace
 from ckptconv.schema.models.pair import Composition, compose, unhealed
-from ckptconv.stores.checkpoint import Checkpoint, open_source
+from ckptconv.stores.checkpoint import Checkpoint, open_for_comparison
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
 from ckptconv.verbs.outputs import reference_of
@@ -65,7 +65,7 @@ def record(
     FrameworkError: PyTorch, or the source's framework, is missing or died.
     """
     require_place(path)
-    one = open_source(resolve(source))
+    one = open_for_comparison(resolve(source))
     composition = compose(unhealed(one.config))
     own = read_inputs(inputs, composition) if inputs else Inputs()
     total = sum(stored.spec.nbytes for stored in one.weights.tensors.values())

@@ -17,14 +17,8 @@ from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import make_plan
 from ckptconv.schema.models.pair import Composition, compose
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.stores.companions import (
-    copy_companions,
-    left_behind,
-    part_config,
-    whole_config,
-    with_dtype,
-    write_config,
-)
+from ckptconv.stores.companions import copy_companions, left_behind, write_config
+from ckptconv.stores.configs import part_config, whole_config, with_dtype
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.cast_losses import TensorValues, value_notices

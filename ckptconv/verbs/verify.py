@@ -30,9 +30,9 @@ from ckptconv.run.yardstick import Tolerance
 from ckptconv.schema.config import Config
 from ckptconv.schema.models.pair import Composition, compose, recorded, unhealed
 from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_source
+from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_for_comparison
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import FLOATS, Stored
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.outputs import compare_outputs
@@ -143,7 +143,7 @@ def verify(
         return replace(
             _verify_recorded(path, other, level, options, progress), min_coverage=min_coverage
         )
-    one, other = open_source(path), open_checkpoint(resolve(target))
+    one, other = open_for_comparison(path), open_checkpoint(resolve(target))
     composition = compose(unhealed(one.config))
     options = replace(options, inputs=read_inputs(inputs, composition) if inputs else Inputs())
     weights = compare_weights(one, composition, other, progress)
@@ -216,7 +216,7 @@ def compare_weights(
         healed_source=recorded(composition, source.config),
     )
     found = target.weights.tensors
-    check_records([*plan.sources.values(), *found.values()])
+    require_checksums([*plan.sources.values(), *found.values()])
     check_equal(plan.equalities)
     problems = tuple(sorted(_misfits(plan, found)))
     wrong = {problem.name for problem in problems}

@@ -14,7 +14,7 @@ from ckptconv.run.recording import probes_for_all
 from ckptconv.run.runners import Array
 from ckptconv.run.trace import Asked, Trace
 from ckptconv.schema.models.pair import Composition, compose
-from ckptconv.stores.checkpoint import open_source
+from ckptconv.stores.checkpoint import open_for_comparison
 
 if TYPE_CHECKING:
     from conftest import Pair
@@ -46,7 +46,7 @@ def quantities(composition: Composition, noise: float, seed: int = 0) -> dict[st
 
 def made_up(pair: Pair, folder: Path) -> tuple[Trace, Composition]:
     """Write a pair, and return a trace of it with answers that no model gave."""
-    source = open_source(pair.write(folder))
+    source = open_for_comparison(pair.write(folder))
     composition = compose(source.config)
     probes, suited = probes_for_all(composition, 0, "pytorch")
     generated = answers()[0].arrays

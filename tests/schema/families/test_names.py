@@ -59,7 +59,7 @@ class Case:
         compose(self.config).require_class(target)
         named = shapes(self.oracle[source].get("tensors", {}))
         index = {
-            name: Stored(TensorSpec(name, "float32", shape), Path(), ())
+            name: Stored.in_file(TensorSpec(name, "float32", shape), Path(), ())
             for name, shape in named.items()
         }
         return make_plan(self.rows(), index, source, target, what=self.family)
