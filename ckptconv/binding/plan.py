@@ -6,7 +6,7 @@ files out before a byte is poured, and `verify` and `--dry-run` can say what wil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -139,17 +139,30 @@ class _Planner:
 
     def plan(self) -> Plan:
         """Return the plan, once everything is known to fit."""
-        default = next((stored.spec.dtype for stored in self.found.values()), "float32")
-        moves = tuple(self.move(row, default) for row in self.written())
+        dtypes = self.dtypes()
+        moves = tuple(self.move(row, dtypes) for row in self.written())
         healed = tuple(
             self.healings[move.row.key] for move in moves if move.row.key in self.healings
         )
         return Plan(moves, tuple(self.equalities()), tuple(self.notices(moves, healed)), healed)
 
-    def move(self, row: Row, default: str) -> Move:
-        """Make the move of one row; without a source it is zeros of the default dtype."""
+    def dtypes(self) -> Mapping[str, str]:
+        """Return side -> the dtype of its weights, for what is new on that side.
+
+        Buffers do not count: they are integers as often as not, and come first in many files.
+        """
+        weights: dict[str, dict[str, TensorSpec]] = {"encoder": {}, "decoder": {}}
+        for row in self.rows:
+            stored = self.source_of(row)
+            if stored and row.module.presence != "dropped":
+                weights[_side(row)][stored.spec.name] = stored.spec
+        everything = [spec for side in weights.values() for spec in side.values()]
+        return {side: prevalent([*specs.values()] or everything) for side, specs in weights.items()}
+
+    def move(self, row: Row, dtypes: Mapping[str, str]) -> Move:
+        """Make the move of one row; without a source it is new, in the dtype of its side."""
         stored = self.source_of(row)
-        kept = stored.spec.dtype if stored else default
+        kept = stored.spec.dtype if stored else dtypes[_side(row)]
         chosen = kept if self.dtype == "keep" else self.dtype
         shape = row.shape(self.target)
         ranges: tuple[RowRange, ...] = ()
@@ -259,6 +272,21 @@ class _Planner:
         if any(problem.kind == "shape" for problem in problems):
             return "The config and the tensors contradict each other: is this config.json the one of these weights?"
         return "Nothing was written. A checkpoint must hold what its config says, and nothing else."
+
+
+def prevalent(specs: Collection[TensorSpec]) -> str:
+    """Return the float dtype that holds the most elements, of several the widest; float32 of no tensor."""
+    elements = {
+        dtype: sum(spec.numel for spec in specs if spec.dtype == dtype)
+        for dtype in FLOATS
+        if any(spec.dtype == dtype for spec in specs)
+    }
+    return max(elements, key=lambda dtype: elements[dtype], default="float32")
+
+
+def _side(row: Row) -> str:
+    """Return whose weights a row is trained with: the encoder's, or the decoder's, as the bridge is."""
+    return "encoder" if row.key.startswith("encoder.") else "decoder"
 
 
 def _is_written(row: Row, target: NamingName) -> bool:

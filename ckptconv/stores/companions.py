@@ -45,8 +45,22 @@ SHOWN = 5
 
 def companions(source: Path, *, generation: bool = True) -> tuple[Path, ...]:
     """Return which of the generation settings and the tokenizer's files lie in a directory."""
-    names = (*((GENERATION,) if generation else ()), *TOKENIZER)
-    return tuple(source / name for name in names if (source / name).is_file())
+    return tuple(source / name for name in _travelling(generation) if (source / name).is_file())
+
+
+def _travelling(generation: bool) -> tuple[str, ...]:
+    """Return the names of what travels."""
+    return (*((GENERATION,) if generation else ()), *TOKENIZER)
+
+
+def require_companions(source: Path, *, generation: bool = True) -> None:
+    """Open all that `copy_companions` would copy, so that a dry run refuses what a run would.
+
+    Raises: SourceError: one is no file, a link that leads out of the checkpoint, or not readable.
+    """
+    for name in _travelling(generation):
+        if os.path.lexists(source / name):
+            os.close(open_source(source / name))
 
 
 def copy_companions(source: Path, target: Path, *, generation: bool = True) -> None:
@@ -54,7 +68,7 @@ def copy_companions(source: Path, target: Path, *, generation: bool = True) -> N
 
     Raises: SourceError: one is no file, or a link that leads out of the checkpoint. OSError.
     """
-    for name in (*((GENERATION,) if generation else ()), *TOKENIZER):
+    for name in _travelling(generation):
         if not os.path.lexists(source / name):
             continue
         if name in CONFIGS and any(_hooks(config := read_json(source / name))):

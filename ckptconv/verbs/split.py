@@ -17,7 +17,12 @@ from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import make_plan
 from ckptconv.schema.models.pair import Composition, compose
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.stores.companions import copy_companions, left_behind, write_config
+from ckptconv.stores.companions import (
+    copy_companions,
+    left_behind,
+    require_companions,
+    write_config,
+)
 from ckptconv.stores.configs import part_config, whole_config, with_dtype
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
@@ -78,6 +83,7 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
         what=str(source),
         dtype=options.dtype,
     )
+    require_companions(source)
     parts = tuple(_parts(composition, plan))
     notices = (*plan.notices, *_bridge_notice(composition), *left_behind(source))
     result = Split(source, target, composition.pair, parts, notices)
