@@ -23,7 +23,7 @@ class Case:
     name: str
     failure: str = ""
     """What is wrong, the first line by itself; empty where nothing is."""
-    said: str = ""
+    figures: str = ""
     """Figures worth keeping of what is right."""
 
 
@@ -44,12 +44,14 @@ def _weights(result: Verification) -> Iterator[Case]:
     weights = result.weights
     if weights.matches:
         yield Case(
-            "weights", f"all {weights.tensors} tensors", said=f"{size(weights.nbytes)}, every bit"
+            "weights",
+            f"all {weights.tensors} tensors",
+            figures=f"{size(weights.nbytes)}, every bit",
         )
     elif not weights.differences and not weights.problems:
         yield Case("weights", "all tensors", "nothing was compared")
-    for one in weights.differences:
-        yield Case("weights", one.name, str(one))
+    for difference in weights.differences:
+        yield Case("weights", difference.name, str(difference))
     for problem in weights.problems:
         yield Case(
             "weights",
@@ -59,15 +61,18 @@ def _weights(result: Verification) -> Iterator[Case]:
 
 
 def _outputs(report: ForwardReport) -> Iterator[Case]:
-    for one in report.quantities:
-        rms, most = one.ratios
-        said = f"error over yardstick: rms {rms:.3g}, max {most:.3g}"
+    for quantity in report.quantities:
+        rms, maximum = quantity.ratios
+        figures = f"error over yardstick: rms {rms:.3g}, max {maximum:.3g}"
         yield Case(
-            one.part, f"{one.probe} {one.name}", "" if one.matches else outside_text(one), said
+            quantity.part,
+            f"{quantity.probe} {quantity.name}",
+            "" if quantity.matches else outside_text(quantity),
+            figures,
         )
-    for made in report.generations:
-        text = " ".join(generation_text(made).split())
-        yield Case("tokens", made.name, "" if made.matches else text, text)
+    for generation in report.generations:
+        text = " ".join(generation_text(generation).split())
+        yield Case("tokens", generation.name, "" if generation.matches else text, text)
     for text, source, target in report.texts:
         yield Case(
             "texts",
@@ -80,10 +85,10 @@ def _outputs(report: ForwardReport) -> Iterator[Case]:
 
 
 def _coverage(result: Verification) -> Case:
-    found = result.outputs.coverage if result.outputs else None
+    coverage = result.outputs.coverage if result.outputs else None
     percent = (
-        f"{found.percent:.2f} % of the weights reach the outputs"
-        if found
+        f"{coverage.percent:.2f} % of the weights reach the outputs"
+        if coverage
         else "coverage was not measured"
     )
     return Case(

@@ -12,13 +12,15 @@ def check_text(result: Checked) -> str:
     """Return every finding and, on the last line, the verdict."""
     origin = result.manifest.origin
     if result.whole:
-        what = (
+        extent = (
             f"{len(result.manifest.files)} files, {result.tensors} tensors, {size(result.nbytes)}"
         )
-        return f"WHOLE: {result.path}: {what}: every byte is as {origin.command} of ckptconv {origin.version} wrote it"
+        return f"WHOLE: {result.path}: {extent}: every byte is as {origin.command} of ckptconv {origin.version} wrote it"
     lines = [
-        one_line(f"{one.kind:<11} {one.name}" + (f": {one.detail}" if one.detail else ""))
-        for one in result.findings
+        one_line(
+            f"{finding.kind:<11} {finding.name}" + (f": {finding.detail}" if finding.detail else "")
+        )
+        for finding in result.findings
     ]
     count = len(lines)
     return "\n".join(
@@ -42,6 +44,7 @@ def check_json(result: Checked) -> dict[str, Json]:
         "tensors": result.tensors,
         "bytes": result.nbytes,
         "findings": [
-            {"kind": one.kind, "name": one.name, "detail": one.detail} for one in result.findings
+            {"kind": finding.kind, "name": finding.name, "detail": finding.detail}
+            for finding in result.findings
         ],
     }

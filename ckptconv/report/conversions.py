@@ -51,17 +51,17 @@ def plan_text(plan: Plan) -> str:
     return printable(table(rows, ("source", "axes", "target", "dtype", "shape")))
 
 
-def values_json(found: Sequence[TensorValues]) -> list[Json]:
+def values_json(values: Sequence[TensorValues]) -> list[Json]:
     """Return the tensors with values that are not finite, or were lost in a cast."""
     return [
         {
-            "tensor": one.name,
-            "elements": one.numel,
-            "dtype": one.kept,
-            "written": one.written,
-            **asdict(one.counts),
+            "tensor": tensor.name,
+            "elements": tensor.numel,
+            "dtype": tensor.kept,
+            "written": tensor.written,
+            **asdict(tensor.counts),
         }
-        for one in found
+        for tensor in values
     ]
 
 
@@ -75,7 +75,7 @@ def conversion_json(result: Conversion) -> dict[str, Json]:
         "format": result.format,
         "files": list(result.files),
         "bytes": result.plan.nbytes,
-        "healed": [one.entry for one in result.plan.healed],
+        "healed": [fix.entry for fix in result.plan.healed],
         "notices": list(result.notices),
         "values": values_json(result.values),
         "tensors": plan_json(result.plan),
@@ -84,13 +84,13 @@ def conversion_json(result: Conversion) -> dict[str, Json]:
 
 def conversion_text(result: Conversion, seconds: float) -> str:
     """Return the closing line of a conversion, or its plan after a dry run."""
-    what = f"{result.pair}: {len(result.plan.moves)} tensors, {size(result.plan.nbytes)}"
+    extent = f"{result.pair}: {len(result.plan.moves)} tensors, {size(result.plan.nbytes)}"
     if not result.files:
-        return f"{plan_text(result.plan)}\n\n{what} would be written as {result.format}; nothing was written."
+        return f"{plan_text(result.plan)}\n\n{extent} would be written as {result.format}; nothing was written."
     where = str(result.target / result.files[0])
     if len(result.files) > 1:
         where = f"{result.target} ({len(result.files)} shards)"
-    return f"{what} -> {where}, read back and compared, in {seconds:.1f} s"
+    return f"{extent} -> {where}, read back and compared, in {seconds:.1f} s"
 
 
 def split_json(result: Split) -> dict[str, Json]:

@@ -15,25 +15,28 @@ MAX_GROUPS = 3
 """Groups of tensors that are shown; --json has every tensor."""
 
 
-def coverage_text(found: Coverage, minimum: float | None) -> str:
+def coverage_text(coverage: Coverage, minimum: float | None) -> str:
     """Return the share that was reached, and below it what was not, the tensors of all layers in one line.
 
     Args: minimum: what was asked for [percent].
     """
-    asked = (
+    shortfall = (
         f", less than the {minimum:g} % asked for"
-        if minimum is not None and found.percent < minimum
+        if minimum is not None and coverage.percent < minimum
         else ""
     )
-    groups = _groups(found)
-    rest = "; for the rest the weights alone stand:" if groups else ""
+    groups = _groups(coverage)
+    remainder = "; for the rest the weights alone stand:" if groups else ""
     lines = [
-        f"coverage {percent_text(found.percent)} of {found.numel:,} weights reach the outputs{asked}{rest}"
+        f"coverage {percent_text(coverage.percent)} of {coverage.numel:,} weights reach the outputs{shortfall}{remainder}"
     ]
     lines += [f"  {one_line(name)}  {_unreached(members)}" for name, members in groups[:MAX_GROUPS]]
-    more = len(groups) - MAX_GROUPS
+    hidden = len(groups) - MAX_GROUPS
     return "\n".join(
-        [*lines, *([f"  ... and {more} more such (--json lists every tensor)"] if more > 0 else [])]
+        [
+            *lines,
+            *([f"  ... and {hidden} more such (--json lists every tensor)"] if hidden > 0 else []),
+        ]
     )
 
 
@@ -42,20 +45,23 @@ def percent_text(value: float) -> str:
     return "100 %" if value == 100 else f"{min(value, 99.99):.2f} %"
 
 
-def _groups(found: Coverage) -> list[tuple[str, list[TensorCoverage]]]:
+def _groups(coverage: Coverage) -> list[tuple[str, list[TensorCoverage]]]:
     """Return the tensors that were not reached in full, those of all layers together under one name."""
     groups: dict[str, list[TensorCoverage]] = {}
-    for one in found.unreached:
-        groups.setdefault(re.sub(r"\.\d+\.", ".*.", one.name), []).append(one)
+    for tensor in coverage.unreached:
+        groups.setdefault(re.sub(r"\.\d+\.", ".*.", tensor.name), []).append(tensor)
     return list(groups.items())
 
 
 def _unreached(members: list[TensorCoverage]) -> str:
     missing, numel = (
-        sum(one.numel - one.reached for one in members),
-        sum(one.numel for one in members),
+        sum(tensor.numel - tensor.reached for tensor in members),
+        sum(tensor.numel for tensor in members),
     )
-    rows, reached = sum(one.rows for one in members), sum(one.rows_reached for one in members)
+    rows, reached = (
+        sum(tensor.rows for tensor in members),
+        sum(tensor.rows_reached for tensor in members),
+    )
     if missing == numel:
         return f"all {numel:,} unreached" if numel > 1 else "unreached"
     if rows - reached and missing * rows == numel * (
@@ -65,24 +71,24 @@ def _unreached(members: list[TensorCoverage]) -> str:
     return f"{missing:,} of {numel:,} unreached"
 
 
-def coverage_json(found: Coverage | None, minimum: float | None) -> dict[str, Json] | None:
+def coverage_json(coverage: Coverage | None, minimum: float | None) -> dict[str, Json] | None:
     """Return the coverage for --json: every tensor, and which evidence stands for it."""
-    if found is None:
+    if coverage is None:
         return None
     return {
-        "percent": found.percent,
+        "percent": coverage.percent,
         "minimum": minimum,
-        "elements": found.numel,
-        "reached": found.reached,
+        "elements": coverage.numel,
+        "reached": coverage.reached,
         "tensors": [
             {
-                "name": one.name,
-                "elements": one.numel,
-                "reached": one.reached,
-                "rows": one.rows,
-                "rows_reached": one.rows_reached,
-                "evidence": one.evidence,
+                "name": tensor.name,
+                "elements": tensor.numel,
+                "reached": tensor.reached,
+                "rows": tensor.rows,
+                "rows_reached": tensor.rows_reached,
+                "evidence": tensor.evidence,
             }
-            for one in found.tensors
+            for tensor in coverage.tensors
         ],
     }

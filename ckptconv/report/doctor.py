@@ -15,55 +15,55 @@ if TYPE_CHECKING:
 COLUMNS = 100
 
 
-def diagnosis_text(found: Diagnosis) -> str:
+def diagnosis_text(diagnosis: Diagnosis) -> str:
     """Return a short paragraph for each component, and the machine on the last line."""
-    lines = [f"ckptconv {found.version}, Python {found.python}", ""]
-    for one in found.components:
-        lines += _component(one)
-    memory = size(found.memory_bytes)
+    lines = [f"ckptconv {diagnosis.version}, Python {diagnosis.python}", ""]
+    for component in diagnosis.components:
+        lines += _component(component)
+    memory = size(diagnosis.memory_bytes)
     disk = ", ".join(
-        dict.fromkeys(f"{size(free)} free in {path}" for path, free in found.free_bytes)
+        dict.fromkeys(f"{size(free)} free in {path}" for path, free in diagnosis.free_bytes)
     )
-    cores = f"{found.cores} core{'s' if found.cores > 1 else ''}"
+    cores = f"{diagnosis.cores} core{'s' if diagnosis.cores > 1 else ''}"
     return printable("\n".join([*lines, "", f"machine  {cores}, {memory} of memory, disk: {disk}"]))
 
 
-def _component(one: Component) -> Iterator[str]:
-    yield f"{one.name:<8} {one.state:<9} {one.purpose}"
+def _component(component: Component) -> Iterator[str]:
+    yield f"{component.name:<8} {component.state:<9} {component.purpose}"
     space = " " * 19
-    if there := [f"{name} {version}" for name, version in one.versions if version]:
+    if present := [f"{name} {version}" for name, version in component.versions if version]:
         yield fill(
-            ", ".join(there),
+            ", ".join(present),
             COLUMNS,
             initial_indent=space,
             subsequent_indent=space,
             break_on_hyphens=False,
         )
-    if one.reason:
-        yield fill(one.reason, COLUMNS, initial_indent=space, subsequent_indent=space)
-    if one.remedy:
-        yield f"{space}install it with: {one.remedy}"
+    if component.reason:
+        yield fill(component.reason, COLUMNS, initial_indent=space, subsequent_indent=space)
+    if component.remedy:
+        yield f"{space}install it with: {component.remedy}"
 
 
-def diagnosis_json(found: Diagnosis) -> dict[str, Json]:
+def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Json]:
     """Return a diagnosis for --json."""
     return {
-        "works": found.works,
-        "ckptconv": found.version,
-        "python": found.python,
+        "works": diagnosis.works,
+        "ckptconv": diagnosis.version,
+        "python": diagnosis.python,
         "components": [
             {
-                "name": one.name,
-                "state": one.state,
-                "purpose": one.purpose,
-                "versions": dict(one.versions),
-                "reason": one.reason,
-                "remedy": one.remedy,
-                "seconds": round(one.seconds, 3),
+                "name": component.name,
+                "state": component.state,
+                "purpose": component.purpose,
+                "versions": dict(component.versions),
+                "reason": component.reason,
+                "remedy": component.remedy,
+                "seconds": round(component.seconds, 3),
             }
-            for one in found.components
+            for component in diagnosis.components
         ],
-        "cores": found.cores,
-        "memory_bytes": found.memory_bytes,
-        "free_bytes": {str(path): free for path, free in found.free_bytes},
+        "cores": diagnosis.cores,
+        "memory_bytes": diagnosis.memory_bytes,
+        "free_bytes": {str(path): free for path, free in diagnosis.free_bytes},
     }

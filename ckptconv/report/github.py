@@ -31,12 +31,14 @@ PROPERTY: dict[str, int | str | None] = DATA | {":": "%3A", ",": "%2C"}
 
 def annotated(result: Verification) -> Iterator[str]:
     """Return an error for each of the first failures; nothing for a match."""
-    failed = [case for case in cases(result) if case.failure]
-    shown = failed if len(failed) <= MAX_ANNOTATIONS else failed[: MAX_ANNOTATIONS - 1]
-    for case in shown:
+    failures = [case for case in cases(result) if case.failure]
+    annotations = failures if len(failures) <= MAX_ANNOTATIONS else failures[: MAX_ANNOTATIONS - 1]
+    for case in annotations:
         yield command("error", f"verify: {case.part}: {case.name}", case.failure)
-    if len(failed) > len(shown):
-        yield command("error", "verify", f"and {len(failed) - len(shown)} more that do not match")
+    if len(failures) > len(annotations):
+        yield command(
+            "error", "verify", f"and {len(failures) - len(annotations)} more that do not match"
+        )
 
 
 def error_annotation(error: CkptconvError) -> str:
@@ -69,7 +71,9 @@ def summary(result: Verification) -> str:
         "|---|--:|--:|--:|---|",
     ]
     weights = result.weights
-    wrong = len(weights.differences) + sum(one.kind == "not equal" for one in weights.problems)
+    wrong = len(weights.differences) + sum(
+        problem.kind == "not equal" for problem in weights.problems
+    )
     lines.append(
         f"| weights, {size(weights.nbytes)} | {weights.tensors - wrong} of {weights.tensors} | | | |"
     )
@@ -83,13 +87,13 @@ def summary(result: Verification) -> str:
     return "\n".join([*lines, *_failures([case for case in cases(result) if case.failure]), ""])
 
 
-def _failures(failed: list[Case]) -> Iterator[str]:
-    if failed:
+def _failures(failures: list[Case]) -> Iterator[str]:
+    if failures:
         yield from ("", "| does not match | | why |", "|---|---|---|")
-    for case in failed[:MAX_FAILURES]:
+    for case in failures[:MAX_FAILURES]:
         yield f"| {case.part} | {markdown(case.name)} | {markdown(case.failure)} |"
-    if len(failed) > MAX_FAILURES:
-        yield f"| | and {len(failed) - MAX_FAILURES} more | |"
+    if len(failures) > MAX_FAILURES:
+        yield f"| | and {len(failures) - MAX_FAILURES} more | |"
 
 
 def _code(text: str) -> str:

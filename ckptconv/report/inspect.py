@@ -83,13 +83,13 @@ def part_rows(result: Inspection) -> list[tuple[str, str, str, str, str]]:
     """Return name, tensors, parameters, size and share of each part."""
     return [
         (
-            one.name,
-            f"{one.tensors:,}",
-            f"{one.parameters:,}",
-            size(one.nbytes),
-            f"{one.nbytes / result.nbytes:.1%}" if result.nbytes else "-",
+            part.name,
+            f"{part.tensors:,}",
+            f"{part.parameters:,}",
+            size(part.nbytes),
+            f"{part.nbytes / result.nbytes:.1%}" if result.nbytes else "-",
         )
-        for one in result.parts
+        for part in result.parts
     ]
 
 
@@ -107,8 +107,8 @@ def notes(result: Inspection) -> Iterator[str]:
         [f"tied: {tie.name} repeats {tie.repeats} ({_stored(tie)})" for tie in result.ties], "ties"
     )
     if result.unused:
-        more = f" and {len(result.unused) - 3} more" if len(result.unused) > 3 else ""
-        yield f"unused: {', '.join(result.unused[:3])}{more}: no encoder or decoder has these"
+        rest = f" and {len(result.unused) - 3} more" if len(result.unused) > 3 else ""
+        yield f"unused: {', '.join(result.unused[:3])}{rest}: no encoder or decoder has these"
     yield from _some(
         [f"code: {hook} (ckptconv never runs it)" for hook in result.code_hooks], "code hooks"
     )
@@ -117,10 +117,10 @@ def notes(result: Inspection) -> Iterator[str]:
         yield from _some(lines, f"findings that say {sign}")
 
 
-def _some(lines: Sequence[str], what: str) -> Iterator[str]:
+def _some(lines: Sequence[str], kind: str) -> Iterator[str]:
     yield from lines[:MAX_FINDINGS]
     if len(lines) > MAX_FINDINGS:
-        yield f"... and {len(lines) - MAX_FINDINGS:,} more {what} (--json lists them all)"
+        yield f"... and {len(lines) - MAX_FINDINGS:,} more {kind} (--json lists them all)"
 
 
 def _stored(tie: Tie) -> str:
@@ -147,9 +147,9 @@ def answer(target: Target) -> str:
     """Say whether a verb would take it, and why not."""
     if not target.converts:
         return f"no: {target.refusal}"
-    said = [*(f"if {one}" for one in target.conditions), *target.notices]
+    remarks = [*(f"if {condition}" for condition in target.conditions), *target.notices]
     return "; ".join(
-        ["yes", *said[:3], *([f"and {len(said) - 3} notes more"] if len(said) > 3 else [])]
+        ["yes", *remarks[:3], *([f"and {len(remarks) - 3} notes more"] if len(remarks) > 3 else [])]
     )
 
 
@@ -204,10 +204,10 @@ def tensor_rows(lines: Sequence[TensorLine]) -> tuple[tuple[str, ...], list[tupl
 
 
 def _figures(line: TensorLine) -> tuple[str, ...]:
-    found = line.statistics
-    assert found is not None
-    values = (found.minimum, found.maximum, found.mean, found.std)
-    counts = (found.zeros, found.nans, found.infinities)
+    statistics = line.statistics
+    assert statistics is not None
+    values = (statistics.minimum, statistics.maximum, statistics.mean, statistics.std)
+    counts = (statistics.zeros, statistics.nans, statistics.infinities)
     return (
         *(f"{value:.3g}" for value in values),
         *(f"{count:,}" for count in counts),
@@ -245,8 +245,8 @@ def _without(
     header: str, headers: tuple[str, ...], rows: list[tuple[str, ...]]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Leave a column away, where there is one."""
-    kept = [n for n, one in enumerate(headers) if one != header]
-    return tuple(headers[n] for n in kept), [tuple(row[n] for n in kept) for row in rows]
+    columns = [n for n, name in enumerate(headers) if name != header]
+    return tuple(headers[n] for n in columns), [tuple(row[n] for n in columns) for row in rows]
 
 
 def shortened(name: str, room: int) -> str:

@@ -39,24 +39,24 @@ def error_junit(error: CkptconvError) -> str:
     Xml.SubElement(
         case, "error", message=text.partition("\n")[0], type=type(error).__name__
     ).text = text
-    for one in (suite, root):
-        _count(one, [case])
+    for element in (suite, root):
+        _count(element, [case])
     return _document(root)
 
 
 def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
     suite = Xml.SubElement(root, "testsuite", name=part)
-    for one in members:
+    for member in members:
         case = Xml.SubElement(
-            suite, "testcase", name=one_line(one.name), classname=f"ckptconv.verify.{part}"
+            suite, "testcase", name=one_line(member.name), classname=f"ckptconv.verify.{part}"
         )
-        if one.failure:
-            text = printable(one.failure)
+        if member.failure:
+            text = printable(member.failure)
             Xml.SubElement(
                 case, "failure", message=text.partition("\n")[0], type="mismatch"
             ).text = text
-        elif one.said:
-            Xml.SubElement(case, "system-out").text = printable(one.said)
+        elif member.figures:
+            Xml.SubElement(case, "system-out").text = printable(member.figures)
     _count(suite, suite.findall("testcase"))
 
 
@@ -64,7 +64,7 @@ def _count(element: Xml.Element, members: list[Xml.Element]) -> None:
     """Write how many cases an element has, and how many of them failed."""
     element.set("tests", str(len(members)))
     for kind in ("failure", "error"):
-        element.set(f"{kind}s", str(sum(one.find(kind) is not None for one in members)))
+        element.set(f"{kind}s", str(sum(member.find(kind) is not None for member in members)))
     element.set("skipped", "0")
     element.set("time", "0")
 

@@ -24,10 +24,10 @@ def outputs_text(report: ForwardReport, minimum: float | None = None) -> Iterato
     headers = ("outputs", "within", "rms ratio", "max ratio", "the farthest")
     yield table(kind_rows(report), headers, ("left", "right", "right", "right", "left"))
     if report.loading:
-        lines = (f"  {one_line(one)}" for one in report.loading)
+        lines = (f"  {one_line(complaint)}" for complaint in report.loading)
         yield "\n".join(["the class that loaded the target complained:", *lines])
     if report.generations:
-        yield "\n".join(generation_text(one) for one in report.generations)
+        yield "\n".join(generation_text(generation) for generation in report.generations)
     if report.coverage:
         yield coverage_text(report.coverage, minimum)
     if report.texts:
@@ -37,17 +37,17 @@ def outputs_text(report: ForwardReport, minimum: float | None = None) -> Iterato
 def kind_rows(report: ForwardReport) -> list[tuple[str, str, str, str, str]]:
     """Return for each kind of quantity how many are within, the largest ratios, and which is the farthest."""
     rows = []
-    for kind in dict.fromkeys(one.kind for one in report.quantities):
-        members = [one for one in report.quantities if one.kind == kind]
-        worst = max(members, key=lambda one: max(one.ratios))
-        rms, most = (max(one.ratios[n] for one in members) for n in (0, 1))
-        within = sum(one.matches for one in members)
+    for kind in dict.fromkeys(quantity.kind for quantity in report.quantities):
+        members = [quantity for quantity in report.quantities if quantity.kind == kind]
+        worst = max(members, key=lambda quantity: max(quantity.ratios))
+        rms, maximum = (max(quantity.ratios[n] for quantity in members) for n in (0, 1))
+        within = sum(quantity.matches for quantity in members)
         rows.append(
             (
                 kind,
                 f"{within} of {len(members)}",
                 _ratio(rms),
-                _ratio(most),
+                _ratio(maximum),
                 f"{worst.probe} {worst.name}",
             )
         )
@@ -58,38 +58,38 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < 1000 else f"{value:.3g}"
 
 
-def outside_text(one: Quantity) -> str:
+def outside_text(quantity: Quantity) -> str:
     """Say what is wrong with a quantity."""
-    where = f"{one.probe} {one.name}"
-    if one.problem:
-        return f"{where}: {one.problem}"
-    if one.tolerance and one.errors:
-        return f"{where}: off by {max(found.worst for found in one.errors):.3g}, more than the tolerance"
-    rms, most = one.ratios
-    return f"{where}: error is {rms:.3g} times PyTorch's own (max {most:.3g})"
+    where = f"{quantity.probe} {quantity.name}"
+    if quantity.problem:
+        return f"{where}: {quantity.problem}"
+    if quantity.tolerance and quantity.errors:
+        return f"{where}: off by {max(error.worst for error in quantity.errors):.3g}, more than the tolerance"
+    rms, maximum = quantity.ratios
+    return f"{where}: error is {rms:.3g} times PyTorch's own (max {maximum:.3g})"
 
 
-def generation_text(one: Generation) -> str:
+def generation_text(generation: Generation) -> str:
     """Say whether the generated tokens are the same, or where they part."""
-    name = f"tokens   {one.name}: "
-    if one.mismatches:
-        fork = one.mismatches[0]
+    name = f"tokens   {generation.name}: "
+    if generation.mismatches:
+        fork = generation.mismatches[0]
         return (
             f"{name}differ in row {fork.row} at step {fork.step}: source {fork.source}, target {fork.target},\n"
             f"         {fork.gap:.2g} apart where rounding alone makes {fork.noise:.2g}"
         )
-    ties = f"; {len(one.ties)} ties" if one.ties else ""
-    rows = f"{one.rows} row{'s' if one.rows > 1 else ''}"
-    return f"{name}{one.compared} generated in {rows}: the same, one by one{ties}"
+    ties = f"; {len(generation.ties)} ties" if generation.ties else ""
+    rows = f"{generation.rows} row{'s' if generation.rows > 1 else ''}"
+    return f"{name}{generation.compared} generated in {rows}: the same, one by one{ties}"
 
 
 def outputs_json(report: ForwardReport, minimum: float | None = None) -> dict[str, Json]:
     """Return the outputs half of a verification for --json."""
     return {
         "match": report.matches,
-        "quantities": [_quantity_json(one) for one in report.quantities],
-        "generations": [_generation_json(one) for one in report.generations],
-        "texts": [list(one) for one in report.texts],
+        "quantities": [_quantity_json(quantity) for quantity in report.quantities],
+        "generations": [_generation_json(generation) for generation in report.generations],
+        "texts": [list(texts) for texts in report.texts],
         "loading": list(report.loading),
         "coverage": coverage_json(report.coverage, minimum),
         "reference": "a temporary conversion of the source"
@@ -98,28 +98,28 @@ def outputs_json(report: ForwardReport, minimum: float | None = None) -> dict[st
         if report.reference is report.source
         else "the target",
         "versions": {
-            name: version for one in report.answers for name, version in one.versions.items()
+            name: version for answer in report.answers for name, version in answer.versions.items()
         },
-        "settings": {one.framework: dict(one.settings) for one in report.answers},
-        "seconds": {one.framework: one.seconds for one in report.answers},
+        "settings": {answer.framework: dict(answer.settings) for answer in report.answers},
+        "seconds": {answer.framework: answer.seconds for answer in report.answers},
     }
 
 
-def _quantity_json(one: Quantity) -> dict[str, Json]:
-    rms, most = one.ratios
+def _quantity_json(quantity: Quantity) -> dict[str, Json]:
+    rms, maximum = quantity.ratios
     return {
-        "probe": one.probe,
-        "name": one.name,
-        "kind": one.kind,
-        "part": one.part,
-        "layer": one.layer,
-        "match": one.matches,
+        "probe": quantity.probe,
+        "name": quantity.name,
+        "kind": quantity.kind,
+        "part": quantity.part,
+        "layer": quantity.layer,
+        "match": quantity.matches,
         "rms_ratio": _number(rms),
-        "max_ratio": _number(most),
-        "source": _error_json(one.source),
-        "target": _error_json(one.target),
-        "yardstick": _error_json(one.own),
-        "problem": one.problem,
+        "max_ratio": _number(maximum),
+        "source": _error_json(quantity.source),
+        "target": _error_json(quantity.target),
+        "yardstick": _error_json(quantity.own),
+        "problem": quantity.problem,
     }
 
 
@@ -134,17 +134,17 @@ def _error_json(error: Difference | None) -> dict[str, Json] | None:
     }
 
 
-def _generation_json(one: Generation) -> dict[str, Json]:
+def _generation_json(generation: Generation) -> dict[str, Json]:
     return {
-        "name": one.name,
-        "match": one.matches,
-        "settings": dict(one.settings),
-        "rows": one.rows,
-        "compared": one.compared,
-        "source": [list(row) for row in one.source],
-        "target": [list(row) for row in one.target],
-        "ties": [_fork_json(fork) for fork in one.ties],
-        "mismatches": [_fork_json(fork) for fork in one.mismatches],
+        "name": generation.name,
+        "match": generation.matches,
+        "settings": dict(generation.settings),
+        "rows": generation.rows,
+        "compared": generation.compared,
+        "source": [list(row) for row in generation.source],
+        "target": [list(row) for row in generation.target],
+        "ties": [_fork_json(fork) for fork in generation.ties],
+        "mismatches": [_fork_json(fork) for fork in generation.mismatches],
     }
 
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def recording_text(result: Recording) -> str:
     """Return one line, and the next step."""
-    what = f"{result.answers} answers and {result.tensors} digests"
+    extent = f"{result.answers} answers and {result.tensors} digests"
     return printable(
-        f"{result.pair}: {what} -> {result.path}, {size(result.nbytes)}\n"
+        f"{result.pair}: {extent} -> {result.path}, {size(result.nbytes)}\n"
         f"Compare with it: ckptconv verify --trace {result.path} TARGET"
     )
 

@@ -36,9 +36,9 @@ def figures_text(figures: Figures) -> str:
         if figures.differing == figures.numel > 1
         else f"{figures.differing} of {figures.numel}"
     )
-    most = f"by at most {figures.worst:.2g}"
+    maximum = f"by at most {figures.worst:.2g}"
     relative = f", {number_text(figures.relative)} of the RMS" if figures.rms else ""
-    return f"{share} element{'s' if figures.numel > 1 else ''} differ{relative}, {most}"
+    return f"{share} element{'s' if figures.numel > 1 else ''} differ{relative}, {maximum}"
 
 
 def number_text(value: float) -> str:

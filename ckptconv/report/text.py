@@ -50,11 +50,11 @@ def error_text(error: CkptconvError) -> str:
     """Return a message for stderr: what, where, expected, found, next step."""
     text = str(error)
     if isinstance(error, PlanError) and len(error.problems) > MAX_PROBLEMS:
-        shown = PlanError(error.what, error.problems[:MAX_PROBLEMS])
-        more = f"  ... and {len(error.problems) - MAX_PROBLEMS} more (--json lists them all)"
+        abridged = PlanError(error.what, error.problems[:MAX_PROBLEMS])
+        rest = f"  ... and {len(error.problems) - MAX_PROBLEMS} more (--json lists them all)"
         first = f"{error.what}: {len(error.problems)} problems"
         text = "\n".join(
-            [first, *str(shown).splitlines()[1:], more, *([error.hint] if error.hint else [])]
+            [first, *str(abridged).splitlines()[1:], rest, *([error.hint] if error.hint else [])]
         )
     return f"Error: {printable(text)}"
 
@@ -73,4 +73,7 @@ def error_json(error: CkptconvError, exit_code: int) -> dict[str, Json]:
 
 def problems_json(problems: Sequence[Problem]) -> list[Json]:
     """Return problems as objects."""
-    return [{"kind": one.kind, "name": one.name, "detail": one.detail} for one in problems]
+    return [
+        {"kind": problem.kind, "name": problem.name, "detail": problem.detail}
+        for problem in problems
+    ]

@@ -48,11 +48,13 @@ def _weights_text(report: WeightsReport) -> str:
         return (
             f"weights  {report.tensors} tensors, {size(report.nbytes)}: every bit is the source's"
         )
-    differ = len(report.differences) + sum(one.kind == "not equal" for one in report.problems)
-    lines = [f"weights  {differ} of {report.tensors} tensors differ"]
+    differing = len(report.differences) + sum(
+        problem.kind == "not equal" for problem in report.problems
+    )
+    lines = [f"weights  {differing} of {report.tensors} tensors differ"]
     shown, problems = report.differences[:MAX_DIFFERENCES], report.problems[:MAX_PROBLEMS]
-    for one in shown:
-        lines += relation_lines(one.source, one.name, one.relation, "target")
+    for difference in shown:
+        lines += relation_lines(difference.source, difference.name, difference.relation, "target")
     lines += [f"  {problem}" for problem in problems]
     more = len(report.differences) + len(report.problems) - len(shown) - len(problems)
     return "\n".join(
@@ -76,13 +78,17 @@ def verification_json(result: Verification) -> dict[str, Json]:
             "tensors": weights.tensors,
             "bytes": weights.nbytes,
             "differences": [
-                {"name": one.name, "source": one.source, **relation_json(one.relation)}
-                for one in weights.differences
+                {
+                    "name": difference.name,
+                    "source": difference.source,
+                    **relation_json(difference.relation),
+                }
+                for difference in weights.differences
             ],
             "problems": problems_json(weights.problems),
         },
         "config": [
-            {"key": one.key, "source": one.first, "target": one.second} for one in result.config
+            {"key": key.key, "source": key.first, "target": key.second} for key in result.config
         ],
         "outputs": outputs_json(result.outputs, result.min_coverage) if result.outputs else None,
         "where": where_json(result.where),

@@ -25,34 +25,36 @@ VALUE_COLUMNS = 24
 INDENT = " " * 9
 
 
-def where_text(found: Where) -> str:
+def where_text(where: Where) -> str:
     """Return what is to blame, the config keys that differ, and as many of the tensors as fit."""
-    lines = [f"where    {found.verdict}", *_config_lines(found.config)]
-    if found.first:
-        first = f"first outside: {outside_text(found.first)}"
+    lines = [f"where    {where.verdict}", *_config_lines(where.config)]
+    if where.first:
+        first = f"first outside: {outside_text(where.first)}"
         lines += wrap(first, COLUMNS, initial_indent=INDENT, subsequent_indent=f"{INDENT}  ")
-        lines += _tensor_lines(found, MAX_LINES - len(lines))
+        lines += _tensor_lines(where, MAX_LINES - len(lines))
     return "\n".join(map(one_line, lines))
 
 
 def _config_lines(config: tuple[ConfigDifference, ...]) -> Iterator[str]:
-    for one in config[:MAX_CONFIG]:
-        yield f"{INDENT}{one.key}: {_value(one.first)} in the source, {_value(one.second)} in the target"
+    for key in config[:MAX_CONFIG]:
+        yield f"{INDENT}{key.key}: {_value(key.first)} in the source, {_value(key.second)} in the target"
     if len(config) > MAX_CONFIG:
         yield f"{INDENT}... and {len(config) - MAX_CONFIG} more keys (--json lists them all)"
 
 
-def _tensor_lines(found: Where, room: int) -> list[str]:
+def _tensor_lines(where: Where, room: int) -> list[str]:
     """Return the tensors behind the first quantity, the nearest to the inputs first; the weights' part has figures."""
-    if not found.tensors:
+    if not where.tensors:
         return []
-    count = len(found.tensors)
-    later = f", and {found.later} that it is not computed from" if found.later else ""
+    count = len(where.tensors)
+    later = f", and {where.later} that it is not computed from" if where.later else ""
     lines = [
         f"{INDENT}behind it {f'{count} tensors differ' if count > 1 else '1 tensor differs'}{later}:"
     ]
-    for number, one in enumerate(found.tensors):
-        block = relation_lines(one.source, one.name, replace(one.relation, figures=None), "target")
+    for number, tensor in enumerate(where.tensors):
+        block = relation_lines(
+            tensor.source, tensor.name, replace(tensor.relation, figures=None), "target"
+        )
         if len(lines) + len(block) + (number + 1 < count) > room:
             return [*lines, f"  ... and {count - number} more (--json lists them all)"]
         lines += block
@@ -65,32 +67,32 @@ def _value(value: Json) -> str:
     return text if len(text) <= VALUE_COLUMNS else f"{text[: VALUE_COLUMNS - 3]}..."
 
 
-def where_json(found: Where | None) -> dict[str, Json] | None:
+def where_json(where: Where | None) -> dict[str, Json] | None:
     """Return the same for --json, with every tensor and every key; None for a match."""
-    if found is None:
+    if where is None:
         return None
     return {
-        "verdict": found.verdict,
-        "equal_weights": found.equal_weights,
-        "first": _first_json(found),
+        "verdict": where.verdict,
+        "equal_weights": where.equal_weights,
+        "first": _first_json(where),
         "tensors": [
-            {"name": one.name, "source": one.source, **relation_json(one.relation)}
-            for one in found.tensors
+            {"name": tensor.name, "source": tensor.source, **relation_json(tensor.relation)}
+            for tensor in where.tensors
         ],
-        "later": found.later,
+        "later": where.later,
         "config": [
-            {"key": one.key, "source": one.first, "target": one.second} for one in found.config
+            {"key": key.key, "source": key.first, "target": key.second} for key in where.config
         ],
     }
 
 
-def _first_json(found: Where) -> dict[str, Json] | None:
-    if found.first is None:
+def _first_json(where: Where) -> dict[str, Json] | None:
+    if where.first is None:
         return None
-    rms, most = (ratio if isfinite(ratio) else None for ratio in found.first.ratios)
+    rms, maximum = (ratio if isfinite(ratio) else None for ratio in where.first.ratios)
     return {
-        "probe": found.first.probe,
-        "name": found.first.name,
+        "probe": where.first.probe,
+        "name": where.first.name,
         "rms_ratio": rms,
-        "max_ratio": most,
+        "max_ratio": maximum,
     }
