@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ckptconv.report.text import one_line
+from ckptconv.report.text import PIPE, Screen, one_line, prose
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -15,29 +15,29 @@ MAX_GROUPS = 3
 """Groups of tensors that are shown; --json has every tensor."""
 
 
-def coverage_text(coverage: Coverage, minimum: float | None) -> str:
+def coverage_text(coverage: Coverage, minimum: float | None, screen: Screen = PIPE) -> str:
     """Return the share that was reached, and below it what was not, the tensors of all layers in one line.
 
-    Args: minimum: what was asked for [percent].
+    Args: minimum: the required share [percent]. screen: where it is shown.
     """
     shortfall = (
-        f", less than the {minimum:g} % asked for"
+        f", less than the required {minimum:g} %"
         if minimum is not None and coverage.percent < minimum
         else ""
     )
+    share = percent_text(coverage.percent)
+    lines = [f"coverage {share} of {coverage.numel:,} weights influence the outputs{shortfall}"]
     groups = _groups(coverage)
-    remainder = "; for the rest the weights alone stand:" if groups else ""
-    lines = [
-        f"coverage {percent_text(coverage.percent)} of {coverage.numel:,} weights reach the outputs{shortfall}{remainder}"
+    if groups:
+        rest = f"{100 - round(min(coverage.percent, 99.99), 2):.2f} %"
+        lines.append(f"  the remaining {rest} are covered by the weight comparison only:")
+    lines += [
+        f"    {one_line(name)}  {_uncovered(members)}" for name, members in groups[:MAX_GROUPS]
     ]
-    lines += [f"  {one_line(name)}  {_unreached(members)}" for name, members in groups[:MAX_GROUPS]]
     hidden = len(groups) - MAX_GROUPS
-    return "\n".join(
-        [
-            *lines,
-            *([f"  ... and {hidden} more such (--json lists every tensor)"] if hidden > 0 else []),
-        ]
-    )
+    if hidden > 0:
+        lines.append(f"    ... and {hidden} more groups (--json lists every tensor)")
+    return prose("\n".join(lines), screen)
 
 
 def percent_text(value: float) -> str:
@@ -53,7 +53,7 @@ def _groups(coverage: Coverage) -> list[tuple[str, list[TensorCoverage]]]:
     return list(groups.items())
 
 
-def _unreached(members: list[TensorCoverage]) -> str:
+def _uncovered(members: list[TensorCoverage]) -> str:
     missing, numel = (
         sum(tensor.numel - tensor.reached for tensor in members),
         sum(tensor.numel for tensor in members),
@@ -63,12 +63,12 @@ def _unreached(members: list[TensorCoverage]) -> str:
         sum(tensor.rows_reached for tensor in members),
     )
     if missing == numel:
-        return f"all {numel:,} unreached" if numel > 1 else "unreached"
+        return f"all {numel:,} without influence" if numel > 1 else "without influence"
     if rows - reached and missing * rows == numel * (
         rows - reached
     ):  # whole rows, and no other element
-        return f"{rows - reached:,} of {rows:,} rows unreached"
-    return f"{missing:,} of {numel:,} unreached"
+        return f"{rows - reached:,} of {rows:,} rows without influence"
+    return f"{missing:,} of {numel:,} without influence"
 
 
 def coverage_json(coverage: Coverage | None, minimum: float | None) -> dict[str, Json] | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ckptconv.report.relations import figures_json, number_text, relation_json, relation_lines
-from ckptconv.report.text import printable, size, table
+from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -19,21 +19,21 @@ VALUE_COLUMNS = 30
 CAST = "equal after a cast"
 
 
-def diff_text(result: Diff, *, tensors: bool = False) -> str:
+def diff_text(result: Diff, *, tensors: bool = False, screen: Screen = PIPE) -> str:
     """Return what was compared, what differs by key, layer and tensor, and the verdict on the last line.
 
-    Args: tensors: list every tensor with its verdict.
+    Args: tensors: list every tensor with its verdict. screen: where the text is shown.
     """
-    blocks = [_heads(result)]
+    blocks = [prose(_heads(result), screen)]
     if result.config:
         rows = [(key.key, value_text(key.first), value_text(key.second)) for key in result.config]
-        blocks.append(table(rows, ("config", "in A", "in B")))
+        blocks.append(table(rows, ("config", "in A", "in B"), (), screen))
     if result.worst_first:
-        blocks += [_layers(result), _differing(result)]
+        blocks += [_layers(result, screen), _differing(result, screen)]
     if tensors:
         verdicts = [(tensor.verdict, tensor.key) for tensor in result.tensors]
-        blocks.append(table(verdicts, ("verdict", "tensor")))
-    blocks.append(_verdict(result))
+        blocks.append(table(verdicts, ("verdict", "tensor"), (), screen))
+    blocks.append(closing(_verdict(result), screen))
     return printable("\n\n".join(blocks))
 
 
@@ -48,7 +48,7 @@ def value_text(value: Json) -> str:
     return text if len(text) <= VALUE_COLUMNS else f"{text[: VALUE_COLUMNS - 3]}..."
 
 
-def _layers(result: Diff) -> str:
+def _layers(result: Diff, screen: Screen) -> str:
     """Return which layers changed how much, in the order of the tables."""
     rows = [
         (
@@ -61,18 +61,18 @@ def _layers(result: Diff) -> str:
         )
         for layer in result.layers
     ]
-    headers = ("part", "layer", "differ", "parameters", "change of RMS", "largest change")
-    return table(rows, headers, ("left", "left", *("right",) * 4))
+    headers = ("part", "layer", "differ", "parameters", "change\nof RMS", "largest\nchange")
+    return table(rows, headers, ("left", "left", *("right",) * 4), screen)
 
 
-def _differing(result: Diff) -> str:
+def _differing(result: Diff, screen: Screen) -> str:
     """Return the tensors that differ, the worst first, as many as fit."""
     lines: list[str] = []
     for number, tensor in enumerate(result.worst_first):
         assert tensor.relation is not None
-        block = relation_lines(tensor.first, tensor.second, tensor.relation)
+        block = relation_lines(tensor.first, tensor.second, tensor.relation, screen=screen)
         if len(lines) + len(block) > MAX_LINES - 1:
-            lines.append(f"... and {len(result.worst_first) - number} more (--json lists all)")
+            lines.append(f"... and {len(result.worst_first) - number} more (--json lists them all)")
             break
         lines += block
     return "\n".join(lines)
@@ -83,11 +83,7 @@ def _verdict(result: Diff) -> str:
     counts = Counter(tensor.verdict for tensor in result.tensors)
     order = sorted(counts, key=lambda kind: (kind == "equal", kind == "cast", -counts[kind], kind))
     verdicts = ", ".join(f"{counts[kind]} {CAST if kind == 'cast' else kind}" for kind in order)
-    keys = (
-        f", {len(result.config)} config key{'s' if len(result.config) > 1 else ''}"
-        if result.config
-        else ""
-    )
+    keys = f", {counted(len(result.config), 'config key')}" if result.config else ""
     verdict = "EQUAL" if result.matches else "DIFFERENT"
     return f"{verdict}: {len(result.tensors)} tensors, {size(result.nbytes)}: {verdicts}{keys}"
 

@@ -6,43 +6,46 @@ from collections.abc import Iterator
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from ckptconv.report.text import printable, size
+from ckptconv.report.text import PIPE, Screen, counted, printable, prose, size
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.doctor import Component, Diagnosis
 
-COLUMNS = 100
+INDENT = 19
+"""Columns before the purpose of a component, and all below it."""
 
 
-def diagnosis_text(diagnosis: Diagnosis) -> str:
+def diagnosis_text(diagnosis: Diagnosis, screen: Screen = PIPE) -> str:
     """Return a short paragraph for each component, and the machine on the last line."""
     lines = [f"ckptconv {diagnosis.version}, Python {diagnosis.python}", ""]
     for component in diagnosis.components:
-        lines += _component(component)
+        lines += _component(component, screen)
     memory = size(diagnosis.memory_bytes)
     disk = ", ".join(
         dict.fromkeys(f"{size(free)} free in {path}" for path, free in diagnosis.free_bytes)
     )
-    cores = f"{diagnosis.cores} core{'s' if diagnosis.cores > 1 else ''}"
-    return printable("\n".join([*lines, "", f"machine  {cores}, {memory} of memory, disk: {disk}"]))
+    machine = f"machine  {counted(diagnosis.cores, 'core')}, {memory} of memory, disk: {disk}"
+    return printable("\n".join([*lines, "", prose(machine, screen)]))
 
 
-def _component(component: Component) -> Iterator[str]:
-    yield f"{component.name:<8} {component.state:<9} {component.purpose}"
-    space = " " * 19
-    if present := [f"{name} {version}" for name, version in component.versions if version]:
+def _component(component: Component, screen: Screen) -> Iterator[str]:
+    head = f"{component.name:<8} {component.state:<9} {component.purpose}"
+    yield prose(head, screen)
+    packages = [f"{name} {version}" for name, version in component.versions if version]
+    details = [", ".join(packages), component.reason]
+    if component.remedy:
+        details.append(f"install it with: {component.remedy}")
+    space = " " * INDENT
+    for detail in filter(None, details):
         yield fill(
-            ", ".join(present),
-            COLUMNS,
+            detail,
+            screen.columns,
             initial_indent=space,
             subsequent_indent=space,
             break_on_hyphens=False,
+            break_long_words=False,
         )
-    if component.reason:
-        yield fill(component.reason, COLUMNS, initial_indent=space, subsequent_indent=space)
-    if component.remedy:
-        yield f"{space}install it with: {component.remedy}"
 
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Json]:

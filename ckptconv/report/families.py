@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ckptconv.report.text import table
+from ckptconv.report.text import PIPE, Screen, prose, table
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.families import Support
 
-HEADERS = ("model type", "encoder, TF", "encoder, Flax", "decoder, TF", "decoder, Flax")
+HEADERS = ("model type", "encoder,\nTF", "encoder,\nFlax", "decoder,\nTF", "decoder,\nFlax")
 COLUMNS = (("encoder", "tf"), ("encoder", "flax"), ("decoder", "tf"), ("decoder", "flax"))
 
 INTRODUCTION = """\
@@ -33,14 +33,18 @@ config that a class ignores or lacks are refused one by one when they occur.
 """
 
 
-def families_text(supports: Sequence[Support]) -> str:
+def families_text(supports: Sequence[Support], screen: Screen = PIPE) -> str:
     """Return the table and the reasons."""
-    return f"{table(_rows(supports), HEADERS)}\n\n{_reasons(supports, '{0} as {1} in {2}: {3}')}"
+    reasons = _reasons(supports, "{0} as {1} in {2}: {3}")
+    return f"{table(_rows(supports), HEADERS, (), screen)}\n\n{prose(reasons, screen)}"
 
 
 def families_markdown(supports: Sequence[Support]) -> str:
     """Return docs/support.md."""
-    lines = ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
+    lines = [
+        "| " + " | ".join(" ".join(header.split()) for header in HEADERS) + " |",
+        "|" + "---|" * len(HEADERS),
+    ]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(supports)]
     reasons = _reasons(supports, "- **{0}** as {1} in {2}: {3}")
     return "\n".join([INTRODUCTION, *lines, "", "## Refused, and why", "", reasons])

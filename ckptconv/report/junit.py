@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 NAME = "ckptconv verify"
 
 
-def verification_junit(result: Verification) -> str:
-    """Return a verification as a document. Names from a checkpoint are escaped: no tag, no character XML forbids."""
+def verification_junit(result: Verification, seconds: float = 0.0) -> str:
+    """Return a verification as a document. Names from a checkpoint are escaped: no tag, no character XML forbids.
+
+    Args:
+        result: the verification.
+        seconds: how long all of it took.
+    """
     root = Xml.Element("testsuites", name=NAME)
     parts: dict[str, list[Case]] = {}
     for case in cases(result):
         parts.setdefault(case.part, []).append(case)
     for part, members in parts.items():
         _suite(root, part, members)
-    _count(root, root.findall("testsuite/testcase"))
+    _count(root, root.findall("testsuite/testcase"), seconds)
     return _document(root)
 
 
@@ -50,6 +55,8 @@ def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
         case = Xml.SubElement(
             suite, "testcase", name=one_line(member.name), classname=f"ckptconv.verify.{part}"
         )
+        if member.seconds:
+            case.set("time", f"{member.seconds:.3f}")
         if member.failure:
             text = printable(member.failure)
             Xml.SubElement(
@@ -57,16 +64,16 @@ def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
             ).text = text
         elif member.figures:
             Xml.SubElement(case, "system-out").text = printable(member.figures)
-    _count(suite, suite.findall("testcase"))
+    _count(suite, suite.findall("testcase"), sum(member.seconds for member in members))
 
 
-def _count(element: Xml.Element, members: list[Xml.Element]) -> None:
-    """Write how many cases an element has, and how many of them failed."""
+def _count(element: Xml.Element, members: list[Xml.Element], seconds: float = 0.0) -> None:
+    """Write how many cases an element has, how many of them failed, and how long they took [seconds]."""
     element.set("tests", str(len(members)))
     for kind in ("failure", "error"):
         element.set(f"{kind}s", str(sum(member.find(kind) is not None for member in members)))
     element.set("skipped", "0")
-    element.set("time", "0")
+    element.set("time", f"{seconds:.3f}")
 
 
 def _document(root: Xml.Element) -> str:

@@ -2,56 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptconv.report.coverage import coverage_json, coverage_text
-from ckptconv.report.text import one_line, table
+from ckptconv.report.text import PIPE, Screen, counted, one_line, prose, table
+from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.compare.difference import Difference
     from ckptconv.run.report import ForwardReport
     from ckptconv.run.tokens import Fork, Generation
-    from ckptconv.run.yardstick import Quantity
+    from ckptconv.run.yardstick import Quantity, Tolerance
 
 
-def outputs_text(report: ForwardReport, minimum: float | None = None) -> Iterator[str]:
-    """Return blocks: a line for each kind of quantity, what the class complained of, and what was generated.
+def outputs_text(
+    report: ForwardReport, minimum: float | None = None, screen: Screen = PIPE
+) -> Iterator[str]:
+    """Return blocks: a line for each kind of output, what the class reported on loading, and what was generated.
 
-    Args: minimum: the coverage that was asked for [percent].
+    Args:
+        report: what running both models showed.
+        minimum: the coverage that is required [percent].
+        screen: where the text is shown.
     """
-    headers = ("outputs", "within", "rms ratio", "max ratio", "the farthest")
-    yield table(kind_rows(report), headers, ("left", "right", "right", "right", "left"))
+    align = ("left", "right", "right", "right", "left")
+    yield "\n".join(
+        [
+            table(kind_rows(report), kind_headers(report), align, screen),
+            "",
+            prose(legend(report), screen),
+        ]
+    )
     if report.loading:
         lines = (f"  {one_line(complaint)}" for complaint in report.loading)
-        yield "\n".join(["the class that loaded the target complained:", *lines])
+        yield prose("\n".join(["The target's class reported while loading:", *lines]), screen)
     if report.generations:
-        yield "\n".join(generation_text(generation) for generation in report.generations)
+        yield prose("\n".join(map(generation_text, report.generations)), screen)
     if report.coverage:
-        yield coverage_text(report.coverage, minimum)
+        yield coverage_text(report.coverage, minimum, screen)
     if report.texts:
-        yield table(report.texts, ("text", "source", "target"))
+        yield table(report.texts, ("text", "source", "target"), (), screen)
+
+
+def kind_headers(report: ForwardReport) -> tuple[str, str, str, str, str]:
+    """Return the headers of `kind_rows`: each ratio with its limit, or errors where a tolerance was chosen."""
+    if _tolerance(report):
+        return ("outputs", "passed", "largest\nerror", "\nlimit", "largest error at")
+    rms, maximum = f"RMS ratio\n(limit {RMS_FACTOR:g})", f"max ratio\n(limit {MAX_FACTOR:g})"
+    return ("outputs", "passed", rms, maximum, "largest error at")
+
+
+def legend(report: ForwardReport) -> str:
+    """Say what the figures of `kind_rows` are."""
+    if tolerance := _tolerance(report):
+        relative = (
+            f" + {tolerance.rtol:g} x the largest value of the reference" if tolerance.rtol else ""
+        )
+        return f"limit: {tolerance.atol:g}{relative}, as --tolerance asks"
+    return "ratio: error / PyTorch's own rounding error (float32 against float64)"
+
+
+def _tolerance(report: ForwardReport) -> Tolerance | None:
+    return next((quantity.tolerance for quantity in report.quantities if quantity.tolerance), None)
 
 
 def kind_rows(report: ForwardReport) -> list[tuple[str, str, str, str, str]]:
-    """Return for each kind of quantity how many are within, the largest ratios, and which is the farthest."""
+    """Return for each kind of output how many passed, the largest figures, and where they are."""
     rows = []
     for kind in dict.fromkeys(quantity.kind for quantity in report.quantities):
         members = [quantity for quantity in report.quantities if quantity.kind == kind]
-        worst = max(members, key=lambda quantity: max(quantity.ratios))
-        rms, maximum = (max(quantity.ratios[n] for quantity in members) for n in (0, 1))
-        within = sum(quantity.matches for quantity in members)
-        rows.append(
-            (
-                kind,
-                f"{within} of {len(members)}",
-                _ratio(rms),
-                _ratio(maximum),
-                f"{worst.probe} {worst.name}",
-            )
-        )
+        passed = sum(quantity.matches for quantity in members)
+        first, second, place = (_errors if _tolerance(report) else _ratios)(members)
+        rows.append((kind, f"{passed}/{len(members)}", first, second, place))
     return rows
+
+
+def _ratios(members: Sequence[Quantity]) -> tuple[str, str, str]:
+    worst = max(members, key=lambda quantity: max(quantity.ratios))
+    rms, maximum = (max(quantity.ratios[n] for quantity in members) for n in (0, 1))
+    return _ratio(rms), _ratio(maximum), f"{worst.probe} {worst.name}"
+
+
+def _errors(members: Sequence[Quantity]) -> tuple[str, str, str]:
+    """Return the largest error over its limit of any member, that limit, and which it is."""
+
+    def figures(quantity: Quantity) -> tuple[float, float]:
+        assert quantity.tolerance
+        largest = max((error.worst for error in quantity.errors), default=float("inf"))
+        reference = quantity.own.reference_max if quantity.own else 0.0
+        return largest, quantity.tolerance.atol + quantity.tolerance.rtol * reference
+
+    def excess(quantity: Quantity) -> float:
+        largest, limit = figures(quantity)
+        return largest / limit if limit else largest
+
+    worst = max(members, key=excess)
+    largest, limit = figures(worst)
+    return f"{largest:.2g}", f"{limit:.2g}", f"{worst.probe} {worst.name}"
 
 
 def _ratio(value: float) -> str:
@@ -59,28 +108,36 @@ def _ratio(value: float) -> str:
 
 
 def outside_text(quantity: Quantity) -> str:
-    """Say what is wrong with a quantity."""
-    where = f"{quantity.probe} {quantity.name}"
+    """Say which output is beyond its limit, and by how much."""
+    return f"{quantity.probe} {quantity.name}: {figures_text(quantity)}"
+
+
+def figures_text(quantity: Quantity) -> str:
+    """Return the error of an output with its limit, or why it cannot be compared."""
     if quantity.problem:
-        return f"{where}: {quantity.problem}"
+        return quantity.problem
     if quantity.tolerance and quantity.errors:
-        return f"{where}: off by {max(error.worst for error in quantity.errors):.3g}, more than the tolerance"
+        largest, limit, _ = _errors([quantity])
+        return f"largest error {largest} (limit {limit})"
     rms, maximum = quantity.ratios
-    return f"{where}: error is {rms:.3g} times PyTorch's own (max {maximum:.3g})"
+    return (
+        f"error / PyTorch's own: RMS {rms:.3g} (limit {RMS_FACTOR:g}), "
+        f"max {maximum:.3g} (limit {MAX_FACTOR:g})"
+    )
 
 
 def generation_text(generation: Generation) -> str:
-    """Say whether the generated tokens are the same, or where they part."""
+    """Say whether the generated tokens are identical, or where they diverge."""
     name = f"tokens   {generation.name}: "
     if generation.mismatches:
         fork = generation.mismatches[0]
         return (
-            f"{name}differ in row {fork.row} at step {fork.step}: source {fork.source}, target {fork.target},\n"
-            f"         {fork.gap:.2g} apart where rounding alone makes {fork.noise:.2g}"
+            f"{name}row {fork.row} diverges at step {fork.step}: source {fork.source}, target {fork.target}; "
+            f"the choices are {fork.gap:.2g} apart, rounding explains {fork.noise:.2g}"
         )
-    ties = f"; {len(generation.ties)} ties" if generation.ties else ""
-    rows = f"{generation.rows} row{'s' if generation.rows > 1 else ''}"
-    return f"{name}{generation.compared} generated in {rows}: the same, one by one{ties}"
+    ties = f"; {counted(len(generation.ties), 'tie')} within rounding" if generation.ties else ""
+    rows = counted(generation.rows, "row")
+    return f"{name}{counted(generation.compared, 'token')} in {rows} identical{ties}"
 
 
 def outputs_json(report: ForwardReport, minimum: float | None = None) -> dict[str, Json]:

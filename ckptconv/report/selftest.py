@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.base.strict_json import Json
-from ckptconv.report.text import one_line, table
+from ckptconv.report.text import PIPE, Screen, one_line, prose, table
 from ckptconv.trials.faults import Sweep
 from ckptconv.trials.malformed import Refusals
 from ckptconv.trials.selftest import SelfTest
 
 
-def selftest_text(result: SelfTest) -> str:
+def selftest_text(result: SelfTest, screen: Screen = PIPE) -> str:
     """Return the counts, every broken promise, and on the last line the verdict."""
     blocks = [_refusals_text(result.malformed)]
     if result.faults:
@@ -22,7 +22,10 @@ def selftest_text(result: SelfTest) -> str:
         if broken
         else "HOLDS: every promise that was tested"
     )
-    return "\n\n".join([*blocks, "\n".join([*broken, f"{verdict}, in {result.seconds:.0f} s"])])
+    return prose(
+        "\n\n".join([*blocks, "\n".join([*broken, f"{verdict}, in {result.seconds:.0f} s"])]),
+        screen,
+    )
 
 
 def _refusals_text(refusals: Refusals) -> str:

@@ -133,7 +133,7 @@ def _mark(place: int, members: Sequence[Quantity]) -> dict[str, Any]:
         "xanchor": side,
         "showarrow": False,
         "xshift": shift,
-        "text": f"first outside: {label(members[place].name)}",
+        "text": f"first beyond its limit: {label(members[place].name)}",
         "font": {"color": "var(--bad)"},
     }
     return {"shapes": [line], "annotations": [text]}

@@ -72,16 +72,14 @@ def _sections(result: Diff) -> Iterator[Section]:
     if result.config:
         rows = [(key.key, value_text(key.first), value_text(key.second)) for key in result.config]
         yield Section(
-            "Config", (Table(("key", "in A", "in B"), rows),), "Keys that change what is computed."
+            "Config", (Table(("key", "in A", "in B"), rows),), "Keys that change the outputs."
         )
     yield Section(
         "Layers",
         tuple(_layers(result)),
-        "How far each moved: the RMS of the change over the RMS of A.",
+        "How far each layer changed: RMS of the change / RMS of A.",
     )
-    yield Section(
-        "Tensors", (_grid(result),), "Click a row for both spellings, and how it differs."
-    )
+    yield Section("Tensors", (_grid(result),), "Click a row for both names and how it differs.")
 
 
 def _layers(result: Diff) -> Iterator[Plots | Table]:
@@ -159,7 +157,7 @@ def _row(tensor: TensorDiff) -> tuple[Cell, ...]:
         tensor.layer,
         tensor.verdict,
         *change,
-        str(relation) if relation else "every bit is the same",
+        str(relation) if relation else "identical, bit for bit",
         tensor.first,
         tensor.second,
         tensor.parameters,

@@ -90,7 +90,7 @@ def _sections(result: Inspection) -> Iterator[Section]:
             for target in result.targets
         ]
         rows = [(verb, reasons.rstrip(":"), why) for verb, reasons, why in rows]
-        yield Section("Commands", (Table(("command", "would take it", "what it would say"), rows),))
+        yield Section("Commands", (Table(("command", "accepts it", "notes"), rows),))
     if result.problems or result.refusal:
         reasons: list[tuple[Tone, str, str]] = (
             [("bad", "refused", result.refusal)] if result.refusal else []
@@ -106,22 +106,20 @@ def _sections(result: Inspection) -> Iterator[Section]:
         yield Section("State", (Notes(reasons),))
     parts = Table(PART_HEADERS, part_rows(result), frozenset(range(1, 5)))
     tree = Plots("parameters by side, layer and tensor", [("", treemap(result))])
-    yield Section(
-        "Parameters", (tree, parts), "Areas are numbers of parameters. Click to go into a layer."
-    )
+    yield Section("Parameters", (tree, parts), "Area: number of parameters. Click to open a layer.")
     if result.measured:
         spread = Plots(
             "standard deviation of each tensor, by layer",
             [("", _spread(result))],
-            "A gain or bias that is the same everywhere has no spread, and no point.",
+            "Tensors with a single value, such as new gains and biases, have no point.",
         )
         yield Section(
             "Values",
             (spread,),
-            "The spread of each tensor. What training never touched lies on a line "
-            "of its own, at the spread that it was drawn with.",
+            "Standard deviation of each tensor. Weights that were never trained lie on a horizontal line, "
+            "at the standard deviation of their initialisation.",
         )
-    yield Section("Tensors", (_grid(result),), "Click a row for all that is known of it.")
+    yield Section("Tensors", (_grid(result),), "Click a row for details.")
 
 
 def _tiles(result: Inspection) -> Block:

@@ -21,7 +21,7 @@ from ckptconv.report.html.blocks import (
     Table,
     Tiles,
 )
-from ckptconv.report.outputs import kind_rows
+from ckptconv.report.outputs import kind_headers, kind_rows, legend
 from ckptconv.run.coverage import Coverage
 from ckptconv.run.report import ForwardReport
 from ckptconv.run.tokens import Generation
@@ -44,21 +44,23 @@ def outputs_sections(report: ForwardReport) -> Iterator[Section]:
         yield Section(
             "Errors",
             (Plots("quantity", spread),),
-            "How large the errors of single elements are. A faithful "
-            "conversion has the shape of PyTorch's own rounding.",
+            "Distribution of the errors of single elements. A faithful conversion has the shape of "
+            "PyTorch's own rounding.",
         )
     maps = attention_maps(report)
     if maps:
         by_head = Plots(
             "error of every attention head",
             [("", heads(maps))],
-            "The largest error of each head, in units of PyTorch's own largest.",
+            "The largest error of each head, in multiples of PyTorch's own largest.",
         )
-        by_place = Plots("map", places(maps), "Difference at each place, the most of all heads.")
+        by_place = Plots(
+            "map", places(maps), "Largest difference of all heads, at each query and key."
+        )
         yield Section(
             "Attention",
             (by_head, by_place),
-            "Where attention maps are apart from PyTorch in float64.",
+            "Where attention maps differ from PyTorch in float64.",
         )
     if report.generations or report.texts:
         yield Section("Tokens", tuple(_tokens(report)), "What both sides generated, step by step.")
@@ -79,18 +81,22 @@ def _states(report: ForwardReport) -> Section:
     plot = Plots(
         "probe",
         [(name, along(report, name)) for name in names],
-        "Below the dashed line is what PyTorch's own rounding allows.",
+        "Dashed line: the limit, a multiple of PyTorch's own rounding error.",
         names.index(first) if first in names else 0,
     )
-    headers = ("quantity", "within", "RMS ratio", "max ratio", "the farthest")
+    headers = tuple(" ".join(header.split()) for header in kind_headers(report))
     table = Table(headers, kind_rows(report), frozenset({1, 2, 3}))
-    lead = "Error of each state against PyTorch in float64, in the order in which a model computes them."
+    lead = "Error of each output against PyTorch in float64, in the order in which the model computes them."
     loading = (
         [Notes([("bad", "loading", complaint) for complaint in report.loading])]
         if report.loading
         else []
     )
-    return Section("Outputs", (*([plot] if names else []), *loading, table), lead)
+    return Section(
+        "Outputs",
+        (*([plot] if names else []), *loading, table),
+        f"{lead} {legend(report).capitalize()}.",
+    )
 
 
 def _generated(report: ForwardReport) -> set[str]:
@@ -105,7 +111,7 @@ def _tokens(report: ForwardReport) -> Iterator[Block]:
         yield Aligned(("source", "target"), rows)
     if report.texts:
         answers = [
-            (*texts, "the same" if texts[1] == texts[2] else "DIFFERENT") for texts in report.texts
+            (*texts, "identical" if texts[1] == texts[2] else "DIFFERENT") for texts in report.texts
         ]
         yield Table(("text", "source", "target", ""), answers)
 
@@ -115,11 +121,9 @@ def _title(generation: Generation, row: int) -> str:
     beams = generation.settings.get("num_beams", 1)
     name = generation.name if beams == 1 else f"{generation.name} of {beams}"
     if fork is None:
-        return f"{name}, row {row}: the same"
-    far = f"{fork.gap:.2g} apart where rounding makes {fork.noise:.2g}"
-    return (
-        f"{name}, row {row}: {'a tie' if fork.is_tie else 'they part'} at step {fork.step}, {far}"
-    )
+        return f"{name}, row {row}: identical"
+    far = f"{fork.gap:.2g} apart, rounding explains {fork.noise:.2g}"
+    return f"{name}, row {row}: {'a tie' if fork.is_tie else 'they diverge'} at step {fork.step}, {far}"
 
 
 def _pairs(generation: Generation, row: int) -> Sequence[Pair]:

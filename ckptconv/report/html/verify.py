@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ckptconv.report.cause import cause_sentence
 from ckptconv.report.diff import value_text
 from ckptconv.report.html.blocks import (
     Cell,
@@ -19,8 +20,8 @@ from ckptconv.report.html.blocks import (
 )
 from ckptconv.report.html.outputs import environment, outputs_sections
 from ckptconv.report.outputs import outside_text
-from ckptconv.report.text import size
-from ckptconv.report.verify import notices
+from ckptconv.report.text import counted, size
+from ckptconv.report.verify import notices, verdict, verdict_text
 from ckptconv.run.localization import Where
 from ckptconv.verbs.verify import Verification, WeightsReport
 
@@ -44,19 +45,17 @@ MAX_CAUSES = 12
 
 def verification_page(result: Verification) -> Page:
     """Return a verification as a page."""
-    extent = "weights and outputs" if result.outputs else "weights"
-    finding = (
-        f"To blame: {result.where.verdict}." if result.where else f"The {extent} are the same."
-    )
-    if not result.covers:
-        finding += f" But the outputs looked at less than the {result.min_coverage:g} % that were asked for."
-    summary = f"{result.naming} {result.format} against {result.source_naming}, {extent}. {finding}"
-    word, tone = _verdict(result)
+    tone: Tone = "good" if result.matches else "bad"
+    if result.where:
+        summary = cause_sentence(result.where, result.weights.problems)
+        summary = f"{summary[0].upper()}{summary[1:]}."
+    elif result.matches:
+        extent = "weights and outputs" if result.outputs else "weights"
+        summary = f"The {extent} are the same."
+    else:
+        summary = f"{verdict_text(result).partition(': ')[2]}."
+    word = verdict(result).upper()
     return Page("verify", result.pair, word, tone, summary, tuple(_sections(result)))
-
-
-def _verdict(result: Verification) -> tuple[str, Tone]:
-    return ("MATCH", "good") if result.matches else ("MISMATCH", "bad")
 
 
 def _sections(result: Verification) -> Iterator[Section]:
@@ -79,14 +78,14 @@ def _sections(result: Verification) -> Iterator[Section]:
         yield Section(
             "Config",
             (Table(("key", "source", "target"), rows),),
-            "Keys that change what is computed.",
+            "Keys that change the outputs.",
         )
     if result.outputs:
         yield from outputs_sections(result.outputs)
     yield Section(
         "Weights",
         (_grid(result.weights),),
-        "Every tensor of the target against what the tables make of the source, bit for bit.",
+        "Every tensor of the target, compared bit for bit with the converted source.",
     )
     if result.outputs:
         yield environment(result.outputs)
@@ -95,11 +94,14 @@ def _sections(result: Verification) -> Iterator[Section]:
 def _tiles(result: Verification) -> Iterator[tuple[str, str]]:
     weights = result.weights
     right = weights.tensors - len(weights.differences)
-    yield f"{right:,} of {weights.tensors + len(weights.problems):,}", "tensors right, bit for bit"
+    yield (
+        f"{right:,} of {weights.tensors + len(weights.problems):,}",
+        "tensors identical, bit for bit",
+    )
     yield size(weights.nbytes), "compared"
     if result.outputs:
         within = sum(quantity.matches for quantity in result.outputs.quantities)
-        yield f"{within:,} of {len(result.outputs.quantities):,}", "quantities within the yardstick"
+        yield f"{within:,} of {len(result.outputs.quantities):,}", "outputs within their limits"
         compared = sum(generation.compared for generation in result.outputs.generations)
         yield f"{compared:,}", "generated tokens compared"
 
@@ -108,7 +110,7 @@ def _where(where: Where) -> Section:
     """Return what leads to the cause."""
     causes: list[tuple[Tone, str, str]] = []
     if where.first:
-        causes.append(("bad", "first outside", outside_text(where.first)))
+        causes.append(("bad", "first output beyond its limit", outside_text(where.first)))
     nearest = where.tensors[:MAX_CAUSES]
     causes += [("bad", tensor.relation.kind, f"{tensor.name}\n{tensor}") for tensor in nearest]
     if len(where.tensors) > len(nearest):
@@ -116,12 +118,22 @@ def _where(where: Where) -> Section:
             (
                 "calm",
                 "more",
-                f"{len(where.tensors) - len(nearest):,} others that differ; see Weights",
+                f"{len(where.tensors) - len(nearest):,} more tensors differ; see Weights",
             )
         )
     if where.later:
-        causes.append(("calm", "later", f"{where.later} tensors that differ come after it"))
-    return Section("Where", (Notes(causes),), f"To blame: {where.verdict}.")
+        causes.append(
+            (
+                "calm",
+                "later",
+                f"{counted(where.later, 'tensor')} that differ are used only after it",
+            )
+        )
+    return Section(
+        "Cause",
+        (Notes(causes),),
+        "From the first output beyond its limit to the weights behind it.",
+    )
 
 
 def _grid(report: WeightsReport) -> Grid:
@@ -148,8 +160,8 @@ def _grid(report: WeightsReport) -> Grid:
                 " x ".join(map(str, spec.shape)) or "scalar",
                 difference.relation.kind if difference else "equal",
                 *change,
-                str(difference.relation) if difference else "every bit is the source's",
-                move.source.spec.name if move.source else "made",
+                str(difference.relation) if difference else "identical to the source, bit for bit",
+                move.source.spec.name if move.source else "newly made",
                 spec.numel,
                 figures.differing if figures else 0,
             )
