@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,25 +24,25 @@ def on_github() -> bool:
 
 
 @contextmanager
-def told(junit: Path | None) -> Iterator[Callable[[Verification], None]]:
-    """Give what tells a CI of the result; an error that comes instead is told as well, and goes on.
+def reporting(junit: Path | None) -> Iterator[Callable[[Verification], None]]:
+    """Give what reports a result to a CI; an error that comes instead is reported as well, and raised again.
 
     Raises: DestinationError: the file for JUnit cannot be written.
     """
     try:
-        yield partial(_tell, junit)
+        yield partial(_report, junit, time.monotonic())
     except CkptconvError as error:
         if not isinstance(error, Interrupted):
-            _tell_error(junit, error)
+            _report_error(junit, error)
         raise
 
 
-def _tell(junit: Path | None, result: Verification) -> None:
+def _report(junit: Path | None, started: float, result: Verification) -> None:
     if junit:
         from ckptconv.report.junit import verification_junit
         from ckptconv.transfer.publish.file import write_file
 
-        write_file(junit, verification_junit(result))
+        write_file(junit, verification_junit(result, time.monotonic() - started))
     if on_github():
         from ckptconv.report.github import annotated, summary
 
@@ -50,7 +51,7 @@ def _tell(junit: Path | None, result: Verification) -> None:
         _add_to_summary(summary(result))
 
 
-def _tell_error(junit: Path | None, error: CkptconvError) -> None:
+def _report_error(junit: Path | None, error: CkptconvError) -> None:
     if junit:
         from ckptconv.report.junit import error_junit
         from ckptconv.transfer.publish.file import write_file

@@ -65,7 +65,7 @@ class Limit(click.ParamType):  # type: ignore[type-arg]  # generic only in later
             number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS and int(number)
         ):
             self.fail(
-                f"{value!a}: write a whole number of at least 1, as in {name}=1000000", param, ctx
+                f"{value!a}: write an integer of at least 1, as in {name}=1000000", param, ctx
             )
         return name, int(number)
 
@@ -94,7 +94,7 @@ def _print_versions(ctx: click.Context, param: click.Parameter, value: bool) -> 
     is_eager=True,
     expose_value=False,
     callback=_print_versions,
-    help="Print the versions of ckptconv and of what it works with here.",
+    help="Print the versions of ckptconv and its dependencies.",
 )
 @click.option(
     "limit",
@@ -102,14 +102,14 @@ def _print_versions(ctx: click.Context, param: click.Parameter, value: bool) -> 
     type=Limit(),
     multiple=True,
     metavar="NAME=NUMBER",
-    help="Let readers spend more, or less, on a file: --limit tensors=1000000 (docs/limits.md).",
+    help="Raise or lower a safety limit of the parsers: --limit tensors=1000000.",
 )
 @click.pass_context
 def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...]) -> None:
     """Move encoder-decoder checkpoints between PyTorch, TensorFlow and Flax, and prove that they are the same.
 
-    Exit codes: 0 done, 1 verify, diff or check found a difference, 2 wrong usage, 3 the source is refused,
-    4 the destination failed, 5 a framework is missing or died. Nothing is ever half written.
+    Exit codes: 0 done, 1 verify, diff or check found a difference, 2 wrong usage, 3 source refused,
+    4 destination failed, 5 framework missing or died, 70 internal error. Outputs are whole or absent.
     """
     ctx.with_resource(limited(**dict(limit)))
 

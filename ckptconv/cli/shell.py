@@ -113,7 +113,7 @@ as_html = click.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     callback=_page,
-    help="Write the result as a page too: one file for any browser.",
+    help="Write an HTML report too: one file, no network.",
 )
 
 
@@ -125,13 +125,13 @@ def quiet(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             expose_value=False,
             callback=set_verbose,
-            help="Say which versions ran, how long each phase took, and every notice.",
+            help="Print versions, the time of each phase, and every notice.",
         ),
         click.option(
             "--quiet",
             is_flag=True,
             callback=_silent,
-            help="Print nothing but errors; the exit code tells.",
+            help="Print only errors; the exit code is the result.",
         ),
     ):
         command = option(command)
@@ -153,23 +153,23 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(["keep", "float32", "float16", "bfloat16"]),
             default="keep",
             show_default=True,
-            help="Cast the weights; keep changes no value.",
+            help="Cast the weights; keep leaves every value as it is.",
         ),
         click.option(
             "--max-shard-size",
             type=Size(),
             metavar="SIZE",
-            help="Cut the weights into files: 200MB, 5GB.",
+            help="Split the weights into files of at most this size: 200MB, 5GB.",
         ),
         click.option(
             "--allow-overflow",
             is_flag=True,
-            help="Let --dtype turn what is too large into infinities.",
+            help="Allow values that overflow the target dtype to become infinity.",
         ),
+        click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint."),
         click.option(
-            "--overwrite", is_flag=True, help="Replace a checkpoint that is there already."
+            "--dry-run", is_flag=True, help="Show how each tensor would be moved; write nothing."
         ),
-        click.option("--dry-run", is_flag=True, help="Show every tensor's move and write nothing."),
         as_json,
         quiet,
     ):
@@ -188,7 +188,7 @@ def convert(verb: Callable[[WriteOptions], Conversion], options: dict[str, Any])
     show(
         options["as_json"],
         lambda: render.conversion_json(result),
-        lambda: render.conversion_text(result, seconds()),
+        lambda screen: render.conversion_text(result, seconds(), screen),
         quiet=quiet,
     )
 

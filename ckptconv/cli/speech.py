@@ -17,6 +17,7 @@ from ckptconv.cli.progress import Advance
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
+    from ckptconv.report.text import Screen
 
 VERBOSE = "ckptconv.verbose"
 """Key of Click's context under which --verbose is kept."""
@@ -28,6 +29,9 @@ COLOURS = {
     "MISMATCH": "red",
     "WHOLE": "green",
     "CHANGED": "red",
+    "NOT PROVEN": "red",
+    "cause": "red",
+    "likely cause": "red",
     "Error": "red",
     "note": "yellow",
 }
@@ -61,7 +65,7 @@ def say(quiet: bool, notices: tuple[str, ...]) -> None:
 def show(
     as_json: bool,
     value: Callable[[], dict[str, Json]],
-    text: Callable[[], str],
+    text: Callable[[Screen], str],
     *,
     quiet: bool = False,
 ) -> None:
@@ -72,7 +76,7 @@ def show(
         if as_json:
             click.echo(dump(value()))
         elif not quiet:
-            click.echo(painted(printable(text()), sys.stdout))
+            click.echo(painted(printable(text(screen())), sys.stdout))
     except BrokenPipeError:  # the reader went away, as `head` does; the exit code still tells
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -80,6 +84,16 @@ def show(
         raise DestinationError(
             f"the result cannot be printed ({error.strerror}); the work itself is done."
         ) from None
+
+
+def screen() -> Screen:
+    """Return where a result is shown: a terminal, or a pipe."""
+    from ckptconv.report.text import PIPE, Screen
+
+    if not sys.stdout.isatty():
+        return PIPE
+    columns = get_terminal_size().columns
+    return Screen(min(COLUMNS, columns), columns)
 
 
 def to_stderr(text: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ckptconv.report.outputs import generation_text, outside_text
+from ckptconv.report.outputs import figures_text, generation_text
+from ckptconv.report.relations import relation_text
 from ckptconv.report.text import size
 
 if TYPE_CHECKING:
@@ -19,19 +20,21 @@ class Case:
     """One check."""
 
     part: str
-    """weights, config, encoder, decoder, tokens, texts, loading or coverage."""
+    """weights, config, encoder, decoder, tokens, texts, loading, frameworks or coverage."""
     name: str
     failure: str = ""
     """What is wrong, the first line by itself; empty where nothing is."""
-    said: str = ""
+    figures: str = ""
     """Figures worth keeping of what is right."""
+    seconds: float = 0.0
+    """How long it took, where that was measured."""
 
 
 def cases(result: Verification) -> Iterator[Case]:
     """Return every check: the tensors that differ, or all at once; then one for each quantity and part."""
     yield from _weights(result)
     if not result.config:
-        yield Case("config", "every key that matters")
+        yield Case("config", "all relevant keys")
     for key in result.config:
         yield Case("config", key.key, f"{key.first!r} in the source, {key.second!r} in the target")
     if result.outputs:
@@ -44,12 +47,14 @@ def _weights(result: Verification) -> Iterator[Case]:
     weights = result.weights
     if weights.matches:
         yield Case(
-            "weights", f"all {weights.tensors} tensors", said=f"{size(weights.nbytes)}, every bit"
+            "weights",
+            f"all {weights.tensors} tensors",
+            figures=f"{size(weights.nbytes)}, identical bit for bit",
         )
     elif not weights.differences and not weights.problems:
         yield Case("weights", "all tensors", "nothing was compared")
-    for one in weights.differences:
-        yield Case("weights", one.name, str(one))
+    for difference in weights.differences:
+        yield Case("weights", difference.name, relation_text(difference.relation))
     for problem in weights.problems:
         yield Case(
             "weights",
@@ -59,15 +64,12 @@ def _weights(result: Verification) -> Iterator[Case]:
 
 
 def _outputs(report: ForwardReport) -> Iterator[Case]:
-    for one in report.quantities:
-        rms, most = one.ratios
-        said = f"error over yardstick: rms {rms:.3g}, max {most:.3g}"
-        yield Case(
-            one.part, f"{one.probe} {one.name}", "" if one.matches else outside_text(one), said
-        )
-    for made in report.generations:
-        text = " ".join(generation_text(made).split())
-        yield Case("tokens", made.name, "" if made.matches else text, text)
+    for quantity in report.quantities:
+        name, figures = f"{quantity.probe} {quantity.name}", figures_text(quantity)
+        yield Case(quantity.part, name, "" if quantity.matches else figures, figures)
+    for generation in report.generations:
+        text = " ".join(generation_text(generation).split())
+        yield Case("tokens", generation.name, "" if generation.matches else text, text)
     for text, source, target in report.texts:
         yield Case(
             "texts",
@@ -76,14 +78,17 @@ def _outputs(report: ForwardReport) -> Iterator[Case]:
             source,
         )
     for complaint in report.loading:
-        yield Case("loading", complaint, "the class that loaded the target complained")
+        yield Case("loading", complaint, "reported by the target's class while loading")
+    for answer in report.answers:
+        versions = ", ".join(f"{name} {version}" for name, version in answer.versions.items())
+        yield Case("frameworks", answer.framework, figures=versions, seconds=answer.seconds)
 
 
 def _coverage(result: Verification) -> Case:
-    found = result.outputs.coverage if result.outputs else None
+    coverage = result.outputs.coverage if result.outputs else None
     percent = (
-        f"{found.percent:.2f} % of the weights reach the outputs"
-        if found
+        f"{coverage.percent:.2f} % of the weights influence the outputs"
+        if coverage
         else "coverage was not measured"
     )
     return Case(

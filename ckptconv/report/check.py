@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from ckptconv.base.strict_json import Json
-from ckptconv.report.text import one_line, size
+from ckptconv.report.text import PIPE, Screen, closing, counted, one_line, prose, size
 from ckptconv.transfer.manifest import MANIFEST
 from ckptconv.verbs.check import Checked
 
 
-def check_text(result: Checked) -> str:
+def check_text(result: Checked, screen: Screen = PIPE) -> str:
     """Return every finding and, on the last line, the verdict."""
-    origin = result.manifest.origin
     if result.whole:
-        what = (
-            f"{len(result.manifest.files)} files, {result.tensors} tensors, {size(result.nbytes)}"
+        origin = result.manifest.origin
+        extent = ", ".join(
+            [
+                counted(len(result.manifest.files), "file"),
+                counted(result.tensors, "tensor"),
+                size(result.nbytes),
+            ]
         )
-        return f"WHOLE: {result.path}: {what}: every byte is as {origin.command} of ckptconv {origin.version} wrote it"
+        written = f"every byte is as ckptconv {origin.version} ({origin.command}) wrote it"
+        return closing(f"WHOLE: {result.path}: {extent}; {written}", screen)
     lines = [
-        one_line(f"{one.kind:<11} {one.name}" + (f": {one.detail}" if one.detail else ""))
-        for one in result.findings
+        one_line(
+            f"{finding.kind:<11} {finding.name}" + (f": {finding.detail}" if finding.detail else "")
+        )
+        for finding in result.findings
     ]
-    count = len(lines)
-    return "\n".join(
-        [
-            *lines,
-            f"CHANGED: {result.path}: {count} finding{'s' if count != 1 else ''} against {MANIFEST}",
-        ]
+    verdict = (
+        f"CHANGED: {result.path}: {counted(len(lines), 'change')} since {MANIFEST} was written"
     )
+    return "\n".join([*(prose(line, screen) for line in lines), closing(verdict, screen)])
 
 
 def check_json(result: Checked) -> dict[str, Json]:
@@ -42,6 +46,7 @@ def check_json(result: Checked) -> dict[str, Json]:
         "tensors": result.tensors,
         "bytes": result.nbytes,
         "findings": [
-            {"kind": one.kind, "name": one.name, "detail": one.detail} for one in result.findings
+            {"kind": finding.kind, "name": finding.name, "detail": finding.detail}
+            for finding in result.findings
         ],
     }

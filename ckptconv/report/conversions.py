@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Move, Plan
-from ckptconv.report.text import printable, size, table
+from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
 from ckptconv.transfer.cast_losses import TensorValues
 from ckptconv.verbs.split import Split
 from ckptconv.verbs.writing import Conversion
@@ -36,7 +36,7 @@ def _axes(move: Move) -> str:
     return "transposed" if move.permutation else "as is"
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan, screen: Screen = PIPE) -> str:
     """Return a plan as a table: what --dry-run shows."""
     rows = [
         (
@@ -48,20 +48,22 @@ def plan_text(plan: Plan) -> str:
         )
         for move in plan.moves
     ]
-    return printable(table(rows, ("source", "axes", "target", "dtype", "shape")))
+    return printable(
+        table(rows, ("source", "axes", "target", "dtype", "shape"), (), screen, ("dtype", "shape"))
+    )
 
 
-def values_json(found: Sequence[TensorValues]) -> list[Json]:
+def values_json(values: Sequence[TensorValues]) -> list[Json]:
     """Return the tensors with values that are not finite, or were lost in a cast."""
     return [
         {
-            "tensor": one.name,
-            "elements": one.numel,
-            "dtype": one.kept,
-            "written": one.written,
-            **asdict(one.counts),
+            "tensor": tensor.name,
+            "elements": tensor.numel,
+            "dtype": tensor.kept,
+            "written": tensor.written,
+            **asdict(tensor.counts),
         }
-        for one in found
+        for tensor in values
     ]
 
 
@@ -75,22 +77,25 @@ def conversion_json(result: Conversion) -> dict[str, Json]:
         "format": result.format,
         "files": list(result.files),
         "bytes": result.plan.nbytes,
-        "healed": [one.entry for one in result.plan.healed],
+        "healed": [fix.entry for fix in result.plan.healed],
         "notices": list(result.notices),
         "values": values_json(result.values),
         "tensors": plan_json(result.plan),
     }
 
 
-def conversion_text(result: Conversion, seconds: float) -> str:
+def conversion_text(result: Conversion, seconds: float, screen: Screen = PIPE) -> str:
     """Return the closing line of a conversion, or its plan after a dry run."""
-    what = f"{result.pair}: {len(result.plan.moves)} tensors, {size(result.plan.nbytes)}"
+    extent = (
+        f"{result.pair}: {counted(len(result.plan.moves), 'tensor')}, {size(result.plan.nbytes)}"
+    )
     if not result.files:
-        return f"{plan_text(result.plan)}\n\n{what} would be written as {result.format}; nothing was written."
+        end = f"{extent} would be written as {result.format}; nothing was written."
+        return f"{plan_text(result.plan, screen)}\n\n{prose(end, screen)}"
     where = str(result.target / result.files[0])
     if len(result.files) > 1:
         where = f"{result.target} ({len(result.files)} shards)"
-    return f"{what} -> {where}, read back and compared, in {seconds:.1f} s"
+    return closing(f"{extent} -> {where}, read back and compared, in {seconds:.1f} s", screen)
 
 
 def split_json(result: Split) -> dict[str, Json]:
@@ -108,13 +113,17 @@ def split_json(result: Split) -> dict[str, Json]:
     }
 
 
-def split_text(result: Split, seconds: float, *, dry_run: bool) -> str:
+def split_text(result: Split, seconds: float, *, dry_run: bool, screen: Screen = PIPE) -> str:
     """Return one line a part, or their plans after a dry run."""
     if dry_run:
-        plans = "\n\n".join(f"{part.name}\n{plan_text(part.plan)}" for part in result.parts)
+        plans = "\n\n".join(f"{part.name}\n{plan_text(part.plan, screen)}" for part in result.parts)
         return f"{plans}\n\nNothing was written."
     rows = [
-        (str(result.target / part.name), f"{len(part.plan.moves)} tensors", size(part.plan.nbytes))
+        (
+            str(result.target / part.name),
+            counted(len(part.plan.moves), "tensor"),
+            size(part.plan.nbytes),
+        )
         for part in result.parts
     ]
     lines = "\n".join(f"{path}: {tensors}, {nbytes}" for path, tensors, nbytes in rows)

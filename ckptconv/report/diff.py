@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ckptconv.report.relations import figures_json, number_text, relation_json, relation_lines
-from ckptconv.report.text import printable, size, table
+from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -19,21 +19,21 @@ VALUE_COLUMNS = 30
 CAST = "equal after a cast"
 
 
-def diff_text(result: Diff, *, tensors: bool = False) -> str:
+def diff_text(result: Diff, *, tensors: bool = False, screen: Screen = PIPE) -> str:
     """Return what was compared, what differs by key, layer and tensor, and the verdict on the last line.
 
-    Args: tensors: list every tensor with its verdict.
+    Args: tensors: list every tensor with its verdict. screen: where the text is shown.
     """
-    blocks = [_heads(result)]
+    blocks = [prose(_heads(result), screen)]
     if result.config:
-        rows = [(one.key, value_text(one.first), value_text(one.second)) for one in result.config]
-        blocks.append(table(rows, ("config", "in A", "in B")))
+        rows = [(key.key, value_text(key.first), value_text(key.second)) for key in result.config]
+        blocks.append(table(rows, ("config", "in A", "in B"), (), screen))
     if result.worst_first:
-        blocks += [_layers(result), _differing(result)]
+        blocks += [_layers(result, screen), _differing(result, screen)]
     if tensors:
-        verdicts = [(one.verdict, one.key) for one in result.tensors]
-        blocks.append(table(verdicts, ("verdict", "tensor")))
-    blocks.append(_verdict(result))
+        verdicts = [(tensor.verdict, tensor.key) for tensor in result.tensors]
+        blocks.append(table(verdicts, ("verdict", "tensor"), (), screen))
+    blocks.append(closing(_verdict(result), screen))
     return printable("\n\n".join(blocks))
 
 
@@ -48,48 +48,44 @@ def value_text(value: Json) -> str:
     return text if len(text) <= VALUE_COLUMNS else f"{text[: VALUE_COLUMNS - 3]}..."
 
 
-def _layers(result: Diff) -> str:
+def _layers(result: Diff, screen: Screen) -> str:
     """Return which layers changed how much, in the order of the tables."""
     rows = [
         (
-            one.part,
-            one.layer,
-            f"{one.differing} of {one.tensors}",
-            f"{one.parameters:,}",
-            number_text(one.figures.relative),
-            number_text(one.figures.worst),
+            layer.part,
+            layer.layer,
+            f"{layer.differing} of {layer.tensors}",
+            f"{layer.parameters:,}",
+            number_text(layer.figures.relative),
+            number_text(layer.figures.worst),
         )
-        for one in result.layers
+        for layer in result.layers
     ]
-    headers = ("part", "layer", "differ", "parameters", "change of RMS", "largest change")
-    return table(rows, headers, ("left", "left", *("right",) * 4))
+    headers = ("part", "layer", "differ", "parameters", "change\nof RMS", "largest\nchange")
+    return table(rows, headers, ("left", "left", *("right",) * 4), screen)
 
 
-def _differing(result: Diff) -> str:
+def _differing(result: Diff, screen: Screen) -> str:
     """Return the tensors that differ, the worst first, as many as fit."""
     lines: list[str] = []
-    for number, one in enumerate(result.worst_first):
-        assert one.relation is not None
-        more = relation_lines(one.first, one.second, one.relation)
-        if len(lines) + len(more) > MAX_LINES - 1:
-            lines.append(f"... and {len(result.worst_first) - number} more (--json lists all)")
+    for number, tensor in enumerate(result.worst_first):
+        assert tensor.relation is not None
+        block = relation_lines(tensor.first, tensor.second, tensor.relation, screen=screen)
+        if len(lines) + len(block) > MAX_LINES - 1:
+            lines.append(f"... and {len(result.worst_first) - number} more (--json lists them all)")
             break
-        lines += more
+        lines += block
     return "\n".join(lines)
 
 
 def _verdict(result: Diff) -> str:
     """Count the verdicts, the equal ones last."""
-    counts = Counter(one.verdict for one in result.tensors)
+    counts = Counter(tensor.verdict for tensor in result.tensors)
     order = sorted(counts, key=lambda kind: (kind == "equal", kind == "cast", -counts[kind], kind))
-    said = ", ".join(f"{counts[kind]} {CAST if kind == 'cast' else kind}" for kind in order)
-    keys = (
-        f", {len(result.config)} config key{'s' if len(result.config) > 1 else ''}"
-        if result.config
-        else ""
-    )
+    verdicts = ", ".join(f"{counts[kind]} {CAST if kind == 'cast' else kind}" for kind in order)
+    keys = f", {counted(len(result.config), 'config key')}" if result.config else ""
     verdict = "EQUAL" if result.matches else "DIFFERENT"
-    return f"{verdict}: {len(result.tensors)} tensors, {size(result.nbytes)}: {said}{keys}"
+    return f"{verdict}: {len(result.tensors)} tensors, {size(result.nbytes)}: {verdicts}{keys}"
 
 
 def diff_json(result: Diff) -> dict[str, Json]:
@@ -100,20 +96,20 @@ def diff_json(result: Diff) -> dict[str, Json]:
         "second": _side_json(result, 1),
         "bytes": result.nbytes,
         "config": [
-            {"key": one.key, "first": one.first, "second": one.second} for one in result.config
+            {"key": key.key, "first": key.first, "second": key.second} for key in result.config
         ],
         "layers": [
             {
-                "part": one.part,
-                "layer": one.layer,
-                "tensors": one.tensors,
-                "parameters": one.parameters,
-                "differing_tensors": one.differing,
-                **figures_json(one.figures),
+                "part": layer.part,
+                "layer": layer.layer,
+                "tensors": layer.tensors,
+                "parameters": layer.parameters,
+                "differing_tensors": layer.differing,
+                **figures_json(layer.figures),
             }
-            for one in result.layers
+            for layer in result.layers
         ],
-        "tensors": [_tensor_json(one) for one in result.tensors],
+        "tensors": [_tensor_json(tensor) for tensor in result.tensors],
         "notices": list(result.notices),
     }
 
@@ -123,14 +119,14 @@ def _side_json(result: Diff, side: int) -> dict[str, Json]:
     return {"path": str(path), "model": result.models[side], "weights": result.forms[side]}
 
 
-def _tensor_json(one: TensorDiff) -> dict[str, Json]:
+def _tensor_json(tensor: TensorDiff) -> dict[str, Json]:
     return {
-        "tensor": one.key,
-        "part": one.part,
-        "layer": one.layer,
-        "first": one.first,
-        "second": one.second,
-        "parameters": one.parameters,
-        "verdict": one.verdict,
-        "relation": relation_json(one.relation) if one.relation else None,
+        "tensor": tensor.key,
+        "part": tensor.part,
+        "layer": tensor.layer,
+        "first": tensor.first,
+        "second": tensor.second,
+        "parameters": tensor.parameters,
+        "verdict": tensor.verdict,
+        "relation": relation_json(tensor.relation) if tensor.relation else None,
     }

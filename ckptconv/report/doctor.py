@@ -6,64 +6,67 @@ from collections.abc import Iterator
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from ckptconv.report.text import printable, size
+from ckptconv.report.text import PIPE, Screen, counted, printable, prose, size
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.doctor import Component, Diagnosis
 
-COLUMNS = 100
+INDENT = 19
+"""Columns before the purpose of a component, and all below it."""
 
 
-def diagnosis_text(found: Diagnosis) -> str:
+def diagnosis_text(diagnosis: Diagnosis, screen: Screen = PIPE) -> str:
     """Return a short paragraph for each component, and the machine on the last line."""
-    lines = [f"ckptconv {found.version}, Python {found.python}", ""]
-    for one in found.components:
-        lines += _component(one)
-    memory = size(found.memory_bytes)
+    lines = [f"ckptconv {diagnosis.version}, Python {diagnosis.python}", ""]
+    for component in diagnosis.components:
+        lines += _component(component, screen)
+    memory = size(diagnosis.memory_bytes)
     disk = ", ".join(
-        dict.fromkeys(f"{size(free)} free in {path}" for path, free in found.free_bytes)
+        dict.fromkeys(f"{size(free)} free in {path}" for path, free in diagnosis.free_bytes)
     )
-    cores = f"{found.cores} core{'s' if found.cores > 1 else ''}"
-    return printable("\n".join([*lines, "", f"machine  {cores}, {memory} of memory, disk: {disk}"]))
+    machine = f"machine  {counted(diagnosis.cores, 'core')}, {memory} of memory, disk: {disk}"
+    return printable("\n".join([*lines, "", prose(machine, screen)]))
 
 
-def _component(one: Component) -> Iterator[str]:
-    yield f"{one.name:<8} {one.state:<9} {one.purpose}"
-    space = " " * 19
-    if there := [f"{name} {version}" for name, version in one.versions if version]:
+def _component(component: Component, screen: Screen) -> Iterator[str]:
+    head = f"{component.name:<8} {component.state:<9} {component.purpose}"
+    yield prose(head, screen)
+    packages = [f"{name} {version}" for name, version in component.versions if version]
+    details = [", ".join(packages), component.reason]
+    if component.remedy:
+        details.append(f"install it with: {component.remedy}")
+    space = " " * INDENT
+    for detail in filter(None, details):
         yield fill(
-            ", ".join(there),
-            COLUMNS,
+            detail,
+            screen.columns,
             initial_indent=space,
             subsequent_indent=space,
             break_on_hyphens=False,
+            break_long_words=False,
         )
-    if one.reason:
-        yield fill(one.reason, COLUMNS, initial_indent=space, subsequent_indent=space)
-    if one.remedy:
-        yield f"{space}install it with: {one.remedy}"
 
 
-def diagnosis_json(found: Diagnosis) -> dict[str, Json]:
+def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Json]:
     """Return a diagnosis for --json."""
     return {
-        "works": found.works,
-        "ckptconv": found.version,
-        "python": found.python,
+        "works": diagnosis.works,
+        "ckptconv": diagnosis.version,
+        "python": diagnosis.python,
         "components": [
             {
-                "name": one.name,
-                "state": one.state,
-                "purpose": one.purpose,
-                "versions": dict(one.versions),
-                "reason": one.reason,
-                "remedy": one.remedy,
-                "seconds": round(one.seconds, 3),
+                "name": component.name,
+                "state": component.state,
+                "purpose": component.purpose,
+                "versions": dict(component.versions),
+                "reason": component.reason,
+                "remedy": component.remedy,
+                "seconds": round(component.seconds, 3),
             }
-            for one in found.components
+            for component in diagnosis.components
         ],
-        "cores": found.cores,
-        "memory_bytes": found.memory_bytes,
-        "free_bytes": {str(path): free for path, free in found.free_bytes},
+        "cores": diagnosis.cores,
+        "memory_bytes": diagnosis.memory_bytes,
+        "free_bytes": {str(path): free for path, free in diagnosis.free_bytes},
     }

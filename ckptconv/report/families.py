@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ckptconv.report.text import table
+from ckptconv.report.text import PIPE, Screen, prose, table
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.families import Support
 
-HEADERS = ("model type", "encoder, TF", "encoder, Flax", "decoder, TF", "decoder, Flax")
+HEADERS = ("model type", "encoder,\nTF", "encoder,\nFlax", "decoder,\nTF", "decoder,\nFlax")
 COLUMNS = (("encoder", "tf"), ("encoder", "flax"), ("decoder", "tf"), ("decoder", "flax"))
 
 INTRODUCTION = """\
@@ -33,46 +33,51 @@ config that a class ignores or lacks are refused one by one when they occur.
 """
 
 
-def families_text(found: Sequence[Support]) -> str:
+def families_text(supports: Sequence[Support], screen: Screen = PIPE) -> str:
     """Return the table and the reasons."""
-    return f"{table(_rows(found), HEADERS)}\n\n{_reasons(found, '{0} as {1} in {2}: {3}')}"
+    reasons = _reasons(supports, "{0} as {1} in {2}: {3}")
+    return f"{table(_rows(supports), HEADERS, (), screen)}\n\n{prose(reasons, screen)}"
 
 
-def families_markdown(found: Sequence[Support]) -> str:
+def families_markdown(supports: Sequence[Support]) -> str:
     """Return docs/support.md."""
-    lines = ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows(found)]
-    reasons = _reasons(found, "- **{0}** as {1} in {2}: {3}")
+    lines = [
+        "| " + " | ".join(" ".join(header.split()) for header in HEADERS) + " |",
+        "|" + "---|" * len(HEADERS),
+    ]
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(supports)]
+    reasons = _reasons(supports, "- **{0}** as {1} in {2}: {3}")
     return "\n".join([INTRODUCTION, *lines, "", "## Refused, and why", "", reasons])
 
 
-def families_json(found: Sequence[Support]) -> dict[str, Json]:
+def families_json(supports: Sequence[Support]) -> dict[str, Json]:
     """Return one object a field."""
     return {
         "families": [
             {
-                "model_type": one.model_type,
-                "side": one.side,
-                "dialect": one.naming,
-                "status": one.status,
-                "reason": one.reason,
+                "model_type": support.model_type,
+                "side": support.side,
+                "dialect": support.naming,
+                "status": support.status,
+                "reason": support.reason,
             }
-            for one in found
+            for support in supports
         ]
     }
 
 
-def _rows(found: Sequence[Support]) -> list[tuple[str, ...]]:
+def _rows(supports: Sequence[Support]) -> list[tuple[str, ...]]:
     status: dict[tuple[str, ...], str] = {
-        (one.model_type, one.side, one.naming): one.status for one in found
+        (support.model_type, support.side, support.naming): support.status for support in supports
     }
-    names = dict.fromkeys(one.model_type for one in found)
+    names = dict.fromkeys(support.model_type for support in supports)
     return [(name, *(status.get((name, *column), "") for column in COLUMNS)) for name in names]
 
 
-def _reasons(found: Sequence[Support], line: str) -> str:
+def _reasons(supports: Sequence[Support], line: str) -> str:
     names = {"tf": "TF", "flax": "Flax"}
-    refused = (one for one in found if one.status == "refused")
+    refused = (support for support in supports if support.status == "refused")
     return "\n".join(
-        line.format(one.model_type, one.side, names[one.naming], one.reason) for one in refused
+        line.format(support.model_type, support.side, names[support.naming], support.reason)
+        for support in refused
     )

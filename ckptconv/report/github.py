@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from ckptconv.base.untrusted import markdown
 from ckptconv.report.cases import Case, cases
+from ckptconv.report.cause import cause_sentence
 from ckptconv.report.coverage import percent_text
-from ckptconv.report.outputs import kind_rows
+from ckptconv.report.outputs import kind_headers, kind_rows, legend, outside_text
 from ckptconv.report.text import printable, size
+from ckptconv.report.verify import verdict, verdict_text
 
 if TYPE_CHECKING:
     from ckptconv.base.errors import CkptconvError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_ANNOTATIONS = 10
 """The runner shows no more of one step."""
+CAUSES = ("weights", "config")
+"""Parts whose failures explain those of the outputs."""
 MAX_FAILURES = 50
 """Rows in the summary's table of failures; --json and --junit have them all."""
 DATA: dict[str, int | str | None] = {"%": "%25", "\r": "%0D", "\n": "%0A"}
@@ -30,13 +34,25 @@ PROPERTY: dict[str, int | str | None] = DATA | {":": "%3A", ",": "%2C"}
 
 
 def annotated(result: Verification) -> Iterator[str]:
-    """Return an error for each of the first failures; nothing for a match."""
-    failed = [case for case in cases(result) if case.failure]
-    shown = failed if len(failed) <= MAX_ANNOTATIONS else failed[: MAX_ANNOTATIONS - 1]
+    """Return an error that names the cause, then one for each of the first failures; nothing for a match.
+
+    Where weights or config keys differ, the outputs beyond their limits are consequences, and only counted.
+    """
+    failures = [case for case in cases(result) if case.failure]
+    if result.where:
+        message = cause_sentence(result.where, result.weights.problems)
+        if result.where.first:
+            message += f"\nfirst output beyond its limit: {outside_text(result.where.first)}"
+        yield command("error", "verify: mismatch", message)
+    elif failures:
+        yield command("error", f"verify: {verdict(result)}", verdict_text(result))
+    named = [case for case in failures if case.part in CAUSES] or failures
+    room = MAX_ANNOTATIONS - 1
+    shown = named if len(failures) <= room else named[: room - 1]
     for case in shown:
         yield command("error", f"verify: {case.part}: {case.name}", case.failure)
-    if len(failed) > len(shown):
-        yield command("error", "verify", f"and {len(failed) - len(shown)} more that do not match")
+    if len(failures) > len(shown):
+        yield command("error", "verify", f"and {len(failures) - len(shown)} more failed checks")
 
 
 def error_annotation(error: CkptconvError) -> str:
@@ -54,42 +70,49 @@ def _escaped(text: str, escapes: dict[str, int | str | None]) -> str:
 
 
 def summary(result: Verification) -> str:
-    """Return Markdown for GITHUB_STEP_SUMMARY: the verdict, what was compared, and what does not match."""
-    verdict = "match" if result.matches else "mismatch"
+    """Return Markdown for GITHUB_STEP_SUMMARY: the verdict, its cause, what was compared, and every failed check."""
     mark = ":white_check_mark:" if result.matches else ":x:"
     names = " against ".join(f"`{_code(str(path))}`" for path in (result.target, result.source))
     lines = [
-        f"### {mark} ckptconv verify: {verdict}",
+        f"### {mark} ckptconv verify: {verdict(result)}",
         "",
         f"{names}, {markdown(result.pair)}, {result.naming}",
         "",
     ]
-    lines += [
-        "| compared | within | rms ratio | max ratio | the farthest |",
-        "|---|--:|--:|--:|---|",
-    ]
-    weights = result.weights
-    wrong = len(weights.differences) + sum(one.kind == "not equal" for one in weights.problems)
-    lines.append(
-        f"| weights, {size(weights.nbytes)} | {weights.tensors - wrong} of {weights.tensors} | | | |"
-    )
-    if result.outputs:
-        lines += [f"| {' | '.join(map(markdown, row))} |" for row in kind_rows(result.outputs)]
-        if result.outputs.coverage:
-            lines += [
-                "",
-                f"{percent_text(result.outputs.coverage.percent)} of the weights reach the outputs.",
-            ]
+    if result.where:
+        sentence = cause_sentence(result.where, result.weights.problems)
+        lines += [f"**{markdown(sentence)}**", ""]
+    lines += _compared(result)
     return "\n".join([*lines, *_failures([case for case in cases(result) if case.failure]), ""])
 
 
-def _failures(failed: list[Case]) -> Iterator[str]:
-    if failed:
-        yield from ("", "| does not match | | why |", "|---|---|---|")
-    for case in failed[:MAX_FAILURES]:
+def _compared(result: Verification) -> Iterator[str]:
+    """Return the table of what was compared."""
+    weights, outputs = result.weights, result.outputs
+    headers = ["compared", "passed"]
+    if outputs:
+        headers += [" ".join(header.split()) for header in kind_headers(outputs)[2:]]
+    yield f"| {' | '.join(headers)} |"
+    yield f"|---|{'--:|' * (len(headers) - 1)}"
+    wrong = len(weights.differences)
+    wrong += sum(problem.kind == "not equal" for problem in weights.problems)
+    blank = " |" * (len(headers) - 2)
+    yield f"| weights, {size(weights.nbytes)} | {weights.tensors - wrong}/{weights.tensors} |{blank}"
+    if outputs:
+        yield from (f"| {' | '.join(map(markdown, row))} |" for row in kind_rows(outputs))
+        yield from ("", legend(outputs))
+        if outputs.coverage:
+            share = percent_text(outputs.coverage.percent)
+            yield from ("", f"{share} of the weights influence the outputs.")
+
+
+def _failures(failures: list[Case]) -> Iterator[str]:
+    if failures:
+        yield from ("", "| failed check | | found |", "|---|---|---|")
+    for case in failures[:MAX_FAILURES]:
         yield f"| {case.part} | {markdown(case.name)} | {markdown(case.failure)} |"
-    if len(failed) > MAX_FAILURES:
-        yield f"| | and {len(failed) - MAX_FAILURES} more | |"
+    if len(failures) > MAX_FAILURES:
+        yield f"| | and {len(failures) - MAX_FAILURES} more | |"
 
 
 def _code(text: str) -> str:

@@ -4,45 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from textwrap import fill
 
 from ckptconv.base.errors import PlanError
-from ckptconv.report.text import MAX_PROBLEMS, printable, size, table
+from ckptconv.report.text import MAX_PROBLEMS, PIPE, Screen, printable, prose, size, table
 from ckptconv.verbs.inspection import Inspection, SideSummary, Target, TensorLine, Tie
 
-COLUMNS = 100
 MAX_FINDINGS = 5
 """Findings of one kind, ties and hooks that are shown; --json has them all."""
 FIGURES = ("min", "max", "mean", "std", "zeros", "NaN", "Inf")
 SPARED = ("part", "dtype", "NaN", "Inf", "zeros", "mean")
 """Columns that a narrow terminal does without, one after the other; --json has them."""
-SHORTEST = 24
-"""Characters of a tensor's name that a narrow terminal shows at least."""
 
 
-def inspection_text(result: Inspection, *, tensors: str = "", width: int | None = None) -> str:
+def inspection_text(result: Inspection, *, tensors: str = "", screen: Screen = PIPE) -> str:
     """Return the summary, and a table of the tensors.
 
-    Args: tensors: a glob such as `*.bias`; empty for none, unless values were read. width: of the terminal
-    [columns], into which names are shortened; None shows all of them.
+    Args:
+        result: what was inspected.
+        tensors: a glob such as `*.bias`; empty for none, unless values were read.
+        screen: where the text is shown; a terminal gets names with their middle left out where they are too long.
     """
     blocks = [
-        "\n".join(f"{name:<11} {value}" for name, value in facts(result)),
-        parts_table(result),
-        "\n".join(_wrapped(line) for line in notes(result)),
-        _tensors_text(result, tensors or ("*" if result.measured else ""), width),
-        targets_text(result),
-        state(result),
+        "\n".join(prose(f"{name:<11} {value}", screen) for name, value in facts(result)),
+        parts_table(result, screen),
+        prose("\n".join(notes(result)), screen),
+        _tensors_text(result, tensors or ("*" if result.measured else ""), screen),
+        targets_text(result, screen),
+        prose(state(result), screen),
     ]
     return printable("\n\n".join(block for block in blocks if block))
-
-
-def _wrapped(line: str) -> str:
-    """Return a sentence in lines of at most 100 columns; names are never cut."""
-    indent = " " * (line.find(" ") + 1 if line.split(" ")[0].endswith(":") else 4)
-    return fill(
-        line, COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def facts(result: Inspection) -> Iterator[tuple[str, str]]:
@@ -83,22 +73,23 @@ def part_rows(result: Inspection) -> list[tuple[str, str, str, str, str]]:
     """Return name, tensors, parameters, size and share of each part."""
     return [
         (
-            one.name,
-            f"{one.tensors:,}",
-            f"{one.parameters:,}",
-            size(one.nbytes),
-            f"{one.nbytes / result.nbytes:.1%}" if result.nbytes else "-",
+            part.name,
+            f"{part.tensors:,}",
+            f"{part.parameters:,}",
+            size(part.nbytes),
+            f"{part.nbytes / result.nbytes:.1%}" if result.nbytes else "-",
         )
-        for one in result.parts
+        for part in result.parts
     ]
 
 
 PART_HEADERS = ("part", "tensors", "parameters", "size", "share")
 
 
-def parts_table(result: Inspection) -> str:
+def parts_table(result: Inspection, screen: Screen = PIPE) -> str:
     """Return the table of parts."""
-    return table(part_rows(result), PART_HEADERS, ("left", *("right",) * 4)) if result.parts else ""
+    align = ("left", *("right",) * 4)
+    return table(part_rows(result), PART_HEADERS, align, screen) if result.parts else ""
 
 
 def notes(result: Inspection) -> Iterator[str]:
@@ -107,8 +98,8 @@ def notes(result: Inspection) -> Iterator[str]:
         [f"tied: {tie.name} repeats {tie.repeats} ({_stored(tie)})" for tie in result.ties], "ties"
     )
     if result.unused:
-        more = f" and {len(result.unused) - 3} more" if len(result.unused) > 3 else ""
-        yield f"unused: {', '.join(result.unused[:3])}{more}: no encoder or decoder has these"
+        rest = f" and {len(result.unused) - 3} more" if len(result.unused) > 3 else ""
+        yield f"unused: {', '.join(result.unused[:3])}{rest}: no encoder or decoder has these"
     yield from _some(
         [f"code: {hook} (ckptconv never runs it)" for hook in result.code_hooks], "code hooks"
     )
@@ -117,10 +108,10 @@ def notes(result: Inspection) -> Iterator[str]:
         yield from _some(lines, f"findings that say {sign}")
 
 
-def _some(lines: Sequence[str], what: str) -> Iterator[str]:
+def _some(lines: Sequence[str], kind: str) -> Iterator[str]:
     yield from lines[:MAX_FINDINGS]
     if len(lines) > MAX_FINDINGS:
-        yield f"... and {len(lines) - MAX_FINDINGS:,} more {what} (--json lists them all)"
+        yield f"... and {len(lines) - MAX_FINDINGS:,} more {kind} (--json lists them all)"
 
 
 def _stored(tie: Tie) -> str:
@@ -131,41 +122,26 @@ def _stored(tie: Tie) -> str:
     return f"BROKEN: stored twice, {tie.difference}" if tie.broken else "stored twice, equal"
 
 
-def targets_text(result: Inspection) -> str:
+def targets_text(result: Inspection, screen: Screen = PIPE) -> str:
     """Return which verbs would take it, and why not."""
     if not result.targets:
         return ""
     column = max(len(target.verb) for target in result.targets) + 2
-    lines = (
-        _hanging(f"{target.verb:<{column}}{answer(target)}", column + 2)
-        for target in result.targets
-    )
-    return "\n".join(["would convert:", *lines])
+    lines = ["would convert:"]
+    for target in result.targets:
+        first, *further = answer(target).splitlines()
+        lines.append(f"  {target.verb:<{column}}{first}")
+        lines += [f"  {'':<{column}}{line}" for line in further]
+    return prose("\n".join(lines), screen)
 
 
 def answer(target: Target) -> str:
     """Say whether a verb would take it, and why not."""
     if not target.converts:
         return f"no: {target.refusal}"
-    said = [*(f"if {one}" for one in target.conditions), *target.notices]
+    remarks = [*(f"if {condition}" for condition in target.conditions), *target.notices]
     return "; ".join(
-        ["yes", *said[:3], *([f"and {len(said) - 3} notes more"] if len(said) > 3 else [])]
-    )
-
-
-def _hanging(text: str, column: int) -> str:
-    """Return lines of at most 100 columns; all but the first begin at `column`."""
-    below = " " * column
-    return "\n".join(
-        fill(
-            line,
-            COLUMNS,
-            initial_indent=below if number else "  ",
-            subsequent_indent=below,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for number, line in enumerate(text.splitlines())
+        ["yes", *remarks[:3], *([f"and {len(remarks) - 3} notes more"] if len(remarks) > 3 else [])]
     )
 
 
@@ -204,10 +180,10 @@ def tensor_rows(lines: Sequence[TensorLine]) -> tuple[tuple[str, ...], list[tupl
 
 
 def _figures(line: TensorLine) -> tuple[str, ...]:
-    found = line.statistics
-    assert found is not None
-    values = (found.minimum, found.maximum, found.mean, found.std)
-    counts = (found.zeros, found.nans, found.infinities)
+    statistics = line.statistics
+    assert statistics is not None
+    values = (statistics.minimum, statistics.maximum, statistics.mean, statistics.std)
+    counts = (statistics.zeros, statistics.nans, statistics.infinities)
     return (
         *(f"{value:.3g}" for value in values),
         *(f"{count:,}" for count in counts),
@@ -215,43 +191,12 @@ def _figures(line: TensorLine) -> tuple[str, ...]:
     )
 
 
-def _tensors_text(result: Inspection, glob: str, width: int | None) -> str:
+def _tensors_text(result: Inspection, glob: str, screen: Screen) -> str:
     if not glob:
         return ""
     lines = matching(result, glob)
     if not lines:
         return f"no tensor's name matches {glob!r}"
     headers, rows = tensor_rows(lines)
-    text = _plain(headers, rows)
-    for dropped in (*SPARED, ""):
-        over = max(map(len, text.splitlines())) - width if width else 0
-        room = max(len(row[0]) for row in rows) - over
-        if over <= 0 or room >= SHORTEST or not dropped:
-            break
-        headers, rows = _without(dropped, headers, rows)
-        text = _plain(headers, rows)
-    if over > 0:
-        text = _plain(headers, [(shortened(row[0], max(SHORTEST, room)), *row[1:]) for row in rows])
-    return text
-
-
-def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the table of tensors: figures to the right, words to the left."""
-    text = table(rows, headers, ["right" if header in FIGURES else "left" for header in headers])
-    return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def _without(
-    header: str, headers: tuple[str, ...], rows: list[tuple[str, ...]]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Leave a column away, where there is one."""
-    kept = [n for n, one in enumerate(headers) if one != header]
-    return tuple(headers[n] for n in kept), [tuple(row[n] for n in kept) for row in rows]
-
-
-def shortened(name: str, room: int) -> str:
-    """Return a name with its middle left out where it is longer than `room` characters."""
-    if len(name) <= room:
-        return name
-    head = (room - 3) // 3
-    return f"{name[:head]}...{name[len(name) - (room - 3 - head) :]}"
+    align = ["right" if header in FIGURES else "left" for header in headers]
+    return table(rows, headers, align, screen, SPARED)

@@ -12,7 +12,7 @@ from ckptconv.verbs.inspection import Inspection, TensorLine
 
 def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]:
     """Return an inspection for --json; `tensors` is a glob that leaves the other tensors away."""
-    found: dict[str, Json] = {
+    document: dict[str, Json] = {
         "path": str(result.path),
         "kind": result.kind,
         "pair": result.pair,
@@ -30,59 +30,59 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
         "unused": list(result.unused),
         "code_hooks": list(result.code_hooks),
     }
-    found["sides"] = [
+    document["sides"] = [
         {
-            "role": one.role,
-            "model_type": one.model_type,
-            "layers": one.layers,
-            "hidden": one.hidden,
-            "heads": one.heads,
-            "vocabulary": one.vocabulary,
+            "role": side.role,
+            "model_type": side.model_type,
+            "layers": side.layers,
+            "hidden": side.hidden,
+            "heads": side.heads,
+            "vocabulary": side.vocabulary,
         }
-        for one in result.sides
+        for side in result.sides
     ]
-    found["parts"] = [
+    document["parts"] = [
         {
-            "name": one.name,
-            "tensors": one.tensors,
-            "parameters": one.parameters,
-            "bytes": one.nbytes,
+            "name": part.name,
+            "tensors": part.tensors,
+            "parameters": part.parameters,
+            "bytes": part.nbytes,
         }
-        for one in result.parts
+        for part in result.parts
     ]
-    found["ties"] = [
+    document["ties"] = [
         {
-            "tensor": one.name,
-            "repeats": one.repeats,
-            "stored": one.stored,
-            "difference": one.difference,
+            "tensor": tie.name,
+            "repeats": tie.repeats,
+            "stored": tie.stored,
+            "difference": tie.difference,
         }
-        for one in result.ties
+        for tie in result.ties
     ]
-    found["targets"] = [
+    document["targets"] = [
         {
-            "verb": one.verb,
-            "converts": one.converts,
-            "refusal": one.refusal,
-            "conditions": list(one.conditions),
-            "notices": list(one.notices),
+            "verb": target.verb,
+            "converts": target.converts,
+            "refusal": target.refusal,
+            "conditions": list(target.conditions),
+            "notices": list(target.notices),
         }
-        for one in result.targets
+        for target in result.targets
     ]
-    found["findings"] = (
+    document["findings"] = (
         [
-            {"sign": one.sign, "text": one.text, "tensors": list(one.tensors)}
-            for one in result.findings
+            {"sign": finding.sign, "text": finding.text, "tensors": list(finding.tensors)}
+            for finding in result.findings
         ]
         if result.measured
         else None
     )
-    found["tensors"] = [_tensor(line) for line in matching(result, tensors or "*")]
-    return found
+    document["tensors"] = [_tensor(line) for line in matching(result, tensors or "*")]
+    return document
 
 
 def _tensor(line: TensorLine) -> dict[str, Json]:
-    found: dict[str, Json] = {
+    document: dict[str, Json] = {
         "name": line.spec.name,
         "part": line.part,
         "layer": line.layer,
@@ -92,21 +92,21 @@ def _tensor(line: TensorLine) -> dict[str, Json]:
         "file": line.file,
     }
     if line.statistics:
-        one = line.statistics
-        found["statistics"] = {
-            "min": _number(one.minimum),
-            "max": _number(one.maximum),
-            "mean": _number(one.mean),
-            "std": _number(one.std),
-            "kurtosis": _number(one.kurtosis),
-            "nan": one.nans,
-            "inf": one.infinities,
-            "zeros": one.zeros,
-            "sampled": one.sampled,
-            "histogram": list(one.histogram),
+        statistics = line.statistics
+        document["statistics"] = {
+            "min": _number(statistics.minimum),
+            "max": _number(statistics.maximum),
+            "mean": _number(statistics.mean),
+            "std": _number(statistics.std),
+            "kurtosis": _number(statistics.kurtosis),
+            "nan": statistics.nans,
+            "inf": statistics.infinities,
+            "zeros": statistics.zeros,
+            "sampled": statistics.sampled,
+            "histogram": list(statistics.histogram),
         }
-        found["signs"] = list(line.signs)
-    return found
+        document["signs"] = list(line.signs)
+    return document
 
 
 def _number(value: float) -> float | None:

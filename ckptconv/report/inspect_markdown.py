@@ -28,11 +28,13 @@ def inspection_markdown(result: Inspection, *, tensors: str = "") -> str:
     ]
     if result.parts:
         blocks.append(_table(PART_HEADERS, part_rows(result), right=4))
-    if listed := [f"- {_cell(note)}" for note in notes(result)]:
-        blocks.append("\n".join(listed))
+    if sentences := [f"- {_cell(note)}" for note in notes(result)]:
+        blocks.append("\n".join(sentences))
     if result.targets:
         blocks.append(
-            _table(("would convert", ""), [(one.verb, answer(one)) for one in result.targets])
+            _table(
+                ("would convert", ""), [(target.verb, answer(target)) for target in result.targets]
+            )
         )
     if glob:
         headers, rows = tensor_rows(matching(result, glob))
@@ -47,7 +49,7 @@ def inspection_markdown(result: Inspection, *, tensors: str = "") -> str:
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> str:
     """Return a table whose last `right` columns are aligned to the right."""
     lines = [headers, ["---"] * (len(headers) - right) + ["--:"] * right, *rows]
-    return "\n".join("| " + " | ".join(_cell(one) for one in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
 def _cell(text: str) -> str:

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 NAME = "ckptconv verify"
 
 
-def verification_junit(result: Verification) -> str:
-    """Return a verification as a document. Names from a checkpoint are escaped: no tag, no character XML forbids."""
+def verification_junit(result: Verification, seconds: float = 0.0) -> str:
+    """Return a verification as a document. Names from a checkpoint are escaped: no tag, no character XML forbids.
+
+    Args:
+        result: the verification.
+        seconds: how long all of it took.
+    """
     root = Xml.Element("testsuites", name=NAME)
     parts: dict[str, list[Case]] = {}
     for case in cases(result):
         parts.setdefault(case.part, []).append(case)
     for part, members in parts.items():
         _suite(root, part, members)
-    _count(root, root.findall("testsuite/testcase"))
+    _count(root, root.findall("testsuite/testcase"), seconds)
     return _document(root)
 
 
@@ -39,34 +44,36 @@ def error_junit(error: CkptconvError) -> str:
     Xml.SubElement(
         case, "error", message=text.partition("\n")[0], type=type(error).__name__
     ).text = text
-    for one in (suite, root):
-        _count(one, [case])
+    for element in (suite, root):
+        _count(element, [case])
     return _document(root)
 
 
 def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
     suite = Xml.SubElement(root, "testsuite", name=part)
-    for one in members:
+    for member in members:
         case = Xml.SubElement(
-            suite, "testcase", name=one_line(one.name), classname=f"ckptconv.verify.{part}"
+            suite, "testcase", name=one_line(member.name), classname=f"ckptconv.verify.{part}"
         )
-        if one.failure:
-            text = printable(one.failure)
+        if member.seconds:
+            case.set("time", f"{member.seconds:.3f}")
+        if member.failure:
+            text = printable(member.failure)
             Xml.SubElement(
                 case, "failure", message=text.partition("\n")[0], type="mismatch"
             ).text = text
-        elif one.said:
-            Xml.SubElement(case, "system-out").text = printable(one.said)
-    _count(suite, suite.findall("testcase"))
+        elif member.figures:
+            Xml.SubElement(case, "system-out").text = printable(member.figures)
+    _count(suite, suite.findall("testcase"), sum(member.seconds for member in members))
 
 
-def _count(element: Xml.Element, members: list[Xml.Element]) -> None:
-    """Write how many cases an element has, and how many of them failed."""
+def _count(element: Xml.Element, members: list[Xml.Element], seconds: float = 0.0) -> None:
+    """Write how many cases an element has, how many of them failed, and how long they took [seconds]."""
     element.set("tests", str(len(members)))
     for kind in ("failure", "error"):
-        element.set(f"{kind}s", str(sum(one.find(kind) is not None for one in members)))
+        element.set(f"{kind}s", str(sum(member.find(kind) is not None for member in members)))
     element.set("skipped", "0")
-    element.set("time", "0")
+    element.set("time", f"{seconds:.3f}")
 
 
 def _document(root: Xml.Element) -> str:

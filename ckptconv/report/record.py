@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptconv.report.text import printable, size
+from ckptconv.report.text import PIPE, Screen, closing, printable, size
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.record import Recording
 
 
-def recording_text(result: Recording) -> str:
+def recording_text(result: Recording, screen: Screen = PIPE) -> str:
     """Return one line, and the next step."""
-    what = f"{result.answers} answers and {result.tensors} digests"
-    return printable(
-        f"{result.pair}: {what} -> {result.path}, {size(result.nbytes)}\n"
-        f"Compare with it: ckptconv verify --trace {result.path} TARGET"
+    extent = f"{result.answers} answers and {result.tensors} digests"
+    lines = (
+        f"{result.pair}: {extent} -> {result.path}, {size(result.nbytes)}",
+        f"Compare with it: ckptconv verify --trace {result.path} TARGET",
     )
+    return "\n".join(closing(printable(line), screen) for line in lines)
 
 
 def recording_json(result: Recording) -> dict[str, Json]:

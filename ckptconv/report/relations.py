@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from math import isfinite
-from textwrap import wrap
 from typing import TYPE_CHECKING
+
+from ckptconv.report.text import PIPE, Screen, prose
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.compare.relation import Figures, Relation
 
-COLUMNS = 100
 
-
-def relation_lines(first: str, second: str, relation: Relation, where: str = "in B") -> list[str]:
+def relation_lines(
+    first: str, second: str, relation: Relation, where: str = "in B", screen: Screen = PIPE
+) -> list[str]:
     """Return a tensor that differs: its names in both spellings where they are two, and how, indented below.
 
-    Args: where: what the second checkpoint is called.
+    Args: where: what the second checkpoint is called. screen: where the lines are shown.
     """
     names = [
         first or second,
         *([f"  {where}: {second}"] if first and second and first != second else []),
     ]
-    figures = f"; {figures_text(relation.figures)}" if relation.figures else ""
     return [
         *names,
-        *wrap(f"{relation}{figures}", COLUMNS, initial_indent="  ", subsequent_indent="    "),
+        *prose(f"  {relation_text(relation)}", screen).split("\n"),
     ]
+
+
+def relation_text(relation: Relation) -> str:
+    """Return how a tensor differs, and by how much."""
+    figures = f"; {figures_text(relation.figures)}" if relation.figures else ""
+    return f"{relation}{figures}"
 
 
 def figures_text(figures: Figures) -> str:
@@ -36,9 +42,9 @@ def figures_text(figures: Figures) -> str:
         if figures.differing == figures.numel > 1
         else f"{figures.differing} of {figures.numel}"
     )
-    most = f"by at most {figures.worst:.2g}"
+    maximum = f"by at most {figures.worst:.2g}"
     relative = f", {number_text(figures.relative)} of the RMS" if figures.rms else ""
-    return f"{share} element{'s' if figures.numel > 1 else ''} differ{relative}, {most}"
+    return f"{share} element{'s' if figures.numel > 1 else ''} differ{relative}, {maximum}"
 
 
 def number_text(value: float) -> str:

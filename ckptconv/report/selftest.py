@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.base.strict_json import Json
-from ckptconv.report.text import one_line, table
+from ckptconv.report.text import PIPE, Screen, one_line, prose, table
 from ckptconv.trials.faults import Sweep
 from ckptconv.trials.malformed import Refusals
 from ckptconv.trials.selftest import SelfTest
 
 
-def selftest_text(result: SelfTest) -> str:
+def selftest_text(result: SelfTest, screen: Screen = PIPE) -> str:
     """Return the counts, every broken promise, and on the last line the verdict."""
     blocks = [_refusals_text(result.malformed)]
     if result.faults:
@@ -22,23 +22,28 @@ def selftest_text(result: SelfTest) -> str:
         if broken
         else "HOLDS: every promise that was tested"
     )
-    return "\n\n".join([*blocks, "\n".join([*broken, f"{verdict}, in {result.seconds:.0f} s"])])
+    return prose(
+        "\n\n".join([*blocks, "\n".join([*broken, f"{verdict}, in {result.seconds:.0f} s"])]),
+        screen,
+    )
 
 
-def _refusals_text(found: Refusals) -> str:
-    failed = {failure.case for failure in found.failures}
-    rows = [(form, count) for form, count in sorted(found.counts.items())]
-    rows.append(("together", found.tried))
+def _refusals_text(refusals: Refusals) -> str:
+    refused_wrongly = {failure.case for failure in refusals.failures}
+    rows = [(form, count) for form, count in sorted(refusals.counts.items())]
+    rows.append(("together", refusals.tried))
     text = table(rows, ("malformed", "files"), ("left", "right"))
-    return f"{text}\n{found.tried - len(failed)} of {found.tried} refused, each for its own reason"
+    return f"{text}\n{refusals.tried - len(refused_wrongly)} of {refusals.tried} refused, each for its own reason"
 
 
-def _faults_text(found: Sweep) -> str:
-    rows = [(name, found.calls[name], points) for name, points in found.points.items()]
-    points = sum(found.points.values())
+def _faults_text(sweep: Sweep) -> str:
+    rows = [(name, sweep.calls[name], points) for name, points in sweep.points.items()]
+    points = sum(sweep.points.values())
     text = table(rows, ("faults while", "calls that write", "faults"), ("left", "right", "right"))
-    whole = points - len({(one.scenario, str(one.fault)) for one in found.violations})
-    return f"{text}\n{whole} of {points} left the target whole or absent; injected with {found.injector}"
+    intact = points - len(
+        {(violation.scenario, str(violation.fault)) for violation in sweep.violations}
+    )
+    return f"{text}\n{intact} of {points} left the target whole or absent; injected with {sweep.injector}"
 
 
 def _broken(result: SelfTest) -> Iterator[str]:
@@ -55,7 +60,10 @@ def selftest_json(result: SelfTest) -> dict[str, Json]:
         "verdict": "holds" if result.holds else "broken",
         "malformed": {
             "counts": dict(result.malformed.counts),
-            "failures": [{"case": one.case, "what": one.what} for one in result.malformed.failures],
+            "failures": [
+                {"case": failure.case, "what": failure.what}
+                for failure in result.malformed.failures
+            ],
         },
         "faults": None
         if faults is None
@@ -64,7 +72,7 @@ def selftest_json(result: SelfTest) -> dict[str, Json]:
             "calls": dict(faults.calls),
             "points": dict(faults.points),
             "published": faults.published,
-            "violations": [str(one) for one in faults.violations],
+            "violations": [str(violation) for violation in faults.violations],
         },
         "seconds": round(result.seconds, 1),
     }

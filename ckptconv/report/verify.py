@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ckptconv.report.cause import cause_json, cause_text
+from ckptconv.report.coverage import percent_text
 from ckptconv.report.outputs import outputs_json, outputs_text
 from ckptconv.report.relations import relation_json, relation_lines
-from ckptconv.report.text import MAX_PROBLEMS, printable, problems_json, size
-from ckptconv.report.where import where_json, where_text
+from ckptconv.report.text import (
+    MAX_PROBLEMS,
+    PIPE,
+    Screen,
+    closing,
+    counted,
+    printable,
+    problems_json,
+    size,
+)
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -18,22 +28,36 @@ MAX_DIFFERENCES = 12
 """Tensors that differ, shown as text in up to three lines each; --json has them all."""
 
 
-def verification_text(result: Verification) -> str:
-    """Return the evidence and, on the last line, the verdict."""
-    blocks = [_weights_text(result.weights)]
+def verification_text(result: Verification, screen: Screen = PIPE) -> str:
+    """Return the cause of a mismatch, the evidence and, on the last line, the verdict."""
+    blocks = []
+    if result.where and (result.outputs or result.config):  # else the weights say all of it
+        blocks.append(cause_text(result.where, result.weights.problems, screen))
+    blocks.append(_weights_text(result.weights, screen))
     if result.outputs:
-        blocks += list(outputs_text(result.outputs, result.min_coverage))
-    if result.where and (
-        result.outputs or result.config
-    ):  # what the weights alone show is said above
-        blocks.append(where_text(result.where))
-    verdict = "MATCH" if result.matches else "MISMATCH"
-    how = "weights and outputs" if result.outputs else "weights"
-    against = "PyTorch" if result.source_naming == "pytorch" else result.source_naming
-    blocks.append(
-        f"{verdict}: {result.pair}, {result.naming} {result.format} against {against}, {how}"
-    )
+        blocks += list(outputs_text(result.outputs, result.min_coverage, screen))
+    blocks.append(closing(verdict_text(result), screen))
     return printable("\n\n".join(blocks))
+
+
+def verdict(result: Verification) -> str:
+    """Return the verdict in a word or two."""
+    if result.matches:
+        return "match"
+    return "not proven" if result.same else "mismatch"
+
+
+def verdict_text(result: Verification) -> str:
+    """Return the verdict, and what it is about, in one sentence."""
+    extent = "weights and outputs" if result.outputs else "weights"
+    against = "PyTorch" if result.source_naming == "pytorch" else result.source_naming
+    about = f"{result.pair}, {result.naming} {result.format} against {against}, {extent}"
+    if verdict(result) == "not proven":
+        coverage = result.outputs.coverage if result.outputs else None
+        share = percent_text(coverage.percent) if coverage else "not measured"
+        about = f"coverage {share}, required {result.min_coverage:g} %; no difference in {extent} of {about}"
+        about = about.removesuffix(f", {extent}")
+    return f"{verdict(result).upper()}: {about}"
 
 
 def notices(result: Verification) -> Iterator[str]:
@@ -43,28 +67,32 @@ def notices(result: Verification) -> Iterator[str]:
         yield from result.outputs.notices
 
 
-def _weights_text(report: WeightsReport) -> str:
+def _weights_text(report: WeightsReport, screen: Screen) -> str:
     if report.matches:
-        return (
-            f"weights  {report.tensors} tensors, {size(report.nbytes)}: every bit is the source's"
-        )
-    differ = len(report.differences) + sum(one.kind == "not equal" for one in report.problems)
-    lines = [f"weights  {differ} of {report.tensors} tensors differ"]
-    shown, problems = report.differences[:MAX_DIFFERENCES], report.problems[:MAX_PROBLEMS]
-    for one in shown:
-        lines += relation_lines(one.source, one.name, one.relation, "target")
-    lines += [f"  {problem}" for problem in problems]
-    more = len(report.differences) + len(report.problems) - len(shown) - len(problems)
-    return "\n".join(
-        [*lines, *([f"  ... and {more} more (--json lists them all)"] if more > 0 else [])]
+        extent = f"{counted(report.tensors, 'tensor')}, {size(report.nbytes)}"
+        return f"weights  {extent}: identical to the source, bit for bit"
+    differing = len(report.differences) + sum(
+        problem.kind == "not equal" for problem in report.problems
     )
+    lines = [f"weights  {differing} of {report.tensors} tensors differ"]
+    differences = report.differences[:MAX_DIFFERENCES]
+    problems = report.problems[:MAX_PROBLEMS]
+    for difference in differences:
+        lines += relation_lines(
+            difference.source, difference.name, difference.relation, "target", screen
+        )
+    lines += [f"  {problem}" for problem in problems]
+    hidden = len(report.differences) + len(report.problems) - len(differences) - len(problems)
+    if hidden > 0:
+        lines.append(f"  ... and {hidden} more (--json lists them all)")
+    return "\n".join(lines)
 
 
 def verification_json(result: Verification) -> dict[str, Json]:
     """Return a verification for --json."""
     weights = result.weights
     return {
-        "verdict": "match" if result.matches else "mismatch",
+        "verdict": verdict(result),
         "source": str(result.source),
         "target": str(result.target),
         "pair": result.pair,
@@ -76,15 +104,19 @@ def verification_json(result: Verification) -> dict[str, Json]:
             "tensors": weights.tensors,
             "bytes": weights.nbytes,
             "differences": [
-                {"name": one.name, "source": one.source, **relation_json(one.relation)}
-                for one in weights.differences
+                {
+                    "name": difference.name,
+                    "source": difference.source,
+                    **relation_json(difference.relation),
+                }
+                for difference in weights.differences
             ],
             "problems": problems_json(weights.problems),
         },
         "config": [
-            {"key": one.key, "source": one.first, "target": one.second} for one in result.config
+            {"key": key.key, "source": key.first, "target": key.second} for key in result.config
         ],
         "outputs": outputs_json(result.outputs, result.min_coverage) if result.outputs else None,
-        "where": where_json(result.where),
+        "where": cause_json(result.where),
         "notices": list(notices(result)),
     }

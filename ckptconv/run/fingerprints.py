@@ -12,7 +12,7 @@ from ckptconv.binding.plan import make_plan
 from ckptconv.compare.weights import check_equal
 from ckptconv.schema.model import Model
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
@@ -52,7 +52,7 @@ def fingerprints(
     """
     binding = bind_whole(model, checkpoint)
     plan = make_plan(binding, "pytorch", what=str(checkpoint.path))
-    check_records(plan.sources.values())
+    require_checksums(plan.sources.values())
     check_equal(plan.equalities)
     found = {}
     with OpenFiles() as files:

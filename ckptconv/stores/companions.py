@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ckptconv.base.files import open_source
 from ckptconv.base.strict_json import Json, dump_json, read_json
-from ckptconv.schema.config import Config
-from ckptconv.schema.fixes import RECORD, Healed
 
 GENERATION = "generation_config.json"
 TOKENIZER = (
@@ -47,8 +45,22 @@ SHOWN = 5
 
 def companions(source: Path, *, generation: bool = True) -> tuple[Path, ...]:
     """Return which of the generation settings and the tokenizer's files lie in a directory."""
-    names = (*((GENERATION,) if generation else ()), *TOKENIZER)
-    return tuple(source / name for name in names if (source / name).is_file())
+    return tuple(source / name for name in _travelling(generation) if (source / name).is_file())
+
+
+def _travelling(generation: bool) -> tuple[str, ...]:
+    """Return the names of what travels."""
+    return (*((GENERATION,) if generation else ()), *TOKENIZER)
+
+
+def require_companions(source: Path, *, generation: bool = True) -> None:
+    """Open all that `copy_companions` would copy, so that a dry run refuses what a run would.
+
+    Raises: SourceError: one is no file, a link that leads out of the checkpoint, or not readable.
+    """
+    for name in _travelling(generation):
+        if os.path.lexists(source / name):
+            os.close(open_source(source / name))
 
 
 def copy_companions(source: Path, target: Path, *, generation: bool = True) -> None:
@@ -56,7 +68,7 @@ def copy_companions(source: Path, target: Path, *, generation: bool = True) -> N
 
     Raises: SourceError: one is no file, or a link that leads out of the checkpoint. OSError.
     """
-    for name in (*((GENERATION,) if generation else ()), *TOKENIZER):
+    for name in _travelling(generation):
         if not os.path.lexists(source / name):
             continue
         if name in CONFIGS and any(_hooks(config := read_json(source / name))):
@@ -109,55 +121,3 @@ def _without_hooks(
         return [clean(one) for one in value] if isinstance(value, list) else value
 
     return {key: clean(value) for key, value in config.items() if key not in dropped}
-
-
-def whole_config(
-    config: Config,
-    fixes: Sequence[Healed],
-    dtype: str | None,
-    settings: Mapping[str, Mapping[str, Json]] | None = None,
-) -> dict[str, Json]:
-    """Return the config of a converted whole, as the target class writes it; `settings` adds keys to a side.
-
-    Source: `save_pretrained` of the TF and Flax classes: `architectures` without the TF or Flax prefix.
-    """
-    values: dict[str, Json] = {**config.values, "architectures": ["EncoderDecoderModel"]}
-    values.pop(RECORD, None)
-    for side, keys in (settings or {}).items():
-        values[side] = {**config.part(side).values, **keys}
-    if dtype is not None:
-        values = with_dtype(values, dtype)
-    for healed in fixes:
-        for key, value in healed.config.items():
-            side, name = key.split(".")
-            part = values[side]
-            assert isinstance(part, dict)
-            values[side] = {**part, name: value}
-    record: dict[str, Json] = {}
-    if fixes:
-        record["healed"] = [fix.entry for fix in fixes]
-    if added := [f"{side}.{key}" for side, keys in (settings or {}).items() for key in keys]:
-        record["added"] = list(added)
-    if record:
-        values[RECORD] = record
-    return values
-
-
-def with_dtype(config: Mapping[str, Json], dtype: str) -> dict[str, Json]:
-    """Return a config that names another dtype, under the key that it uses (4.x: torch_dtype, then dtype)."""
-    return {
-        key: with_dtype(value, dtype)
-        if isinstance(value, dict) and key in ("encoder", "decoder")
-        else dtype
-        if key in ("dtype", "torch_dtype") and value is not None
-        else value
-        for key, value in config.items()
-    }
-
-
-def part_config(config: Config, side: str, pytorch_class: str) -> dict[str, Json]:
-    """Return the config of one side alone, as `model.encoder.save_pretrained` writes it."""
-    part = config.part(side)
-    shared = ("dtype", "torch_dtype", "transformers_version")
-    inherited = {key: config.values[key] for key in shared if key in config.values}
-    return {**inherited, **part.values, "architectures": [pytorch_class]}

@@ -6,6 +6,7 @@ sha256 and not something faster, since `sha256sum`, git-lfs and the hub say it o
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -116,14 +117,23 @@ def digested(sources: Mapping[str, Sequence[Path]]) -> Iterator[Pending]:
         try:
             yield Pending(
                 {
-                    (role, path.name): pool.submit(_source_digest, path, stop)
+                    (role, name): pool.submit(_source_digest, path, stop)
                     for role, paths in sources.items()
-                    for path in paths
+                    for name, path in _named(paths).items()
                 }
             )
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return files by the names that a manifest gives them: their own, or with their folder where two have one name."""
+    counts = Counter(path.name for path in paths)
+    return {
+        path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}": path
+        for path in paths
+    }
 
 
 def tables_digest(rows: Iterable[SchemaTensor], namings: Iterable[NamingName]) -> str:

@@ -19,6 +19,7 @@ from ckptconv.base.workers import finish, workers
 from ckptconv.binding.moves import Move, Plan
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Format
+from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.files import write_at
 from ckptconv.stores.tensor import Extent
 from ckptconv.transfer.cast_losses import TensorValues, require_finite
@@ -66,11 +67,7 @@ def write_weights(
     if form.create is None:
         raise AssertionError(f"{form.name} is only read")
     shards = split_shards(plan.moves, max_shard_bytes)
-    names = (
-        [form.weights]
-        if len(shards) == 1
-        else [form.shard(n + 1, len(shards)) for n in range(len(shards))]
-    )
+    names = huggingface.shard_names(form, len(shards))
     poured: dict[str, Poured] = {}
     values: list[TensorValues] = []
     with OpenFiles() as files, workers(WORKERS) as pool, workers(1) as syncer:
@@ -90,7 +87,9 @@ def write_weights(
             digests[name] = read_back(form, folder / name, expected, pool, progress)
         finish(durable)
     if len(shards) > 1:
-        _write_index(folder / form.index, plan, dict(zip(names, shards, strict=True)))
+        _write_index(
+            folder / huggingface.index_name(form), plan, dict(zip(names, shards, strict=True))
+        )
     return Written(tuple(folder / name for name in names), plan.nbytes, digests, tuple(values))
 
 

@@ -7,6 +7,8 @@ Memory: one piece, plus where axes change the whole source tensor, or of a large
 
 from __future__ import annotations
 
+import resource
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from math import prod
@@ -16,9 +18,11 @@ from types import TracebackType
 
 import numpy as np
 
+from ckptconv.base.unchanged import Identity, require_same
 from ckptconv.binding.moves import Move
 from ckptconv.binding.ops import Cast, Concat, Op, Permute, Reshape, Rows, Slice
 from ckptconv.schema.fixes import RowRange
+from ckptconv.stores.chunks import read_into
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import ITEMSIZE, Stored
 from ckptconv.transfer.blocks import Block, Gatherer, cut, row_major
@@ -36,15 +40,19 @@ BLOCK_ROWS = 32
 
 
 class OpenFiles:
-    """Source files, opened once and kept open; safe to read from several threads.
+    """Source files, opened once and kept open, as many as this process may; safe to read from several threads.
 
     When the block ends without an error, no file may have changed meanwhile: that is a SourceError.
     """
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._files: dict[Path, FileReader] = {}
+        self._files: OrderedDict[Path, FileReader] = OrderedDict()
+        self._readers: Counter[Path] = Counter()
+        """How many threads are reading each file now."""
+        self._closed: dict[Path, Identity] = {}
+        """What files were that had to be closed to open others."""
         self._lock = Lock()
+        self._most = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
     def __enter__(self) -> OpenFiles:
         return self
@@ -55,26 +63,49 @@ class OpenFiles:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        with self._stack:
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
             if kind is None:
                 for file in self._files.values():
                     file.require_unchanged()
-
-    def _file(self, path: Path) -> FileReader:
-        with self._lock:
-            if path not in self._files:
-                self._files[path] = self._stack.enter_context(FileReader(path))
-            return self._files[path]
+                for path, identity in self._closed.items():
+                    require_same(path, identity)
 
     def read_into(self, stored: Stored, start: int, buffer: memoryview) -> None:
-        """Fill `buffer` with a tensor's bytes from byte `start` of the tensor on, across its extents."""
-        file = self._file(stored.path)
-        for extent in stored.extents:
-            if start < extent.nbytes and len(buffer):
-                count = min(extent.nbytes - start, len(buffer))
-                file.read_into(extent.offset + start, buffer[:count])
-                buffer, start = buffer[count:], start + count
-            start -= extent.nbytes if start >= extent.nbytes else start
+        """Fill `buffer` with a tensor's bytes from byte `start` of the tensor on, across its chunks."""
+        read_into(self._read, stored, start, buffer)
+
+    def _read(self, path: Path, offset: int, buffer: memoryview) -> None:
+        with self._lock:
+            file = self._opened(path)
+            self._readers[path] += 1
+        try:
+            file.read_into(offset, buffer)
+        finally:
+            with self._lock:
+                self._readers[path] -= 1
+
+    def _opened(self, path: Path) -> FileReader:
+        """Return the open file of a path; where too many are open, the one that was longest unread is closed."""
+        file = self._files.get(path)
+        if file is None:
+            if len(self._files) >= self._most:
+                self._close_one()
+            file = self._files[path] = FileReader(path)
+            before = self._closed.pop(path, None)
+            if before is not None:
+                require_same(path, before)
+        self._files.move_to_end(path)
+        return file
+
+    def _close_one(self) -> None:
+        path = next((path for path in self._files if not self._readers[path]), None)
+        if path is not None:
+            file = self._files.pop(path)
+            self._closed[path] = file.identity
+            file.require_unchanged()
+            file.close()
 
 
 class Pieces:
@@ -154,7 +185,7 @@ class Pieces:
         self, source: Stored, shape: tuple[int, ...], order: tuple[int, ...] = ()
     ) -> Iterator[Items]:
         """Return a tensor's items, seen in `shape`, in another order of the axes; () keeps the order."""
-        if sum(extent.nbytes for extent in source.extents) <= HELD_BYTES:
+        if source.span_bytes <= HELD_BYTES:
             return self._permuted(self._whole(source).reshape(shape), order)
         strides = _seen_in(shape, source)
         order = order or tuple(range(len(shape)))
@@ -177,7 +208,7 @@ class Pieces:
 
     def _whole(self, source: Stored) -> Items:
         """Return a whole tensor in its own shape, from the reused buffer."""
-        nbytes = sum(extent.nbytes for extent in source.extents)
+        nbytes = source.span_bytes
         if len(self._source) < nbytes:
             self._source = np.empty(nbytes, np.uint8)
         buffer = self._source[:nbytes]

@@ -15,7 +15,8 @@ from typing import Literal
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.workers import finish, workers
-from ckptconv.stores.formats import Format, formats
+from ckptconv.stores.formats import Format
+from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.digests import FileDigest, extents_digest, file_digest
@@ -221,8 +222,9 @@ def _differs(file: FileReader, found: Stored, expected: FileDigest, name: str) -
 
 def _form(name: str) -> Format:
     """Return the format of a weights file that ckptconv wrote. Raises SourceError: none has this name."""
-    suffix = Path(name).suffix
-    for form in formats().values():
-        if form.create is not None and form.weights.endswith(suffix):
-            return form
-    raise SourceError(f"{name}: no format that ckptconv writes has the suffix {suffix!r}")
+    form = huggingface.format_of(name)
+    if form is None:
+        raise SourceError(
+            f"{name}: no format that ckptconv writes has the suffix {Path(name).suffix!r}"
+        )
+    return form

@@ -11,7 +11,13 @@ from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import widening_notice
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.stores.companions import copy_companions, left_behind, whole_config, write_config
+from ckptconv.stores.companions import (
+    copy_companions,
+    left_behind,
+    require_companions,
+    write_config,
+)
+from ckptconv.stores.configs import whole_config
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.digests import digested
@@ -97,6 +103,7 @@ def _convert(
     made = planned(checkpoint, way, options.dtype)
     model, plan, settings = made.model, made.plan, made.settings
     _require_loadable(plan, way, options)
+    require_companions(source)
     notices = (
         *plan.notices,
         *_widening(plan, way, options),

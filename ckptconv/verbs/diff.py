@@ -23,7 +23,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.pieces import OpenFiles
 
@@ -128,7 +128,7 @@ def diff(
             f"{first} ({one.description}) and {second} ({other.description})"
             " have no tensor of one name and shape to compare."
         )
-    check_records(
+    require_checksums(
         [stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]
     )
     check_equal([pair for key in aligned.reordered for pair in one.binding.repeated_rows(key)])

@@ -29,10 +29,10 @@ from ckptconv.stores.companions import (
     companions,
     copy_companions,
     left_behind,
-    part_config,
-    whole_config,
+    require_companions,
     write_config,
 )
+from ckptconv.stores.configs import part_config, whole_config
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.digests import digested
@@ -109,8 +109,10 @@ def join(
         fills=assembly.fills,
         borrowed=assembly.borrowed,
     )
-    beside = f"config and what else belongs to the whole: taken from {encoder.parent}"
-    folders = (encoder, decoder, *([encoder.parent] if whole else []))
+    folder = Path(whole.where).parent if whole else encoder
+    require_companions(folder, generation=whole is not None)
+    beside = f"config and what else belongs to the whole: taken from {folder}"
+    folders = dict.fromkeys((encoder, decoder, folder))
     left = dict.fromkeys(notice for folder in folders for notice in left_behind(folder))
     notices = (*([beside] if whole else []), *assembly.notices, *plan.notices, *left)
     form = formats()["safetensors"]
@@ -142,7 +144,7 @@ def join(
             allow_overflow=options.allow_overflow,
         )
         write_config(stage, whole_config(model.config, plan.healed, written_dtype(plan)))
-        copy_companions(encoder.parent if whole else encoder, stage, generation=whole is not None)
+        copy_companions(folder, stage, generation=whole is not None)
         for part in parts:
             part.require_unchanged()
         write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
@@ -161,7 +163,7 @@ def _sources(
     if bridge:
         taken["bridge"] = source_files(bridge, beside=False)
     if whole:
-        taken["whole"] = (Path(whole.where), *companions(encoder.path.parent))
+        taken["whole"] = (Path(whole.where), *companions(Path(whole.where).parent))
     else:
         taken["encoder"] += companions(encoder.path, generation=False)
     return taken

@@ -16,7 +16,7 @@ from ckptconv.run.trace import Trace, write_trace
 from ckptconv.run.trace_reader import read_trace
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
-from ckptconv.stores.checkpoint import Checkpoint, open_source
+from ckptconv.stores.checkpoint import Checkpoint, open_for_comparison
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
 from ckptconv.verbs.outputs import reference_of
@@ -66,7 +66,7 @@ def record(
     FrameworkError: PyTorch, or the source's framework, is missing or died.
     """
     require_place(path)
-    one = open_source(resolve(source))
+    one = open_for_comparison(resolve(source))
     model = read_model(without_fixes(one.config))
     own = read_inputs(inputs, model) if inputs else Inputs()
     total = sum(stored.spec.nbytes for stored in one.weights.tensors.values())

@@ -20,11 +20,10 @@ from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     copy_companions,
     left_behind,
-    part_config,
-    whole_config,
-    with_dtype,
+    require_companions,
     write_config,
 )
+from ckptconv.stores.configs import part_config, whole_config, with_dtype
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.cast_losses import TensorValues, value_notices
@@ -76,6 +75,7 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     way = Way("pytorch", "pytorch", formats()["safetensors"])
     planning = planned(checkpoint, way, options.dtype)
     model, plan = planning.model, planning.plan
+    require_companions(source)
     parts = tuple(_parts(model, plan))
     notices = (*plan.notices, *_bridge_notice(parts), *left_behind(source))
     result = Split(source, target, model.label, parts, notices)

@@ -13,7 +13,7 @@ from ckptconv.compare.initialisation import NewModule, is_decisive, new_modules
 from ckptconv.compare.statistics import Statistics, measure
 from ckptconv.compare.weights import check_equal
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.verbs.inspection import Finding, Inspection, Sign, Target, Tie
 
 
@@ -30,7 +30,7 @@ def with_values(
     Raises: SourceError: a file cannot be read, or is not what its own checksums say.
     """
     stored = [checkpoint.weights.tensors[line.spec.name] for line in result.tensors]
-    check_records(stored)
+    require_checksums(stored)
     measured = measure(stored, progress)
     figures = {one.spec.name: found for one, found in zip(stored, measured, strict=True)}
     groups = [tuple(one.spec.name for one in group) for group in duplicates(stored, measured)]

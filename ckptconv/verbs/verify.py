@@ -35,9 +35,9 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_source
+from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_for_comparison
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.outputs import compare_outputs
 from ckptconv.verbs.record import compare_digests, open_trace, record
@@ -147,7 +147,7 @@ def verify(
         return replace(
             _verify_recorded(path, other, level, options, progress), min_coverage=min_coverage
         )
-    one, other = open_source(path), open_checkpoint(resolve(target))
+    one, other = open_for_comparison(path), open_checkpoint(resolve(target))
     model = read_model(without_fixes(one.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(one, model, other, progress)
@@ -209,7 +209,7 @@ def compare_weights(
     first, second = bind_whole(model, source), bind_whole(model, target)
     fixes = second.fixes.values()
     plan = make_plan(first, target.weights.naming, what=str(source.path), fixes=fixes)
-    check_records([*plan.sources.values(), *target.weights.tensors.values()])
+    require_checksums([*plan.sources.values(), *target.weights.tensors.values()])
     check_equal(plan.equalities)
     alignment = align(first, second)
     pairs = [

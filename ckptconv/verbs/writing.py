@@ -18,7 +18,7 @@ from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import companions
-from ckptconv.stores.parsers.checksums import check_records
+from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.cast_losses import TensorValues, value_notices
 from ckptconv.transfer.digests import tables_digest
 from ckptconv.transfer.loop import Written
@@ -98,15 +98,8 @@ class Conversion:
 
 def source_files(checkpoint: Checkpoint, *, beside: bool = True) -> tuple[Path, ...]:
     """Return every file of a checkpoint that a conversion reads; `beside`: also those that it copies."""
-    config, index = (
-        checkpoint.path / "config.json",
-        checkpoint.path / checkpoint.weights.format.index,
-    )
-    sharded = (
-        index.is_file()
-        and index.with_name(checkpoint.weights.format.weights) not in checkpoint.weights.files
-    )
-    files = (config, *([index] if sharded else []), *checkpoint.weights.files)
+    weights = checkpoint.weights
+    files = (checkpoint.path / "config.json", *weights.indexes, *weights.files)
     return (*files, *companions(checkpoint.path)) if beside else files
 
 
@@ -124,7 +117,7 @@ def require_consistent(plan: Plan) -> None:
 
     Raises: SourceError: a file is damaged, or two tensors that must be one differ.
     """
-    check_records(plan.sources.values())
+    require_checksums(plan.sources.values())
     check_equal(plan.equalities)
 
 

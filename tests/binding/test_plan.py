@@ -33,7 +33,7 @@ def index_of(specs: Mapping[str, TensorSpec]) -> dict[str, Stored]:
     """Return places one after the other for tensors of these dtypes and shapes."""
     starts = accumulate((spec.nbytes for spec in specs.values()), initial=0)
     return {
-        name: Stored(spec, FILE, (Extent(start, spec.nbytes),))
+        name: Stored.in_file(spec, FILE, (Extent(start, spec.nbytes),))
         for (name, spec), start in zip(specs.items(), starts, strict=False)
     }
 

@@ -49,7 +49,7 @@ def test_a_match_on_github(
     assert (done.code, "::" in done.err) == (0, False)
     page = (tmp_path / "page.md").read_text()
     assert page.startswith("before\n### :white_check_mark: ckptconv verify: match\n")
-    assert "| 101 of 101 |" in page
+    assert "| 101/101 |" in page
     assert Xml.parse(tmp_path / "junit.xml").getroot().get("failures") == "0"
 
 
@@ -59,9 +59,10 @@ def test_a_mismatch_on_github(
     """Exit code 1; the annotation names the tensor, and stays out of the JSON on stdout."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     done = cli("verify", dates, wrong, *WEIGHTS, "--json", "--junit", tmp_path / "junit.xml")
-    (line,) = [line for line in done.err.splitlines() if line.startswith("::")]
+    cause, line = [line for line in done.err.splitlines() if line.startswith("::")]
     (found,) = json.loads(done.out)["weights"]["differences"]
     assert done.code == 1
+    assert cause.startswith("::error title=verify%3A mismatch::cause: 1 tensor differs; first: ")
     assert line.startswith(f"::error title=verify%3A weights%3A {found['name']}::")
     assert Xml.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
 

@@ -90,7 +90,7 @@ def test_verify_weights(run: Cli, dates: Path, converted_tf: Path) -> None:
     done = run("verify", dates, converted_tf, "--level", "weights")
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        "weights  101 tensors, 1.7 MB: every bit is the source's\n\n"
+        "weights  101 tensors, 1.7 MB: identical to the source, bit for bit\n\n"
         "MATCH: bert -> bert, tf hdf5 against PyTorch, weights\n"
     )
 

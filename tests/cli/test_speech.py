@@ -62,7 +62,7 @@ def test_the_verdict_is_green_or_red(word: str, colour: str) -> None:
     """The verdict is coloured where it begins a line; no escape comes from what is printed itself."""
     text = f"MATCHES: \x1b[2J\nthe MATCH: none\n{word}: bert -> bert"
     shown = on_terminal(
-        "-c", f"from ckptconv.cli.speech import show\nshow(False, dict, lambda: {text!r})"
+        "-c", f"from ckptconv.cli.speech import show\nshow(False, dict, lambda screen: {text!r})"
     )
     assert shown.out == f"MATCHES: \\x1b[2J\nthe MATCH: none\n{colour}{word}{PLAIN}: bert -> bert\n"
 

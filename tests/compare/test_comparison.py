@@ -34,7 +34,7 @@ def stored(folder: Path, name: str, array: Array, strides: tuple[int, ...] | Non
     with (folder / FILE).open("ab") as file:
         file.write(array.tobytes())
     dtype = "bfloat16" if array.dtype == np.uint16 else str(array.dtype)
-    return Stored(
+    return Stored.in_file(
         TensorSpec(name, dtype, array.shape), folder / FILE, (Extent(start, array.nbytes),), strides
     )
 

@@ -37,7 +37,7 @@ def statistics(arrays: dict[str, NDArray[Any]], folder: Path) -> dict[str, Stati
         path = folder / str(number)
         path.write_bytes(array.tobytes())
         tensors.append(
-            Stored(
+            Stored.in_file(
                 TensorSpec(name, str(array.dtype), array.shape), path, (Extent(0, array.nbytes),)
             )
         )

@@ -25,7 +25,7 @@ Values = NDArray[Any]
 def stored(path: Path, values: Values, dtype: str = "") -> Stored:
     """Write values as they are, after a byte that belongs to nobody."""
     path.write_bytes(b"\0" + values.tobytes())
-    return Stored(
+    return Stored.in_file(
         TensorSpec("x", dtype or str(values.dtype), values.shape), path, (Extent(1, values.nbytes),)
     )
 
@@ -136,9 +136,8 @@ def test_a_view(tmp_path: Path) -> None:
     """A PyTorch view that is not row-major has the figures of its own elements only."""
     table = np.arange(12, dtype=np.float32).reshape(4, 3)
     whole = stored(tmp_path / "x", table)
-    column = replace(
-        whole, spec=replace(whole.spec, shape=(4,)), extents=(Extent(5, 40),), strides=(3,)
-    )
+    spec = replace(whole.spec, shape=(4,))
+    column = Stored.in_file(spec, whole.path, [Extent(5, 40)], strides=(3,))
     (found,) = measure([column])
     assert (found.minimum, found.maximum, found.mean) == (1.0, 10.0, 5.5)
 

@@ -24,7 +24,7 @@ def streamed(
     """Compare two arrays, the expected one in pieces of 24 bytes."""
     (folder / "found").write_bytes(found.tobytes())
     spec = TensorSpec("found", str(found.dtype), expected.shape)
-    stored = Stored(spec, folder / "found", (Extent(0, found.nbytes),), strides)
+    stored = Stored.in_file(spec, folder / "found", (Extent(0, found.nbytes),), strides)
     data = memoryview(expected.tobytes())
     with OpenFiles() as files:
         pieces = (data[start : start + 24] for start in range(0, len(data), 24))

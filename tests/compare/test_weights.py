@@ -27,7 +27,7 @@ def stored(folder: Path, name: str, array: NDArray[Any]) -> Stored:
     start = (folder / FILE).stat().st_size if (folder / FILE).exists() else 0
     with (folder / FILE).open("ab") as file:
         file.write(array.tobytes())
-    return Stored(
+    return Stored.in_file(
         TensorSpec(name, str(array.dtype), array.shape),
         folder / FILE,
         (Extent(start, array.nbytes),),
@@ -54,7 +54,7 @@ def test_equalities_hold(tmp_path: Path) -> None:
     array = np.arange(77, dtype=np.float32).reshape(7, 11)
     one, two = stored(tmp_path, "a", array), stored(tmp_path, "b", array)
     columns = stored(tmp_path, "c", array.T.copy())
-    view = Stored(one.spec.renamed("c"), columns.path, columns.extents, (1, 7))
+    view = Stored.in_file(one.spec.renamed("c"), columns.path, columns.extents, (1, 7))
     pairs = [(one, two), (one, one), (one, view), (view, one), (view, view)]
     check_equal([Equality(first, second, "not equal", "they are tied") for first, second in pairs])
 
@@ -63,7 +63,7 @@ def test_equalities_that_do_not_hold(tmp_path: Path) -> None:
     """All pairs that differ come together: values, the same bytes read otherwise, and another dtype."""
     array = np.arange(49, dtype=np.float32).reshape(7, 7)
     one, two = stored(tmp_path, "a", array), stored(tmp_path, "b", array + (array == 5))
-    turned = Stored(one.spec.renamed("c"), one.path, one.extents, (1, 7))
+    turned = Stored.in_file(one.spec.renamed("c"), one.path, one.extents, (1, 7))
     half = stored(tmp_path, "d", array.astype(np.float16))
     with pytest.raises(PlanError) as refusal:
         check_equal(

@@ -13,7 +13,7 @@ import pytest
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import dump_json, read_json
 from ckptconv.schema.config import Config
-from ckptconv.stores.shards import read_index
+from ckptconv.stores.parsers.shard_index import read_index
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import rewrite
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from ckptconv.stores.formats import Contents
-from ckptconv.stores.parsers.checksums import check_record, records
+from ckptconv.stores.parsers.checksums import check_span, checksum_spans
 from ckptconv.trials.corpus import torch_legacy
 from ckptconv.trials.corpus._pickled import (
     MAGIC,
@@ -255,6 +255,6 @@ def sound(contents: Contents, path: Path) -> Contents:
         assert name == stored.spec.name
         assert 0 <= extent.offset <= extent.offset + extent.nbytes <= size
         assert stored.spec.nbytes <= extent.nbytes
-    for record in records(contents.tensors.values()):
-        check_record(record)
+    for record in checksum_spans(contents.tensors.values()):
+        check_span(record)
     return contents

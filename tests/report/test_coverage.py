@@ -19,20 +19,20 @@ TENSORS = (
 def test_text() -> None:
     """The largest gaps first; whole rows are said as rows."""
     assert coverage_text(Coverage(TENSORS), 99.5) == (
-        "coverage 99.05 % of 1,014,109 weights reach the outputs, less than the 99.5 % asked for;"
-        " for the rest the weights alone stand:\n"
-        "  encoder.pooler.weight  all 9,216 unreached\n"
-        "  encoder.words.weight  2 of 46 rows unreached\n"
-        "  encoder.layer.*.key.bias  all 192 unreached\n"
-        "  ... and 2 more such (--json lists every tensor)"
+        "coverage 99.05 % of 1,014,109 weights influence the outputs, less than the required 99.5 %\n"
+        "  the remaining 0.95 % are covered by the weight comparison only:\n"
+        "    encoder.pooler.weight  all 9,216 without influence\n"
+        "    encoder.words.weight  2 of 46 rows without influence\n"
+        "    encoder.layer.*.key.bias  all 192 without influence\n"
+        "    ... and 2 more groups (--json lists every tensor)"
     )
-    assert coverage_text(Coverage(TENSORS[4:6]), 50).splitlines()[1:] == [
-        "  encoder.layer.*.mlp.weight  1 of 100 unreached",
-        "  encoder.mask  unreached",
+    assert coverage_text(Coverage(TENSORS[4:6]), 50).splitlines()[2:] == [
+        "    encoder.layer.*.mlp.weight  1 of 100 without influence",
+        "    encoder.mask  without influence",
     ]
     assert (
         coverage_text(Coverage(TENSORS[6:]), 100)
-        == "coverage 100 % of 1,000,000 weights reach the outputs"
+        == "coverage 100 % of 1,000,000 weights influence the outputs"
     )
 
 

@@ -40,7 +40,7 @@ def test_the_worst_first() -> None:
         "  in B: u49",
         "  changed; 1 of 4 elements differ, 5 of the RMS, by at most 50",
     ]
-    assert block[-1] == "... and 37 more (--json lists all)"
+    assert block[-1] == "... and 37 more (--json lists them all)"
     assert text.splitlines()[-1] == "DIFFERENT: 50 tensors, 32 B: 50 changed"
 
 

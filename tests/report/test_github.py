@@ -31,20 +31,26 @@ def test_a_match_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     text = summary(result)
     assert text.startswith(
         "### :white_check_mark: ckptconv verify: match\n\n`two` against `one`, bert -\\> bert, tf\n\n"
-        "| compared | within | rms ratio | max ratio | the farthest |\n|---|--:|--:|--:|---|\n"
-        "| weights, 12 B | 3 of 3 | | | |\n| encoder states | "
+        "| compared | passed | RMS ratio (limit 4) | max ratio (limit 8) | largest error at |\n"
+        "|---|--:|--:|--:|--:|\n| weights, 12 B | 3/3 | | | |\n| encoder states | "
     )
-    assert text.endswith("\n\n75.00 % of the weights reach the outputs.\n")
+    assert text.endswith("\n\n75.00 % of the weights influence the outputs.\n")
 
 
 def test_a_mismatch_with_hostile_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line is one command of ours, and every row of the tables has its cells."""
     result = mismatching(monkeypatch)
     lines = list(annotated(result))
-    assert len(lines) == 7
+    assert len(lines) == 4
+    assert "::cause: 1 tensor is in the target but not in the source's model: a<b>" in lines[0]
+    assert lines[-1] == "::error title=verify::and 5 more failed checks"
     assert all(COMMAND.fullmatch(line) for line in lines)
     assert lines[0].isprintable()
-    rows = [line for line in summary(result).splitlines() if "stop-commands" in line]
+    rows = [
+        line
+        for line in summary(result).splitlines()
+        if line.startswith("|") and "stop-commands" in line
+    ]
     assert rows
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}
     assert "<b>" not in summary(result)
@@ -56,8 +62,9 @@ def test_no_more_than_the_runner_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     many = tuple(Problem("missing", f"tensor {number:02}") for number in range(60))
     found = list(annotated(replace(result, weights=replace(result.weights, problems=many))))
     assert len(found) == 10
-    assert found[0] == "::error title=verify%3A weights%3A tensor 00::missing"
-    assert found[-1] == "::error title=verify::and 57 more that do not match"
+    assert found[0].startswith("::error title=verify%3A mismatch::cause: 60 tensors are missing")
+    assert found[1] == "::error title=verify%3A weights%3A tensor 00::missing"
+    assert found[-1] == "::error title=verify::and 58 more failed checks"
     assert "| | and 16 more | |" in summary(
         replace(result, weights=replace(result.weights, problems=many))
     )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import ckptconv
-from ckptconv.report.inspect import COLUMNS, inspection_text, shortened
+from ckptconv.report.inspect import inspection_text
+from ckptconv.report.text import PIPE, Screen, shortened
 from ckptconv.verbs.inspection import Inspection
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_lines_fit(make_pair: MakePair, tmp_path: Path) -> None:
         pair.arrays[name][:] = 0
     result = ckptconv.inspect(pair.write(tmp_path / "source"), stats=True)
     text = "\n\n".join(block for block in blocks(result) if not block.startswith("tensor "))
-    assert max(map(len, text.splitlines())) <= COLUMNS
+    assert max(map(len, text.splitlines())) <= PIPE.columns
     assert (
         f"... and {len(pair.arrays) - 5} more findings that say constant (--json lists them all)"
         in text
@@ -110,7 +111,7 @@ def test_lines_fit(make_pair: MakePair, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_a_terminal_of_any_width(planted: Inspection, width: int) -> None:
     """Tables give up columns, then the middle of names, until they fit; the first and last letters stay."""
-    table = blocks(planted, width=width)[3].splitlines()
+    table = blocks(planted, screen=Screen(min(width, 100), width))[3].splitlines()
     assert max(map(len, table)) <= width
     assert len(table) == 2 + len(planted.tensors)
     assert (table[0].startswith("tensor"), table[0].endswith("signs")) == (True, True)

@@ -18,15 +18,20 @@ from ckptconv.run.yardstick import Tolerance
 def test_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line for each kind of quantity, one for each search, and the texts; within 100 columns."""
     table, tokens, texts = outputs_text(judged(monkeypatch, *answers()))
-    assert table.splitlines()[0].split("  ")[0] == "outputs"
-    said = [
-        [cell.strip() for cell in re.split(r"  +", line)][:2] for line in table.splitlines()[2:]
+    lines = table.splitlines()
+    assert [line.split() for line in lines[:2]] == [
+        ["outputs", "passed", "RMS", "ratio", "max", "ratio", "largest", "error", "at"],
+        ["(limit", "4)", "(limit", "8)"],
     ]
-    assert said == [["encoder states", "5 of 5"], ["logits", "5 of 5"], ["cached logits", "1 of 1"]]
+    cells = [[cell.strip() for cell in re.split(r"  +", line)][:2] for line in lines[3:6]]
+    assert cells == [["encoder states", "5/5"], ["logits", "5/5"], ["cached logits", "1/1"]]
+    assert lines[6:] == [
+        "",
+        "ratio: error / PyTorch's own rounding error (float32 against float64)",
+    ]
     assert max(map(len, table.splitlines())) <= 100
     assert tokens == (
-        "tokens   greedy: 5 generated in 2 rows: the same, one by one\n"
-        "tokens   beam: 3 generated in 1 row: the same, one by one"
+        "tokens   greedy: 5 tokens in 2 rows identical\ntokens   beam: 3 tokens in 1 row identical"
     )
     assert texts.splitlines()[2].split() == ["one", "1", "1"]
 
@@ -40,14 +45,18 @@ def test_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     report = judged(monkeypatch, source, target)
     _, loading, tokens, _ = outputs_text(report)
-    assert outside_text(report.outside[0]).startswith("right logits: error is ")
-    assert loading.startswith("the class that loaded the target complained:\n  missing a")
+    assert outside_text(report.outside[0]).startswith("right logits: error / PyTorch's own: RMS ")
+    assert loading.startswith("The target's class reported while loading:\n  missing a")
     assert len(loading.splitlines()) == 2
-    first, second, _ = tokens.splitlines()
-    assert first == "tokens   greedy: differ in row 1 at step 1: source 2, target 3,"
-    assert second.startswith("         10 apart where rounding alone makes ")
+    assert tokens.startswith(
+        "tokens   greedy: row 1 diverges at step 1: source 2, target 3; the choices are 10 apart,"
+    )
     off = judged(monkeypatch, source, target, Options(texts=["one"], tolerance=Tolerance(1e-3)))
-    assert "more than the tolerance" in outside_text(off.outside[0])
+    assert outside_text(off.outside[0]) == "right logits: largest error 8.7 (limit 0.001)"
+    table = next(outputs_text(off))
+    assert table.endswith("\n\nlimit: 0.001, as --tolerance asks")
+    (logits,) = [line for line in table.splitlines() if line.startswith("logits")]
+    assert logits.split()[1:4] == ["4/5", "8.7", "0.001"]
 
 
 def test_json_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ def test_a_key_of_the_config_is_a_mismatch(cli: Cli, pair: Pair, tmp_path: Path)
     done = cli("verify", source, target, "--level", "weights")
     assert (done.code, done.out) == (
         1,
-        f"weights  {len(pair.arrays)} tensors, 12.7 kB: every bit is the source's\n\n"
-        "where    every weight is right, so it is the config\n"
-        '         decoder.hidden_act: "gelu" in the source, "relu" in the target\n\n'
+        "cause: 1 config key differs; the weights are identical\n"
+        '  decoder.hidden_act: "gelu" in the source, "relu" in the target\n\n'
+        f"weights  {len(pair.arrays)} tensors, 12.7 kB: identical to the source, bit for bit\n\n"
         "MISMATCH: bert -> bert, flax msgpack against PyTorch, weights\n",
     )
     told = json.loads(cli("verify", source, target, "--level", "weights", "--json").out)

@@ -15,7 +15,7 @@ from probing import pair
 
 ROWS = {
     row.key: row
-    for row in pair({"hidden_size": 24}, {"model_type": "gpt2", "n_embd": 36, "n_layer": 2}).rows()
+    for row in pair({"hidden_size": 24}, {"model_type": "gpt2", "n_embd": 36, "n_layer": 2}).tensors
 }
 NAMES = (
     "encoder.0",

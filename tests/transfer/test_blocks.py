@@ -87,7 +87,9 @@ def test_a_large_tensor_is_never_held_whole(
     """A tensor above the bound whose axes change has numpy's bytes, and takes the bound's memory and no more."""
     array = np.random.default_rng(3).standard_normal(shape, dtype=np.float32)
     array.tofile(tmp_path / "w")
-    source = Stored(TensorSpec("s", "float32", shape), tmp_path / "w", (Extent(0, array.nbytes),))
+    source = Stored.in_file(
+        TensorSpec("s", "float32", shape), tmp_path / "w", (Extent(0, array.nbytes),)
+    )
     expected = np.ascontiguousarray(array.transpose(order))
     move = Move(
         ROW,

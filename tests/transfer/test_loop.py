@@ -21,6 +21,7 @@ from ckptconv.binding.plan import make_plan
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import read_weights
 from ckptconv.stores.formats import formats
+from ckptconv.stores.layouts import huggingface
 from ckptconv.transfer import loop, pieces
 from ckptconv.transfer.loop import split_shards, write_weights
 
@@ -84,7 +85,7 @@ def test_other_libraries_find_the_same_values(
     plan = plan_of(pair, tmp_path / "source", naming)
     (tmp_path / "out").mkdir()
     written = write_weights(plan, formats()[form], naming, tmp_path / "out")
-    assert written.files == (tmp_path / "out" / formats()[form].weights,)
+    assert written.files == (tmp_path / "out" / huggingface.weights_name(formats()[form]),)
     found = LIBRARIES[form](written.files[0])
     joined = "." if (naming, form) == ("flax", "safetensors") else "/"
     names = {move.target.name.replace("/", joined): move.tensor.key for move in plan.moves}
@@ -120,10 +121,8 @@ def test_shards_and_index_agree(pair: Pair, tmp_path: Path, naming: NamingName, 
     (tmp_path / "out").mkdir()
     written = write_weights(plan, formats()[form], naming, tmp_path / "out", 1500)
     count = len(written.files)
-    assert [file.name for file in written.files] == [
-        formats()[form].shard(n + 1, count) for n in range(count)
-    ]
-    index = json.loads((tmp_path / "out" / formats()[form].index).read_text())
+    assert [file.name for file in written.files] == huggingface.shard_names(formats()[form], count)
+    index = json.loads((tmp_path / "out" / huggingface.index_name(formats()[form])).read_text())
     assert (index["metadata"], written.nbytes) == ({"total_size": plan.nbytes}, plan.nbytes)
     held = {
         name: file.name for file in written.files for name in formats()[form].read(file).tensors
@@ -157,7 +156,8 @@ def test_a_byte_that_changes_on_the_way(
         write_weights(plan, formats()[form], naming, tmp_path / "out")
     (broken,) = (move.target.name for move in plan.moves if move.target.name in str(refusal.value))
     assert str(refusal.value) == (
-        f"{formats()[form].weights}: read back otherwise than written: {broken}; nothing was published.\n"
+        f"{huggingface.weights_name(formats()[form])}: read back otherwise than written: {broken};"
+        " nothing was published.\n"
         "The disk or the memory of this machine may be faulty."
     )
 

@@ -53,7 +53,7 @@ def stored(
         extents.append(Extent(len(content), stop - start))
         content += data[start:stop] + b"between"
     path.write_bytes(content)
-    return Stored(
+    return Stored.in_file(
         TensorSpec("source", str(array.dtype), array.shape), path, tuple(extents), strides
     )
 
@@ -142,7 +142,7 @@ def test_rows_move(tmp_path: Path, piece_bytes: int, strided: bool) -> None:
     )
     source = stored(tmp_path / "w", np.ascontiguousarray(table.T if strided else table))
     if strided:
-        source = Stored(
+        source = Stored.in_file(
             TensorSpec("source", "bfloat16", (11, 5)), source.path, source.extents, (1, 11)
         )
     assert made(move_of(source, expected.shape, rows=RANGES)) == expected.tobytes()
@@ -158,7 +158,7 @@ def test_a_view_that_is_not_row_major(
     path = tmp_path / "w"
     path.write_bytes(base.tobytes())
     span = 1 + sum((size - 1) * stride for size, stride in zip(view.shape, (2, 8), strict=True))
-    source = Stored(
+    source = Stored.in_file(
         TensorSpec("source", "float32", view.shape), path, (Extent(2 * 4, span * 4),), (2, 8)
     )
     expected = np.ascontiguousarray(view.transpose(order) if order else view)

@@ -258,14 +258,14 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert (
         done.out
-        == f"WHOLE: {out}: 4 files, 101 tensors, 24.2 kB: every byte is as normalize of ckptconv 0.1.0 wrote it\n"
+        == f"WHOLE: {out}: 4 files, 101 tensors, 24.2 kB; every byte is as ckptconv 0.1.0 (normalize) wrote it\n"
     )
     (out / "vocab.txt").write_text("b\na\n")
     (out / "x").touch()
     done = cli("check", out)
     assert (done.code, done.err) == (1, "")
     assert done.out == (
-        f"added       x\nchanged     vocab.txt\nCHANGED: {out}: 2 findings against ckptconv.json\n"
+        f"added       x\nchanged     vocab.txt\nCHANGED: {out}: 2 changes since ckptconv.json was written\n"
     )
     found = json.loads(cli("check", out, "--json").out)
     assert found.pop("manifest") == json.loads((out / MANIFEST).read_text())["sha256"]

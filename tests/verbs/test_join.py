@@ -101,6 +101,15 @@ def test_split_then_join_is_the_original(
     assert result.sources == (tmp_path / "parts" / "encoder", tmp_path / "parts" / "decoder")
 
 
+def test_from_within_a_part(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that are named from where one stands are the same parts: what belongs to the whole is found above."""
+    source = original(pair, tmp_path / "a")
+    ckptconv.split(source, tmp_path / "parts")
+    monkeypatch.chdir(tmp_path / "parts" / "encoder")
+    ckptconv.join(".", "../decoder", tmp_path / "b")
+    assert tree(tmp_path / "b") == tree(source)
+
+
 def test_shards(make_pair: MakePair, tmp_path: Path) -> None:
     """Parts in shards, joined into one file or into shards, are the original in as many."""
     source = original(make_pair(dec={"hidden_size": 5}), tmp_path / "a")

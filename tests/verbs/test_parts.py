@@ -144,7 +144,7 @@ def test_a_third_of_a_transposed_view(make_pair: MakePair, tmp_path: Path) -> No
     composition = read_model(Config(pair.config))
     name = f"{GPT2}.attn.c_attn.weight"
     (tmp_path / "data").write_bytes(pair.arrays[name].T.tobytes())
-    view = Stored(
+    view = Stored.in_file(
         TensorSpec(name, "float32", (7, 21)), tmp_path / "data", (Extent(0, 588),), (1, 7)
     )
     row = next(

@@ -18,8 +18,8 @@ from ckptconv.cli.shell import CHECKPOINT, as_json, quiet, show
 def check(directory: Path, as_json: bool, quiet: bool) -> None:
     """Check an output against its manifest.
 
-    Reads every file that ckptconv wrote once more and names each that was added, removed, renamed or changed,
-    and the tensors in it; then the exit code is 1.
+    Reads every file that ckptconv wrote and lists those that were added, removed, renamed or changed, with the
+    tensors in them. The exit code is 1 if there are any.
 
     \b
     Example: ckptconv check dates-tf
@@ -29,6 +29,11 @@ def check(directory: Path, as_json: bool, quiet: bool) -> None:
 
     with progress("checking", quiet=quiet) as advance:
         result = verb.check(directory, progress=advance)
-    show(as_json, lambda: render.check_json(result), lambda: render.check_text(result), quiet=quiet)
+    show(
+        as_json,
+        lambda: render.check_json(result),
+        lambda screen: render.check_text(result, screen),
+        quiet=quiet,
+    )
     if not result.whole:
         sys.exit(1)

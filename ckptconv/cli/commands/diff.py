@@ -14,18 +14,18 @@ from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, quiet, say, show
 @click.command()
 @click.argument("first", metavar="A", type=CHECKPOINT)
 @click.argument("second", metavar="B", type=CHECKPOINT)
-@click.option("--tensors", is_flag=True, help="List every tensor, the equal ones too.")
+@click.option("--tensors", is_flag=True, help="List every tensor, including equal ones.")
 @as_html
 @as_json
 @quiet
 def diff(
     first: Path, second: Path, tensors: bool, html: Path | None, as_json: bool, quiet: bool
 ) -> None:
-    """Say how the weights of two checkpoints differ.
+    """Show how the weights of two checkpoints differ.
 
-    Name by name through the tables, whatever framework and format each is in: equal, cast, rounded, transposed,
-    swapped with another, scaled, rows shifted, re-initialised, untied, or changed, and by how much. Runs no model.
-    The exit code is 1 where a value or a key of the config differs; a cast alone is told and is no difference.
+    Compares tensor by tensor, whatever framework and format each checkpoint uses: equal, cast, rounded, transposed,
+    swapped, scaled, rows shifted, re-initialised, untied, or changed, and by how much. Runs no model. The exit code
+    is 1 if a value or a config key differs; a cast alone is reported but does not count.
 
     \b
     Example: ckptconv diff fixtures/dates dates-tf
@@ -44,7 +44,7 @@ def diff(
     show(
         as_json,
         lambda: render.diff_json(result),
-        lambda: render.diff_text(result, tensors=tensors),
+        lambda screen: render.diff_text(result, tensors=tensors, screen=screen),
         quiet=quiet,
     )
     if not result.matches:

@@ -16,13 +16,13 @@ from ckptconv.cli.shell import as_json, show
     type=click.FloatRange(min=1),
     default=120.0,
     show_default=True,
-    help="Seconds that importing one framework may take.",
+    help="Time limit for importing one framework, in seconds.",
 )
 @as_json
 def doctor(timeout: float, as_json: bool) -> None:
-    """Say which frameworks work here, and what to install.
+    """Check which frameworks work here, and what to install.
 
-    Everything optional is imported in a process of its own. Exit 0: the core works, 5: it does not.
+    Imports each optional dependency in a separate process. Exit code 0: the core works, 5: it does not.
 
     \b
     Example: ckptconv doctor
@@ -30,7 +30,11 @@ def doctor(timeout: float, as_json: bool) -> None:
     from ckptconv.report import doctor as render
     from ckptconv.verbs import doctor as verb
 
-    found = verb.doctor(timeout=timeout)
-    show(as_json, lambda: render.diagnosis_json(found), lambda: render.diagnosis_text(found))
-    if not found.works:
+    diagnosis = verb.doctor(timeout=timeout)
+    show(
+        as_json,
+        lambda: render.diagnosis_json(diagnosis),
+        lambda screen: render.diagnosis_text(diagnosis, screen),
+    )
+    if not diagnosis.works:
         sys.exit(FrameworkError.exit_code)

@@ -8,12 +8,14 @@ from ckptconv.cli.shell import as_json, show
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="Print docs/support.md.")
+@click.option(
+    "--markdown", is_flag=True, help="Print the table as Markdown, as in docs/support.md."
+)
 @as_json
 def families(markdown: bool, as_json: bool) -> None:
     """Show which model types are supported.
 
-    As encoder and as decoder, in which framework, and why not.
+    Lists for each framework whether a type can be encoder or decoder, and the reason if it cannot.
 
     \b
     Example: ckptconv families
@@ -21,6 +23,13 @@ def families(markdown: bool, as_json: bool) -> None:
     from ckptconv.report import families as render
     from ckptconv.verbs import families as verb
 
-    found = verb.families()
-    text = render.families_markdown if markdown else render.families_text
-    show(as_json, lambda: render.families_json(found), lambda: text(found))
+    supports = verb.families()
+    show(
+        as_json,
+        lambda: render.families_json(supports),
+        lambda screen: (
+            render.families_markdown(supports)
+            if markdown
+            else render.families_text(supports, screen)
+        ),
+    )

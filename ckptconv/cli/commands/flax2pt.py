@@ -17,7 +17,7 @@ from ckptconv.cli.shell import convert, source, target, writing
 def flax2pt(source: Path, target: Path, **options: Any) -> None:
     """Convert Flax to PyTorch.
 
-    Reads what FlaxEncoderDecoderModel saved, or pt2flax wrote; what that healed is undone.
+    Reads checkpoints saved by FlaxEncoderDecoderModel or written by pt2flax, whose healing it undoes.
 
     \b
     Example: ckptconv flax2pt dates-flax dates-again

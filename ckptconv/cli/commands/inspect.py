@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Literal
 
 import click
@@ -21,10 +19,12 @@ from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show
     is_flag=False,
     flag_value="*",
     default="",
-    help="List every tensor, or those whose name matches.",
+    help="List every tensor, or those whose names match.",
 )
 @click.option(
-    "--stats", is_flag=True, help="Read every value: figures for each tensor, and what looks wrong."
+    "--stats",
+    is_flag=True,
+    help="Read every value: statistics for each tensor, and suspicious weights.",
 )
 @click.option(
     "--format",
@@ -32,7 +32,7 @@ from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show
     type=click.Choice(["text", "markdown"]),
     default="text",
     show_default=True,
-    help="How the result is printed.",
+    help="Output format.",
 )
 @as_html
 @as_json
@@ -44,10 +44,10 @@ def inspect(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what a checkpoint holds, and which commands would take it.
+    """Show what a checkpoint contains, and which commands accept it.
 
-    From its config and headers alone, unless --stats reads the values: then also NaN, constants, duplicates,
-    broken ties, and weights that were never trained.
+    Reads only the config and the headers. With --stats it reads every value, and also reports NaN, constants,
+    duplicates, broken ties, and weights that were never trained.
 
     \b
     Example: ckptconv inspect fixtures/dates --tensors "*.crossattention.*" --stats
@@ -64,13 +64,12 @@ def inspect(
         from ckptconv.report.html.page import write_page
 
         write_page(html, inspection_page(result))
-    width = get_terminal_size().columns if sys.stdout.isatty() else None
     show(
         as_json,
         lambda: inspection_json(result, tensors=tensors),
-        lambda: (
+        lambda screen: (
             inspection_markdown(result, tensors=tensors)
             if form == "markdown"
-            else inspection_text(result, tensors=tensors, width=width)
+            else inspection_text(result, tensors=tensors, screen=screen)
         ),
     )

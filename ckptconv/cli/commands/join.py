@@ -15,28 +15,30 @@ from ckptconv.cli.shell import CHECKPOINT, convert, target, writing
 @click.argument("decoder", type=CHECKPOINT)
 @target
 @click.option(
-    "--bridge", type=CHECKPOINT, help="Directory of the projection; else the one beside ENCODER."
+    "--bridge",
+    type=CHECKPOINT,
+    help="Directory of the projection; by default the one beside ENCODER.",
 )
 @click.option(
     "--seed",
     type=int,
     default=0,
     show_default=True,
-    help="Of what is new; the same on every machine.",
+    help="Seed for newly initialised weights; the same on every machine.",
 )
 @click.option(
     "--cross-attention",
     type=click.Choice(["random", "self"]),
     default="random",
     show_default=True,
-    help="Draw a new cross-attention, or copy the decoder's self-attention.",
+    help="Initialise a new cross-attention at random, or copy the decoder's self-attention.",
 )
-@click.option("--tie", is_flag=True, help="Share the encoder with the decoder; both must be equal.")
+@click.option("--tie", is_flag=True, help="Tie the decoder to the encoder; both must be equal.")
 @writing
 def join(encoder: Path, decoder: Path, target: Path, **options: Any) -> None:
-    """Join two models to an encoder-decoder.
+    """Join two models into an encoder-decoder.
 
-    The parts that split wrote give the original back.
+    Joining the parts that split wrote restores the original.
 
     \b
     Example: ckptconv join parts/encoder parts/decoder joined

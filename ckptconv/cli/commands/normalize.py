@@ -15,9 +15,9 @@ from ckptconv.cli.shell import convert, source, target, writing
 @target
 @writing
 def normalize(source: Path, target: Path, **options: Any) -> None:
-    """Write a PyTorch checkpoint anew.
+    """Rewrite a PyTorch checkpoint.
 
-    As safetensors, with today's names, shared tensors in full.
+    Writes safetensors with current tensor names and shared tensors in full.
 
     \b
     Example: ckptconv normalize old-checkpoint clean-checkpoint

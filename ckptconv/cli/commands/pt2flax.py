@@ -25,7 +25,7 @@ from ckptconv.cli.shell import convert, source, target, writing
     "--heal/--no-heal",
     default=True,
     show_default=True,
-    help="Move rows of two tables, since Flax's class numbers positions otherwise.",
+    help="Move rows of two tables, because the Flax class numbers positions differently.",
 )
 @writing
 def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -> None:

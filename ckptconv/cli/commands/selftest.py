@@ -13,20 +13,23 @@ from ckptconv.cli.shell import as_json, quiet, show
 
 @click.command()
 @click.option(
-    "--faults", is_flag=True, help="Also let system calls fail and kill conversions, 150 times."
+    "--faults",
+    is_flag=True,
+    help="Also make system calls fail and kill conversions, at 150 points.",
 )
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A directory on the file system to test, else that for temporary files.",
+    help="A directory on the file system to test; by default that of temporary files.",
 )
 @as_json
 @quiet
 def selftest(faults: bool, folder: Path | None, as_json: bool, quiet: bool) -> None:
     """Test the promises of SECURITY.md on this machine.
 
-    Malformed checkpoints of every kind, made by code, must be refused, each for its own reason. With --faults,
-    every call that writes fails or kills in turn; the target must be whole or absent. Exit 1: a promise is broken.
+    Generated malformed checkpoints of every kind must be refused, each for its own reason. With --faults, each
+    system call that writes fails or is killed in turn; the target must be whole or absent. Exit code 1: a promise
+    is broken.
 
     \b
     Example: ckptconv selftest
@@ -39,7 +42,7 @@ def selftest(faults: bool, folder: Path | None, as_json: bool, quiet: bool) -> N
     show(
         as_json,
         lambda: render.selftest_json(result),
-        lambda: render.selftest_text(result),
+        lambda screen: render.selftest_text(result, screen),
         quiet=quiet,
     )
     if not result.holds:

@@ -17,7 +17,7 @@ from ckptconv.cli.shell import say, show, source, target, writing, writing_optio
 def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Split into encoder and decoder.
 
-    Writes TARGET/encoder, TARGET/decoder and, where widths differ, TARGET/bridge.
+    Writes TARGET/encoder, TARGET/decoder and, if their widths differ, TARGET/bridge.
     AutoModel and AutoModelForCausalLM load the parts.
 
     \b
@@ -32,6 +32,8 @@ def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any
     show(
         as_json,
         lambda: render.split_json(result),
-        lambda: render.split_text(result, seconds(), dry_run=write_options.dry_run),
+        lambda screen: render.split_text(
+            result, seconds(), dry_run=write_options.dry_run, screen=screen
+        ),
         quiet=quiet,
     )

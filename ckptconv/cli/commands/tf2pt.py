@@ -17,7 +17,7 @@ from ckptconv.cli.shell import convert, source, target, writing
 def tf2pt(source: Path, target: Path, **options: Any) -> None:
     """Convert TensorFlow to PyTorch.
 
-    Reads what TFEncoderDecoderModel saved, or pt2tf wrote; writes safetensors.
+    Reads checkpoints saved by TFEncoderDecoderModel or written by pt2tf; writes safetensors.
 
     \b
     Example: ckptconv tf2pt dates-tf dates-again

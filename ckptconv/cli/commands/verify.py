@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.ci import told
+from ckptconv.cli.ci import reporting
 from ckptconv.cli.progress import progress
 from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source, writable
 
@@ -48,47 +48,49 @@ def _file(help: str, **settings: Any) -> Any:
     type=click.Choice(["weights", "outputs"]),
     default="outputs",
     show_default=True,
-    help="weights: bit for bit, no framework. outputs: and run both models.",
+    help="weights: compare bit for bit, without a framework. outputs: run both models too.",
 )
 @click.option(
     "--text",
     "texts",
     multiple=True,
-    help="A sentence to generate for on both sides; may be repeated.",
+    help="A sentence for which both sides generate; may be repeated.",
 )
 @click.option(
     "--inputs",
     **_file(
-        'Run these as well: .jsonl of {"text": ..., "target": ...}, or .npz or .safetensors of tokens.'
+        'More inputs: .jsonl of {"text": ..., "target": ...}, or .npz or .safetensors of token ids.'
     ),
 )
 @click.option(
     "--tolerance",
     type=Tolerated(),
     metavar="ATOL[,RTOL]",
-    help="Allow this error instead of what PyTorch's own rounding allows; for those who must.",
+    help="Use an absolute tolerance instead of the measured one.",
 )
 @click.option(
     "--min-coverage",
     type=click.FloatRange(0, 100),
     metavar="PERCENT",
-    help="A match needs so large a share of the weights to reach what is compared.",
+    help="Fail unless at least PERCENT of the weights influence the compared outputs.",
 )
 @click.option(
     "--save-trace",
-    **_file("Record what SOURCE answers; TARGET may be left out.", callback=writable),
+    **_file("Record the outputs of SOURCE in a trace; TARGET may be omitted.", callback=writable),
 )
 @click.option(
-    "--trace", **_file("Compare TARGET with this record; no SOURCE and no PyTorch is needed.")
+    "--trace", **_file("Compare TARGET with this trace; needs neither SOURCE nor PyTorch.")
 )
 @click.option(
-    "--junit", **_file("Write a test case for each quantity, for a CI to read.", callback=writable)
+    "--junit", **_file("Write JUnit XML with a test case for each check.", callback=writable)
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random probes.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed for the random test inputs."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds the frameworks may take.",
+    help="Time limit for the frameworks, in seconds.",
 )
 @as_html
 @as_json
@@ -104,10 +106,10 @@ def verify(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Prove that two checkpoints are the same.
+    """Prove that two checkpoints are the same model.
 
-    TARGET must hold SOURCE's weights, bit for bit, and compute what it computes; else the exit code is 1.
-    Each may be PyTorch's, TF's or Flax's; PyTorch is needed, for it gives the reference, but not with --trace.
+    TARGET must contain the weights of SOURCE, bit for bit, and compute the same outputs; otherwise the exit code
+    is 1. Each may be a PyTorch, TF or Flax checkpoint. PyTorch computes the reference; --trace does without it.
 
     \b
     Example: ckptconv verify fixtures/dates dates-tf
@@ -121,12 +123,12 @@ def verify(
     if target is None:
         _record(source, as_json, quiet, options)
         return
-    with told(junit) as tell:
+    with reporting(junit) as report:
         with progress(
             "comparing weights", "running the models" if level == "outputs" else "", quiet=quiet
         ) as advance:
             result = verb.verify(source, target, level, progress=advance, **options)
-        tell(result)
+        report(result)
     if html:
         from ckptconv.report.html.page import write_page
         from ckptconv.report.html.verify import verification_page
@@ -136,7 +138,7 @@ def verify(
     show(
         as_json,
         lambda: render.verification_json(result),
-        lambda: render.verification_text(result),
+        lambda screen: render.verification_text(result, screen),
         quiet=quiet,
     )
     if not result.matches:
@@ -150,26 +152,24 @@ def _require_sense(
     recorded = [name for name in ("texts", "inputs", "seed", "save_trace") if options[name]]
     if trace and (target or recorded):
         raise click.UsageError(
-            "--trace stands for SOURCE and has inputs of its own: give TARGET, and no inputs."
+            "--trace replaces SOURCE and contains its own inputs: give TARGET alone, without inputs."
         )
     if not trace and not target and not options["save_trace"]:
         raise click.UsageError("Missing argument 'TARGET'.")
     if level == "weights" and (options["save_trace"] or options["min_coverage"] is not None):
         raise click.UsageError(
-            "--level weights runs no model: there is no coverage, and nothing to record."
+            "--level weights runs no model: it cannot measure coverage or record a trace."
         )
     if (
         not target
         and not trace
         and (shown or options["tolerance"] or options["min_coverage"] is not None)
     ):
-        raise click.UsageError(
-            "without TARGET nothing is compared: there is only --save-trace to do."
-        )
+        raise click.UsageError("without TARGET nothing is compared: only --save-trace is possible.")
 
 
 def _record(source: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
-    """Write what a source answers, and say so."""
+    """Record the outputs of a source, and print where."""
     from ckptconv.report import record as render
     from ckptconv.verbs.record import record
 
@@ -179,6 +179,6 @@ def _record(source: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -
     show(
         as_json,
         lambda: render.recording_json(result),
-        lambda: render.recording_text(result),
+        lambda screen: render.recording_text(result, screen),
         quiet=quiet,
     )

@@ -20,36 +20,38 @@ TICKS = 24
 """Layers that are named below a plot; of more, every second or third."""
 BINS = 48
 LEAST = 1e-12
-"""Errors below this, relative to the RMS of the reference, are drawn as this."""
+"""Errors below this, relative to the RMS of the reference, are plotted as this."""
 COLOURS = {"source": "var(--part-3)", "target": "var(--accent)"}
 
 
 def along(report: ForwardReport, probe: str) -> Figure:
     """Return the errors of one probe in the order of the data flow, relative to the reference, with what is allowed."""
-    members = [one for one in report.quantities if one.probe == probe]
+    members = [quantity for quantity in report.quantities if quantity.probe == probe]
     places = list(range(len(members)))
     traces = [
         _line(
             "allowed",
             places,
-            [_relative(one, _allowed(one)) for one in members],
+            [_relative(quantity, _allowed(quantity)) for quantity in members],
             "var(--soft)",
             "dash",
         ),
         _line(
             "PyTorch's own rounding",
             places,
-            [_relative(one, _own(one)) for one in members],
+            [_relative(quantity, _own(quantity)) for quantity in members],
             "var(--soft)",
             "solid",
         ),
         *(_errors(side, members) for side in ("source", "target") if side in members[0].judged),
     ]
-    drawn = [value for trace in traces for value in trace["y"]]
-    first = next((place for place, one in enumerate(members) if not one.matches), None)
+    plotted = [value for trace in traces for value in trace["y"]]
+    first = next((place for place, quantity in enumerate(members) if not quantity.matches), None)
     marks = {} if first is None else _mark(first, members)
     ticks = [
-        place for place, one in enumerate(members) if one.name.count(".") < 2 and one.name != "loss"
+        place
+        for place, quantity in enumerate(members)
+        if quantity.name.count(".") < 2 and quantity.name != "loss"
     ]
     ticks = ticks[:: max(1, -(-len(ticks) // TICKS))]
     names = [members[place].name.replace("coder.", "c ") for place in ticks]
@@ -65,7 +67,7 @@ def along(report: ForwardReport, probe: str) -> Figure:
         traces,
         height=420,
         x=axis,
-        y={**powers(drawn), "title": {"text": "relative error"}},
+        y={**powers(plotted), "title": {"text": "relative error"}},
         **marks,
     )
 
@@ -86,8 +88,11 @@ def _line(
 
 def _errors(side: str, members: Sequence[Quantity]) -> dict[str, Any]:
     """Return the points of one side; what is off the yardstick is a red cross."""
-    errors = [one.source if side == "source" else one.target for one in members]
-    values = [_relative(one, _size(one, error)) for one, error in zip(members, errors, strict=True)]
+    errors = [quantity.source if side == "source" else quantity.target for quantity in members]
+    values = [
+        _relative(quantity, _size(quantity, error))
+        for quantity, error in zip(members, errors, strict=True)
+    ]
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -95,13 +100,14 @@ def _errors(side: str, members: Sequence[Quantity]) -> dict[str, Any]:
         "x": list(range(len(members))),
         "y": values,
         "text": [
-            f"{label(one.name)}<br>{one.ratios[0]:.3g} times PyTorch's own" for one in members
+            f"{label(quantity.name)}<br>{quantity.ratios[0]:.3g} times PyTorch's own"
+            for quantity in members
         ],
         "hovertemplate": "%{text}<br>relative error %{y:.3g}<extra></extra>",
         "line": {"color": COLOURS[side], "width": 1.6},
         "marker": {
-            "color": [COLOURS[side] if one.matches else "var(--bad)" for one in members],
-            "symbol": ["circle" if one.matches else "x" for one in members],
+            "color": [COLOURS[side] if quantity.matches else "var(--bad)" for quantity in members],
+            "symbol": ["circle" if quantity.matches else "x" for quantity in members],
             "size": 7,
         },
     }
@@ -127,53 +133,58 @@ def _mark(place: int, members: Sequence[Quantity]) -> dict[str, Any]:
         "xanchor": side,
         "showarrow": False,
         "xshift": shift,
-        "text": f"first outside: {label(members[place].name)}",
+        "text": f"first beyond its limit: {label(members[place].name)}",
         "font": {"color": "var(--bad)"},
     }
     return {"shapes": [line], "annotations": [text]}
 
 
-def _size(one: Quantity, error: Difference | None) -> float | None:
+def _size(quantity: Quantity, error: Difference | None) -> float | None:
     """Return what is judged of an error: the worst element against a tolerance, else the RMS."""
-    return None if error is None else error.worst if one.tolerance else error.rms
+    return None if error is None else error.worst if quantity.tolerance else error.rms
 
 
-def _own(one: Quantity) -> float | None:
-    return None if one.own is None else max(one.own.rms, EPSILON * one.own.reference_rms, one.floor)
+def _own(quantity: Quantity) -> float | None:
+    return (
+        None
+        if quantity.own is None
+        else max(quantity.own.rms, EPSILON * quantity.own.reference_rms, quantity.floor)
+    )
 
 
-def _allowed(one: Quantity) -> float | None:
-    if one.own is None:
+def _allowed(quantity: Quantity) -> float | None:
+    if quantity.own is None:
         return None
-    if one.tolerance:
-        return one.tolerance.atol + one.tolerance.rtol * one.own.reference_max
-    return RMS_FACTOR * (_own(one) or 0.0)
+    if quantity.tolerance:
+        return quantity.tolerance.atol + quantity.tolerance.rtol * quantity.own.reference_max
+    return RMS_FACTOR * (_own(quantity) or 0.0)
 
 
-def _relative(one: Quantity, value: float | None) -> float | None:
+def _relative(quantity: Quantity, value: float | None) -> float | None:
     """Return a value over the RMS of the reference, as a logarithmic axis can show it."""
-    if value is None or not isfinite(value) or one.own is None:
+    if value is None or not isfinite(value) or quantity.own is None:
         return None
-    return float(f"{max(value / (one.own.reference_rms or 1.0), LEAST):.4g}")
+    return float(f"{max(value / (quantity.own.reference_rms or 1.0), LEAST):.4g}")
 
 
 def histograms(report: ForwardReport) -> Iterator[tuple[str, Figure]]:
     """Return how the errors of single elements are spread, for the results and for what is off first."""
-    probe = next((one for one in _probes(report) if _is_whole(report, one)), None)
+    probe = next((name for name in _probes(report) if _is_whole(report, name)), None)
     if probe is None:
         return
-    first = next((one.name for one in report.outside if one.probe == probe), None)
+    first = next((quantity.name for quantity in report.outside if quantity.probe == probe), None)
     for name in dict.fromkeys((*([first] if first else []), *reversed(RESULTS))):
         exact = report.reference.arrays.get(f"float64/{probe}/{name}")
-        found = {
-            who: one.arrays.get(f"float32/{probe}/{name}") for who, one in _answers(report).items()
+        arrays = {
+            who: answer.arrays.get(f"float32/{probe}/{name}")
+            for who, answer in _answers(report).items()
         }
         fitting = {
-            who: one
-            for who, one in found.items()
-            if one is not None and exact is not None and one.shape == exact.shape
+            who: array
+            for who, array in arrays.items()
+            if array is not None and exact is not None and array.shape == exact.shape
         }
-        if exact is not None and len(fitting) == len(found):
+        if exact is not None and len(fitting) == len(arrays):
             yield f"{name}, probe {probe}", _histogram(exact, fitting)
 
 
@@ -182,12 +193,12 @@ def _answers(report: ForwardReport) -> dict[str, Answer]:
     judged = {"source": report.source, "target": report.target}
     return {
         "PyTorch's own rounding": report.reference,
-        **{who: one for who, one in judged.items() if one is not report.reference},
+        **{who: answer for who, answer in judged.items() if answer is not report.reference},
     }
 
 
 def _probes(report: ForwardReport) -> list[str]:
-    return list(dict.fromkeys(one.probe for one in report.quantities))
+    return list(dict.fromkeys(quantity.probe for quantity in report.quantities))
 
 
 def _is_whole(report: ForwardReport, probe: str) -> bool:
@@ -196,19 +207,19 @@ def _is_whole(report: ForwardReport, probe: str) -> bool:
     return all(mask is not None and bool((mask == 1).all()) for mask in masks)
 
 
-def _histogram(exact: Array, found: dict[str, Array]) -> Figure:
+def _histogram(exact: Array, arrays: dict[str, Array]) -> Figure:
     """Return shares of elements by the size of their error, relative to the RMS of the reference."""
     scale = float(np.sqrt(np.mean(np.square(exact)))) or 1.0
     logs = {
-        who: np.log10(np.maximum(np.abs(one - exact) / scale, LEAST)).ravel()
-        for who, one in found.items()
+        who: np.log10(np.maximum(np.abs(array - exact) / scale, LEAST)).ravel()
+        for who, array in arrays.items()
     }
-    logs = {who: one[np.isfinite(one)] for who, one in logs.items()}
-    low, high = min(one.min() for one in logs.values()), max(one.max() for one in logs.values())
+    logs = {who: log[np.isfinite(log)] for who, log in logs.items()}
+    low, high = min(log.min() for log in logs.values()), max(log.max() for log in logs.values())
     edges = np.linspace(low, high + 1e-9, BINS + 1)
     traces = []
-    for who, one in logs.items():
-        counts, _ = np.histogram(one, edges)
+    for who, log in logs.items():
+        counts, _ = np.histogram(log, edges)
         tint = COLOURS.get(who, "var(--soft)")
         traces.append(
             {
@@ -217,7 +228,7 @@ def _histogram(exact: Array, found: dict[str, Array]) -> Figure:
                 "name": who,
                 "fill": "tozeroy" if who not in COLOURS else "none",
                 "x": [float(f"{10**value:.4g}") for value in (edges[:-1] + edges[1:]) / 2],
-                "y": [float(f"{value:.4g}") for value in counts / max(len(one), 1)],
+                "y": [float(f"{value:.4g}") for value in counts / max(len(log), 1)],
                 "line": {"color": tint, "width": 1.6, "shape": "hvh"},
                 "fillcolor": "var(--line)",
                 "hovertemplate": "%{y:.1%} near %{x:.2g}<extra></extra>",

@@ -28,55 +28,59 @@ class Map:
     name: str
     apart: Array
     """The target's, shape (batch, heads, queries, keys); the source's where the target is PyTorch's."""
-    own: float
+    rounding: float
     """The largest error of PyTorch's float32, or what rounding makes at least."""
 
     @property
     def heads(self) -> Array:
         """Largest error of each head over PyTorch's own largest, shape (heads,)."""
-        return np.asarray(self.apart.max(axis=(0, 2, 3)) / self.own)
+        return np.asarray(self.apart.max(axis=(0, 2, 3)) / self.rounding)
 
 
 def attention_maps(report: ForwardReport) -> tuple[Map, ...]:
     """Return every map of the first probe that all sides gave in one shape."""
-    named = [one for one in report.quantities if one.name.endswith(MAPS)]
-    return tuple(_maps(report, [one for one in named if one.probe == named[0].probe]))
+    quantities = [quantity for quantity in report.quantities if quantity.name.endswith(MAPS)]
+    return tuple(
+        _maps(
+            report, [quantity for quantity in quantities if quantity.probe == quantities[0].probe]
+        )
+    )
 
 
-def _maps(report: ForwardReport, named: Sequence[Quantity]) -> Iterator[Map]:
+def _maps(report: ForwardReport, quantities: Sequence[Quantity]) -> Iterator[Map]:
     reference = report.reference.arrays
     judged = (report.source if report.target is report.reference else report.target).arrays
-    for one in named:
-        key = f"{one.probe}/{one.name}"
-        exact, own, found = (
+    for quantity in quantities:
+        key = f"{quantity.probe}/{quantity.name}"
+        exact, rounding, answer = (
             reference.get(f"float64/{key}"),
             reference.get(f"float32/{key}"),
             judged.get(f"float32/{key}"),
         )
-        if exact is None or own is None or found is None or exact.ndim != 4:
+        if exact is None or rounding is None or answer is None or exact.ndim != 4:
             continue
-        if not own.shape == found.shape == exact.shape:
+        if not rounding.shape == answer.shape == exact.shape:
             continue
-        apart = np.nan_to_num(np.abs(found - exact), nan=1.0).astype(np.float32)
+        apart = np.nan_to_num(np.abs(answer - exact), nan=1.0).astype(np.float32)
         least = EPSILON * float(np.abs(exact).max() or 1.0)
-        yield Map(one.name, apart, max(float(np.abs(own - exact).max()), least))
+        yield Map(quantity.name, apart, max(float(np.abs(rounding - exact).max()), least))
 
 
 def heads(maps: Sequence[Map]) -> Figure:
     """Return the error of every head of every layer over PyTorch's own, as a table of colours."""
-    width = max(len(one.heads) for one in maps)
-    ratios = [[*map(float, one.heads), *[None] * (width - len(one.heads))] for one in maps]
+    width = max(len(chart.heads) for chart in maps)
+    ratios = [[*map(float, chart.heads), *[None] * (width - len(chart.heads))] for chart in maps]
     logs = [
-        [None if one is None else float(f"{np.log10(max(one, 1e-2)):.3g}") for one in row]
+        [None if ratio is None else float(f"{np.log10(max(ratio, 1e-2)):.3g}") for ratio in row]
         for row in ratios
     ]
-    largest = max(one for row in logs for one in row if one is not None)
+    largest = max(ratio for row in logs for ratio in row if ratio is not None)
     trace = {
         "type": "heatmap",
         "z": logs,
         "x": [f"head {n}" for n in range(width)],
-        "y": [label(one.name) for one in maps],
-        "text": [["" if one is None else f"{one:.3g}" for one in row] for row in ratios],
+        "y": [label(chart.name) for chart in maps],
+        "text": [["" if ratio is None else f"{ratio:.3g}" for ratio in row] for row in ratios],
         "zmin": -1,
         "zmax": max(largest, float(np.log10(MAX_FACTOR))),
         "xgap": 1,
@@ -101,19 +105,23 @@ def heads(maps: Sequence[Map]) -> Figure:
 
 def places(maps: Sequence[Map]) -> list[tuple[str, Figure]]:
     """Return for each map where it differs: at each query and key the most of all heads, of the row that is worst."""
-    most = sorted(maps, key=lambda one: -float(one.heads.max()))[:MOST]
-    return [(one.name, _places(one)) for one in maps if any(one is other for other in most)]
+    worst = sorted(maps, key=lambda chart: -float(chart.heads.max()))[:MOST]
+    return [
+        (chart.name, _places(chart))
+        for chart in maps
+        if any(chart is candidate for candidate in worst)
+    ]
 
 
-def _places(one: Map) -> Figure:
-    row = int(one.apart.max(axis=(1, 2, 3)).argmax())
-    apart = one.apart[row].max(axis=0)[:PLACES, :PLACES]
+def _places(chart: Map) -> Figure:
+    row = int(chart.apart.max(axis=(1, 2, 3)).argmax())
+    apart = chart.apart[row].max(axis=0)[:PLACES, :PLACES]
     trace = {
         "type": "heatmap",
         "z": apart,
         "colorscale": SCALE,
         "zmin": 0,
-        "zmax": max(float(apart.max()), one.own),
+        "zmax": max(float(apart.max()), chart.rounding),
         "hovertemplate": "query %{y}, key %{x}<br>apart by %{z:.2g}<extra></extra>",
         "colorbar": {"thickness": 8, "outlinewidth": 0, "exponentformat": "power", "nticks": 4},
     }

@@ -56,7 +56,7 @@ class Column:
     title: str
     kind: Literal["name", "text", "count", "figure", "bytes", "verdict", "histogram"] = "text"
     """figure: three digits. histogram: counts, drawn small."""
-    shown: Literal["always", "wide", "opened"] = "always"
+    visible: Literal["always", "wide", "opened"] = "always"
     """wide: not on a phone. opened: only below a row that was opened."""
     choose: bool = False
     """Offer its values as a filter."""
@@ -76,7 +76,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Plots:
-    """A plot, or some of which one is shown."""
+    """A plot, or some of which one is visible."""
 
     template: ClassVar = "plots.html"
     label: str

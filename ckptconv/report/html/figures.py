@@ -77,9 +77,9 @@ def figure(
         "xaxis": {**AXIS, **(x or {})},
         "yaxis": {**AXIS, **(y or {})},
     }
-    made = import_module("plotly.graph_objects").Figure(
+    checked = import_module("plotly.graph_objects").Figure(
         data=list(traces), layout={**common, **layout}
     )
-    found: dict[str, Any] = json.loads(made.to_json())
-    del found["layout"]["template"]
-    return found
+    document: dict[str, Any] = json.loads(checked.to_json())
+    del document["layout"]["template"]
+    return document

@@ -28,25 +28,25 @@ from ckptconv.verbs.inspection import Inspection, TensorLine
 
 COLUMNS = (
     Column("tensor", "name"),
-    Column("part", shown="wide", choose=True),
-    Column("layer", "count", shown="opened"),
-    Column("dtype", shown="wide", choose=True),
-    Column("shape", shown="wide"),
+    Column("part", visible="wide", choose=True),
+    Column("layer", "count", visible="opened"),
+    Column("dtype", visible="wide", choose=True),
+    Column("shape", visible="wide"),
     Column("parameters", "count"),
-    Column("bytes", "bytes", shown="opened"),
-    Column("file", shown="opened"),
+    Column("bytes", "bytes", visible="opened"),
+    Column("file", visible="opened"),
 )
 FIGURES = (
-    Column("min", "figure", shown="opened"),
-    Column("max", "figure", shown="opened"),
-    Column("mean", "figure", shown="wide"),
-    Column("std", "figure", shown="wide"),
-    Column("kurtosis", "figure", shown="opened"),
-    Column("zeros", "count", shown="opened"),
-    Column("NaN", "count", shown="opened"),
-    Column("infinite", "count", shown="opened"),
+    Column("min", "figure", visible="opened"),
+    Column("max", "figure", visible="opened"),
+    Column("mean", "figure", visible="wide"),
+    Column("std", "figure", visible="wide"),
+    Column("kurtosis", "figure", visible="opened"),
+    Column("zeros", "count", visible="opened"),
+    Column("NaN", "count", visible="opened"),
+    Column("infinite", "count", visible="opened"),
     Column("values", "histogram"),
-    Column("signs", shown="wide", choose=True),
+    Column("signs", visible="wide", choose=True),
 )
 
 
@@ -68,7 +68,7 @@ def _verdict(result: Inspection) -> tuple[str, Tone, str]:
             "bad",
             f"{count} problem{'s' if count > 1 else ''} with its tensors; see State.",
         )
-    if any(one.sign == "not finite" for one in result.findings):
+    if any(finding.sign == "not finite" for finding in result.findings):
         return (
             "NOT FINITE",
             "bad",
@@ -78,53 +78,59 @@ def _verdict(result: Inspection) -> tuple[str, Tone, str]:
 
 
 def _sections(result: Inspection) -> Iterator[Section]:
-    known = Facts([one for one in facts(result) if one[0] != "model"])
-    yield Section("Summary", (_tiles(result), known, *_notes(result)))
+    overview = Facts([fact for fact in facts(result) if fact[0] != "model"])
+    yield Section("Summary", (_tiles(result), overview, *_notes(result)))
     if result.targets:
         rows = [
-            (one.verb, "yes" if one.converts else "no", answer(one).partition(" ")[2].lstrip("; "))
-            for one in result.targets
+            (
+                target.verb,
+                "yes" if target.converts else "no",
+                answer(target).partition(" ")[2].lstrip("; "),
+            )
+            for target in result.targets
         ]
-        rows = [(verb, said.rstrip(":"), why) for verb, said, why in rows]
-        yield Section("Commands", (Table(("command", "would take it", "what it would say"), rows),))
+        rows = [(verb, reasons.rstrip(":"), why) for verb, reasons, why in rows]
+        yield Section("Commands", (Table(("command", "accepts it", "notes"), rows),))
     if result.problems or result.refusal:
-        said: list[tuple[Tone, str, str]] = (
+        reasons: list[tuple[Tone, str, str]] = (
             [("bad", "refused", result.refusal)] if result.refusal else []
         )
-        said += [
-            ("bad", one.kind, f"{one.name}: {one.detail}" if one.detail else one.name)
-            for one in result.problems
+        reasons += [
+            (
+                "bad",
+                problem.kind,
+                f"{problem.name}: {problem.detail}" if problem.detail else problem.name,
+            )
+            for problem in result.problems
         ]
-        yield Section("State", (Notes(said),))
+        yield Section("State", (Notes(reasons),))
     parts = Table(PART_HEADERS, part_rows(result), frozenset(range(1, 5)))
     tree = Plots("parameters by side, layer and tensor", [("", treemap(result))])
-    yield Section(
-        "Parameters", (tree, parts), "Areas are numbers of parameters. Click to go into a layer."
-    )
+    yield Section("Parameters", (tree, parts), "Area: number of parameters. Click to open a layer.")
     if result.measured:
         spread = Plots(
             "standard deviation of each tensor, by layer",
             [("", _spread(result))],
-            "A gain or bias that is the same everywhere has no spread, and no point.",
+            "Tensors with a single value, such as new gains and biases, have no point.",
         )
         yield Section(
             "Values",
             (spread,),
-            "The spread of each tensor. What training never touched lies on a line "
-            "of its own, at the spread that it was drawn with.",
+            "Standard deviation of each tensor. Weights that were never trained lie on a horizontal line, "
+            "at the standard deviation of their initialisation.",
         )
-    yield Section("Tensors", (_grid(result),), "Click a row for all that is known of it.")
+    yield Section("Tensors", (_grid(result),), "Click a row for details.")
 
 
 def _tiles(result: Inspection) -> Block:
     layers = "+".join(str(side.layers) for side in result.sides if side.layers is not None)
-    found = [
+    tiles = [
         (_millions(result.parameters), "parameters"),
         (f"{len(result.tensors):,}", "tensors"),
         (size(result.file_bytes), "on disk"),
         (", ".join(result.dtypes), "values"),
     ]
-    return Tiles([*found, *([(layers, "layers")] if layers else [])])
+    return Tiles([*tiles, *([(layers, "layers")] if layers else [])])
 
 
 def _millions(count: int) -> str:
@@ -136,13 +142,13 @@ def _millions(count: int) -> str:
 
 
 def _notes(result: Inspection) -> Iterator[Block]:
-    said: list[tuple[Tone, str, str]] = []
+    sentences: list[tuple[Tone, str, str]] = []
     for line in notes(result):
         word, colon, text = line.partition(": ")
         bad = word in ("not finite", "new", "duplicated", "constant", "code") or "BROKEN" in line
-        said.append(("bad" if bad else "calm", word, text) if colon else ("calm", "", line))
-    if said:
-        yield Notes(said)
+        sentences.append(("bad" if bad else "calm", word, text) if colon else ("calm", "", line))
+    if sentences:
+        yield Notes(sentences)
 
 
 def _spread(result: Inspection) -> Figure:
@@ -152,12 +158,14 @@ def _spread(result: Inspection) -> Figure:
         None: 0,
         **{number: place for place, number in enumerate(numbers, 1)},
     }
-    parts, traces = [one.name for one in result.parts], []
+    parts, traces = [part.name for part in result.parts], []
     for column, part in enumerate(parts):
         members = [
-            (line, found)
+            (line, statistics)
             for line in result.tensors
-            if (line.part or "unknown") == part and (found := line.statistics) and found.std > 0
+            if (line.part or "unknown") == part
+            and (statistics := line.statistics)
+            and statistics.std > 0
         ]
         aside = (column - (len(parts) - 1) / 2) * 0.15
         traces.append(
@@ -166,7 +174,7 @@ def _spread(result: Inspection) -> Figure:
                 "mode": "markers",
                 "name": part,
                 "x": [places[line.layer] + aside for line, _ in members],
-                "y": [_short(found.std) for _, found in members],
+                "y": [_short(statistics.std) for _, statistics in members],
                 "text": [label(line.spec.name) for line, _ in members],
                 "hovertemplate": "%{text}<br>spread %{y:.3g}<extra></extra>",
                 "marker": {
@@ -201,7 +209,7 @@ def _grid(result: Inspection) -> Grid:
 def _row(line: TensorLine) -> Sequence[Cell]:
     spec = line.spec
     shape = " x ".join(map(str, spec.shape)) or "scalar"
-    known = (
+    cells = (
         spec.name,
         line.part or "unknown",
         line.layer,
@@ -211,14 +219,26 @@ def _row(line: TensorLine) -> Sequence[Cell]:
         spec.nbytes,
         line.file,
     )
-    return (*known, *_figures(line.statistics), ", ".join(line.signs)) if line.statistics else known
+    return (*cells, *_figures(line.statistics), ", ".join(line.signs)) if line.statistics else cells
 
 
-def _figures(one: Statistics) -> Sequence[Cell]:
-    figures = (one.minimum, one.maximum, one.mean, one.std, one.kurtosis)
-    return (*map(_short, figures), one.zeros, one.nans, one.infinities, one.histogram)
+def _figures(statistics: Statistics) -> Sequence[Cell]:
+    figures = (
+        statistics.minimum,
+        statistics.maximum,
+        statistics.mean,
+        statistics.std,
+        statistics.kurtosis,
+    )
+    return (
+        *map(_short, figures),
+        statistics.zeros,
+        statistics.nans,
+        statistics.infinities,
+        statistics.histogram,
+    )
 
 
 def _short(value: float) -> float:
-    """Return a figure in as many digits as are ever shown, and a few to sort by."""
+    """Return a figure in as many digits as are ever causes_shown, and a few to sort by."""
     return float(f"{value:.6g}")

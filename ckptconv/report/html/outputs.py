@@ -21,7 +21,7 @@ from ckptconv.report.html.blocks import (
     Table,
     Tiles,
 )
-from ckptconv.report.outputs import kind_rows
+from ckptconv.report.outputs import kind_headers, kind_rows, legend
 from ckptconv.run.coverage import Coverage
 from ckptconv.run.report import ForwardReport
 from ckptconv.run.tokens import Generation
@@ -30,9 +30,9 @@ REACHED = (
     Column("tensor", "name"),
     Column("evidence", choose=True),
     Column("reached, %", "figure"),
-    Column("elements", "count", shown="wide"),
-    Column("rows", "count", shown="opened"),
-    Column("rows reached", "count", shown="opened"),
+    Column("elements", "count", visible="wide"),
+    Column("rows", "count", visible="opened"),
+    Column("rows reached", "count", visible="opened"),
 )
 
 
@@ -44,21 +44,23 @@ def outputs_sections(report: ForwardReport) -> Iterator[Section]:
         yield Section(
             "Errors",
             (Plots("quantity", spread),),
-            "How large the errors of single elements are. A faithful "
-            "conversion has the shape of PyTorch's own rounding.",
+            "Distribution of the errors of single elements. A faithful conversion has the shape of "
+            "PyTorch's own rounding.",
         )
     maps = attention_maps(report)
     if maps:
         by_head = Plots(
             "error of every attention head",
             [("", heads(maps))],
-            "The largest error of each head, in units of PyTorch's own largest.",
+            "The largest error of each head, in multiples of PyTorch's own largest.",
         )
-        by_place = Plots("map", places(maps), "Difference at each place, the most of all heads.")
+        by_place = Plots(
+            "map", places(maps), "Largest difference of all heads, at each query and key."
+        )
         yield Section(
             "Attention",
             (by_head, by_place),
-            "Where attention maps are apart from PyTorch in float64.",
+            "Where attention maps differ from PyTorch in float64.",
         )
     if report.generations or report.texts:
         yield Section("Tokens", tuple(_tokens(report)), "What both sides generated, step by step.")
@@ -69,81 +71,95 @@ def outputs_sections(report: ForwardReport) -> Iterator[Section]:
 def _states(report: ForwardReport) -> Section:
     """Return the plot along the layers, and what it comes to."""
     names = list(
-        dict.fromkeys(one.probe for one in report.quantities if one.probe not in _generated(report))
+        dict.fromkeys(
+            quantity.probe
+            for quantity in report.quantities
+            if quantity.probe not in _generated(report)
+        )
     )
     first = report.outside[0].probe if report.outside else ""
     plot = Plots(
         "probe",
         [(name, along(report, name)) for name in names],
-        "Below the dashed line is what PyTorch's own rounding allows.",
+        "Dashed line: the limit, a multiple of PyTorch's own rounding error.",
         names.index(first) if first in names else 0,
     )
-    headers = ("quantity", "within", "RMS ratio", "max ratio", "the farthest")
+    headers = tuple(" ".join(header.split()) for header in kind_headers(report))
     table = Table(headers, kind_rows(report), frozenset({1, 2, 3}))
-    lead = "Error of each state against PyTorch in float64, in the order in which a model computes them."
-    loading = [Notes([("bad", "loading", one) for one in report.loading])] if report.loading else []
-    return Section("Outputs", (*([plot] if names else []), *loading, table), lead)
+    lead = "Error of each output against PyTorch in float64, in the order in which the model computes them."
+    loading = (
+        [Notes([("bad", "loading", complaint) for complaint in report.loading])]
+        if report.loading
+        else []
+    )
+    return Section(
+        "Outputs",
+        (*([plot] if names else []), *loading, table),
+        f"{lead} {legend(report).capitalize()}.",
+    )
 
 
 def _generated(report: ForwardReport) -> set[str]:
-    return {one.name for one in report.generations}
+    return {generation.name for generation in report.generations}
 
 
 def _tokens(report: ForwardReport) -> Iterator[Block]:
-    for one in report.generations:
-        rows = [(_title(one, row), _pairs(one, row)) for row in range(one.rows)]
+    for generation in report.generations:
+        rows = [
+            (_title(generation, row), _pairs(generation, row)) for row in range(generation.rows)
+        ]
         yield Aligned(("source", "target"), rows)
     if report.texts:
         answers = [
-            (*texts, "the same" if texts[1] == texts[2] else "DIFFERENT") for texts in report.texts
+            (*texts, "identical" if texts[1] == texts[2] else "DIFFERENT") for texts in report.texts
         ]
         yield Table(("text", "source", "target", ""), answers)
 
 
-def _title(one: Generation, row: int) -> str:
-    fork = next((fork for fork in one.forks if fork.row == row), None)
-    beams = one.settings.get("num_beams", 1)
-    name = one.name if beams == 1 else f"{one.name} of {beams}"
+def _title(generation: Generation, row: int) -> str:
+    fork = next((fork for fork in generation.forks if fork.row == row), None)
+    beams = generation.settings.get("num_beams", 1)
+    name = generation.name if beams == 1 else f"{generation.name} of {beams}"
     if fork is None:
-        return f"{name}, row {row}: the same"
-    far = f"{fork.gap:.2g} apart where rounding makes {fork.noise:.2g}"
-    return (
-        f"{name}, row {row}: {'a tie' if fork.is_tie else 'they part'} at step {fork.step}, {far}"
-    )
+        return f"{name}, row {row}: identical"
+    far = f"{fork.gap:.2g} apart, rounding explains {fork.noise:.2g}"
+    return f"{name}, row {row}: {'a tie' if fork.is_tie else 'they diverge'} at step {fork.step}, {far}"
 
 
-def _pairs(one: Generation, row: int) -> Sequence[Pair]:
+def _pairs(generation: Generation, row: int) -> Sequence[Pair]:
     """Return the steps of both sides, one beside the other."""
-    fork = next((fork for fork in one.forks if fork.row == row), None)
-    found = []
-    for step, (first, second) in enumerate(zip_longest(one.source[row], one.target[row])):
+    fork = next((fork for fork in generation.forks if fork.row == row), None)
+    pairs = []
+    for step, (first, second) in enumerate(
+        zip_longest(generation.source[row], generation.target[row])
+    ):
         mark: Mark = "same" if fork is None or step < fork.step else "after"
         if fork and step == fork.step:
             mark = "tie" if fork.is_tie else "wrong"
-        shown = ["-" if token is None else str(token) for token in (first, second)]
-        found.append(Pair(shown[0], shown[1], mark))
-    return found
+        texts = ["-" if token is None else str(token) for token in (first, second)]
+        pairs.append(Pair(texts[0], texts[1], mark))
+    return pairs
 
 
-def _coverage(found: Coverage) -> Section:
+def _coverage(coverage: Coverage) -> Section:
     """Return which elements of the weights had an influence on what was compared, the least reached first."""
-    least = found.unreached
-    whole = [one for one in found.tensors if one.reached == one.numel]
+    least = coverage.unreached
+    complete = [tensor for tensor in coverage.tensors if tensor.reached == tensor.numel]
     rows = [
         (
-            one.name,
-            one.evidence,
-            float(f"{100 * one.reached / max(one.numel, 1):.4g}"),
-            one.numel,
-            one.rows,
-            one.rows_reached,
+            tensor.name,
+            tensor.evidence,
+            float(f"{100 * tensor.reached / max(tensor.numel, 1):.4g}"),
+            tensor.numel,
+            tensor.rows,
+            tensor.rows_reached,
         )
-        for one in (*least, *whole)
+        for tensor in (*least, *complete)
     ]
     tiles = Tiles(
         [
-            (f"{found.percent:.1f} %", "of the elements reached what was compared"),
-            (f"{len(whole):,} of {len(found.tensors):,}", "tensors reached in full"),
+            (f"{coverage.percent:.1f} %", "of the elements reached what was compared"),
+            (f"{len(complete):,} of {len(coverage.tensors):,}", "tensors reached in full"),
         ]
     )
     lead = "What no probe reached is known by the bits of the weights alone."
@@ -154,12 +170,12 @@ def environment(report: ForwardReport) -> Section:
     """Return what ran, with which settings."""
     rows = [
         (
-            one.framework,
-            ", ".join(f"{name} {version}" for name, version in one.versions.items()),
-            ", ".join(f"{name} {value_text(value)}" for name, value in one.settings.items()),
-            f"{one.seconds:.1f} s",
+            answer.framework,
+            ", ".join(f"{name} {version}" for name, version in answer.versions.items()),
+            ", ".join(f"{name} {value_text(value)}" for name, value in answer.settings.items()),
+            f"{answer.seconds:.1f} s",
         )
-        for one in report.answers
+        for answer in report.answers
     ]
     return Section(
         "Environment",

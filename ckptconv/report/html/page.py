@@ -95,8 +95,13 @@ def _data_of(block: Block) -> Any:
     """Return what a block's script needs, ready for JSON."""
     if isinstance(block, Grid):
         columns = [
-            {"title": one.title, "kind": one.kind, "shown": one.shown, "choose": one.choose}
-            for one in block.columns
+            {
+                "title": column.title,
+                "kind": column.kind,
+                "shown": column.visible,
+                "choose": column.choose,
+            }
+            for column in block.columns
         ]
         return _visible({"columns": columns, "rows": block.rows, "sort": block.sort})
     assert isinstance(block, Plots)
@@ -110,8 +115,8 @@ def _visible(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return "NaN" if value != value else "inf" if value > 0 else "-inf"
     if isinstance(value, Mapping):
-        return {key: _visible(one) for key, one in value.items()}
-    return [_visible(one) for one in value] if isinstance(value, Sequence) else value
+        return {key: _visible(item) for key, item in value.items()}
+    return [_visible(item) for item in value] if isinstance(value, Sequence) else value
 
 
 def _text(name: str) -> Any:

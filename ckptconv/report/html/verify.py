@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ckptconv.report.cause import cause_sentence
 from ckptconv.report.diff import value_text
 from ckptconv.report.html.blocks import (
     Cell,
@@ -19,47 +20,49 @@ from ckptconv.report.html.blocks import (
 )
 from ckptconv.report.html.outputs import environment, outputs_sections
 from ckptconv.report.outputs import outside_text
-from ckptconv.report.text import size
-from ckptconv.report.verify import notices
+from ckptconv.report.text import counted, size
+from ckptconv.report.verify import notices, verdict, verdict_text
 from ckptconv.run.localization import Where
 from ckptconv.verbs.verify import Verification, WeightsReport
 
 COLUMNS = (
     Column("tensor", "name"),
-    Column("part", shown="wide", choose=True),
-    Column("dtype", shown="wide", choose=True),
-    Column("shape", shown="wide"),
+    Column("part", visible="wide", choose=True),
+    Column("dtype", visible="wide", choose=True),
+    Column("shape", visible="wide"),
     Column("verdict", "verdict", choose=True),
     Column("change of RMS", "figure"),
-    Column("largest change", "figure", shown="wide"),
-    Column("how", shown="opened"),
-    Column("comes from", shown="opened"),
-    Column("elements", "count", shown="opened"),
-    Column("differing", "count", shown="opened"),
+    Column("largest change", "figure", visible="wide"),
+    Column("how", visible="opened"),
+    Column("comes from", visible="opened"),
+    Column("elements", "count", visible="opened"),
+    Column("differing", "count", visible="opened"),
 )
 
 MAX_CAUSES = 12
-"""Tensors that are shown as the cause; the table has them all."""
+"""Tensors that are nearest as the cause; the table has them all."""
 
 
 def verification_page(result: Verification) -> Page:
     """Return a verification as a page."""
-    what = "weights and outputs" if result.outputs else "weights"
-    found = f"To blame: {result.where.verdict}." if result.where else f"The {what} are the same."
-    if not result.covers:
-        found += f" But the outputs looked at less than the {result.min_coverage:g} % that were asked for."
-    said = f"{result.naming} {result.format} against {result.source_naming}, {what}. {found}"
-    word, tone = _verdict(result)
-    return Page("verify", result.pair, word, tone, said, tuple(_sections(result)))
-
-
-def _verdict(result: Verification) -> tuple[str, Tone]:
-    return ("MATCH", "good") if result.matches else ("MISMATCH", "bad")
+    tone: Tone = "good" if result.matches else "bad"
+    if result.where:
+        summary = cause_sentence(result.where, result.weights.problems)
+        summary = f"{summary[0].upper()}{summary[1:]}."
+    elif result.matches:
+        extent = "weights and outputs" if result.outputs else "weights"
+        summary = f"The {extent} are the same."
+    else:
+        summary = f"{verdict_text(result).partition(': ')[2]}."
+    word = verdict(result).upper()
+    return Page("verify", result.pair, word, tone, summary, tuple(_sections(result)))
 
 
 def _sections(result: Verification) -> Iterator[Section]:
-    said = (
-        [Notes([("calm", "note", one) for one in notices(result)])] if any(notices(result)) else []
+    remarks = (
+        [Notes([("calm", "note", notice) for notice in notices(result)])]
+        if any(notices(result))
+        else []
     )
     facts = Facts(
         [
@@ -67,22 +70,22 @@ def _sections(result: Verification) -> Iterator[Section]:
             ("target", f"{result.target}\n{result.naming} {result.format}"),
         ]
     )
-    yield Section("Summary", (Tiles(list(_tiles(result))), facts, *said))
+    yield Section("Summary", (Tiles(list(_tiles(result))), facts, *remarks))
     if result.where:
         yield _where(result.where)
     if result.config:
-        rows = [(one.key, value_text(one.first), value_text(one.second)) for one in result.config]
+        rows = [(key.key, value_text(key.first), value_text(key.second)) for key in result.config]
         yield Section(
             "Config",
             (Table(("key", "source", "target"), rows),),
-            "Keys that change what is computed.",
+            "Keys that change the outputs.",
         )
     if result.outputs:
         yield from outputs_sections(result.outputs)
     yield Section(
         "Weights",
         (_grid(result.weights),),
-        "Every tensor of the target against what the tables make of the source, bit for bit.",
+        "Every tensor of the target, compared bit for bit with the converted source.",
     )
     if result.outputs:
         yield environment(result.outputs)
@@ -91,42 +94,63 @@ def _sections(result: Verification) -> Iterator[Section]:
 def _tiles(result: Verification) -> Iterator[tuple[str, str]]:
     weights = result.weights
     right = weights.tensors - len(weights.differences)
-    yield f"{right:,} of {weights.tensors + len(weights.problems):,}", "tensors right, bit for bit"
+    yield (
+        f"{right:,} of {weights.tensors + len(weights.problems):,}",
+        "tensors identical, bit for bit",
+    )
     yield size(weights.nbytes), "compared"
     if result.outputs:
-        within = sum(one.matches for one in result.outputs.quantities)
-        yield f"{within:,} of {len(result.outputs.quantities):,}", "quantities within the yardstick"
-        compared = sum(one.compared for one in result.outputs.generations)
+        within = sum(quantity.matches for quantity in result.outputs.quantities)
+        yield f"{within:,} of {len(result.outputs.quantities):,}", "outputs within their limits"
+        compared = sum(generation.compared for generation in result.outputs.generations)
         yield f"{compared:,}", "generated tokens compared"
 
 
-def _where(found: Where) -> Section:
+def _where(where: Where) -> Section:
     """Return what leads to the cause."""
-    said: list[tuple[Tone, str, str]] = []
-    if found.first:
-        said.append(("bad", "first outside", outside_text(found.first)))
-    shown = found.tensors[:MAX_CAUSES]
-    said += [("bad", one.relation.kind, f"{one.name}\n{one}") for one in shown]
-    if len(found.tensors) > len(shown):
-        said.append(
-            ("calm", "more", f"{len(found.tensors) - len(shown):,} others that differ; see Weights")
+    causes: list[tuple[Tone, str, str]] = []
+    if where.first:
+        causes.append(("bad", "first output beyond its limit", outside_text(where.first)))
+    nearest = where.tensors[:MAX_CAUSES]
+    causes += [("bad", tensor.relation.kind, f"{tensor.name}\n{tensor}") for tensor in nearest]
+    if len(where.tensors) > len(nearest):
+        causes.append(
+            (
+                "calm",
+                "more",
+                f"{len(where.tensors) - len(nearest):,} more tensors differ; see Weights",
+            )
         )
-    if found.later:
-        said.append(("calm", "later", f"{found.later} tensors that differ come after it"))
-    return Section("Where", (Notes(said),), f"To blame: {found.verdict}.")
+    if where.later:
+        causes.append(
+            (
+                "calm",
+                "later",
+                f"{counted(where.later, 'tensor')} that differ are used only after it",
+            )
+        )
+    return Section(
+        "Cause",
+        (Notes(causes),),
+        "From the first output beyond its limit to the weights behind it.",
+    )
 
 
 def _grid(report: WeightsReport) -> Grid:
-    differing = {one.name: one for one in report.differences}
+    differing = {difference.name: difference for difference in report.differences}
     rows: list[Sequence[Cell]] = [
-        (one.name, "", "", "", one.kind, None, None, one.detail, "", None, None)
-        for one in report.problems
+        (problem.name, "", "", "", problem.kind, None, None, problem.detail, "", None, None)
+        for problem in report.problems
     ]
     for move in report.moves:
-        spec, found = move.target, differing.get(move.target.name)
-        figures = found.relation.figures if found else None
-        moved = (
-            (figures.relative, figures.worst) if figures else (None, None) if found else (0.0, 0.0)
+        spec, difference = move.target, differing.get(move.target.name)
+        figures = difference.relation.figures if difference else None
+        change = (
+            (figures.relative, figures.worst)
+            if figures
+            else (None, None)
+            if difference
+            else (0.0, 0.0)
         )
         rows.append(
             (
@@ -134,10 +158,10 @@ def _grid(report: WeightsReport) -> Grid:
                 move.tensor.module.part,
                 spec.dtype,
                 " x ".join(map(str, spec.shape)) or "scalar",
-                found.relation.kind if found else "equal",
-                *moved,
-                str(found.relation) if found else "every bit is the source's",
-                move.source.spec.name if move.source else "made",
+                difference.relation.kind if difference else "equal",
+                *change,
+                str(difference.relation) if difference else "identical to the source, bit for bit",
+                move.source.spec.name if move.source else "newly made",
                 spec.numel,
                 figures.differing if figures else 0,
             )

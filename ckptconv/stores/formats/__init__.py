@@ -1,7 +1,8 @@
 """One file = one file format, behind one small contract: where each tensor's bytes lie.
 
 Reading a header gives `Stored` places; creating a file writes everything but the tensors' bytes and
-gives the places that wait for them. Moving bytes between the two is `transfer.py`'s work alone.
+gives the places that wait for them. Moving bytes between the two is the work of `transfer/` alone; what a
+file is called, and which files belong together, a layout knows.
 """
 
 from __future__ import annotations
@@ -33,8 +34,6 @@ class Format:
     """One file format."""
 
     name: str
-    weights: str
-    """File name of a checkpoint in one file, such as `model.safetensors`."""
     namings: tuple[NamingName, ...]
     """Which frameworks save it."""
     read: Callable[[Path], Contents]
@@ -48,17 +47,7 @@ class Format:
     magic: bytes = b""
     """How a file begins, for formats that share a file name."""
 
-    @property
-    def index(self) -> str:
-        """File name of the index of a sharded checkpoint."""
-        return f"{self.weights}.index.json"
-
-    def shard(self, number: int, count: int) -> str:
-        """Return the file name of shard `number` (from 1) of `count`, as transformers spells it."""
-        stem, _, suffix = self.weights.rpartition(".")
-        return f"{stem}-{number:05d}-of-{count:05d}.{suffix}"
-
 
 def formats() -> Mapping[str, Format]:
     """Return every format, by name."""
-    return {found.name: found for found in discover("stores.formats", "FORMAT").values()}
+    return {form.name: form for form in discover("stores.formats", "FORMAT").values()}

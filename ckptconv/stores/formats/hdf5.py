@@ -182,7 +182,7 @@ def _stored(
         raise SourceError(
             f"{where}: cut short: its data ends at byte {offset + nbytes}, the file has {size}"
         )
-    return Stored(spec, path, (Extent(offset, nbytes),))
+    return Stored.in_file(spec, path, (Extent(offset, nbytes),))
 
 
 def _by_name(path: Path, found: Sequence[Stored]) -> dict[str, Stored]:
@@ -210,4 +210,4 @@ def _check_apart(path: Path, found: Sequence[Stored]) -> None:
         end = offset + spec.nbytes
 
 
-FORMAT = Format("hdf5", "tf_model.h5", ("tf",), read, create, widened={"bfloat16": "float32"})
+FORMAT = Format("hdf5", ("tf",), read, create, widened={"bfloat16": "float32"})

@@ -39,7 +39,7 @@ def _leaves(path: Path, tree: Tree, above: tuple[str, ...]) -> Iterator[Stored]:
             raise SourceError(f"{path}: parameter name {key!a} is empty or contains '/'")
         require_name(name, str(path))
         if isinstance(value, Array):
-            yield Stored(TensorSpec(name, value.dtype, value.shape), path, (value.extent,))
+            yield Stored.in_file(TensorSpec(name, value.dtype, value.shape), path, (value.extent,))
         elif isinstance(value, int):
             raise SourceError(f"{path}: {name!a} is a number, not an array")
         elif CHUNKED in value:
@@ -63,7 +63,7 @@ def _joined(path: Path, name: str, tree: Tree) -> Stored:
     plain = len(spec.shape) == len(shape) <= MAX_RANK
     if not whole or not plain or sum(one.extent.nbytes for one in arrays) != spec.nbytes:
         raise SourceError(f"{path}: {name!a}: the chunks do not add up")
-    return Stored(spec, path, tuple(one.extent for one in arrays))
+    return Stored.in_file(spec, path, tuple(one.extent for one in arrays))
 
 
 def _numbered(value: Tree | Array | int | None) -> list[Tree | Array | int | None]:
@@ -135,4 +135,4 @@ class _Writer:
         self.at += extent.nbytes
 
 
-FORMAT = Format("msgpack", "flax_model.msgpack", ("flax",), read, create)
+FORMAT = Format("msgpack", ("flax",), read, create)

@@ -109,7 +109,7 @@ def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
         raise SourceError(
             f"{where}: {code} {list(shape)} takes {spec.nbytes} bytes, the header gives {end - begin}"
         )
-    return Stored(spec, path, (Extent(base + begin, spec.nbytes),))
+    return Stored.in_file(spec, path, (Extent(base + begin, spec.nbytes),))
 
 
 def _sizes(value: Json) -> TypeGuard[list[int]]:
@@ -170,4 +170,4 @@ def create_with(
     return {name: (Extent(base + extent.offset, extent.nbytes),) for name, extent in places.items()}
 
 
-FORMAT = Format("safetensors", "model.safetensors", ("pytorch", "tf", "flax"), read, create)
+FORMAT = Format("safetensors", ("pytorch", "tf", "flax"), read, create)

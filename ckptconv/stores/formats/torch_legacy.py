@@ -90,4 +90,4 @@ def _starts(file: FileReader, stream: Stream, storages: dict[str, Storage]) -> d
     return starts
 
 
-FORMAT = Format("torch legacy", "pytorch_model.bin", ("pytorch",), read, magic=b"\x80\x02")
+FORMAT = Format("torch legacy", ("pytorch",), read, magic=b"\x80\x02")

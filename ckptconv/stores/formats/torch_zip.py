@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ckptconv.base.limits import limits, more
 from ckptconv.stores.formats import Contents, Format
-from ckptconv.stores.parsers.checksums import check_record
+from ckptconv.stores.parsers.checksums import check_span
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.parsers.pickle_machine import load
 from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
 from ckptconv.stores.parsers.torch_pickle import NAMES, ZIP, Storages, state_dict, wrong_form
 from ckptconv.stores.parsers.torch_views import check_storages, places
 from ckptconv.stores.parsers.zip_archive import SIGNATURE, Member, members
-from ckptconv.stores.tensor import Extent, Record
+from ckptconv.stores.tensor import ChecksumSpan, Extent
 
 _DATA = "data/"
 _VERSIONS = re.compile(rb"([1-9]|10)\n?")
@@ -41,7 +41,7 @@ def read(path: Path) -> Contents:
         }
         check_storages(path, storages.found, {key: one.nbytes for key, one in data.items()})
         starts = {key: one.offset for key, one in data.items()}
-        return Contents(places(path, file.size, tensors, starts, _records(path, data)))
+        return Contents(places(path, file.size, tensors, starts, _spans(path, data)))
 
 
 def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:
@@ -53,13 +53,15 @@ def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:
             what = f"zip member {shown(name)} of {member.nbytes} bytes, more than {limits().pickle_bytes}"
             raise refusal(file.path, what, at=member.offset, advice=more("pickle_bytes"))
         if member.crc is not None:
-            check_record(Record(file.path, name, Extent(member.offset, member.nbytes), member.crc))
+            check_span(
+                ChecksumSpan(file.path, name, Extent(member.offset, member.nbytes), member.crc)
+            )
 
 
-def _records(path: Path, data: Mapping[str, Member]) -> dict[str, Record]:
+def _spans(path: Path, data: Mapping[str, Member]) -> dict[str, ChecksumSpan]:
     """Return storage key -> what its checksum covers; where there is none, as old files have it, nothing."""
     return {
-        key: Record(path, _DATA + key, Extent(one.offset, one.nbytes), one.crc)
+        key: ChecksumSpan(path, _DATA + key, Extent(one.offset, one.nbytes), one.crc)
         for key, one in data.items()
         if one.crc is not None
     }
@@ -96,4 +98,4 @@ def _unpickled(file: FileReader, found: Mapping[str, Member], storages: Storages
     return value
 
 
-FORMAT = Format("torch", "pytorch_model.bin", ("pytorch",), read, magic=b"PK\x03\x04")
+FORMAT = Format("torch", ("pytorch",), read, magic=b"PK\x03\x04")

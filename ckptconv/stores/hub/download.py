@@ -10,32 +10,13 @@ from typing import Any
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import GENERATION, TOKENIZER
-from ckptconv.stores.formats import Format, formats
+from ckptconv.stores.formats import formats
 from ckptconv.stores.hub.bars import Bars
 from ckptconv.stores.hub.names import HubName
-from ckptconv.stores.shards import read_index
+from ckptconv.stores.layouts import huggingface
+from ckptconv.stores.parsers.shard_index import read_index
 
 INSTALL = "pip install 'ckptconv[hub]'"
-
-
-def wanted_weights(files: Collection[str], naming: NamingName | None) -> tuple[Format, str] | None:
-    """Return format and file name (weights, or index of shards) of what to download of some files; None: nothing.
-
-    A format that holds only the naming's own weights comes first for TF and Flax, safetensors for PyTorch.
-    """
-    found = [
-        (form, name)
-        for form in formats().values()
-        if naming is None or naming in form.namings
-        for name in (form.weights, form.index)
-        if name in files
-    ]
-    return min(found, key=lambda one: _rank(one[0], naming), default=None)
-
-
-def _rank(form: Format, naming: NamingName | None) -> tuple[bool, str]:
-    own = form.name != "safetensors"
-    return (not own if naming in ("tf", "flax") else own), form.name
 
 
 class Hub:
@@ -75,13 +56,13 @@ class Hub:
         self, files: Collection[str], naming: NamingName | None, folder: Path
     ) -> Iterator[str]:
         """Return what is wanted beside the config: the weights last, and shards after their index."""
-        chosen = wanted_weights(files, naming)
+        chosen = huggingface.first_choice(files, naming)
         if chosen is None:
             raise SourceError(self._no_weights(files, naming))
         yield from (name for name in (GENERATION, *TOKENIZER) if name in files)
         form, name = chosen
         yield name
-        if name == form.index:
+        if name == huggingface.index_name(form):
             yield from self._shards(folder / name, files)
 
     def _shards(self, index: Path, files: Collection[str]) -> Sequence[str]:
@@ -94,9 +75,9 @@ class Hub:
         return names
 
     def _no_weights(self, files: Collection[str], naming: NamingName | None) -> str:
-        other = wanted_weights(files, None)
+        other = huggingface.first_choice(files, None)
         if other is None:
-            names = ", ".join(sorted({form.weights for form in formats().values()}))
+            names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
             return f"{self._name}: no weights there; looked for {names} and their shards."
         form, name = other
         advice = (
@@ -113,7 +94,7 @@ class Hub:
         )
         folder = Path(found).parent if isinstance(found, str) else None
         files = {entry.name for entry in folder.iterdir() if entry.is_file()} if folder else set()
-        chosen = wanted_weights(files, naming)
+        chosen = huggingface.first_choice(files, naming)
         if folder is None or chosen is None:
             what = "its weights are not" if folder else "it is not"
             raise FrameworkError(

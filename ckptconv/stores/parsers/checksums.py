@@ -8,7 +8,7 @@ from zlib import crc32
 from ckptconv.base.workers import finish, workers
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.parsers.stream import FETCH, refusal, shown
-from ckptconv.stores.tensor import Record, Stored
+from ckptconv.stores.tensor import ChecksumSpan, Stored
 
 WORKERS = 2
 """Reading and summing both release Python's lock."""
@@ -16,33 +16,33 @@ _PIECE_BYTES = 1 << 20
 """Read at a time: it stays in the cache between reading and summing."""
 
 
-def records(tensors: Iterable[Stored]) -> tuple[Record, ...]:
-    """Return the checksummed records that hold these tensors, each once, in the order of the files."""
-    found = {stored.record for stored in tensors if stored.record}
-    return tuple(sorted(found, key=lambda record: (record.path, record.extent.offset)))
+def checksum_spans(tensors: Iterable[Stored]) -> tuple[ChecksumSpan, ...]:
+    """Return the checksummed spans that hold these tensors, each once, in the order of the files."""
+    found = {stored.checksum for stored in tensors if stored.checksum}
+    return tuple(sorted(found, key=lambda span: (span.path, span.extent.offset)))
 
 
-def check_records(tensors: Iterable[Stored]) -> None:
+def require_checksums(tensors: Iterable[Stored]) -> None:
     """Compare all that these tensors are read from with the files' own checksums, where there are some.
 
-    Raises: SourceError: as `check_record`.
+    Raises: SourceError: as `check_span`.
     """
-    spans = records(tensors)
+    spans = checksum_spans(tensors)
     if spans:
         with workers(WORKERS) as pool:
-            finish([pool.submit(check_record, span) for span in spans])
+            finish([pool.submit(check_span, span) for span in spans])
 
 
-def check_record(record: Record) -> None:
-    """Compare a record's bytes with its checksum, in little memory.
+def check_span(span: ChecksumSpan) -> None:
+    """Compare a span of bytes with its checksum, in little memory.
 
     Raises: SourceError: they disagree, or cannot be read.
     """
-    with FileReader(record.path) as file:
-        found = checksum(file, record.extent.offset, record.extent.nbytes)
-    if found != record.crc:
-        what = f"zip member {shown(record.name)} has the CRC-32 {found:08x}, the zip directory says {record.crc:08x}"
-        raise refusal(record.path, what, at=record.extent.offset, advice=FETCH)
+    with FileReader(span.path) as file:
+        found = checksum(file, span.extent.offset, span.extent.nbytes)
+    if found != span.crc:
+        what = f"zip member {shown(span.name)} has the CRC-32 {found:08x}, the zip directory says {span.crc:08x}"
+        raise refusal(span.path, what, at=span.extent.offset, advice=FETCH)
 
 
 def checksum(file: FileReader, offset: int, nbytes: int) -> int:

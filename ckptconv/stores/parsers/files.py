@@ -20,11 +20,12 @@ class FileReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = open_source(path)
-        found = os.fstat(self._fd)
-        self._identity = identity(found)
-        self.size = found.st_size
+        status = os.fstat(self._fd)
+        self.identity = identity(status)
+        """What changes when the file is written to or replaced."""
+        self.size = status.st_size
         """Length of the file [bytes]."""
-        self.inode = (found.st_dev, found.st_ino)
+        self.inode = (status.st_dev, status.st_ino)
         """Which file this is, whatever its name leads to meanwhile."""
 
     def __enter__(self) -> FileReader:
@@ -36,11 +37,15 @@ class FileReader:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; it cannot be read any more."""
         os.close(self._fd)
 
     def require_unchanged(self) -> None:
         """Raise SourceError where the file is not what it was when it was opened."""
-        require_same(self.path, self._identity, self._fd)
+        require_same(self.path, self.identity, self._fd)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Return exactly `nbytes` bytes from `offset`.

@@ -14,7 +14,7 @@ from pathlib import Path
 from ckptconv.base.limits import limits, more
 from ckptconv.stores.parsers.stream import FETCH, refusal, shown
 from ckptconv.stores.parsers.torch_pickle import Storage, Tensor
-from ckptconv.stores.tensor import ITEMSIZE, Extent, Record, Stored, TensorSpec
+from ckptconv.stores.tensor import ITEMSIZE, ChecksumSpan, Extent, Stored, TensorSpec
 
 
 def check_storages(path: Path, storages: Mapping[str, Storage], sizes: Mapping[str, int]) -> None:
@@ -37,11 +37,11 @@ def places(
     size: int,
     tensors: Mapping[str, Tensor],
     starts: Mapping[str, int],
-    records: Mapping[str, Record] | None = None,
+    spans: Mapping[str, ChecksumSpan] | None = None,
 ) -> dict[str, Stored]:
     """Return where each tensor lies, in a file of `size` bytes.
 
-    Args: starts: storage key -> where its data begins [bytes from the file's start]. records: storage key ->
+    Args: starts: storage key -> where its data begins [bytes from the file's start]. spans: storage key ->
     what the file's own checksum covers, where there is one.
     Raises: SourceError: a view that leaves its storage or repeats elements, or far more data than the file.
     """
@@ -49,7 +49,7 @@ def places(
     for name, tensor in tensors.items():
         key = tensor.storage.key
         found[name] = replace(
-            _stored(path, name, tensor, starts[key]), record=(records or {}).get(key)
+            _stored(path, name, tensor, starts[key]), checksum=(spans or {}).get(key)
         )
     total = sum(stored.spec.nbytes for stored in found.values())
     # Tied weights at most double it; without a limit a small file could name one storage thousands of times.
@@ -74,7 +74,7 @@ def _stored(path: Path, name: str, tensor: Tensor, start: int) -> Stored:
         )
     itemsize = ITEMSIZE[spec.dtype]
     extent = Extent(start + tensor.offset * itemsize, span * itemsize)
-    return Stored(spec, path, (extent,), None if _is_row_major(tensor) else _steps(tensor))
+    return Stored.in_file(spec, path, (extent,), None if _is_row_major(tensor) else _steps(tensor))
 
 
 def _is_row_major(tensor: Tensor) -> bool:

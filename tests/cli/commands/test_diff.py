@@ -58,18 +58,19 @@ config                  in A    in B
 ----------------------  ------  ------
 decoder.layer_norm_eps  1e-12   1e-05
 
-part             layer         differ    parameters    change of RMS    largest change
----------------  ----------  --------  ------------  ---------------  ----------------
-encoder          embeddings    0 of 5        10,944                0                 0
-encoder          layer 0      1 of 16        74,784             0.48              0.45
-encoder          layer 1      0 of 16        74,784                0                 0
-encoder                        0 of 2         9,312                0                 0
-decoder          embeddings    0 of 5        10,944                0                 0
-decoder          layer 0      0 of 16        74,784                0                 0
-cross-attention  layer 0      0 of 10        37,440                0                 0
-decoder          layer 1      0 of 16        74,784                0                 0
-cross-attention  layer 1      0 of 10        37,440                0                 0
-head                           1 of 5         9,550            0.045              0.44
+part             layer         differ    parameters    change    largest
+                                                       of RMS     change
+---------------  ----------  --------  ------------  --------  ---------
+encoder          embeddings    0 of 5        10,944         0          0
+encoder          layer 0      1 of 16        74,784      0.48       0.45
+encoder          layer 1      0 of 16        74,784         0          0
+encoder                        0 of 2         9,312         0          0
+decoder          embeddings    0 of 5        10,944         0          0
+decoder          layer 0      0 of 16        74,784         0          0
+cross-attention  layer 0      0 of 10        37,440         0          0
+decoder          layer 1      0 of 16        74,784         0          0
+cross-attention  layer 1      0 of 10        37,440         0          0
+head                           1 of 5         9,550     0.045       0.44
 
 decoder/cls/predictions/bias
   in B: decoder.cls.predictions.bias

@@ -42,9 +42,9 @@ def test_weights_of_tf_against_flax(cli: Cli, converted_tf: Path, converted_flax
     ("args", "message"),
     [
         (("dates",), "Missing argument 'TARGET'"),
-        (("--trace", "file", "dates", "tf"), "--trace stands for SOURCE"),
-        (("--trace", "file", "tf", "--text", "one"), "--trace stands for SOURCE"),
-        (("--trace", "file", "tf", "--save-trace", "other"), "--trace stands for SOURCE"),
+        (("--trace", "file", "dates", "tf"), "--trace replaces SOURCE"),
+        (("--trace", "file", "tf", "--text", "one"), "--trace replaces SOURCE"),
+        (("--trace", "file", "tf", "--save-trace", "other"), "--trace replaces SOURCE"),
         (
             ("dates", "tf", "--level", "weights", "--min-coverage", "50"),
             "--level weights runs no model",

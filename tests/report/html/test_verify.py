@@ -30,8 +30,8 @@ def test_weights_alone(cli: Cli, dates: Path, converted_tf: Path, tmp_path: Path
     done = cli("verify", dates, converted_tf, "--level", "weights", "--quiet", "--html", file)
     assert (done.code, done.out, done.err) == (0, "", "")
     text = file.read_text()
-    assert "tf hdf5 against pytorch, weights. The weights are the same." in text
-    assert text.count('"every bit is the source\\u0027s"') == 101
+    assert "The weights are the same." in text
+    assert text.count('"identical to the source, bit for bit"') == 101
 
 
 def test_sections(match: Verification, verification: Verification) -> None:
@@ -41,7 +41,7 @@ def test_sections(match: Verification, verification: Verification) -> None:
     covered = Coverage((TensorCoverage("a", 4, 4, 2, 2), TensorCoverage("b", 6, 0, 3, 0)))
     assert verification.outputs
     found = replace(verification, outputs=replace(verification.outputs, coverage=covered))
-    assert titles(found) == ["Summary", "Where", *common, "Coverage", "Weights", "Environment"]
+    assert titles(found) == ["Summary", "Cause", *common, "Coverage", "Weights", "Environment"]
     section = next(one for one in verification_page(found).sections if one.title == "Coverage")
     assert section.blocks[0].items[0] == ("40.0 %", "of the elements reached what was compared")  # type: ignore[union-attr]
     assert section.blocks[1].rows == [  # type: ignore[union-attr]
@@ -91,7 +91,7 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
     page.draw()
     page.screenshot(tmp_path / "page.png")
     assert page.texts(".verdict .word") == ["MISMATCH"]
-    assert page.texts("#section-2 b")[0] == "first outside"
+    assert page.texts("#section-2 b")[0] == "first output beyond its limit"
     plot = page.script(
         "const p = document.querySelector('#section-3 .plot'); return [p.data, p.layout]"
     )
@@ -99,7 +99,7 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
     assert plot[0][2]["marker"]["symbol"] == ["circle", *["x"] * 8]
     assert (plot[1]["shapes"][0]["x0"], plot[1]["annotations"][0]["text"]) == (
         1,
-        "first outside: encoder.1.attention",
+        "first beyond its limit: encoder.1.attention",
     )
     names = page.script(
         "return [...document.querySelectorAll('#section-4 option')].map((o) => o.textContent)"

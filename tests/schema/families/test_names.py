@@ -62,7 +62,7 @@ class Case:
         read_model(self.config).require_class(target)
         named = shapes(self.oracle[source].get("tensors", {}))
         index = {
-            name: Stored(TensorSpec(name, "float32", shape), Path(), ())
+            name: Stored.in_file(TensorSpec(name, "float32", shape), Path(), ())
             for name, shape in named.items()
         }
         return make_plan(bind(self.rows(), index, source), target, what=self.family)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.vocabulary import NAMINGS, NamingName
-from ckptconv.stores.formats.safetensors import CODES, FORMAT, create, read
+from ckptconv.stores.formats.safetensors import CODES, create, read
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -46,7 +46,7 @@ def test_every_byte(tmp_path: Path) -> None:
     padded = HEADER.encode() + b" " * (-len(HEADER) % 8)
     assert path.read_bytes() == len(padded).to_bytes(8, "little") + padded + data
     spec = TensorSpec("m", "float32", (2, 2))
-    assert read(path).tensors == {"m": Stored(spec, path, (Extent(8 + len(padded), 16),))}
+    assert read(path).tensors == {"m": Stored.in_file(spec, path, (Extent(8 + len(padded), 16),))}
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
@@ -161,11 +161,3 @@ def test_a_name_in_a_message_is_escaped_and_cut(tmp_path: Path) -> None:
         read(path)
     assert "\x1b" not in str(refusal.value)
     assert len(str(refusal.value)) < 500
-
-
-def test_file_names() -> None:
-    """Shards and index are spelled as transformers spells them."""
-    assert (FORMAT.index, FORMAT.shard(2, 13)) == (
-        "model.safetensors.index.json",
-        "model-00002-of-00013.safetensors",
-    )

@@ -13,6 +13,7 @@ import pytest
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.formats import torch_zip
 from ckptconv.stores.formats.torch_legacy import FORMAT, read
+from ckptconv.stores.layouts.huggingface import weights_name
 from ckptconv.stores.tensor import Stored
 
 ITEM = {"bfloat16": "<u2", "bool": "|u1"}
@@ -271,7 +272,7 @@ def test_mutations(model: Path) -> None:
 
 def test_format() -> None:
     """The form shares the file name of the zip form, and is only read."""
-    assert (FORMAT.weights, FORMAT.namings, FORMAT.create) == (
+    assert (weights_name(FORMAT), FORMAT.namings, FORMAT.create) == (
         "pytorch_model.bin",
         ("pytorch",),
         None,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.formats.torch_zip import FORMAT, read
+from ckptconv.stores.layouts.huggingface import weights_name
 from ckptconv.stores.parsers.torch_pickle import Storage, Tensor
 from ckptconv.stores.parsers.torch_views import places
 from ckptconv.stores.tensor import ITEMSIZE, Stored
@@ -190,7 +191,7 @@ def assert_geometry(numel: int, offset: int, axes: list[tuple[int, int]], dtype:
 
 def test_format() -> None:
     """The file has the name under which transformers saves PyTorch weights, and is only read."""
-    assert (FORMAT.weights, FORMAT.namings, FORMAT.create) == (
+    assert (weights_name(FORMAT), FORMAT.namings, FORMAT.create) == (
         "pytorch_model.bin",
         ("pytorch",),
         None,

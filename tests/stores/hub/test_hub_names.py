@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptconv.stores.hub.download import wanted_weights
 from ckptconv.stores.hub.names import HubName, hub_name
+from ckptconv.stores.layouts.huggingface import first_choice
 
 pytestmark = pytest.mark.thorough
 
@@ -86,7 +86,7 @@ def test_what_is_a_name(text: str, name: HubName | None) -> None:
 )
 def test_which_weights_are_downloaded(files: str, naming: None, chosen: str | None) -> None:
     """Safetensors before `.bin` for PyTorch; a framework's own format first for the others; one file before shards."""
-    found = wanted_weights(files.split(), naming)
+    found = first_choice(files.split(), naming)
     assert (found and found[1]) == chosen
 
 

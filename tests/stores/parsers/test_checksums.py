@@ -12,9 +12,9 @@ import pytest
 
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.formats import torch_zip
-from ckptconv.stores.parsers.checksums import check_record, checksum, records
+from ckptconv.stores.parsers.checksums import check_span, checksum, checksum_spans
 from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.tensor import Extent, Record, Stored, TensorSpec
+from ckptconv.stores.tensor import ChecksumSpan, Extent, Stored, TensorSpec
 from ckptconv.trials.corpus._pickled import state_dict, storage, tensor, view
 from ckptconv.trials.corpus._zipped import Part, parts, zipped
 
@@ -34,8 +34,8 @@ def model(tmp_path: Path) -> Path:
 
 def read(path: Path) -> None:
     """Read a file and all that its checksums cover."""
-    for record in records(torch_zip.read(path).tensors.values()):
-        check_record(record)
+    for record in checksum_spans(torch_zip.read(path).tensors.values()):
+        check_span(record)
 
 
 def test_every_member(model: Path, counted: Counted) -> None:
@@ -70,7 +70,7 @@ def test_not_computed(tmp_path: Path) -> None:
     tensors = torch_zip.read(path).tensors.values()
 
     assert len(tensors) > 50
-    assert {stored.record for stored in tensors} == {None}
+    assert {stored.checksum for stored in tensors} == {None}
 
 
 def test_checksum_of_nothing(tmp_path: Path) -> None:
@@ -89,16 +89,16 @@ def test_checksum_of_nothing(tmp_path: Path) -> None:
 def test_records() -> None:
     """Records stand once, however many tensors they hold, in the order of the files."""
     one, two, three = (
-        Record(Path(path), "data/0", Extent(at, 4), 1)
+        ChecksumSpan(Path(path), "data/0", Extent(at, 4), 1)
         for path, at in (("a", 0), ("a", 9), ("b", 0))
     )
     spec = TensorSpec("x", "float32", (1,))
     tensors = [
-        Stored(spec, Path("a"), (Extent(0, 4),), record=record)
+        Stored.in_file(spec, Path("a"), (Extent(0, 4),), checksum=record)
         for record in (three, None, two, one, two)
     ]
 
-    assert records(tensors) == (one, two, three)
+    assert checksum_spans(tensors) == (one, two, three)
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])

@@ -121,7 +121,8 @@ def test_nothing_is_left_when_the_parent_is_killed(weights: Path) -> None:
     """The process ends with the one that it works for, even if that had no time to say so."""
     script = (
         "import os, pathlib, signal, sys\n"
-        "from ckptconv.stores.parsers import hdf5_process, hdf5\n"
+        "from ckptconv.stores.formats import hdf5\n"
+        "from ckptconv.stores.parsers import hdf5_process\n"
         "hdf5.read(pathlib.Path(sys.argv[1]))\n"
         "print(hdf5_process._SERVER.process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ckptconv.compare.configs import ConfigDifference
 from ckptconv.compare.relation import Figures, Relation
 from ckptconv.compare.weights import WeightDifference
-from ckptconv.report.where import MAX_LINES, where_json, where_text
+from ckptconv.report.cause import MAX_LINES, cause_json, cause_text
 from ckptconv.run.localization import Where, find_where
 from run.test_where import EPSILON, EVERY, QUERY, ROWS, differing, quantity
 
@@ -28,15 +28,15 @@ def test_a_tensor_by_both_names() -> None:
     found = find_where(
         [turned(QUERY), *differing("decoder.transformer.ln_f.weight")], False, [], OFF, EVERY
     )
-    assert where_text(found) == (
-        "where    the weights\n"
-        "         first outside: full encoder.12: error is 8.39e+03 times PyTorch's own (max 8.39e+03)\n"
-        "         behind it 1 tensor differs, and 1 that it is not computed from:\n"
-        f"{QUERY}\n"
-        f"  target: tf/{QUERY}\n"
-        "  transposed"
+    assert cause_text(found) == (
+        "cause: 1 of the 2 tensors that differ explains it\n"
+        "  first output beyond its limit: full encoder.12: error / PyTorch's own: RMS 8.39e+03 (limit 4), max\n"
+        "    8.39e+03 (limit 8)\n"
+        f"  {QUERY}\n"
+        f"    target: tf/{QUERY}\n"
+        "    transposed"
     )
-    assert where_json(found) == {
+    assert cause_json(found) == {
         "verdict": "the weights",
         "equal_weights": False,
         "first": {
@@ -69,12 +69,12 @@ def test_keys_of_the_config() -> None:
     """With equal weights the keys are told, and values that are long are cut; an escape steers no terminal."""
     strange = ConfigDifference("decoder.a\x1b[2J\nb", None, "x" * 40)
     found = find_where([], True, [EPSILON, strange])
-    assert where_text(found) == (
-        "where    every weight is right, so it is the config\n"
-        "         encoder.layer_norm_eps: 1e-12 in the source, 0.001 in the target\n"
-        f'         decoder.a\\x1b[2J\\nb: not given in the source, "{"x" * 20}... in the target'
+    assert cause_text(found) == (
+        "cause: 2 config keys differ; the weights are identical\n"
+        "  encoder.layer_norm_eps: 1e-12 in the source, 0.001 in the target\n"
+        f'  decoder.a\\x1b[2J\\nb: not set in the source, "{"x" * 20}... in the target'
     )
-    assert where_json(found) == {
+    assert cause_json(found) == {
         "verdict": "every weight is right, so it is the config",
         "equal_weights": True,
         "first": None,
@@ -93,11 +93,11 @@ def test_never_more_than_a_dozen_lines() -> None:
     tensors = [turned(key) for key in ROWS if key.startswith("encoder.encoder.layer.0.")]
     for config in ([], keys[:1], keys):
         found: Where = find_where(tensors, False, config, OFF, EVERY)
-        lines = where_text(found).splitlines()
+        lines = cause_text(found).splitlines()
         assert MAX_LINES - 3 < len(lines) <= MAX_LINES
         assert max(map(len, lines)) <= 100
         assert lines[-1].startswith("  ... and ")
-        found_json = json.loads(json.dumps(where_json(found)))
+        found_json = json.loads(json.dumps(cause_json(found)))
         assert (len(found_json["tensors"]), len(found_json["config"])) == (
             len(tensors),
             len(config),
@@ -106,4 +106,4 @@ def test_never_more_than_a_dozen_lines() -> None:
 
 def test_a_match_has_no_where() -> None:
     """There is nothing to trace back."""
-    assert where_json(None) is None
+    assert cause_json(None) is None

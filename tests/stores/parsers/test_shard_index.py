@@ -10,7 +10,7 @@ import pytest
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.checkpoint import read_weights
 from ckptconv.stores.formats import safetensors
-from ckptconv.stores.shards import read_index
+from ckptconv.stores.parsers.shard_index import read_index
 from ckptconv.stores.tensor import TensorSpec
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"

@@ -1,0 +1,165 @@
+"""The two modules that are traced: `Encode` runs a class once, `Step` again and again.
+
+Both call the whole class as `generate` does, so whatever stands between its parts (a projection, a scale, a head with
+a bias) is in the graph, for a pair as for one piece.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from ckptconv.artefacts.tracing.cache import KeysValues, empty_cache, keys_values, step_cache
+
+PositionKind: TypeAlias = Literal["tensor", "integer"]
+LAYER_COUNTS = (
+    "num_decoder_layers",
+    "decoder_layers",
+    "num_hidden_layers",
+    "n_layer",
+    "num_layers",
+)
+"""Where configs say how many layers a decoder has; the first that is there counts."""
+POSITION_LIMITS = ("max_target_positions", "max_position_embeddings", "n_positions")
+"""Where configs say how many positions a decoder has."""
+MASKS = ("attention_mask",)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a class is called with."""
+
+    inputs: tuple[str, ...]
+    """Of `encode`: the main input, and `attention_mask` where the class takes one."""
+    start: int
+    """Token that every answer begins with."""
+    layers: int
+    """Of the decoder."""
+    limit: int | None
+    """How many positions the decoder has, where there is a table of them."""
+    cache_position: str
+    """Name under which the class takes the position of a new token; empty where it takes none."""
+
+
+def signature(model: Any, start: int) -> Signature:
+    """Read from a class's own `forward` how it is called."""
+    accepted = inspect.signature(model.forward).parameters
+    inputs = (model.main_input_name, *(name for name in MASKS if _takes_mask(model, name)))
+    decoder = getattr(model, "decoder", None)
+    position = "cache_position" if "cache_position" in accepted else ""
+    if (
+        not position
+        and decoder is not None
+        and "cache_position" in inspect.signature(decoder.forward).parameters
+    ):
+        position = "decoder_cache_position"
+    return Signature(inputs, start, layer_count(model), position_limit(model), position)
+
+
+def _takes_mask(model: Any, name: str) -> bool:
+    """Tell whether a class has a mask of its inputs; one of images takes none, and passes it on if it is given."""
+    return (
+        name in inspect.signature(model.forward).parameters
+        and model.main_input_name != "pixel_values"
+    )
+
+
+def position_limit(model: Any) -> int | None:
+    """Return how many positions the decoder has; None where its config names no number."""
+    config = getattr(model.config, "decoder", None) or model.config
+    limits = (getattr(config, name, None) for name in POSITION_LIMITS)
+    return next((int(limit) for limit in limits if isinstance(limit, int) and limit > 0), None)
+
+
+def layer_count(model: Any) -> int:
+    """Return how many layers the decoder has."""
+    config = getattr(model.config, "decoder", None) or model.config
+    return next(
+        int(count) for name in LAYER_COUNTS if isinstance(count := getattr(config, name, None), int)
+    )
+
+
+class Encode(torch.nn.Module):
+    """inputs -> encoder states (batch, length, width), then the decoder's keys and values of them."""
+
+    def __init__(self, model: torch.nn.Module, signature: Signature) -> None:
+        """Wrap a class."""
+        super().__init__()
+        self.model, self.signature = model, signature
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the encoder, and one token through the decoder for what its layers make of the encoder's states."""
+        states, cache = self.first(*inputs)
+        return states, *keys_values(cache.cross_attention_cache)
+
+    def first(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """Return the encoder's states, and the cache after one token."""
+        named = dict(zip(self.signature.inputs, inputs, strict=True))
+        cache = empty_cache(self.signature.layers)
+        start = torch.full((inputs[0].shape[0], 1), self.signature.start, dtype=torch.long)
+        outputs = self.model(
+            **named,
+            decoder_input_ids=start,
+            decoder_attention_mask=torch.ones_like(start),
+            use_cache=True,
+            past_key_values=cache,
+        )
+        return outputs.encoder_last_hidden_state, cache
+
+
+class Step(torch.nn.Module):
+    """token, position, mask, own and cross keys and values -> logits, own keys and values with the token's row."""
+
+    def __init__(
+        self, model: torch.nn.Module, signature: Signature, width: int, kind: PositionKind
+    ) -> None:
+        """Wrap a class. `width` is that of the encoder's states; `kind`: what the class gets as a position."""
+        super().__init__()
+        self.model, self.signature, self.width, self.kind = model, signature, width, kind
+
+    def forward(
+        self,
+        token: torch.Tensor,
+        position: torch.Tensor,
+        masks: KeysValues,
+        own: KeysValues,
+        cross: KeysValues,
+    ) -> tuple[torch.Tensor, ...]:
+        """Run one token of each row.
+
+        Args: token: (batch, 1). position: (), where its row goes. masks: `attention_mask`, where `encode` takes it.
+        own: (batch, heads, any length, width) each. cross: (batch, heads, length, width) each.
+        Returns: logits (batch, vocabulary), then `own` with the new row.
+        """
+        place = self._place(position)
+        rows = token.shape[0]
+        seen = (torch.arange(own[0].shape[-2]) <= position)[None, :].expand(rows, own[0].shape[-2])
+        cache = step_cache(place, own, cross)
+        named: dict[str, Any] = dict(zip(self.signature.inputs[1:], masks, strict=True))
+        if self.signature.cache_position:
+            named[self.signature.cache_position] = position.reshape(1)
+        outputs = self.model(
+            **named,
+            encoder_outputs=BaseModelOutput(torch.zeros(rows, cross[0].shape[-2], self.width)),
+            decoder_input_ids=token,
+            decoder_attention_mask=seen.to(torch.long),
+            use_cache=True,
+            past_key_values=cache,
+        )
+        return outputs.logits[:, -1], *keys_values(cache.self_attention_cache)
+
+    def _place(self, position: torch.Tensor) -> Any:
+        """Return the position as the class takes it; an integer is known to be no negative one."""
+        if self.kind == "tensor":
+            return position
+        number = position.item()
+        torch._check(number >= 0)
+        if self.signature.limit is not None:
+            torch._check(
+                number < self.signature.limit
+            )  # so that no class asks whether to grow a table
+        return number

@@ -1,0 +1,104 @@
+"""Trace a class: `encode` and `step`, with free batch and lengths, or a refusal that says what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from ckptconv.artefacts.program import Program, Traced, cache_names, program
+from ckptconv.artefacts.tracing.cache import KeysValues, keys_values
+from ckptconv.artefacts.tracing.modules import Encode, PositionKind, Signature, Step, signature
+from ckptconv.artefacts.tracing.patches import broadcast_masks, count_positions
+
+BATCH, LENGTH, ROWS = 3, 7, 9
+"""Of the inputs that are traced with. No two are equal, none is 0 or 1: those would be taken for fixed."""
+KINDS: tuple[PositionKind, ...] = ("tensor", "integer")
+"""In the order in which they are tried: a tensor leaves no read of a value in the graph, but some
+classes take integers only."""
+FREE = Dim.DYNAMIC
+
+
+class TraceError(Exception):
+    """A class cannot be traced; the message is the first line of PyTorch's own."""
+
+
+def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Traced:
+    """Trace a class.
+
+    Args: model: in evaluation mode, float32, with eager attention; its buffers of positions are replaced.
+    start: the token that answers begin with. examples: input name -> a batch of `BATCH` rows; `attention_mask` is made.
+    Raises: TraceError: the class does something that depends on the values of its inputs.
+    """
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    count_positions(model)
+    sign = signature(model, start)
+    inputs = tuple(examples[name] for name in sign.inputs)
+    with torch.no_grad(), broadcast_masks():
+        first = Encode(model, sign).first(*inputs)
+        encode = _encode(model, sign, inputs)
+        step, kind = _step(model, sign, inputs[1:], first)
+    shapes = tuple(
+        (tensor.shape[1], tensor.shape[3]) for tensor in keys_values(first[1].self_attention_cache)
+    )
+    return Traced(model, encode, step, shapes, dict(zip(sign.inputs, inputs, strict=True)), kind)
+
+
+def example_text(vocabulary: int) -> dict[str, torch.Tensor]:
+    """Return tokens and a mask to trace with; one row is padded, since classes look whether any is."""
+    ids = torch.arange(BATCH * LENGTH).reshape(BATCH, LENGTH) % max(1, vocabulary - 1) + 1
+    mask = torch.ones_like(ids)
+    mask[1, LENGTH // 2 :] = 0
+    return {"input_ids": ids.clamp(max=vocabulary - 1), "attention_mask": mask}
+
+
+def _encode(model: Any, sign: Signature, inputs: KeysValues) -> Program:
+    free = tuple(_free(tensor) for tensor in inputs)
+    exported = _exported(Encode(model, sign), tuple(inputs), (free,))
+    outputs = ("last_hidden_state", *cache_names("cross", sign.layers))
+    return program(exported, sign.inputs, outputs, model)
+
+
+def _free(tensor: torch.Tensor) -> dict[int, Any]:
+    """Return which axes of an input are free: the batch, and the length of tokens and samples, not of pixels."""
+    return {0: FREE, 1: FREE} if tensor.ndim == 2 else {0: FREE}
+
+
+def _step(
+    model: Any, sign: Signature, masks: KeysValues, first: tuple[torch.Tensor, Any]
+) -> tuple[Program, PositionKind]:
+    """Trace a step, with the first kind of position that the class takes. Args: first: see `Encode.first`."""
+    states, cache = first
+    cross = keys_values(cache.cross_attention_cache)
+    own = tuple(
+        torch.zeros(BATCH, tensor.shape[1], ROWS, tensor.shape[3])
+        for tensor in keys_values(cache.self_attention_cache)
+    )
+    token = torch.full((BATCH, 1), sign.start)
+    inputs = (token, torch.tensor(2), tuple(masks), own, cross)
+    rows = tuple({0: FREE, 2: FREE} for _ in own)
+    free = ({0: FREE}, None, tuple({0: FREE, 1: FREE} for _ in masks), rows, rows)
+    names = ("decoder_input_ids", "position", *sign.inputs[1:])
+    names += (*cache_names("self", sign.layers), *cache_names("cross", sign.layers))
+    outputs = ("logits", *cache_names("self", sign.layers, "next_"))
+    reasons = []
+    for kind in KINDS:
+        try:
+            exported = _exported(Step(model, sign, states.shape[-1], kind), inputs, free)
+        except TraceError as error:
+            reasons.append(str(error))
+        else:
+            return program(exported, names, outputs, model), kind
+    raise TraceError(reasons[-1])
+
+
+def _exported(module: torch.nn.Module, inputs: Any, free: Any) -> ExportedProgram:
+    """Run PyTorch's export, whose errors are of many classes; ours has one line."""
+    try:
+        return torch.export.export(module, inputs, dynamic_shapes=free, strict=False)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise TraceError(f"{type(error).__name__}: {lines[0] if lines else ''}") from error

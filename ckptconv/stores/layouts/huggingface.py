@@ -1,0 +1,140 @@
+"""transformers' own layout: `config.json`, and beside it weights in one file, or shards and their index.
+
+Source: transformers 4.57.6, utils/__init__.py (`WEIGHTS_NAME` and its kin) and `from_pretrained` of the three
+frameworks for which file comes first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from ckptconv.base.files import read_source
+from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.formats import Contents, Format, formats
+from ckptconv.stores.layouts import Layout, Weights
+from ckptconv.stores.parsers.shard_index import read_index
+
+FILE_NAMES: Mapping[str, str] = {
+    "safetensors": "model.safetensors",
+    "torch": "pytorch_model.bin",
+    "torch legacy": "pytorch_model.bin",
+    "hdf5": "tf_model.h5",
+    "msgpack": "flax_model.msgpack",
+}
+"""Format -> what its file is called where the weights are one file."""
+NAMING_OF_TAG: Mapping[str, NamingName] = {"pt": "pytorch", "tf": "tf", "flax": "flax"}
+"""The safetensors metadata by which transformers tells whose names a file holds."""
+
+
+def weights_name(form: Format) -> str:
+    """Return the file name of weights in one file, such as `model.safetensors`."""
+    return FILE_NAMES[form.name]
+
+
+def index_name(form: Format) -> str:
+    """Return the file name of the index of shards."""
+    return f"{weights_name(form)}.index.json"
+
+
+def shard_name(form: Format, number: int, count: int) -> str:
+    """Return the file name of shard `number` (from 1) of `count`."""
+    stem, _, suffix = weights_name(form).rpartition(".")
+    return f"{stem}-{number:05d}-of-{count:05d}.{suffix}"
+
+
+def shard_names(form: Format, count: int) -> list[str]:
+    """Return the file names of weights in `count` files."""
+    if count == 1:
+        return [weights_name(form)]
+    return [shard_name(form, number, count) for number in range(1, count + 1)]
+
+
+def format_of(name: str) -> Format | None:
+    """Return the format that a weights file is written in, by its suffix; None: ckptconv writes no such file."""
+    suffix = Path(name).suffix
+    writable = (form for form in formats().values() if form.create is not None)
+    return next((form for form in writable if weights_name(form).endswith(suffix)), None)
+
+
+def first_choice(files: Collection[str], naming: NamingName | None) -> tuple[Format, str] | None:
+    """Return format and file name (weights, or index of shards) of what to download of some files; None: nothing.
+
+    A format that holds only the naming's own weights comes first for TF and Flax, safetensors for PyTorch.
+    """
+    choices = [
+        (form, name)
+        for form in formats().values()
+        if naming is None or naming in form.namings
+        for name in (weights_name(form), index_name(form))
+        if name in files
+    ]
+    return min(choices, key=lambda choice: _download_rank(choice[0], naming), default=None)
+
+
+def _download_rank(form: Format, naming: NamingName | None) -> tuple[bool, str]:
+    own = form.name != "safetensors"
+    return (not own if naming in ("tf", "flax") else own), form.name
+
+
+def preference(weights: Weights) -> tuple[bool, str]:
+    """Order of the classes in transformers 4.57.6: safetensors first, but Flax takes msgpack first."""
+    return (weights.format.name != "safetensors") != (weights.naming == "flax"), weights.format.name
+
+
+def present(folder: Path, naming: NamingName) -> bool:
+    """Tell whether a directory has weights in a format that only one framework saves."""
+    own = (form for form in formats().values() if form.namings == (naming,))
+    return any(
+        (folder / name).exists() for form in own for name in (weights_name(form), index_name(form))
+    )
+
+
+def read(folder: Path) -> Iterator[Weights]:
+    """Open every set of weights in a directory; see `Layout.read`."""
+    for form in formats().values():
+        single, index = folder / weights_name(form), folder / index_name(form)
+        # What is no file, or a link that leads nowhere, is refused when it is opened.
+        if os.path.lexists(single):
+            if _is(form, single):
+                contents = form.read(single)
+                yield Weights(form, _naming(form, contents), (single,), contents.tensors)
+        elif os.path.lexists(index):
+            yield from _sharded(form, index)
+
+
+def _is(form: Format, path: Path) -> bool:
+    """Tell formats apart that share a file name; a file of no known beginning goes to the first."""
+    rivals = [rival for rival in formats().values() if weights_name(rival) == weights_name(form)]
+    if len(rivals) == 1:
+        return True
+    start = read_source(path, 16)
+    chosen = [rival for rival in rivals if rival.magic and start.startswith(rival.magic)]
+    return form is (chosen or rivals)[0]
+
+
+def _naming(form: Format, contents: Contents) -> NamingName:
+    """Return whose names a file holds: the format says, or safetensors' metadata; PyTorch's without any."""
+    if len(form.namings) == 1:
+        return form.namings[0]
+    return NAMING_OF_TAG.get(contents.metadata.get("format", "pt"), "pytorch")
+
+
+def _sharded(form: Format, index: Path) -> Iterator[Weights]:
+    """Open the shards that an index names, and check the index against them."""
+    listing = read_index(index)
+    files = tuple(index.parent / name for name in listing.files)
+    listing.require_files(weights_name(form))
+    if not _is(form, files[0]):
+        return
+    contents = {file.name: form.read(file) for file in files}
+    naming = _naming(form, next(iter(contents.values())))
+    listing.require_agreement(naming, contents)
+    tensors = {
+        name: stored for shard in contents.values() for name, stored in shard.tensors.items()
+    }
+    yield Weights(form, naming, files, tensors, (index,))
+
+
+LAYOUT = Layout("huggingface", read, rank=0)
