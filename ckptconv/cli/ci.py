@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ckptconv.base.errors import CkptconvError, Interrupted
+from ckptconv.cli.reports import github_summary, on_github
 
 if TYPE_CHECKING:
     from ckptconv.verbs.verify import Verification
-
-
-def on_github() -> bool:
-    """Tell whether GitHub's runner reads what this process prints."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 @contextmanager
@@ -65,11 +61,12 @@ def _report_error(junit: Path | None, error: CkptconvError) -> None:
 
 def _add_to_summary(text: str) -> None:
     """Add to the page that GitHub shows for the job. A page that cannot be written is no reason to fail."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not path:
+    path = github_summary()
+    if path is None:
         return
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        with Path(path).open("a", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         click.echo(f"note: {path}: no summary was written ({error.strerror})", err=True)

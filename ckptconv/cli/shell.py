@@ -166,7 +166,11 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             help="Allow values that overflow the target dtype to become infinity.",
         ),
-        click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint."),
+        click.option(
+            "--overwrite",
+            is_flag=True,
+            help="Replace an existing output of ckptconv, and nothing else.",
+        ),
         click.option(
             "--dry-run", is_flag=True, help="Show how each tensor would be moved; write nothing."
         ),
@@ -246,6 +250,7 @@ def _fail(error: CkptconvError) -> NoReturn:
         if "--json" in sys.argv[1:]:
             click.echo(render.dump(render.error_json(error, code)))
         to_stderr(render.error_text(error))
+        say(False, tuple(getattr(error, "__notes__", ())))
     except OSError:  # a full disk, a closed pipe: nobody can be told, but the exit code still tells
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

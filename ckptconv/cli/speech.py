@@ -68,15 +68,20 @@ def show(
     text: Callable[[Screen], str],
     *,
     quiet: bool = False,
+    stdout_taken: bool = False,
 ) -> None:
-    """Print a result to stdout, as JSON or as text; quiet prints no text."""
+    """Print a result to stdout, as JSON or as text; quiet prints no text.
+
+    Where a report goes to stdout, the text goes to stderr.
+    """
     from ckptconv.report.text import dump, printable
 
     try:
         if as_json:
             click.echo(dump(value()))
         elif not quiet:
-            click.echo(painted(printable(text(screen())), sys.stdout))
+            stream = sys.stderr if stdout_taken else sys.stdout
+            click.echo(painted(printable(text(screen(stream))), stream), err=stdout_taken)
     except BrokenPipeError:  # the reader went away, as `head` does; the exit code still tells
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -86,11 +91,11 @@ def show(
         ) from None
 
 
-def screen() -> Screen:
+def screen(stream: TextIO) -> Screen:
     """Return where a result is shown: a terminal, or a pipe."""
     from ckptconv.report.text import PIPE, Screen
 
-    if not sys.stdout.isatty():
+    if not stream.isatty():
         return PIPE
     columns = get_terminal_size().columns
     return Screen(min(COLUMNS, columns), columns)

@@ -45,6 +45,7 @@ def check_json(result: Checked) -> dict[str, Json]:
         "files": len(result.manifest.files),
         "tensors": result.tensors,
         "bytes": result.nbytes,
+        "notices": list(result.notices),
         "findings": [
             {"kind": finding.kind, "name": finding.name, "detail": finding.detail}
             for finding in result.findings

@@ -181,11 +181,13 @@ def error_json(error: CkptconvError, exit_code: int) -> dict[str, Json]:
     """Return an error for --json."""
     problems = error.problems if isinstance(error, PlanError) else ()
     kind = "Interrupted" if isinstance(error, Interrupted) else type(error).__name__
+    notices: list[Json] = list(getattr(error, "__notes__", ()))
     return {
         "error": kind,
         "message": str(error),
         "exit_code": exit_code,
         "problems": problems_json(problems),
+        **({"notices": notices} if notices else {}),
     }
 
 

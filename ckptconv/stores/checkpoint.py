@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.leftovers import replacement_of
 from ckptconv.base.strict_json import read_json
 from ckptconv.base.unchanged import Snapshot
 from ckptconv.schema.config import Config
@@ -59,7 +60,7 @@ def read_config(path: Path) -> Config:
     except OSError as error:  # such as a name that is too long
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
     if not exists:
-        raise SourceError(f"{path}: no such directory.{_near(path)}")
+        raise SourceError(replacement_of(path) or f"{path}: no such directory.{_near(path)}")
     if not path.is_dir():
         raise SourceError(
             f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent})."

@@ -14,6 +14,7 @@ from threading import Event, Lock
 from typing import Literal
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
 from ckptconv.base.workers import finish, workers
 from ckptconv.stores.formats import Format
 from ckptconv.stores.layouts import huggingface
@@ -44,6 +45,8 @@ class Checked:
     nbytes: int
     """Read, of files that the manifest names."""
     findings: tuple[Finding, ...]
+    notices: tuple[str, ...] = ()
+    """What killed runs left in the directory above."""
 
     @property
     def whole(self) -> bool:
@@ -65,6 +68,8 @@ def check(
     Raises: SourceError: there is no manifest, or it is malformed.
     """
     path = Path(path)
+    if not os.path.lexists(path) and (interrupted := replacement_of(path)):
+        raise SourceError(interrupted)
     manifest, declared, raw = read_manifest(path)
     there = set(_entries(path))
     found = _digests(path, manifest, there, progress)
@@ -78,7 +83,9 @@ def check(
         elif digest.sha256 != manifest.files[name].sha256:
             findings += _changes(path / name, name, manifest.files[name], digest)
     nbytes = sum(one.nbytes for one in found.values() if isinstance(one, FileDigest))
-    return Checked(path, manifest, nbytes, tuple(findings))
+    real = Path(os.path.realpath(path))
+    notices = (*stages_of(real), *interrupted_replacements(real.parent))
+    return Checked(path, manifest, nbytes, tuple(findings), notices)
 
 
 def _entries(folder: Path) -> Iterator[str]:

@@ -118,8 +118,9 @@ def _convert(
     )
     read = {"source": source_files(checkpoint)}
     require_consistent(plan)
+    remarks: list[str] = []
     with (
-        published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage,
+        published(target, overwrite=options.overwrite, needs=plan.nbytes, remarks=remarks) as stage,
         digested(read) as sources,
     ):
         progress = options.counter(plan.nbytes)
@@ -136,7 +137,7 @@ def _convert(
         copy_companions(source, stage)
         checkpoint.require_unchanged()
         write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
-    return result.done(written)
+    return result.done(written, remarks)
 
 
 def _verb(way: Way) -> str:

@@ -129,8 +129,9 @@ def join(
     origin = result.origin("join", {**options.shaping(), **own}, model.tensors, "pytorch")
     read = _sources(parts, assembly.bridge, whole)
     require_consistent(plan)
+    remarks: list[str] = []
     with (
-        published(target, overwrite=options.overwrite, needs=plan.nbytes) as stage,
+        published(target, overwrite=options.overwrite, needs=plan.nbytes, remarks=remarks) as stage,
         digested(read) as sources,
     ):
         progress = options.counter(plan.nbytes)
@@ -148,7 +149,7 @@ def join(
         for part in parts:
             part.require_unchanged()
         write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
-    return result.done(written)
+    return result.done(written, remarks)
 
 
 def _sources(

@@ -19,6 +19,7 @@ from ckptconv.schema.models import read_model
 from ckptconv.stores.checkpoint import Checkpoint, open_for_comparison
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
+from ckptconv.transfer.publish.places import require_apart_from_inputs
 from ckptconv.verbs.outputs import reference_of
 
 
@@ -66,7 +67,11 @@ def record(
     FrameworkError: PyTorch, or the source's framework, is missing or died.
     """
     require_place(path)
-    one = open_for_comparison(resolve(source))
+    checkpoint_path = resolve(source)
+    require_apart_from_inputs(
+        {"trace": path}, checkpoints=[checkpoint_path], files=[inputs] if inputs else []
+    )
+    one = open_for_comparison(checkpoint_path)
     model = read_model(without_fixes(one.config))
     own = read_inputs(inputs, model) if inputs else Inputs()
     total = sum(stored.spec.nbytes for stored in one.weights.tensors.values())

@@ -85,8 +85,8 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     origin = Origin(
         "split", options.shaping(), model.label, "pytorch", "safetensors", tables, (), {}
     )
-    values = _write(checkpoint, plan, result, options, origin)
-    return replace(result, values=values, notices=(*notices, *value_notices(values)))
+    values, remarks = _write(checkpoint, plan, result, options, origin)
+    return replace(result, values=values, notices=(*notices, *value_notices(values), *remarks))
 
 
 def _parts(model: Model, plan: Plan) -> Iterator[Part]:
@@ -113,14 +113,20 @@ def _bridge_notice(parts: Iterable[Part]) -> Iterator[str]:
 
 def _write(
     checkpoint: Checkpoint, plan: Plan, result: Split, options: WriteOptions, origin: Origin
-) -> tuple[TensorValues, ...]:
-    """Write every part, then what belongs to the whole; a manifest goes into each directory."""
+) -> tuple[tuple[TensorValues, ...], tuple[str, ...]]:
+    """Write every part, then what belongs to the whole; a manifest goes into each directory.
+
+    Returns: what became of values, and what publishing has to say of directories that other runs left.
+    """
     form = formats()["safetensors"]
     progress = options.counter(plan.nbytes)
     needs, read = plan.nbytes, {"source": source_files(checkpoint)}
     require_consistent(plan)
+    remarks: list[str] = []
     with (
-        published(result.target, overwrite=options.overwrite, needs=needs) as stage,
+        published(
+            result.target, overwrite=options.overwrite, needs=needs, remarks=remarks
+        ) as stage,
         digested(read) as sources,
     ):
         known: dict[str, FileDigest] = {}
@@ -149,4 +155,4 @@ def _write(
         for part in result.parts:
             write_manifest(stage / part.name, origin, within(part.name, known))
         write_manifest(stage, origin, known)
-    return tuple(values)
+    return tuple(values), tuple(remarks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,12 @@ class Conversion:
     values: tuple[TensorValues, ...] = ()
     """Tensors with values that are not finite, or were lost in a cast; empty after a dry run."""
 
-    def done(self, written: Written) -> Conversion:
-        """Return the result once the files are there."""
-        notices = (*self.notices, *value_notices(written.values))
+    def done(self, written: Written, remarks: Sequence[str] = ()) -> Conversion:
+        """Return the result once the files are there.
+
+        Args: remarks: what publishing has to say of directories that other runs left.
+        """
+        notices = (*self.notices, *value_notices(written.values), *remarks)
         names = tuple(file.name for file in written.files)
         return replace(self, files=names, values=written.values, notices=notices)
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.thorough
 
 SIGNALLED = """
 import random, signal
-from ckptconv.guards import interrupts
+from ckptconv.base import interrupts
 from ckptconv.base.workers import finish, workers
 signal.signal(signal.SIGALRM, interrupts._interrupt)
 rng, ended = random.Random(0), 0

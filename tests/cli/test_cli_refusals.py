@@ -191,7 +191,10 @@ def test_a_destination_that_exists(cli: Cli, dates: Path, tmp_path: Path, verb: 
         "",
         f"Error: {out}: exists already; give another directory, or --overwrite to replace it.\n",
     )
-    why = "holds something else than a checkpoint (no config.json), so --overwrite leaves it alone."
+    why = (
+        "has no ckptconv.json, so --overwrite leaves it alone; it holds thesis.tex.\n"
+        "Move that away or remove it yourself, or give another directory."
+    )
     assert (forced.code, forced.out, forced.err) == (4, "", f"Error: {out}: {why}\n")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "thesis.tex"]
 

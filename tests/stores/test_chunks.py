@@ -13,6 +13,7 @@ import pytest
 
 from ckptconv.base.errors import SourceError
 from ckptconv.binding.moves import Move
+from ckptconv.binding.ops import Permute
 from ckptconv.schema.namings import namings
 from ckptconv.schema.tensors import expand
 from ckptconv.schema.vocabulary import linear, part
@@ -89,8 +90,7 @@ def test_axes_change_as_in_one_piece(tmp_path: Path) -> None:
         row,
         TensorSpec("t", "float32", (7, 5)),
         tensor,
-        source_shape=(5, 7),
-        permutation=(1, 0),
+        (Permute((1, 0)),),
     )
     with OpenFiles() as files:
         pieces = b"".join(bytes(piece) for piece in Pieces(files).of(move))

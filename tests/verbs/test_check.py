@@ -279,6 +279,7 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
         "command": "normalize",
         "files": 4,
         "tensors": 101,
+        "notices": [],
         "findings": [
             {"kind": "added", "name": "x", "detail": ""},
             {"kind": "changed", "name": "vocab.txt", "detail": ""},

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ckptconv.cli.progress import progress
-from ckptconv.cli.shell import CHECKPOINT, as_json, quiet, show
+from ckptconv.cli.shell import CHECKPOINT, as_json, quiet, say, show
 
 
 @click.command()
@@ -29,6 +29,7 @@ def check(directory: Path, as_json: bool, quiet: bool) -> None:
 
     with progress("checking", quiet=quiet) as advance:
         result = verb.check(directory, progress=advance)
+    say(quiet, result.notices)
     show(
         as_json,
         lambda: render.check_json(result),

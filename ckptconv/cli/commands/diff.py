@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ckptconv.cli.progress import progress
+from ckptconv.cli.reports import require_outputs
 from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, quiet, say, show
 
 
@@ -33,6 +34,7 @@ def diff(
     from ckptconv.report import diff as render
     from ckptconv.verbs import diff as verb
 
+    stdout_taken = require_outputs({"--html": html}, as_json=as_json, checkpoints=[first, second])
     with progress("comparing", quiet=quiet) as advance:
         result = verb.diff(first, second, advance)
     if html:
@@ -46,6 +48,7 @@ def diff(
         lambda: render.diff_json(result),
         lambda screen: render.diff_text(result, tensors=tensors, screen=screen),
         quiet=quiet,
+        stdout_taken=stdout_taken,
     )
     if not result.matches:
         sys.exit(1)

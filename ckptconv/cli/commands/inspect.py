@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from ckptconv.cli.progress import progress
+from ckptconv.cli.reports import require_outputs
 from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show
 
 
@@ -57,6 +58,7 @@ def inspect(
     from ckptconv.report.inspect_markdown import inspection_markdown
     from ckptconv.verbs import inspect as verb
 
+    stdout_taken = require_outputs({"--html": html}, as_json=as_json, checkpoints=[checkpoint])
     with progress("reading", quiet=not stats) as advance:
         result = verb.inspect(checkpoint, stats=stats, progress=advance)
     if html:
@@ -72,4 +74,5 @@ def inspect(
             if form == "markdown"
             else inspection_text(result, tensors=tensors, screen=screen)
         ),
+        stdout_taken=stdout_taken,
     )

@@ -10,6 +10,7 @@ import click
 
 from ckptconv.cli.ci import reporting
 from ckptconv.cli.progress import progress
+from ckptconv.cli.reports import github_summary, require_outputs
 from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source, writable
 
 
@@ -118,10 +119,21 @@ def verify(
     from ckptconv.verbs import verify as verb
 
     _require_sense(target, level, html or junit, trace, options)
+    stdout_taken = require_outputs(
+        {
+            "--html": html,
+            "--junit": junit,
+            "--save-trace": options["save_trace"],
+            "GITHUB_STEP_SUMMARY": github_summary(),
+        },
+        as_json=as_json,
+        checkpoints=[source, target],
+        files=[trace, options["inputs"]],
+    )
     if trace:
         source, target = trace, source
     if target is None:
-        _record(source, as_json, quiet, options)
+        _record(source, as_json, quiet, stdout_taken, options)
         return
     with reporting(junit) as report:
         with progress(
@@ -140,6 +152,7 @@ def verify(
         lambda: render.verification_json(result),
         lambda screen: render.verification_text(result, screen),
         quiet=quiet,
+        stdout_taken=stdout_taken,
     )
     if not result.matches:
         sys.exit(1)
@@ -168,7 +181,9 @@ def _require_sense(
         raise click.UsageError("without TARGET nothing is compared: only --save-trace is possible.")
 
 
-def _record(source: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
+def _record(
+    source: Path, as_json: bool, quiet: bool, stdout_taken: bool, options: dict[str, Any]
+) -> None:
     """Record the outputs of a source, and print where."""
     from ckptconv.report import record as render
     from ckptconv.verbs.record import record
@@ -181,4 +196,5 @@ def _record(source: Path, as_json: bool, quiet: bool, options: dict[str, Any]) -
         lambda: render.recording_json(result),
         lambda screen: render.recording_text(result, screen),
         quiet=quiet,
+        stdout_taken=stdout_taken,
     )

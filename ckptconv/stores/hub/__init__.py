@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.leftovers import replacement_of
 from ckptconv.stores.hub.names import hub_name
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
     path = Path(source)
     if (cached := _from_cache(path)) is not None:
         return cached
-    if _exists(path) or _mistyped(path):
+    if _exists(path) or replacement_of(path) or _mistyped(path):
         return path
     if re.fullmatch(r"[\w.-]+", str(source)):
         raise SourceError(

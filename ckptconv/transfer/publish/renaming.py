@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 from pathlib import Path
 
-from ckptconv.transfer.publish.lock import OLD
+from ckptconv.base.leftovers import OLD
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 AT_FDCWD = -100
@@ -22,14 +21,14 @@ def place(stage: Path, target: Path) -> None:
         os.rename(stage, target)  # onto a directory with content this fails, which is as good
 
 
-def exchange(stage: Path, target: Path) -> None:
-    """Put `stage` in the place of `target`; the old one then has the stage's name, or is gone.
+def exchange(stage: Path, target: Path) -> Path:
+    """Put `stage` in the place of `target`; return where the old one lies now.
 
     Raises: OSError: the old one is where it was.
     """
     if renameat2(stage, target, RENAME_EXCHANGE):
-        return
-    # Two steps. Between them both are whole beside the target, and the next run puts the old one back.
+        return stage
+    # Two steps. Whoever kills the run between them finds both beside the target, whole: see leftovers.py.
     aside = stage.with_name(stage.name + OLD)
     os.rename(target, aside)
     try:
@@ -37,7 +36,7 @@ def exchange(stage: Path, target: Path) -> None:
     except OSError:
         os.rename(aside, target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    return aside
 
 
 def renameat2(source: Path, target: Path, flags: int) -> bool:

@@ -2,7 +2,7 @@
 
 Everything is written into a hidden directory beside the target, made durable, and renamed into place.
 On an error or a signal the hidden directory goes away; the target was never touched. What a killed run
-left there is removed by the next run of the same target.
+left there is removed, or put back, by the next run of the same target.
 """
 
 from __future__ import annotations
@@ -12,86 +12,112 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from ckptconv.base.errors import DestinationError, SourceError
+from ckptconv.base.errors import CkptconvError, DestinationError, SourceError
 from ckptconv.base.interrupts import held, note_published
+from ckptconv.base.leftovers import interrupted_replacements, new_stage
 from ckptconv.transfer.publish.file import fsync
-from ckptconv.transfer.publish.lock import clear, locked, new_stage
+from ckptconv.transfer.publish.lock import clear, locked, removal_remarks
+from ckptconv.transfer.publish.ownership import require_replaceable
 from ckptconv.transfer.publish.renaming import exchange, place
 
 
+@dataclass(slots=True)
+class _Stage:
+    """Where a run writes; after the exchange, where that which was replaced lies."""
+
+    path: Path
+
+
 @contextmanager
-def published(target: Path, *, overwrite: bool, needs: int = 0) -> Iterator[Path]:
+def published(
+    target: Path, *, overwrite: bool, needs: int = 0, remarks: list[str] | None = None
+) -> Iterator[Path]:
     """Give an empty directory that becomes `target` when the block ends without an error.
 
-    Args: needs: bytes that will be written; refused at once where the disk has less.
-    Raises: DestinationError: the target exists, is being written by another run, cannot be written or has no room.
+    Args:
+        target: the directory; it must not exist, or with `overwrite` be one that ckptconv wrote.
+        overwrite: replace it.
+        needs: bytes that will be written; refused at once where the disk has less.
+        remarks: takes what the user should know of directories of other runs: what was put back, what could
+            not be removed. Where the block fails they are notes of the exception.
+    Raises: DestinationError: the target exists, holds what ckptconv did not write, is being written by another run,
+        cannot be written or has no room.
     """
-    target = Path(os.path.abspath(target))
-    _require_free(target, overwrite=overwrite)
-    made = [parent for parent in target.parents if not parent.exists()]
+    remarks = [] if remarks is None else remarks
     try:
-        with _without(made), locked(target) as exclusive:
-            if exclusive:
-                clear(target)
+        target = Path(os.path.abspath(target))
+        _require_free(target, overwrite=overwrite)
+        absent = [parent for parent in target.parents if not parent.exists()]
+        with _without(absent), locked(target) as lock:
+            if lock.exclusive:
+                remarks += clear(lock)
+            remarks += interrupted_replacements(target.parent, but=target.name)
             _require_free(target, overwrite=overwrite)
             _require_room(target.parent, needs)
-            with _removed(new_stage(target)) as stage:
-                yield stage
-                _fsync_tree(stage)
-                _publish(stage, target, made, overwrite=overwrite)
+            stage = _Stage(new_stage(target))
+            lock.record(stage.path)
+            with _removed(stage, remarks):
+                yield stage.path
+                _fsync_tree(stage.path)
+                _publish(stage, target, absent, overwrite=overwrite)
     except OSError as error:
-        raise DestinationError(_reason(target, error)) from None
+        failure = DestinationError(_reason(target, error))
+        raise _noted(failure, remarks) from None
+    except CkptconvError as error:
+        raise _noted(error, remarks) from None
+
+
+def _noted(error: CkptconvError, remarks: Sequence[str]) -> CkptconvError:
+    """Add what else the user should know to an error."""
+    for remark in remarks:
+        error.add_note(remark)
+    return error
 
 
 @contextmanager
-def _without(made: Sequence[Path]) -> Iterator[None]:
+def _without(absent: Sequence[Path]) -> Iterator[None]:
     """Remove parents that were made for the target, the deepest first, where it did not come into being."""
     try:
         yield
     finally:
         with held():
-            for parent in made:
+            for parent in absent:
                 with suppress(OSError):  # it is not empty where the run succeeded
                     parent.rmdir()
 
 
 @contextmanager
-def _removed(stage: Path) -> Iterator[Path]:
-    """Make a directory, and remove what has its name in the end: what was not published, or was replaced."""
+def _removed(stage: _Stage, remarks: list[str]) -> Iterator[None]:
+    """Make a directory, and remove in the end what was not published, or was replaced."""
+    path = stage.path
     try:
-        stage.mkdir()
-        yield stage
+        path.mkdir()
+        yield
     except SourceError as error:
-        if str(stage) not in str(error):
+        if str(path) not in str(error):
             raise
-        said = str(error).replace(f"{stage}{os.sep}", "")
+        text = str(error).replace(f"{path}{os.sep}", "")
         # What was to be read is no source, but what this run wrote.
         raise DestinationError(
-            f"what was written cannot be read back; nothing was published.\n{said}"
+            f"what was written cannot be read back; nothing was published.\n{text}"
         ) from None
     finally:
         with held():
-            shutil.rmtree(stage, ignore_errors=True)
+            remarks += removal_remarks(stage.path)
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:
-    """Refuse a target that exists, and even with `overwrite` one that no run of ours can have made."""
+    """Refuse a target that exists, and even with `overwrite` one that ckptconv did not write."""
     if not os.path.lexists(target):
         return
     if not overwrite:
         raise DestinationError(
             f"{target}: exists already; give another directory, or --overwrite to replace it."
         )
-    if target.is_symlink() or not target.is_dir():
-        raise DestinationError(
-            f"{target}: is not a directory; --overwrite replaces only a checkpoint directory."
-        )
-    if any(target.iterdir()) and not (target / "config.json").is_file():
-        raise DestinationError(
-            f"{target}: holds something else than a checkpoint (no config.json), so --overwrite leaves it alone."
-        )
+    require_replaceable(target)
 
 
 def _require_room(parent: Path, needs: int) -> None:
@@ -102,15 +128,16 @@ def _require_room(parent: Path, needs: int) -> None:
         )
 
 
-def _publish(stage: Path, target: Path, made: Sequence[Path], *, overwrite: bool) -> None:
+def _publish(stage: _Stage, target: Path, absent: Sequence[Path], *, overwrite: bool) -> None:
     """Put the stage in the target's place; no signal comes between the rename and the knowledge of it."""
     with held():
         if overwrite and os.path.lexists(target):
-            exchange(stage, target)
+            require_replaceable(target)  # once more: minutes have passed
+            stage.path = exchange(stage.path, target)
         else:
-            place(stage, target)
+            place(stage.path, target)
         note_published(str(target))
-        _confirm(target, [target.parent, *(parent.parent for parent in made)])
+        _confirm(target, [target.parent, *(parent.parent for parent in absent)])
 
 
 def _fsync_tree(folder: Path) -> None:
@@ -139,9 +166,8 @@ def _reason(target: Path, error: OSError) -> str:
         return f"{target.parent}: is not a directory, so nothing can be written into it."
     if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
         return f"{target}: appeared while this run was under way; it was left as it is."
-    advice = (
-        " Free some space and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = " Free some space and run again." if full else ""
     return (
         f"{target}: cannot be written ({error.strerror or error}); nothing was published.{advice}"
     )

@@ -33,7 +33,7 @@ def folder(path: Path, text: str) -> Path:
 
 
 def content(parent: Path) -> dict[str, str]:
-    """Return directory -> text of its file, without what is removed afterwards anyway."""
+    """Return directory -> text of its file."""
     return {path.name: (path / "file").read_text() for path in sorted(parent.iterdir())}
 
 
@@ -53,9 +53,10 @@ def test_a_name_that_was_taken_meanwhile(tmp_path: Path, system: str) -> None:
 
 
 def test_an_exchange(tmp_path: Path, system: str) -> None:
-    """The new one has the name; the old one lies in its place, or is gone where that took two steps."""
-    exchange(folder(tmp_path / "stage", "new"), folder(tmp_path / "out", "old"))
-    assert content(tmp_path) == {"out": "new"} | ({"stage": "old"} if system == "renameat2" else {})
+    """The new one has the name; the old one lies in its place, or beside it where that took two steps."""
+    old = exchange(folder(tmp_path / "stage", "new"), folder(tmp_path / "out", "old"))
+    assert old.name == ("stage" if system == "renameat2" else "stage-old")
+    assert content(tmp_path) == {"out": "new", old.name: "old"}
 
 
 def test_an_exchange_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ckptconv.base.errors import DestinationError, SourceError
+from ckptconv.transfer.manifest import SUMS
 from ckptconv.transfer.publish import renaming
 from ckptconv.transfer.publish.stage import published
+from written import write_output
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -22,20 +25,13 @@ pytestmark = pytest.mark.thorough
 
 def content(folder: Path) -> dict[str, str]:
     """Return every path below a folder, with the hash of a file."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else ""
-        for path in sorted(folder.rglob("*"))
-    }
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            for path in sorted(folder.rglob("*"))}  # fmt: skip
 
 
 def old_checkpoint(folder: Path) -> Path:
     """Make what an earlier run may have left."""
-    folder.mkdir()
-    (folder / "config.json").write_text("old")
-    (folder / "old.bin").write_text("old")
-    return folder
+    return write_output(folder, {"config.json": "old", "old.bin": "old"})
 
 
 @pytest.mark.parametrize("supported", [True, False])
@@ -120,6 +116,7 @@ def test_a_stale_stage_goes(tmp_path: Path) -> None:
     stale = tmp_path / ".out.ckptconv-0123abcd"
     stale.mkdir()
     (stale / "half.bin").write_text("half")
+    (tmp_path / ".out.ckptconv-lock").write_text("1\n0123abcd\n")
     with pytest.raises(ValueError, match="any"), published(tmp_path / "out", overwrite=False):
         raise ValueError("any")
     assert list(tmp_path.iterdir()) == []
@@ -183,26 +180,14 @@ def test_a_target_that_appears_meanwhile(tmp_path: Path) -> None:
         str(refusal.value)
         == f"{tmp_path}/out: appeared while this run was under way; it was left as it is."
     )
-    assert sorted(content(tmp_path)) == ["out", "out/config.json", "out/old.bin"]
+    assert sorted(content(tmp_path / "out")) == [SUMS, "ckptconv.json", "config.json", "old.bin"]
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (
-            lambda path: path.write_text("mine"),
-            "is not a directory; --overwrite replaces only a checkpoint directory.",
-        ),
-        (
-            lambda path: path.symlink_to("old"),
-            "is not a directory; --overwrite replaces only a checkpoint directory.",
-        ),
-        (
-            lambda path: (path / "mine").mkdir(parents=True),
-            "holds something else than a checkpoint (no config.json), so --overwrite leaves it alone.",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("make", "reason"), [
+    (lambda path: path.write_text("mine"), "is not a directory; --overwrite replaces only a directory that"),
+    (lambda path: path.symlink_to("old"), "is a link; --overwrite replaces only a directory that"),
+    (lambda path: (path / "mine").mkdir(parents=True), "has no ckptconv.json, so --overwrite leaves it alone"),
+])  # fmt: skip
 def test_what_overwrite_leaves_alone(tmp_path: Path, make: object, reason: str) -> None:
     """A file, a link and a directory that no run of ours made are refused before anything is written."""
     old_checkpoint(tmp_path / "old")
@@ -210,7 +195,64 @@ def test_what_overwrite_leaves_alone(tmp_path: Path, make: object, reason: str) 
     before = content(tmp_path)
     with pytest.raises(DestinationError) as refusal, published(tmp_path / "out", overwrite=True):
         pytest.fail("the block was entered")
-    assert (str(refusal.value), content(tmp_path)) == (f"{tmp_path}/out: {reason}", before)
+    assert str(refusal.value).startswith(f"{tmp_path}/out: {reason}")
+    assert content(tmp_path) == before
+
+
+def test_a_foreign_file_that_appears_meanwhile(tmp_path: Path) -> None:
+    """What somebody puts into the old output while the new one is written is not lost: nothing is replaced."""
+    target = old_checkpoint(tmp_path / "out")
+
+    def race() -> None:
+        with published(target, overwrite=True) as stage:
+            (stage / "new.bin").write_text("new")
+            (target / "notes.txt").write_text("mine")
+
+    with pytest.raises(DestinationError, match=r"notes\.txt"):
+        race()
+    assert sorted(content(tmp_path / "out")) == [
+        SUMS, "ckptconv.json", "config.json", "notes.txt", "old.bin"
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system does not let the old output go, the run succeeds and says where it lies."""
+    target, real = old_checkpoint(tmp_path / "out"), os.unlink
+    remarks: list[str] = []
+
+    def unlink(path: str, *, dir_fd: int | None = None) -> None:
+        if path == "old.bin":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        real(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with published(target, overwrite=True, remarks=remarks) as stage:
+        (stage / "new.bin").write_text("new")
+    assert sorted(content(target)) == ["new.bin"]
+    (left,) = tmp_path.glob(".out.ckptconv-????????")
+    assert remarks == [
+        f"{left}: could not be removed whole; there stays old.bin (Operation not permitted), ckptconv.json"
+    ]
+    assert sorted(content(left)) == ["ckptconv.json", "old.bin"]
+
+
+def test_the_replacement_of_another_output_was_interrupted(tmp_path: Path) -> None:
+    """Any run in the directory says where the old and the new one lie, and how the old one comes back."""
+    old = write_output(tmp_path / ".a b.ckptconv-0123abcd-old")
+    write_output(tmp_path / ".a b.ckptconv-0123abcd")
+    (tmp_path / ".evil.ckptconv-00000000-old").symlink_to("/etc")
+    remarks: list[str] = []
+    with published(tmp_path / "out", overwrite=False, remarks=remarks):
+        pass
+    lost, planted = remarks
+    assert lost.startswith(
+        f"{tmp_path}/a b: is missing, since a run was killed while it replaced it: the old one is"
+    )
+    assert planted.endswith("is no directory; it was left alone")
+    subprocess.run(lost.rpartition(": ")[2], shell=True, check=True)
+    assert (tmp_path / "a b" / "config.json").exists()
+    assert not old.exists()
 
 
 def test_an_empty_directory_may_be_overwritten(tmp_path: Path) -> None:

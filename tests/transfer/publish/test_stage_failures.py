@@ -25,7 +25,7 @@ pytestmark = pytest.mark.thorough
 ROOT = Path(__file__).parents[3]
 SLOW = """
 import os, time
-from ckptconv.streaming import transfer
+from ckptconv.transfer import loop as transfer
 from ckptconv.cli.main import main
 real = transfer.write_at
 def slow(*args):
