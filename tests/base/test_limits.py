@@ -68,13 +68,13 @@ def test_a_limit_that_does_not_exist() -> None:
     [
         ("tensor=5", "there is no limit 'tensor'. Did you mean 'tensors'?"),
         ("zzz=5", f"there is no limit 'zzz'. There are {', '.join(NAMES)}."),
-        ("tensors", "'tensors': write a whole number of at least 1, as in tensors=1000000"),
-        ("tensors=0", "'tensors=0': write a whole number of at least 1, as in tensors=1000000"),
-        ("tensors=-1", "'tensors=-1': write a whole number of at least 1, as in tensors=1000000"),
-        ("tensors=1e6", "'tensors=1e6': write a whole number of at least 1, as in tensors=1000000"),
+        ("tensors", "'tensors': write an integer of at least 1, as in tensors=1000000"),
+        ("tensors=0", "'tensors=0': write an integer of at least 1, as in tensors=1000000"),
+        ("tensors=-1", "'tensors=-1': write an integer of at least 1, as in tensors=1000000"),
+        ("tensors=1e6", "'tensors=1e6': write an integer of at least 1, as in tensors=1000000"),
         (
             "tensors=" + "9" * 19,
-            f"'tensors={'9' * 19}': write a whole number of at least 1, as in tensors=1000000",
+            f"'tensors={'9' * 19}': write an integer of at least 1, as in tensors=1000000",
         ),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_flax_source_answers_what_flax_takes() -> None:
 
 
 @pytest.fixture
-def applied_fixes(pair: Pair, tmp_path: Path) -> tuple[Trace, Model]:
+def recorded(pair: Pair, tmp_path: Path) -> tuple[Trace, Model]:
     """Return a trace that was written and read."""
     trace, composition = made_up(pair, tmp_path / "source")
     write_trace(tmp_path / "a.trace", trace)
