@@ -1,6 +1,6 @@
 """Every malformed checkpoint of the corpus through the real conversion: each is refused, for its own reason.
 
-Of each case is required: a SourceError (exit 3) that says what `Case.says` says, within 1 s of CPU time and
+Of each case is required: a SourceError (exit 3) that says what `Case.says` says, within 3 s of CPU time and
 200 MiB, and no import, no code, no process but the reader's own, no socket, no file opened outside of it,
 nothing written.
 """

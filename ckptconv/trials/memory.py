@@ -1,11 +1,14 @@
 """How much memory this process took at its highest, since it was last asked to forget.
 
 `ru_maxrss` will not do: a child begins with its parent's, and nothing sets it back. Linux keeps one that
-can be set back; elsewhere `ru_maxrss` is an upper bound.
+can be set back; elsewhere `ru_maxrss` is an upper bound. What was freed counts too until the allocator gives it
+back, so that it is asked to before the next measurement.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import re
 import resource
@@ -13,6 +16,16 @@ from contextlib import suppress
 from types import TracebackType
 
 _HIGHEST = re.compile(rb"VmHWM:\s*([0-9]+) kB")
+
+
+def give_back() -> None:
+    """Free what nothing refers to any more, and hand what is free to the system, where its C library can.
+
+    An error and the frames that it passed refer to each other: only the collector frees what they hold.
+    """
+    gc.collect()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Peak:
