@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 import ckptconv
@@ -28,6 +29,9 @@ from ckptconv.schema.models import read_model
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # a machine with other work is slow, and no test is wrong for it
 
 ROOT = Path(__file__).parents[1]
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)

@@ -117,7 +117,7 @@ JOIN_OPTIONS = st.builds(
 
 def few(examples: int) -> Any:
     """Return Hypothesis's settings for so many examples."""
-    health = [HealthCheck.function_scoped_fixture]
+    health = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     return settings(max_examples=examples, deadline=None, suppress_health_check=health)
 
 
