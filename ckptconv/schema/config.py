@@ -65,6 +65,19 @@ class Config:
             )
         return tuple(word.strip().lower() for word in words if isinstance(word, str))
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts, as they are written; () if absent.
+
+        Raises: SourceError: anything else.
+        """
+        value = self.get(key) or []
+        if not isinstance(value, list):
+            raise SourceError(
+                f"{self.where}: {key!r} must be a list of texts, found {_shown(value)}"
+            )
+        named = {f"{key}[{n}]": text for n, text in enumerate(value)}
+        return tuple(Config(named, self.where).text(name) for name in named)
+
     def flag(self, key: str, default: bool = False) -> bool:
         """Return a switch.
 

@@ -16,6 +16,10 @@ Settings: TypeAlias = Callable[[Config], Mapping[str, Json]]
 Limits: TypeAlias = Callable[[Config], Mapping[NamingName, str]]
 
 
+Modality: TypeAlias = Literal["tokens", "pixels", "samples", "features"]
+"""What an encoder reads: token ids, an image, a waveform, or a spectrogram."""
+
+
 def no_limits(_config: Config) -> Mapping[NamingName, str]:
     """Say that every config of a family is fine in every naming."""
     return {}
@@ -34,6 +38,20 @@ class Encoder:
     """Namings whose class exists and does not work in the composite -> the reason."""
     limits: Limits = no_limits
     """What a config asks for and a naming's class cannot do: naming -> the reason."""
+    reads: Modality = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A family as one class with an encoder, a decoder and a head in it: T5, BART, Whisper."""
+
+    modules: Table
+    """Everything, by the paths of the class; each module says which part it belongs to."""
+    classes: Mapping[NamingName, str]
+    reads: Modality = "tokens"
+    refused: Mapping[NamingName, str] = field(default_factory=dict)
+    limits: Limits = no_limits
+    settings: Mapping[NamingName, Settings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +86,13 @@ class Family:
     """One `model_type`: its tables, its class names and its config."""
 
     model_type: str
-    base: str
+    base: str = ""
     """Attribute that holds the base model inside the class with a head (PyTorch and Flax)."""
-    main_layer: str
+    main_layer: str = ""
     """TF's name for the extra level that its base models have."""
     encoder: Encoder | None = None
     decoder: Decoder | None = None
+    whole: Whole | None = None
     defaults: Mapping[str, Json] = field(default_factory=dict)
     """The config class's defaults for every key that the tables read."""
     aliases: Mapping[str, str] = field(default_factory=dict)

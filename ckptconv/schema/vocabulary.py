@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from ckptconv.base.errors import SourceError
+from ckptconv.schema.formulas import Formula, Zeros
 
 NamingName: TypeAlias = Literal["pytorch", "tf", "flax"]
 NAMINGS: tuple[NamingName, ...] = ("pytorch", "tf", "flax")
@@ -34,9 +35,14 @@ class Module:
     """Axis label -> length."""
     roles: tuple[str, ...]
     """Its tensors: weight, bias. A `parameter` has the one role `value`."""
-    presence: Literal["required", "zeros", "dropped"] = "required"
-    """What an absent tensor means: an error; or zeros in the target, and said; or nothing,
-    because it is a buffer that every model makes anew and no target gets."""
+    presence: Literal["required", "zeros", "made", "dropped"] = "required"
+    """What an absent tensor means: an error; or zeros in the target, and said; or the values of
+    `formula`, which some classes store and others compute; or nothing, because it is a buffer that
+    every model makes anew and no target gets."""
+    formula: Formula | None = None
+    """For what is `made`: its values. A target without a place for it holds no others."""
+    computed_by: tuple[NamingName, ...] = ()
+    """Namings that spell a tensor which their class computes: read where a file has it, never written."""
     why: str = ""
     """For what is not required: the reason, as shown to the user."""
     part: str = ""
@@ -97,11 +103,25 @@ def separable_conv(path: str, out: int, inp: int, kernel: int) -> Module:
     return _module("separable_conv", path, sizes, ("depthwise", "pointwise", "bias"))
 
 
-def convolution(path: str, out: int, inp: int, kernel: int) -> Module:
+def convolution(path: str, out: int, inp: int, kernel: int, *, bias: bool = True) -> Module:
     """A convolution along the sequence, from all inputs to all outputs."""
-    return _module(
-        "convolution", path, {"out": out, "in": inp, "kernel": kernel}, ("weight", "bias")
-    )
+    sizes = {"out": out, "in": inp, "kernel": kernel}
+    return _module("convolution", path, sizes, ("weight", "bias") if bias else ("weight",))
+
+
+def weight_norm_conv(path: str, out: int, inp: int, kernel: int, groups: int) -> Module:
+    """A convolution in groups along the sequence, whose weight is a direction times a gain for each of `kernel`.
+
+    torch 2 stores both as a parametrization, and before it as `weight_g` and `weight_v`.
+    """
+    sizes = {"out": out, "in": inp // groups, "kernel": kernel}
+    return _module("weight_norm_conv", path, sizes, ("bias", "gain", "direction"))
+
+
+def conv2d(path: str, out: int, inp: int, high: int, wide: int, *, bias: bool = True) -> Module:
+    """A convolution over an image: the projection of patches."""
+    sizes = {"out": out, "in": inp, "high": high, "wide": wide}
+    return _module("conv2d", path, sizes, ("weight", "bias") if bias else ("weight",))
 
 
 def embedding(path: str, row: int, dim: int) -> Module:
@@ -112,6 +132,16 @@ def embedding(path: str, row: int, dim: int) -> Module:
 def word_embedding(path: str, row: int, dim: int) -> Module:
     """An embedding that TF's families make by hand and so spell otherwise (`weight`)."""
     return _module("word_embedding", path, {"row": row, "dim": dim}, ("weight",))
+
+
+def shared_embedding(path: str, row: int, dim: int) -> Module:
+    """The embedding that encoder, decoder and head of one piece share; TF once called it `weight`."""
+    return _module("shared_embedding", path, {"row": row, "dim": dim}, ("weight",))
+
+
+def gain(path: str, dim: int) -> Module:
+    """A norm that has a gain alone, which every naming calls `weight`: T5's."""
+    return parameter(f"{path}.weight", dim=dim)
 
 
 def parameter(path: str, **sizes: int) -> Module:
@@ -128,6 +158,29 @@ def buffer(path: str, why: str) -> Module:
 
 
 Modules: TypeAlias = Iterable[Module]
+
+
+def unread(modules: Modules, why: str) -> Iterator[Module]:
+    """Mark modules that old files hold and no class reads: read past in every naming, with a reason."""
+    return (replace(module, presence="dropped", why=why) for module in modules)
+
+
+def computed(
+    modules: Modules, formula: Formula, *, why: str, by: Iterable[NamingName] = ()
+) -> Iterator[Module]:
+    """Mark modules whose values a formula gives: where a class stores them they are written, absent or not.
+
+    `by` names the namings that spell them but whose class computes them.
+    """
+    return (
+        replace(module, presence="made", formula=formula, why=why, computed_by=tuple(by))
+        for module in modules
+    )
+
+
+def zeros_in(naming: NamingName, modules: Modules, why: str) -> Iterator[Module]:
+    """Modules that one naming's class always has and the others lack: zeros there, and nothing else."""
+    return computed(only_in(naming, modules), Zeros(), why=why)
 
 
 def under(
@@ -179,6 +232,14 @@ def zeros_if_absent(modules: Modules, why: str) -> Iterator[Module]:
 def only_in(naming: NamingName, modules: Modules) -> Iterator[Module]:
     """Leave modules to one naming: the others have no place for them and do not need them."""
     return (replace(module, paths={naming: module.paths[naming]}) for module in modules)
+
+
+def held_by(namings: Iterable[NamingName], modules: Modules) -> Iterator[Module]:
+    """Leave modules to some namings: the others have no place for them."""
+    keep = set(namings)
+    for module in modules:
+        paths = {naming: path for naming, path in module.paths.items() if naming in keep}
+        yield replace(module, paths=paths)
 
 
 def part(name: str, modules: Modules) -> Iterator[Module]:

@@ -25,6 +25,12 @@ NAMING = Naming(
         separable_conv  bias       bias              out
         convolution     weight     kernel            kernel in out
         convolution     bias       bias              out
+        conv2d          weight     kernel            high wide in out
+        conv2d          bias       bias              out
+        weight_norm_conv gain      weight_g          1 1 kernel
+        weight_norm_conv direction weight_v          out in kernel
+        weight_norm_conv bias      bias              out
+        shared_embedding weight    embedding         row dim
         parameter       value      -                 *
     """),
 )

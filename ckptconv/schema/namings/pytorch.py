@@ -28,6 +28,12 @@ NAMING = Naming(
         separable_conv  bias       bias              out 1
         convolution     weight     weight            out in kernel
         convolution     bias       bias              out
+        conv2d          weight     weight            out in high wide
+        conv2d          bias       bias              out
+        weight_norm_conv gain      parametrizations.weight.original0|weight_g  1 1 kernel
+        weight_norm_conv direction parametrizations.weight.original1|weight_v  out in kernel
+        weight_norm_conv bias      bias              out
+        shared_embedding weight    weight            row dim
         parameter       value      -                 *
         buffer          value      -                 *
     """),

@@ -1,15 +1,28 @@
 """How the TF classes of transformers 4.57.6 spell and store a module (tf-keras layers, TFConv1D).
 
 `weight` is how TF's families spell the word embeddings that they make with `add_weight`.
+
+The table that the two halves of one piece share lies outside the model's own first level, in a level of its own that
+begins and ends like `model.shared`. Source: `strip_model_name_and_prefix` in modeling_tf_utils.py.
 """
 
+from collections.abc import Collection
+
 from ckptconv.schema.tensors import Naming, kinds
+
+
+def flat(name: str) -> str:
+    """Return how a file without groups spells a name: a first level with `model.` in it stands twice."""
+    first = name.split("/", 1)[0]
+    return f"{first}/{name}" if "model." in first else name
+
 
 NAMING = Naming(
     name="tf",
     separator="/",
     number="{}_._{}",
     suffix=":0",
+    flat=flat,
     kinds=kinds("""
         linear          weight     kernel            in out
         linear          bias       bias              out
@@ -28,6 +41,23 @@ NAMING = Naming(
         separable_conv  bias       bias              out
         convolution     weight     kernel            kernel in out
         convolution     bias       bias              out
+        conv2d          weight     kernel            high wide in out
+        conv2d          bias       bias              out
+        shared_embedding weight    embeddings|weight row dim
         parameter       value      -                 *
     """),
 )
+
+
+def place(name: str, names: Collection[str]) -> tuple[tuple[str, ...], str | None]:
+    """Return the HDF5 groups that a class saves a tensor in, and the level that it has in place of the model's.
+
+    T5's shared table lies in the group of each layer that uses it; a name of one level has no other before it.
+    """
+    first, _, rest = name.partition("/")
+    if not rest:
+        return (name.removesuffix(NAMING.suffix),), None
+    if first == "shared":
+        groups = {tensor.partition("/")[0] for tensor in names}
+        return tuple(group for group in ("shared", "encoder", "decoder") if group in groups), first
+    return ((first.partition(".")[0],), first) if first.endswith(".shared") else ((first,), None)

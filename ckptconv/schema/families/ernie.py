@@ -1,0 +1,62 @@
+"""ERNIE: BERT with a table of tasks, which a config may leave out.
+
+Source: transformers 4.57.6, models/ernie. PyTorch alone has a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptconv.schema.config import Config
+from ckptconv.schema.families._blocks import BERT_TWINS, bert_pooler, bert_predictions, bert_stack
+from ckptconv.schema.family import Decoder, Encoder, Family
+from ckptconv.schema.vocabulary import Module, embedding
+
+
+def stack(c: Config, *, cross: bool) -> Iterator[Module]:
+    """`ErnieModel` without its pooler."""
+    yield from bert_stack(c, cross=cross)
+    if c.flag("use_task_id"):
+        rows = c.size("task_type_vocab_size")
+        yield embedding("embeddings.task_type_embeddings", rows, c.size("hidden_size"))
+
+
+def encoder(c: Config) -> Iterator[Module]:
+    """`ErnieModel`."""
+    yield from stack(c, cross=False)
+    yield from bert_pooler(c)
+
+
+def decoder(c: Config) -> Iterator[Module]:
+    """The base model of `ErnieForCausalLM`."""
+    return stack(c, cross=True)
+
+
+def head(c: Config) -> Iterator[Module]:
+    """`ErnieOnlyMLMHead`."""
+    return bert_predictions(c, base="ernie")
+
+
+FAMILY = Family(
+    model_type="ernie",
+    base="ernie",
+    main_layer="ernie",
+    encoder=Encoder(encoder, {"pytorch": "ErnieModel"}),
+    decoder=Decoder(
+        decoder, head, classes={"pytorch": "ErnieForCausalLM"}, self_attention=BERT_TWINS
+    ),
+    defaults={
+        "vocab_size": 30522,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "hidden_act": "gelu",
+        "max_position_embeddings": 512,
+        "position_embedding_type": "absolute",
+        "type_vocab_size": 2,
+        "task_type_vocab_size": 3,
+        "use_task_id": False,
+        "pad_token_id": 0,
+    },
+)

@@ -1,0 +1,80 @@
+"""Tensors whose values follow from their shape: one framework's class stores them, another's computes them.
+
+Each formula is computed in float64 unless its PyTorch class computes in float32, and rounded to float32 once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Table = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+BASE = 10000.0
+"""Of the wavelengths."""
+
+
+class Formula(Protocol):
+    """How values follow from a shape."""
+
+    def values(self, shape: tuple[int, ...]) -> Table:
+        """Return the tensor, float32, in PyTorch's order of axes."""
+        ...  # pragma: no cover
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """Zeros throughout."""
+
+    def values(self, shape: tuple[int, ...]) -> Table:
+        """Return zeros."""
+        import numpy as np
+
+        return np.zeros(shape, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Sinusoids:
+    """Positions as sines, then cosines, of wavelengths from 2 pi to 10000 times that.
+
+    Source: transformers 4.57.6, `MarianSinusoidalPositionalEmbedding._init_weight` and Pegasus's copy of it.
+    """
+
+    def values(self, shape: tuple[int, ...]) -> Table:
+        """Return a table of (positions, width); an odd width has one sine more than cosines."""
+        import numpy as np
+
+        rows, width = shape
+        columns = np.arange(width)
+        angles = np.arange(rows)[:, None] / np.power(BASE, 2 * (columns // 2) / width)
+        return np.concatenate([np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])], 1).astype(
+            np.float32
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetSinusoids:
+    """Positions as sines, then cosines, whose largest wavelength is 10000 times 2 pi, from row `first` on.
+
+    Source: transformers 4.57.6, `M2M100SinusoidalPositionalEmbedding.get_embedding`, which computes in float32.
+    """
+
+    first: int = 0
+
+    def values(self, shape: tuple[int, ...]) -> Table:
+        """Return a table of (positions, width); the last column of an odd width is zero."""
+        import numpy as np
+
+        rows, width = shape
+        half = width // 2
+        step = np.float32(-math.log(BASE) / (half - 1))
+        waves = np.exp(np.arange(half, dtype=np.float32) * step, dtype=np.float32)
+        angles = np.arange(self.first, self.first + rows, dtype=np.float32)[:, None] * waves
+        table = np.zeros((rows, width), np.float32)
+        table[:, :half] = np.sin(angles, dtype=np.float32)
+        table[:, half : 2 * half] = np.cos(angles, dtype=np.float32)
+        return table
