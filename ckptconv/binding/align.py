@@ -48,7 +48,7 @@ class Alignment:
     pairs: list[TensorPair] = field(default_factory=list)
     unpaired: list[Unpaired] = field(default_factory=list)
     zeros: dict[str, Letter] = field(default_factory=dict)
-    """Key of a tensor whose absence means zeros, and which is compared with those -> who has it."""
+    """Key of a tensor whose absence means zeros, or what a formula gives, and is compared with those -> who has it."""
     absent: list[str] = field(default_factory=list)
     """Keys that neither has, and the config asks for."""
     without_place: list[str] = field(default_factory=list)
@@ -131,11 +131,12 @@ def _sort_one_sided(
     )
     letter, holder, lacking = next(side for side in sides if key in side[1].stored)
     stored = holder.stored[key]
-    if key in lacking.tensors and not lacking.names[key]:
+    schema, formula = key in lacking.tensors, tensor.module.formula
+    if schema and not lacking.names[key] and formula is None:
         alignment.without_place.append(key)
-    elif key in lacking.tensors and tensor.module.presence == "zeros":
+    elif schema and tensor.module.presence in ("zeros", "made"):
         alignment.zeros[key] = letter
-        move = Move(tensor, stored.spec, None, fill=Fill(why=tensor.module.why))
+        move = Move(tensor, stored.spec, None, fill=Fill(why=tensor.module.why, formula=formula))
         alignment.pairs.append(TensorPair(move, stored, tensor.spellings[holder.naming].axes))
     else:
         ends = (stored, None) if letter == "A" else (None, stored)

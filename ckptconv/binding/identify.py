@@ -16,6 +16,7 @@ from ckptconv.schema.families import families
 from ckptconv.schema.model import ROLES, Model, Part, Role, applied_fixes, read_part, without_fixes
 from ckptconv.schema.models import models, read_model
 from ckptconv.schema.models.pair import BRIDGE_TYPE, bridge
+from ckptconv.schema.models.seq2seq import stands_alone
 from ckptconv.schema.namings import namings
 from ckptconv.schema.tensors import SchemaTensor, expand
 from ckptconv.schema.vocabulary import NamingName
@@ -112,7 +113,9 @@ def identify(checkpoint: Checkpoint) -> Identity:
 def is_one_part(checkpoint: Checkpoint) -> bool:
     """Tell whether the config is that of one model which could be a part of a whole."""
     model_type = checkpoint.config.get("model_type")
-    return isinstance(model_type, str) and model_type not in models() and model_type in families()
+    if not isinstance(model_type, str) or model_type not in families():
+        return False
+    return model_type not in models() or stands_alone(checkpoint.config)
 
 
 def identify_whole(checkpoint: Checkpoint) -> Identity:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ckptconv.binding.ops import Fill, Op, Permute, Rows
 from ckptconv.schema.fixes import Healed, RowRange
+from ckptconv.schema.formulas import Formula
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.tensor import Stored, TensorSpec
 
@@ -48,11 +49,21 @@ class Equality:
 
 
 @dataclass(frozen=True, slots=True)
+class Constant:
+    """A tensor of the source that the target's class computes, so that it must hold what the formula gives."""
+
+    stored: Stored
+    formula: Formula
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that a conversion will do."""
 
     moves: tuple[Move, ...]
     equalities: tuple[Equality, ...] = ()
+    constants: tuple[Constant, ...] = ()
     notices: tuple[str, ...] = ()
     """What a user should know: one sentence each."""
     healed: tuple[Healed, ...] = ()

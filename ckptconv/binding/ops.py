@@ -13,6 +13,7 @@ from math import prod
 from typing import TypeAlias
 
 from ckptconv.schema.fixes import RowRange, inverse_rows
+from ckptconv.schema.formulas import Formula
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -119,6 +120,8 @@ class Fill:
     seed: int = 0
     why: str = ""
     """The reason, as shown to the user."""
+    formula: Formula | None = None
+    """What gives the values instead, where they follow from the tensor's shape."""
 
     def inverse(self) -> tuple[()]:
         """Return the way back: nothing is kept."""

@@ -12,9 +12,10 @@ from typing import Literal, TypeAlias
 
 from ckptconv.base.errors import PlanError, Problem
 from ckptconv.binding.bind import Binding
-from ckptconv.binding.moves import Equality, Move, Plan
+from ckptconv.binding.moves import Constant, Equality, Move, Plan
 from ckptconv.binding.ops import Fill, Op, ops_between
 from ckptconv.schema.fixes import Healed, RowRange
+from ckptconv.schema.formulas import Zeros
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.tensor import FLOATS, Stored, TensorSpec
@@ -79,7 +80,12 @@ class _Planner:
             )
         }
         return Plan(
-            moves, tuple(self.equalities()), tuple(self.notices(moves, fixes)), fixes, sources
+            moves,
+            tuple(self.equalities()),
+            tuple(self.constants()),
+            tuple(self.notices(moves, fixes)),
+            fixes,
+            sources,
         )
 
     def dtypes(self) -> dict[str, str]:
@@ -113,7 +119,11 @@ class _Planner:
             shape = (self.fixes[key].count, *shape[1:])
         name = tensor.names_in(self.target)[0]
         spec = TensorSpec(name, self.widened.get(chosen, chosen), shape)
-        fill = None if stored else self.fills.get(key, Fill(why=tensor.module.why))
+        fill = (
+            None
+            if stored
+            else self.fills.get(key, Fill(why=tensor.module.why, formula=tensor.module.formula))
+        )
         return Move(tensor, spec, stored, ops, fill)
 
     def ops(self, tensor: SchemaTensor, stored: Stored) -> tuple[Op, ...]:
@@ -137,16 +147,27 @@ class _Planner:
                 why = f"{self.target} classes have no head of their own: they reuse the embeddings"
                 yield Equality(stored[first], stored[key], "cannot hold", why)
 
+    def constants(self) -> Iterator[Constant]:
+        """Return the tensors that the target's class computes, so that they must hold what it would."""
+        for key, stored in self.binding.stored.items():
+            tensor = self.binding.tensors[key]
+            formula = tensor.module.formula
+            if formula is not None and not tensor.is_written_in(self.target):
+                yield Constant(stored, formula, tensor.module.why)
+
     def notices(self, moves: Iterable[Move], fixes: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
         if self.binding.wrapper:
             yield f"every name begins with {self.binding.wrapper!r}, which wraps the model: taken off"
         for move in moves:
             if move.fill is not None and move.tensor.key not in self.fills:
-                yield (
-                    f"{move.tensor.key}: not in the source,"
-                    f" written as zeros ({move.tensor.module.why})"
+                made = move.tensor.module.formula
+                values = (
+                    "as computed"
+                    if made is not None and not isinstance(made, Zeros)
+                    else "as zeros"
                 )
+                yield f"{move.tensor.key}: not in the source, written {values} ({move.tensor.module.why})"
         dropped: dict[str, list[str]] = {}
         for key, tensor in self.binding.tensors.items():
             unread = tensor.module.presence == "zeros" and self.target not in tensor.spellings

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ckptconv.base.errors import PlanError, Problem
-from ckptconv.binding.moves import Equality
+from ckptconv.binding.moves import Constant, Equality
+from ckptconv.binding.ops import Fill
 from ckptconv.compare.relation import Figures, Relation
 from ckptconv.compare.stream import compare_stream
 from ckptconv.schema.tensors import SchemaTensor
+from ckptconv.transfer.drawing import drawn
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
 
@@ -48,6 +50,25 @@ class WeightDifference:
 
     def __str__(self) -> str:
         return f"{self.relation}; {self.figures}"
+
+
+def check_constants(constants: Sequence[Constant]) -> None:
+    """Compare what a target's class computes with what a checkpoint holds of it.
+
+    Raises: PlanError: a tensor holds other values, which the target has no place for.
+    """
+    problems, path = [], ""
+    with OpenFiles() as files:
+        for constant in constants:
+            stored, path = constant.stored, str(constant.stored.path)
+            fill = Fill(why=constant.why, formula=constant.formula)
+            expected = (memoryview(piece).cast("B") for piece in drawn(fill, stored.spec))
+            streamed = compare_stream(expected, stored.spec.dtype, stored, files)
+            if not streamed.same:
+                detail = f"{streamed.sums.figures}, from what the class computes: {constant.why}"
+                problems.append(Problem("cannot hold", stored.spec.name, detail))
+    if problems:
+        raise PlanError(path, problems)
 
 
 def check_equal(equalities: Sequence[Equality]) -> None:

@@ -15,16 +15,21 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families import family_of
-from ckptconv.schema.family import Decoder, Encoder, Family
+from ckptconv.schema.family import Decoder, Encoder, Family, Modality, Whole
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.namings import namings
 from ckptconv.schema.tensors import SchemaTensor, expand
 from ckptconv.schema.vocabulary import Module, NamingName, part, under
 
-Role: TypeAlias = Literal["encoder", "decoder"]
-"""What a part does in a model."""
+Role: TypeAlias = Literal["encoder", "decoder", "whole"]
+"""What a part does in a model: one of two, or all of it."""
 ROLES: tuple[Role, ...] = ("encoder", "decoder")
-AN: Mapping[Role, str] = {"encoder": "an encoder", "decoder": "a decoder"}
+"""Of the parts that stand alone as well."""
+AN: Mapping[Role, str] = {
+    "encoder": "an encoder",
+    "decoder": "a decoder",
+    "whole": "an encoder-decoder of one piece",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +43,39 @@ class Part:
     config: Config
 
     @property
-    def tables(self) -> Encoder | Decoder:
+    def tables(self) -> Encoder | Decoder | Whole:
         """What the family says of this role. `read_part` has seen to it that it says something."""
-        tables = self.family.encoder if self.role == "encoder" else self.family.decoder
-        assert tables is not None
+        tables = getattr(self.family, self.role)
+        assert isinstance(tables, Encoder | Decoder | Whole)
         return tables
 
     @property
     def base(self) -> str:
         """Where the base model sits, as PyTorch names it: a decoder holds it beside its head."""
-        return self.name if self.role == "encoder" else f"{self.name}.{self.family.base}"
+        return f"{self.name}.{self.family.base}" if self.role == "decoder" else self.name
 
     def stack(self) -> Iterator[Module]:
         """Return the modules of the base model, below the part's name."""
         modules = self.tables.modules(self.config)
+        if self.role == "whole":
+            return iter(modules)
         if self.role == "encoder":
             return part(self.role, under(self.name, under("", modules, tf=self.family.main_layer)))
         tf = f"{self.name}.{self.family.main_layer}"
         return part(self.role, under(self.base, modules, tf=tf))
 
     def head(self) -> Iterator[Module]:
-        """Return the modules of the head, below the part's name; an encoder has none."""
+        """Return the modules of the head, below the part's name; only a decoder's stands apart."""
         tables = self.tables
-        if isinstance(tables, Encoder):
+        if not isinstance(tables, Decoder):
             return iter(())
         return part("head", under(self.name, tables.head(self.config)))
 
     def refusal(self, naming: NamingName) -> str:
         """Return why no class of a framework can hold and run the part; empty where one can."""
         tables = self.tables
-        where = f"{self.config.where}: {self.family.model_type!r} as {self.role}"
+        role = "" if self.role == "whole" else f" as {self.role}"
+        where = f"{self.config.where}: {self.family.model_type!r}{role}"
         if naming in tables.refused:
             return f"{where}: {tables.refused[naming]}"
         if naming not in tables.classes:
@@ -77,7 +85,8 @@ class Part:
 
     def fixes(self) -> Iterator[Healed]:
         """Return what Flax needs mended, with paths and config keys of the whole."""
-        for rule in self.tables.healings:
+        tables = self.tables
+        for rule in () if isinstance(tables, Whole) else tables.healings:
             fix = rule.heal(self.config)
             if fix:
                 keys = {f"{self.name}.{key}": value for key, value in fix.config.items()}
@@ -90,7 +99,7 @@ def read_part(config: Config, role: Role, name: str) -> Part:
     Raises: SourceError: no table for its model type, or it cannot be what is asked for.
     """
     family = family_of(config.text("model_type"), config.where)
-    if (family.encoder if role == "encoder" else family.decoder) is None:
+    if getattr(family, role) is None:
         raise SourceError(f"{config.where}: {family.model_type!r} cannot be {AN[role]}.")
     return Part(name, role, family, config.read_as(family.defaults, family.aliases))
 
@@ -102,6 +111,17 @@ class Model:
     config: Config
     parts: Mapping[str, Part]
     """Name -> part, in the order of the data flow."""
+
+    @property
+    def classes(self) -> Mapping[NamingName, str]:
+        """The class of each framework that loads the whole, where there is one."""
+        raise NotImplementedError  # pragma: no cover
+
+    @property
+    def reads(self) -> Modality:
+        """What its encoder reads."""
+        tables = self.encoder.tables
+        return "tokens" if isinstance(tables, Decoder) else tables.reads
 
     @property
     def label(self) -> str:
@@ -152,7 +172,7 @@ class Model:
         added: dict[str, dict[str, Json]] = {}
         for name, each in self.parts.items():
             tables = each.tables
-            if isinstance(tables, Decoder) and naming in tables.settings:
+            if not isinstance(tables, Encoder) and naming in tables.settings:
                 added[name] = dict(tables.settings[naming](each.config))
         for name in self.parts:
             added.setdefault(name, {}).update(self.joint_settings(naming, name))
@@ -199,6 +219,8 @@ def without_fixes(config: Config) -> Config:
         if isinstance(section, dict):
             values[side] = {key: entry.get(key, value) for key, value in section.items()}
     for side, added in _added(config):
+        if not side:
+            values.pop(added, None)
         section = values.get(side)
         if isinstance(section, dict):
             values[side] = {key: value for key, value in section.items() if key != added}
@@ -222,5 +244,5 @@ def _added(config: Config) -> list[tuple[str, str]]:
         raise SourceError(
             f"{config.where}: {RECORD}.added must be a list of strings such as decoder.some_key"
         )
-    split = [str(key).partition(".") for key in keys]
+    split = [str(key).rpartition(".") for key in keys]
     return [(side, key) for side, _, key in split]

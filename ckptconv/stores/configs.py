@@ -11,18 +11,20 @@ from ckptconv.schema.fixes import RECORD, Healed
 
 def whole_config(
     config: Config,
+    pytorch_class: str,
     fixes: Sequence[Healed],
     dtype: str | None,
     settings: Mapping[str, Mapping[str, Json]] | None = None,
 ) -> dict[str, Json]:
     """Return the config of a converted whole, as the target class writes it; `settings` adds keys to a side.
 
+    A side without a name is the config itself: a model of one piece.
     Source: `save_pretrained` of the TF and Flax classes: `architectures` without the TF or Flax prefix.
     """
-    values: dict[str, Json] = {**config.values, "architectures": ["EncoderDecoderModel"]}
+    values: dict[str, Json] = {**config.values, "architectures": [pytorch_class]}
     values.pop(RECORD, None)
     for side, keys in (settings or {}).items():
-        values[side] = {**config.part(side).values, **keys}
+        values |= {side: {**config.part(side).values, **keys}} if side else keys
     if dtype is not None:
         values = with_dtype(values, dtype)
     for healed in fixes:
@@ -34,8 +36,9 @@ def whole_config(
     record: dict[str, Json] = {}
     if fixes:
         record["healed"] = [fix.entry for fix in fixes]
-    if added := [f"{side}.{key}" for side, keys in (settings or {}).items() for key in keys]:
-        record["added"] = list(added)
+    added = [f"{side}.{key}" for side, keys in (settings or {}).items() for key in keys]
+    if added:
+        record["added"] = [key.lstrip(".") for key in added]
     if record:
         values[RECORD] = record
     return values

@@ -133,7 +133,12 @@ def _convert(
             progress,
             allow_overflow=options.allow_overflow,
         )
-        write_config(stage, whole_config(model.config, plan.healed, written_dtype(plan), settings))
+        write_config(
+            stage,
+            whole_config(
+                model.config, model.classes["pytorch"], plan.healed, written_dtype(plan), settings
+            ),
+        )
         copy_companions(source, stage)
         checkpoint.require_unchanged()
         write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
@@ -156,7 +161,8 @@ def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str
     """Say which settings the target has beside the source's."""
     for side, keys in settings.items():
         for key, value in keys.items():
-            yield f"config.json: {side}: {key} = {value} added, since the {way.target} class reads it"
+            where = f"{side}: {key}" if side else key
+            yield f"config.json: {where} = {value} added, since the {way.target} class reads it"
 
 
 def _widening(plan: Plan, way: Way, options: WriteOptions) -> Iterator[str]:

@@ -22,7 +22,7 @@ from ckptconv.binding.plan import make_plan
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
-from ckptconv.schema.models.pair import MODEL as PAIR
+from ckptconv.schema.models.pair import PAIR
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
@@ -144,7 +144,10 @@ def join(
             progress,
             allow_overflow=options.allow_overflow,
         )
-        write_config(stage, whole_config(model.config, plan.healed, written_dtype(plan)))
+        write_config(
+            stage,
+            whole_config(model.config, model.classes["pytorch"], plan.healed, written_dtype(plan)),
+        )
         copy_companions(folder, stage, generation=whole is not None)
         for part in parts:
             part.require_unchanged()

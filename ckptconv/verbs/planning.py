@@ -12,6 +12,7 @@ from ckptconv.binding.bind import Binding
 from ckptconv.binding.identify import bind_whole
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import DtypeChoice, make_plan
+from ckptconv.schema.family import Decoder
 from ckptconv.schema.fixes import RollPositions
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
@@ -77,7 +78,10 @@ def _require_healable(model: Model, source: Path) -> None:
     PyTorch gives the pad token a position of its own, and in its cached generation the next token the one
     after next; no order of the table's rows fits both in Flax, which counts 0, 1, 2 ...
     """
-    if not any(isinstance(rule, RollPositions) for rule in model.decoder.tables.healings):
+    tables = model.decoder.tables
+    if not isinstance(tables, Decoder):
+        return
+    if not any(isinstance(rule, RollPositions) for rule in tables.healings):
         return
     generation = read_json(source / GENERATION) if (source / GENERATION).is_file() else {}
     start = generation.get("decoder_start_token_id", model.config.get("decoder_start_token_id"))

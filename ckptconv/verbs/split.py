@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import BRIDGE_TYPE
+from ckptconv.schema.models.seq2seq import Seq2Seq
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     copy_companions,
@@ -31,7 +33,7 @@ from ckptconv.transfer.digests import FileDigest, digested, tables_digest
 from ckptconv.transfer.loop import write_weights
 from ckptconv.transfer.manifest import Origin, below, within, write_manifest
 from ckptconv.transfer.publish.stage import published
-from ckptconv.verbs.planning import Way, planned
+from ckptconv.verbs.planning import Planned, Way, planned
 from ckptconv.verbs.writing import (
     WriteOptions,
     require_apart,
@@ -75,6 +77,7 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     way = Way("pytorch", "pytorch", formats()["safetensors"])
     planning = planned(checkpoint, way, options.dtype)
     model, plan = planning.model, planning.plan
+    _require_parts(model)
     require_companions(source)
     parts = tuple(_parts(model, plan))
     notices = (*plan.notices, *_bridge_notice(parts), *left_behind(source))
@@ -85,8 +88,18 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     origin = Origin(
         "split", options.shaping(), model.label, "pytorch", "safetensors", tables, (), {}
     )
-    values, remarks = _write(checkpoint, plan, result, options, origin)
+    values, remarks = _write(checkpoint, planning, result, options, origin)
     return replace(result, values=values, notices=(*notices, *value_notices(values), *remarks))
+
+
+def _require_parts(model: Model) -> None:
+    """Refuse a model of one piece. Raises SourceError."""
+    if isinstance(model, Seq2Seq):
+        config = model.config
+        raise SourceError(
+            f"{config.where}: {config.get('model_type')!r} is one class with an encoder and a decoder in it:"
+            " it has no parts that AutoModel and AutoModelForCausalLM would load."
+        )
 
 
 def _parts(model: Model, plan: Plan) -> Iterator[Part]:
@@ -112,12 +125,13 @@ def _bridge_notice(parts: Iterable[Part]) -> Iterator[str]:
 
 
 def _write(
-    checkpoint: Checkpoint, plan: Plan, result: Split, options: WriteOptions, origin: Origin
+    checkpoint: Checkpoint, planning: Planned, result: Split, options: WriteOptions, origin: Origin
 ) -> tuple[tuple[TensorValues, ...], tuple[str, ...]]:
     """Write every part, then what belongs to the whole; a manifest goes into each directory.
 
     Returns: what became of values, and what publishing has to say of directories that other runs left.
     """
+    model, plan = planning.model, planning.plan
     form = formats()["safetensors"]
     progress = options.counter(plan.nbytes)
     needs, read = plan.nbytes, {"source": source_files(checkpoint)}
@@ -148,7 +162,12 @@ def _write(
             write_config(folder, part.config)
             if part.name != "bridge":
                 copy_companions(checkpoint.path, folder, generation=part.name == "decoder")
-        write_config(stage, whole_config(checkpoint.config, plan.healed, written_dtype(plan)))
+        write_config(
+            stage,
+            whole_config(
+                checkpoint.config, model.classes["pytorch"], plan.healed, written_dtype(plan)
+            ),
+        )
         copy_companions(checkpoint.path, stage)
         checkpoint.require_unchanged()
         origin = replace(origin, sources=sources.result())

@@ -246,9 +246,10 @@ def _difference(pair: TensorPair, relation: Relation) -> WeightDifference:
 
 
 def _not_zeros(pair: TensorPair, target: Binding) -> Problem:
-    """Say that the target lacks what may be left out only where it is zero."""
-    name = target.names[_key(pair)][0]
-    detail = f"{pair.stored.spec.name} of the source is not zero, so it must be there"
+    """Say that the target lacks what may be left out only where it is zero, or what its class computes."""
+    name = next(iter(target.names[_key(pair)]), _key(pair))
+    values = "zero" if pair.move.tensor.module.formula is None else "what the class computes"
+    detail = f"{pair.stored.spec.name} of the source is not {values}, so it must be there"
     return Problem("missing", name, detail)
 
 

@@ -13,7 +13,7 @@ from ckptconv.base.errors import DestinationError
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import DtypeChoice
-from ckptconv.compare.weights import check_equal
+from ckptconv.compare.weights import check_constants, check_equal
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
@@ -118,10 +118,12 @@ def require_apart(source: Path, target: Path) -> None:
 def require_consistent(plan: Plan) -> None:
     """Hold what a plan reads against the files' own checksums, and what the target stores once against itself.
 
-    Raises: SourceError: a file is damaged, or two tensors that must be one differ.
+    Raises: SourceError: a file is damaged, two tensors that must be one differ, or
+    one that the target computes holds other values.
     """
     require_checksums(plan.sources.values())
     check_equal(plan.equalities)
+    check_constants(plan.constants)
 
 
 def written_dtype(plan: Plan) -> str | None:

@@ -85,7 +85,7 @@ def t5_stack(
     cross = side == "decoder"
     for number in range(layer_count(c, side)):
         first = every or number == 0
-        extra = tuple(module for module in beside if first or not module.kind == "embedding")
+        extra = tuple(module for module in beside if first or module.kind != "embedding")
         block = t5_block(c, cross=cross, distances=first, attention=attention, beside=extra)
         yield from under(f"block.{number}", block)
     yield gain("final_layer_norm", c.size("d_model"))

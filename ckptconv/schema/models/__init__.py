@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ckptconv.base.discovery import discover
@@ -19,15 +19,14 @@ class ModelType:
     model_type: str
     kind: str
     """What messages and JSON call it, such as `pair`."""
-    saved_as: str
-    """PyTorch's class, as `architectures` in the config of every framework names it."""
     read: Callable[[Config], Model]
     """Raises SourceError: a config that no class can take, or no table for one of its parts."""
 
 
 def models() -> dict[str, ModelType]:
     """Return every kind of model, by the model type of its config."""
-    return {kind.model_type: kind for kind in discover("schema.models", "MODEL").values()}
+    files: Iterable[tuple[ModelType, ...]] = discover("schema.models", "MODELS").values()
+    return {kind.model_type: kind for kinds in files for kind in kinds}
 
 
 def read_model(config: Config) -> Model:
@@ -39,9 +38,11 @@ def read_model(config: Config) -> Model:
     kinds = models()
     if isinstance(model_type, str) and model_type in kinds:
         return kinds[model_type].read(config)
+    pairs = sorted(name for name, kind in kinds.items() if kind.kind != "one piece")
+    pieces = sorted(name for name, kind in kinds.items() if kind.kind == "one piece")
     raise SourceError(
-        f"{config.where}: model type {model_type!a} is not {' or '.join(map(repr, sorted(kinds)))}.\n"
-        "ckptconv converts what EncoderDecoderModel saved: an encoder and a decoder in one checkpoint."
+        f"{config.where}: model type {model_type!a} is no encoder-decoder that ckptconv has a table for.\n"
+        f"There are tables for {', '.join(pairs)}, and of one piece: {', '.join(pieces)}."
         f"{_advice(config)}"
     )
 
@@ -50,6 +51,4 @@ def _advice(config: Config) -> str:
     """Say what a checkpoint of another kind is, and what would serve."""
     if config.get("model_type") in [*families()]:  # whatever JSON it is: a list is in no dict
         return "\nThis is one model; `ckptconv join ENCODER DECODER OUT` makes a pair of two."
-    if config.get("is_encoder_decoder") is True:
-        return "\nThis is an encoder-decoder of one piece, such as T5 or Marian; ckptconv has no table for those."
     return ""

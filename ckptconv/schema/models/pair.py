@@ -30,9 +30,22 @@ def bridge(encoder_width: int, decoder_width: int) -> Iterator[Module]:
     return part("bridge", [linear("enc_to_dec_proj", decoder_width, encoder_width)])
 
 
+CLASSES: Mapping[NamingName, str] = {
+    "pytorch": "EncoderDecoderModel",
+    "tf": "TFEncoderDecoderModel",
+    "flax": "FlaxEncoderDecoderModel",
+}
+"""What `from_pretrained` is called on."""
+
+
 @dataclass(frozen=True)
 class Pair(Model):
     """An encoder, a decoder that reads it, and maybe a bridge."""
+
+    @property
+    def classes(self) -> Mapping[NamingName, str]:
+        """The class of each framework that loads the whole."""
+        return CLASSES
 
     @property
     def has_bridge(self) -> bool:
@@ -106,4 +119,5 @@ def _check_width(pair: Pair) -> None:
     )
 
 
-MODEL = ModelType("encoder-decoder", "pair", "EncoderDecoderModel", read_pair)
+PAIR = ModelType("encoder-decoder", "pair", read_pair)
+MODELS = (PAIR,)

@@ -1,0 +1,63 @@
+"""An encoder-decoder of one piece: one class of transformers holds encoder, decoder and head, as T5's and BART's do.
+
+Source: transformers 4.57.6, `MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING` and `MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ckptconv.schema.config import Config
+from ckptconv.schema.families import families
+from ckptconv.schema.family import Whole
+from ckptconv.schema.model import Model, Part, read_part
+from ckptconv.schema.models import ModelType
+from ckptconv.schema.vocabulary import NamingName
+
+
+@dataclass(frozen=True)
+class Seq2Seq(Model):
+    """One part, which is all of the model and has no level before its names."""
+
+    @property
+    def whole(self) -> Part:
+        """The only part."""
+        (part,) = self.parts.values()
+        return part
+
+    @property
+    def encoder(self) -> Part:
+        """The same part: one config says everything of both sides."""
+        return self.whole
+
+    @property
+    def decoder(self) -> Part:
+        """The same part."""
+        return self.whole
+
+    @property
+    def classes(self) -> Mapping[NamingName, str]:
+        """The family's own classes."""
+        return self.whole.tables.classes
+
+
+def read_seq2seq(config: Config) -> Seq2Seq:
+    """Return the model of one piece that a config describes. Raises SourceError: a config that no class can take."""
+    return Seq2Seq(config, {"": read_part(config, "whole", "")})
+
+
+def stands_alone(config: Config) -> bool:
+    """Tell whether a config is that of one side by itself, although its family has a class of one piece as well."""
+    return (
+        config.get("is_encoder_decoder") is False
+        or config.get("is_decoder") is True
+        or config.get("add_cross_attention") is True
+    )
+
+
+MODELS = tuple(
+    ModelType(family.model_type, "one piece", read_seq2seq)
+    for family in families().values()
+    if isinstance(family.whole, Whole)
+)
