@@ -7,7 +7,7 @@ forgotten transpose passes every shape check.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ckptconv.schema.vocabulary import Module, Modules, NamingName, Path, level
@@ -23,10 +23,6 @@ class Leaf:
     """Axis labels in storage order; `1` is an axis of length one."""
 
 
-def _as_is(name: str) -> str:
-    return name
-
-
 @dataclass(frozen=True, slots=True)
 class Naming:
     """How one framework spells and stores every kind of module."""
@@ -38,8 +34,6 @@ class Naming:
     suffix: str
     kinds: Mapping[tuple[str, str], Leaf]
     """(kind, role) -> leaf."""
-    flat: Callable[[str], str] = _as_is
-    """How a file without groups spells a name: safetensors, and the shards of HDF5."""
 
     def spell(self, path: Path, leaf: str) -> str:
         """Return the full tensor name of a leaf below a path."""
@@ -138,9 +132,7 @@ def _row(module: Module, role: str, namings: Mapping[NamingName, Naming]) -> Sch
         naming = namings[name]
         leaf = naming.kinds[module.kind, role]
         axes = tuple(module.sizes) if leaf.axes == ("*",) else leaf.axes
-        names = [naming.spell(path, ending) for ending in leaf.names]
-        both = dict.fromkeys([*names, *map(naming.flat, names)])
-        spellings[name] = Spelling(tuple(both), axes)
+        spellings[name] = Spelling(tuple(naming.spell(path, one) for one in leaf.names), axes)
     home = namings["pytorch" if "pytorch" in module.paths else next(iter(module.paths))]
     leaf_name = home.kinds[module.kind, role].names[0]
     key = home.spell(module.paths[home.name], leaf_name)

@@ -17,12 +17,17 @@ def flat(name: str) -> str:
     return f"{first}/{name}" if "model." in first else name
 
 
+def unflat(name: str) -> str:
+    """Return the name of a tensor that a file without groups spells so."""
+    first, _, rest = name.partition("/")
+    return rest if "model." in first and rest.startswith(f"{first}/") else name
+
+
 NAMING = Naming(
     name="tf",
     separator="/",
     number="{}_._{}",
     suffix=":0",
-    flat=flat,
     kinds=kinds("""
         linear          weight     kernel            in out
         linear          bias       bias              out

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import SourceError
+from ckptconv.schema.namings.tf import flat, place, unflat
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
 from ckptconv.stores.parsers.files import FileReader
@@ -39,6 +40,8 @@ DTYPES = {
 """bfloat16 and bool have no HDF5 type that TF reads back."""
 SUPERBLOCK_BYTES = 48
 """What stands first in every file, at least."""
+COMPARED_BYTES = 1 << 20
+"""Of two copies of a tensor, at a time."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 KERAS_VERSION = "2.21.0"
@@ -66,12 +69,14 @@ def create(path: Path, specs: Sequence[TensorSpec], _naming: NamingName, shard: 
 def _lay_out(file: h5py.File, specs: Sequence[TensorSpec], shard: bool) -> Places:
     """Make groups, lists of names and data sets, and return where the data goes."""
     if shard:
-        names = {spec.name: spec.name for spec in specs}
-        _set_names(file, "layer_names", list(names))
+        paths = {spec.name: [flat(spec.name)] for spec in specs}
+        _set_names(file, "layer_names", [path for path, *_ in paths.values()])
     else:
-        names = {spec.name: f"{_layer(spec.name)}/{MODEL}/{spec.name}" for spec in specs}
-        _set_layers(file, specs)
-    datasets = {spec.name: _allocate(file, names[spec.name], spec) for spec in specs}
+        paths = _set_layers(file, [spec.name for spec in specs])
+    datasets = {spec.name: _allocate(file, paths[spec.name][0], spec) for spec in specs}
+    for name, places in paths.items():
+        for path in places[1:]:  # one data set, where the class saves a copy in each group
+            file[path] = datasets[name]
     file.flush()
     return {
         name: (Extent(dataset.id.get_offset() or 0, dataset.nbytes),)
@@ -89,20 +94,23 @@ def _system_error(error: BaseException) -> OSError:
     return OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def _layer(name: str) -> str:
-    return name.split("/", 1)[0]
-
-
-def _set_layers(file: h5py.File, specs: Sequence[TensorSpec]) -> None:
-    """Write the groups and lists of names that Keras reads a model by."""
-    layers = list(dict.fromkeys(_layer(spec.name) for spec in specs))
-    _set_names(file, "layer_names", layers)
+def _set_layers(file: h5py.File, names: Sequence[str]) -> dict[str, list[str]]:
+    """Write the groups and lists of names that Keras reads a model by; return the paths of each tensor."""
+    layers: dict[str, list[str]] = {}
+    paths: dict[str, list[str]] = {}
+    for name in names:
+        groups, level = place(name, names)
+        listed = f"{level or MODEL}/{name}" if "/" in name else name
+        paths[name] = [f"{group}/{listed}" for group in groups]
+        for group in groups:
+            layers.setdefault(group, []).append(listed)
+    _set_names(file, "layer_names", list(layers))
     file.attrs["backend"] = b"tensorflow"
     file.attrs["keras_version"] = KERAS_VERSION.encode()
     for layer in sorted(layers):
-        names = [f"{MODEL}/{spec.name}" for spec in specs if _layer(spec.name) == layer]
-        _set_names(file.create_group(layer), "weight_names", names)
+        _set_names(file.create_group(layer), "weight_names", layers[layer])
     _set_names(file.create_group("top_level_model_weights"), "weight_names", [])
+    return paths
 
 
 def _set_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
@@ -162,7 +170,12 @@ def read(path: Path) -> Contents:
         if inode != file.inode:
             raise SourceError(f"{path}: was replaced while it was read")
     _check_apart(path, found)
-    return Contents(_by_name(path, found))
+    return Contents(_by_name(path, [_unflattened(stored) for stored in found]))
+
+
+def _unflattened(stored: Stored) -> Stored:
+    """Return a tensor under its own name, where the file is a shard and has no groups."""
+    return replace(stored, spec=stored.spec.renamed(unflat(stored.spec.name)))
 
 
 def _stored(
@@ -186,22 +199,38 @@ def _stored(
 
 
 def _by_name(path: Path, found: Sequence[Stored]) -> dict[str, Stored]:
-    tensors = {stored.spec.name: stored for stored in found}
-    if len(tensors) != len(found):
-        names = Counter(stored.spec.name for stored in found)
-        raise SourceError(f"{path}: name {ascii(names.most_common(1)[0][0])[:200]} stands twice")
+    """Return each tensor once: what several layers use may lie in the group of each.
+
+    Raises: SourceError: the groups do not hold the same.
+    """
+    tensors: dict[str, Stored] = {}
+    with FileReader(path) as file:
+        for stored in found:
+            first = tensors.setdefault(stored.spec.name, stored)
+            if not (first == stored or _same(file, first, stored)):
+                name = ascii(stored.spec.name)[:200]
+                raise SourceError(
+                    f"{path}: {name} is in several groups, and they do not hold the same tensor"
+                )
     return tensors
+
+
+def _same(file: FileReader, first: Stored, second: Stored) -> bool:
+    """Tell whether two data sets are of one type and shape, and hold the same bytes."""
+    if first.spec != second.spec:
+        return False
+    (one,), (other,) = first.extents, second.extents
+    return all(
+        file.read(one.offset + at, count) == file.read(other.offset + at, count)
+        for at in range(0, one.nbytes, COMPARED_BYTES)
+        for count in [min(COMPARED_BYTES, one.nbytes - at)]
+    )
 
 
 def _check_apart(path: Path, found: Sequence[Stored]) -> None:
     """Refuse data sets that share bytes: no library writes such a file."""
-    end, ordered = (
-        0,
-        sorted(
-            ((one.extents[0].offset, one.spec) for one in found if one.spec.nbytes),
-            key=itemgetter(0),
-        ),
-    )
+    apart = {(one.extents[0].offset, one.spec) for one in found if one.spec.nbytes}
+    end, ordered = 0, sorted(apart, key=itemgetter(0))
     for offset, spec in ordered:
         if offset < max(end, SUPERBLOCK_BYTES):
             raise SourceError(

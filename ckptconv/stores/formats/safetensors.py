@@ -15,6 +15,7 @@ from typing import TypeGuard
 from ckptconv.base.errors import SourceError
 from ckptconv.base.limits import limits, more
 from ckptconv.base.strict_json import Json, parse_json
+from ckptconv.schema.namings.tf import flat, unflat
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
 from ckptconv.stores.parsers.files import FileReader, write_at
@@ -63,6 +64,7 @@ def read(path: Path) -> Contents:
     for spelled, entry in header.items():
         require_name(spelled, f"{path}: header")
         name = spelled.replace(joiner, "/") if joiner else spelled
+        name = unflat(name) if metadata.get("format") == FORMAT_TAG["tf"] else name
         tensors[name] = _stored(name, entry, path, 8 + len(raw))
     if len(tensors) != len(header):
         raise SourceError(f"{path}: header: two names differ only in '/' and {joiner!r}")
@@ -136,9 +138,11 @@ def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: 
 
 def create(path: Path, specs: Sequence[TensorSpec], naming: NamingName, _shard: bool) -> Places:
     """Write header and length; see `Format.create`. The order is the reference's: dtype, then name."""
-    return create_with(
-        path, specs, {"format": FORMAT_TAG[naming]}, JOINER.get(FORMAT_TAG[naming], "/")
-    )
+    spelled = {spec.name: flat(spec.name) if naming == "tf" else spec.name for spec in specs}
+    renamed = [spec.renamed(spelled[spec.name]) for spec in specs]
+    joiner = JOINER.get(FORMAT_TAG[naming], "/")
+    places = create_with(path, renamed, {"format": FORMAT_TAG[naming]}, joiner)
+    return {name: places[spelling] for name, spelling in spelled.items()}
 
 
 def create_with(

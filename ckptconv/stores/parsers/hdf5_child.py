@@ -68,6 +68,7 @@ class Walk:
         self.groups: dict[str, Any] = {}
         self.datasets: dict[str, Any] = {}
         self._seen: set[int] = set()
+        self._visits = 0
         self._visit(h5py.h5g.open(file, b"/"), "", -1)
 
     def _collect(self, group: Any, above: str, depth: int) -> None:
@@ -85,14 +86,18 @@ class Walk:
 
     def _visit(self, node: Any, name: str, depth: int) -> None:
         place = self.h5.h5o.get_info(node).addr
-        if place in self._seen:
-            raise Refused(f"{shown(name)} is a second name of something else in the file")
+        again = place in self._seen
         self._seen.add(place)
-        if len(self._seen) > 2 * self.request["tensors"]:
+        self._visits += 1
+        if self._visits > 2 * self.request["tensors"]:
             raise Refused(
-                f"more than {len(self._seen) - 1} groups and data sets; --limit tensors=N allows more"
+                f"more than {self._visits - 1} groups and data sets; --limit tensors=N allows more"
             )
         if isinstance(node, self.h5.h5g.GroupID):
+            if (
+                again
+            ):  # it may lead back to itself; of a data set, one tensor may lie in several groups
+                raise Refused(f"{shown(name)} is a second name of something else in the file")
             self._collect(node, name, depth + 1)
         elif isinstance(node, self.h5.h5d.DatasetID):
             self.datasets[name] = node

@@ -1,0 +1,75 @@
+"""Random models of one piece, of images and of speech, from the data in `fixtures/configs/KIND`."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+from unittest.mock import patch
+
+from tiny import ROOT, _fan_in
+
+Json: TypeAlias = dict[str, Any]
+
+KINDS = ("seq2seq", "vision", "speech")
+NOISE, GAIN = 0.3, 2.0
+"""Of what is one-dimensional; and of matrices over their inputs: attention is sharp, so that positions count."""
+
+
+def names(kind: str, family: str) -> Json:
+    """Return what the classes of transformers said; see `fixtures/make_wider_names.py`."""
+    path = ROOT / "fixtures" / "names" / kind / f"{family}.json"
+    content: Json = json.loads(path.read_text())
+    return content
+
+
+def families(kind: str, naming: str) -> list[str]:
+    """Return the families of a kind whose plain variant a framework's class can run."""
+    stems = sorted(path.stem for path in (ROOT / "fixtures" / "names" / kind).glob("*.json"))
+    return [
+        stem for stem in stems if "class" in names(kind, stem)["variants"]["plain"].get(naming, {})
+    ]
+
+
+def config_of(kind: str, family: str, variant: str = "plain") -> Json:
+    """Return the config.json of a variant, as the classes got it."""
+    config: Json = names(kind, family)["variants"][variant]["config"]
+    return dict(config)
+
+
+def torch_and_transformers() -> tuple[Any, Any]:
+    """Import PyTorch and transformers alone."""
+    with patch.dict(os.environ, {"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0"}):
+        torch = import_module("torch")
+        torch.set_num_threads(1)
+        return torch, import_module("transformers")
+
+
+def random_model(
+    pytorch_class: str, config: Json, folder: Path, *, seed: int = 0, safe: bool = True
+) -> Path:
+    """Save a random model in which every tensor matters, as transformers saves it, and return the folder."""
+    torch, transformers = torch_and_transformers()
+    values = json.loads(json.dumps(config))
+    made = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    torch.manual_seed(seed)
+    model = getattr(transformers, pytorch_class)(made).eval()
+    modules = dict(model.named_modules())
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if not value.requires_grad:
+                continue  # positions of sines, which nobody trains
+            noise = torch.randn(value.shape)
+            if value.ndim < 2 or 1 in value.shape:
+                value.add_(NOISE * noise)
+            else:
+                owner = modules[name.rpartition(".")[0]]
+                table = isinstance(owner, torch.nn.Embedding)
+                value.copy_(noise if table else GAIN / _fan_in(owner, value) ** 0.5 * noise)
+        for name, value in model.named_buffers():
+            if name.endswith("final_logits_bias"):
+                value.copy_(torch.randn(value.shape))
+    model.save_pretrained(folder, safe_serialization=safe)
+    return folder
