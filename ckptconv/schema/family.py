@@ -79,6 +79,8 @@ class Decoder:
     limits: Limits = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
     """Config keys that a naming's class reads and the config class does not have: the target gets them."""
+    reads_any_width: bool = False
+    """True where its cross-attention is as wide as `cross_attention_hidden_size` says, so that no bridge is needed."""
 
 
 @dataclass(frozen=True, slots=True)

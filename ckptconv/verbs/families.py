@@ -1,4 +1,4 @@
-"""`families`: which model types can be encoder or decoder, in which framework, and why not."""
+"""`families`: which model types are supported, as what and in which framework, and why not."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ckptconv.schema.families import families as tables
-from ckptconv.schema.family import Decoder, Encoder
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.family import Decoder, Encoder, Whole
+from ckptconv.schema.vocabulary import NAMINGS, NamingName
 
+Side: TypeAlias = Literal["encoder", "image encoder", "speech encoder", "decoder", "one piece"]
 Status: TypeAlias = Literal["exact", "healed", "refused", "no class"]
+
+ENCODERS: dict[str, Side] = {
+    "tokens": "encoder",
+    "pixels": "image encoder",
+    "samples": "speech encoder",
+    "features": "speech encoder",
+}
+"""What an encoder reads -> as what a family is listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """One family on one side in one framework."""
+    """One family in one role in one framework."""
 
     model_type: str
-    side: Literal["encoder", "decoder"]
+    side: Side
     naming: NamingName
     status: Status
     reason: str = ""
@@ -26,27 +35,27 @@ class Support:
 
 
 def families() -> tuple[Support, ...]:
-    """Return what the tables say, family by family, encoders before decoders."""
+    """Return what the tables say, family by family: encoders, decoders, models of one piece."""
     return tuple(_all())
 
 
 def _all() -> Iterator[Support]:
     for model_type, family in sorted(tables().items()):
         if family.encoder is not None:
-            yield from _side(model_type, "encoder", family.encoder)
+            yield from _side(model_type, ENCODERS[family.encoder.reads], family.encoder)
         if family.decoder is not None:
             yield from _side(model_type, "decoder", family.decoder)
+        if family.whole is not None:
+            yield from _side(model_type, "one piece", family.whole)
 
 
-def _side(
-    model_type: str, side: Literal["encoder", "decoder"], table: Encoder | Decoder
-) -> Iterator[Support]:
-    namings: tuple[NamingName, ...] = ("tf", "flax")
-    for naming in namings:
+def _side(model_type: str, side: Side, table: Encoder | Decoder | Whole) -> Iterator[Support]:
+    mended = not isinstance(table, Whole) and bool(table.healings)
+    for naming in NAMINGS:
         if naming in table.refused:
             yield Support(model_type, side, naming, "refused", table.refused[naming])
         elif naming not in table.classes:
             yield Support(model_type, side, naming, "no class")
         else:
-            healed = naming == "flax" and bool(table.healings)
+            healed = naming == "flax" and mended
             yield Support(model_type, side, naming, "healed" if healed else "exact")

@@ -96,7 +96,7 @@ def _sides(config: Config, identity: Identity) -> Iterator[SideSummary]:
             _whole(section.get(key))
             for key in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
         ]
-        yield SideSummary(role, str(section.get("model_type") or "unknown"), *sizes)
+        yield SideSummary(role or "model", str(section.get("model_type") or "unknown"), *sizes)
 
 
 def _whole(value: Json) -> int | None:

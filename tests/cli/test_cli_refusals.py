@@ -86,7 +86,10 @@ def test_no_weights_there(cli: Cli, pair: Pair, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"model_type": "t5"}, "config.json: model type 't5' is not 'encoder-decoder'."),
+        (
+            {"model_type": "fsmt"},
+            "config.json: model type 'fsmt' is no encoder-decoder that ckptconv has a table for.",
+        ),
         ({"encoder": None}, "config.json: 'encoder' must be an object, found nothing"),
         (
             {"decoder": {"model_type": "brt"}},

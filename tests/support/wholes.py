@@ -14,7 +14,15 @@ from tiny import ROOT, _fan_in
 Json: TypeAlias = dict[str, Any]
 
 KINDS = ("seq2seq", "vision", "speech")
-NOISE, GAIN = 0.3, 2.0
+COMPOSITES = {"vision": "VisionEncoderDecoder", "speech": "SpeechEncoderDecoder"}
+_NONE = {"USE_TORCH": "0", "USE_TF": "0", "USE_FLAX": "0", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {
+    "pytorch": _NONE | {"USE_TORCH": "1"},
+    "tf": _NONE | {"USE_TF": "1", "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+    "flax": _NONE | {"USE_FLAX": "1", "JAX_PLATFORMS": "cpu"},
+}
+"""Of a process with one framework alone."""
+NOISE, GAIN = 0.3, 1.5
 """Of what is one-dimensional; and of matrices over their inputs: attention is sharp, so that positions count."""
 
 

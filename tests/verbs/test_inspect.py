@@ -89,13 +89,13 @@ def test_problems_are_part_of_the_result(pair: Pair, tmp_path: Path) -> None:
 
 def test_other_models_are_shown_too(pair: Pair, tmp_path: Path) -> None:
     """A model that is no encoder-decoder has no pair and no parts, but tensors, and the reason is given."""
-    pair.config = {"model_type": "t5"}
+    pair.config = {"model_type": "fsmt"}
     found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    assert (found.pair, found.model_type, found.saved_by, found.problems) == ("", "t5", "", ())
+    assert (found.pair, found.model_type, found.saved_by, found.problems) == ("", "fsmt", "", ())
     assert [part.name for part in found.parts] == ["unknown"]
     assert len(found.tensors) == len(pair.arrays)
     assert found.refusal.startswith(
-        f"{tmp_path}/source/config.json: model type 't5' is not 'encoder-decoder'."
+        f"{tmp_path}/source/config.json: model type 'fsmt' is no encoder-decoder"
     )
 
 
@@ -207,9 +207,13 @@ def test_sides_are_what_the_configs_say(make_pair: MakePair, tmp_path: Path) -> 
         SideSummary("decoder", "gpt2", 1, 7, 12, 31),
     )
     other = make_pair()
+    other.config = {"model_type": "fsmt", "vocab_size": 9}
+    assert ckptconv.inspect(other.write(tmp_path / "fsmt")).sides == (
+        SideSummary("model", "fsmt", None, None, None, 9),
+    )
     other.config = {"model_type": "t5", "vocab_size": 9}
     assert ckptconv.inspect(other.write(tmp_path / "t5")).sides == (
-        SideSummary("model", "t5", None, None, None, 9),
+        SideSummary("model", "t5", 6, 512, 8, 9),
     )
 
 
@@ -248,7 +252,7 @@ def test_a_model_type_that_is_no_word(pair: Pair, tmp_path: Path, value: object)
     """Whatever JSON stands there, it is no table's model type, and the rest is shown."""
     pair.config["model_type"] = value
     found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    text = f"{tmp_path}/source/config.json: model type {value!a} is not 'encoder-decoder'."
+    text = f"{tmp_path}/source/config.json: model type {value!a} is no encoder-decoder"
     assert (found.refusal.startswith(text), found.targets, len(found.tensors)) == (
         True,
         (),

@@ -113,6 +113,7 @@ FAMILY = Family(
         "ngram": 2,
         "num_buckets": 32,
         "pad_token_id": 0,
+        "add_cross_attention": True,
     },
     aliases={"num_attention_heads": "num_encoder_attention_heads"},
 )

@@ -69,7 +69,11 @@ FAMILY = Family(
     base="model.decoder",
     main_layer="model.decoder",
     decoder=Decoder(
-        decoder, head, self_attention=BART_TWINS, classes={"pytorch": "TrOCRForCausalLM"}
+        decoder,
+        head,
+        self_attention=BART_TWINS,
+        classes={"pytorch": "TrOCRForCausalLM"},
+        reads_any_width=True,
     ),
     defaults={
         "vocab_size": 50265,

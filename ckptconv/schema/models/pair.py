@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
+from ckptconv.schema.family import Decoder
 from ckptconv.schema.model import Model, Role, read_part
 from ckptconv.schema.models import ModelType
 from ckptconv.schema.vocabulary import Module, NamingName, copies, linear, part
@@ -49,8 +50,16 @@ class Pair(Model):
 
     @property
     def has_bridge(self) -> bool:
-        """True where the widths differ."""
-        return self.encoder.config.size("hidden_size") != self.decoder.config.size("hidden_size")
+        """True where the widths differ, and the decoder does not read the encoder's."""
+        widths = {each.config.size("hidden_size") for each in self.parts.values()}
+        return len(widths) > 1 and not self.reads_encoder_width
+
+    @property
+    def reads_encoder_width(self) -> bool:
+        """True where the decoder's cross-attention has a width of its own, which its config says."""
+        tables = self.decoder.tables
+        declared = self.decoder.config.get("cross_attention_hidden_size")
+        return isinstance(tables, Decoder) and tables.reads_any_width and declared is not None
 
     def modules(self) -> Iterator[Module]:
         """Return every module of the whole model, below `encoder`, `decoder` and the bridge."""
@@ -108,12 +117,12 @@ def _check_width(pair: Pair) -> None:
     """
     declared = pair.decoder.config.get("cross_attention_hidden_size")
     width = pair.encoder.config.size("hidden_size")
-    if declared is None or (declared == width and not pair.has_bridge):
+    own = pair.decoder.config.size("hidden_size")
+    if declared is None or (declared == width and (width == own or pair.reads_encoder_width)):
         return
     where = f"{pair.decoder.config.where}: 'cross_attention_hidden_size' is {declared}, but the"
     if declared != width:
         raise SourceError(f"{where} encoder's hidden size is {width}.")
-    own = pair.decoder.config.size("hidden_size")
     raise SourceError(
         f"{where} decoder's hidden size is {own}, and it reads the encoder with no other."
     )

@@ -204,14 +204,14 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     (
         "no-model-type",
         "a table that is guessed",
-        "model type None is not 'encoder-decoder'",
+        "model type None is no encoder-decoder",
         _without("model_type"),
     ),
     ("model-type-of-one-piece", "another model", "model type 't5' is not", _with(model_type="t5")),
     (
         "model-type-a-list",
         "what cannot be looked up",
-        "model type .* is not 'encoder-decoder'",
+        "model type .* is no encoder-decoder",
         _with(model_type=["bert"]),
     ),
     (

@@ -247,7 +247,7 @@ _TABLE: tuple[tuple[str, str, str, Change], ...] = (
     (
         "second-name-for-data",
         "one tensor under two names",
-        "is a second name of something else",
+        "is in no list of names",
         hard("twin", DATA),
     ),
     (

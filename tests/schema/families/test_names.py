@@ -99,7 +99,12 @@ HELD, UNHELD = (
 
 def test_every_family_has_a_table_a_config_and_names() -> None:
     """A family is a table, a test configuration and an oracle; none of them stands alone."""
-    assert sorted(families()) == sorted(CONFIGS) == sorted(NAMES)
+    text = [
+        name
+        for name, family in families().items()
+        if family.decoder or (family.encoder and family.encoder.reads == "tokens")
+    ]
+    assert sorted(text) == sorted(CONFIGS) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("family", CONFIGS)

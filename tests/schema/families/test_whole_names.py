@@ -19,7 +19,7 @@ from ckptconv.schema.family import Whole
 from ckptconv.schema.formulas import OffsetSinusoids, Sinusoids
 from ckptconv.schema.namings import namings
 from ckptconv.schema.namings.tf import place
-from ckptconv.schema.tensors import Row, expand
+from ckptconv.schema.tensors import SchemaTensor, expand
 from ckptconv.schema.vocabulary import NAMINGS, NamingName
 
 Json: TypeAlias = dict[str, Any]
@@ -52,7 +52,7 @@ class Case:
         family = families()[self.family]
         return Config(self.oracle["config"]).read_as(family.defaults, family.aliases)
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[SchemaTensor, ...]:
         """Every tensor of the table."""
         return expand(self.whole.modules(self.config), namings())
 
