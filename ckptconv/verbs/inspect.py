@@ -14,9 +14,9 @@ from ckptconv.binding.moves import Equality
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.stores.companions import CODE_KEYS
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
+from ckptconv.stores.leading_keys import leads
 from ckptconv.stores.tensor import Stored
 from ckptconv.verbs.inspection import Inspection, PartSummary, SideSummary, Target, TensorLine, Tie
 from ckptconv.verbs.planning import Way, plan_bound
@@ -131,21 +131,10 @@ def _ties(binding: Binding) -> Iterator[Tie]:
 
 
 def _code_hooks(checkpoint: Checkpoint) -> Iterator[str]:
-    """Name what would make transformers fetch or run code; ckptconv acts on none of it."""
-    yield from sorted(
-        f"config.json: {where}" for where in _hooks(dict(checkpoint.config.values), "")
-    )
+    """Name what would make transformers fetch or run code, or read another file; ckptconv acts on none of it."""
+    config = dict(checkpoint.config.values)
+    yield from sorted(f"config.json: {lead.place}" for lead in leads("config.json", config))
     yield from sorted(entry.name for entry in checkpoint.path.glob("*.py"))
-
-
-def _hooks(value: Json, where: str) -> Iterator[str]:
-    if isinstance(value, list):
-        for number, one in enumerate(value):
-            yield from _hooks(one, f"{where}[{number}]")
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            below = f"{where}.{key}" if where else key
-            yield from [below] if key in CODE_KEYS else _hooks(one, below)
 
 
 def _ways() -> dict[str, Way]:

@@ -18,6 +18,7 @@ from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import BRIDGE_TYPE
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
+    Scope,
     copy_companions,
     left_behind,
     require_companions,
@@ -147,7 +148,8 @@ def _write(
             values += written.values
             write_config(folder, part.config)
             if part.name != "bridge":
-                copy_companions(checkpoint.path, folder, generation=part.name == "decoder")
+                scope: Scope = "decoder" if part.name == "decoder" else "encoder"
+                copy_companions(checkpoint.path, folder, scope)
         write_config(stage, whole_config(checkpoint.config, plan.healed, written_dtype(plan)))
         copy_companions(checkpoint.path, stage)
         checkpoint.require_unchanged()
