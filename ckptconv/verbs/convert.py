@@ -100,8 +100,8 @@ def _convert(
     source, target = resolve(source, way.source), Path(target)
     checkpoint = open_checkpoint(source, way.source)
     require_apart(source, target)
-    made = planned(checkpoint, way, options.dtype)
-    model, plan, settings = made.model, made.plan, made.settings
+    planning = planned(checkpoint, way, options.dtype)
+    model, plan, settings = planning.model, planning.plan, planning.settings
     _require_loadable(plan, way, options)
     require_companions(source)
     notices = (
@@ -143,7 +143,7 @@ def _convert(
 def _verb(way: Way) -> str:
     """Return the command's name."""
     short = {"pytorch": "pt"}
-    names = (short.get(one, one) for one in (way.source, way.target))
+    names = (short.get(naming, naming) for naming in (way.source, way.target))
     return "normalize" if way.source == way.target else "2".join(names)
 
 

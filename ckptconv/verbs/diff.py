@@ -93,20 +93,22 @@ class Diff:
     def matches(self) -> bool:
         """True where both hold the same values, but for casts, and say the same; never for nothing compared."""
         return (
-            bool(self.tensors) and not self.config and not any(one.differs for one in self.tensors)
+            bool(self.tensors)
+            and not self.config
+            and not any(tensor.differs for tensor in self.tensors)
         )
 
     @property
     def worst_first(self) -> tuple[TensorDiff, ...]:
         """The tensors that differ: what one side lacks, then by relative change."""
-        return tuple(sorted((one for one in self.tensors if one.differs), key=_distance))
+        return tuple(sorted((tensor for tensor in self.tensors if tensor.differs), key=_distance))
 
     @property
     def layers(self) -> tuple[LayerDiff, ...]:
         """The tensors by part and layer."""
         groups: dict[tuple[str, str], list[TensorDiff]] = {}
-        for one in self.tensors:
-            groups.setdefault((one.part, one.layer), []).append(one)
+        for tensor in self.tensors:
+            groups.setdefault((tensor.part, tensor.layer), []).append(tensor)
         return tuple(_layer_diff(*place, members) for place, members in groups.items())
 
 
@@ -120,18 +122,18 @@ def diff(
     """
     first, second = Path(first), Path(second)
     opened = open_checkpoint(resolve(first)), open_checkpoint(resolve(second))
-    one, other = (_identified(checkpoint) for checkpoint in opened)
-    part = _common_part(first, one, second, other)
-    aligned = align(one.binding, other.binding, part)
+    left, right = (_identified(checkpoint) for checkpoint in opened)
+    part = _common_part(first, left, second, right)
+    aligned = align(left.binding, right.binding, part)
     if not aligned.pairs:
         raise SourceError(
-            f"{first} ({one.description}) and {second} ({other.description})"
+            f"{first} ({left.description}) and {second} ({right.description})"
             " have no tensor of one name and shape to compare."
         )
     require_checksums(
         [stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]
     )
-    check_equal([pair for key in aligned.reordered for pair in one.binding.repeated_rows(key)])
+    check_equal([pair for key in aligned.reordered for pair in left.binding.repeated_rows(key)])
     nbytes = sum(pair.stored.spec.nbytes for pair in aligned.pairs)
     with OpenFiles() as files:
         outcomes = compare(aligned.pairs, files, counted(progress, nbytes))
@@ -140,15 +142,15 @@ def diff(
         for pair, outcome in zip(aligned.pairs, outcomes, strict=True)
     )
     tensors = (*compared, *map(_alone, aligned.unpaired))
-    keys = {**one.binding.tensors, **other.binding.tensors}
+    keys = {**left.binding.tensors, **right.binding.tensors}
     order = {key: number for number, key in enumerate(keys)}
     return Diff(
         first=first,
         second=second,
-        models=(one.description, other.description),
+        models=(left.description, right.description),
         forms=(_form(opened[0]), _form(opened[1])),
         tensors=tuple(sorted(tensors, key=lambda line: order.get(line.key, len(order)))),
-        config=config_differences(_config(one, part), _config(other, part)),
+        config=config_differences(_config(left, part), _config(right, part)),
         nbytes=nbytes,
         notices=_notices(aligned),
     )
@@ -169,15 +171,15 @@ def _identified(checkpoint: Checkpoint) -> Identity:
     return identity
 
 
-def _common_part(first: Path, one: Identity, second: Path, other: Identity) -> str:
+def _common_part(first: Path, left: Identity, second: Path, right: Identity) -> str:
     """Return the part that is compared; empty for whole models.
 
     Raises: SourceError: one is an encoder, the other a decoder.
     """
-    parts = {identity.kind for identity in (one, other) if identity.is_part}
+    parts = {identity.kind for identity in (left, right) if identity.is_part}
     if len(parts) > 1:
         raise SourceError(
-            f"{first} is a {one.description}, {second} a {other.description}: there is nothing to compare."
+            f"{first} is a {left.description}, {second} a {right.description}: there is nothing to compare."
         )
     return parts.pop() if parts else ""
 
@@ -261,16 +263,16 @@ def layer_of(tensor: SchemaTensor) -> str:
 
 def _layer_diff(part: str, layer: str, members: Sequence[TensorDiff]) -> LayerDiff:
     total = Sums()
-    for one in members:
-        total += one.sums
+    for tensor in members:
+        total += tensor.sums
     differing, parameters = (
-        sum(one.differs for one in members),
-        sum(one.parameters for one in members),
+        sum(tensor.differs for tensor in members),
+        sum(tensor.parameters for tensor in members),
     )
     return LayerDiff(part, layer, len(members), differing, parameters, total.figures)
 
 
-def _distance(one: TensorDiff) -> tuple[bool, float, str]:
+def _distance(tensor: TensorDiff) -> tuple[bool, float, str]:
     """Return the order of what differs: what cannot be compared, then the largest relative change."""
-    figures = one.relation.figures if one.relation else None
-    return (False, 0.0, one.key) if figures is None else (True, -figures.relative, one.key)
+    figures = tensor.relation.figures if tensor.relation else None
+    return (False, 0.0, tensor.key) if figures is None else (True, -figures.relative, tensor.key)

@@ -106,7 +106,7 @@ def _whole(value: Json) -> int | None:
 def _parts(stored: Mapping[str, Stored], part_of: Mapping[str, str]) -> Iterator[PartSummary]:
     """Add up each part."""
     for part in PARTS:
-        specs = [one.spec for name, one in stored.items() if part_of.get(name, "") == part]
+        specs = [tensor.spec for name, tensor in stored.items() if part_of.get(name, "") == part]
         if specs:
             parameters, nbytes = (
                 sum(spec.numel for spec in specs),
@@ -117,7 +117,9 @@ def _parts(stored: Mapping[str, Stored], part_of: Mapping[str, str]) -> Iterator
 
 def _layer(name: str) -> int | None:
     """Return the first number among a name's levels."""
-    return next((int(one) for one in LEVELS.split(name) if one.isdecimal() and len(one) < 6), None)
+    return next(
+        (int(level) for level in LEVELS.split(name) if level.isdecimal() and len(level) < 6), None
+    )
 
 
 def _ties(binding: Binding) -> Iterator[Tie]:
@@ -207,5 +209,6 @@ def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
 
 def _conditions(equalities: tuple[Equality, ...]) -> tuple[str, ...]:
     return tuple(
-        f"{one.second.spec.name} must equal {one.first.spec.name}: {one.why}" for one in equalities
+        f"{pair.second.spec.name} must equal {pair.first.spec.name}: {pair.why}"
+        for pair in equalities
     )

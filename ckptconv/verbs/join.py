@@ -164,17 +164,17 @@ def _sources(
 ) -> dict[str, tuple[Path, ...]]:
     """Return which files of which directory are read."""
     encoder, decoder = parts
-    taken = {
+    files = {
         "encoder": source_files(encoder, beside=False),
         "decoder": source_files(decoder, beside=False),
     }
     if bridge:
-        taken["bridge"] = source_files(bridge, beside=False)
+        files["bridge"] = source_files(bridge, beside=False)
     if whole:
-        taken["whole"] = (Path(whole.where), *companions(Path(whole.where).parent))
+        files["whole"] = (Path(whole.where), *companions(Path(whole.where).parent))
     else:
-        taken["encoder"] += companions(encoder.path, "tokenizer")
-    return taken
+        files["encoder"] += companions(encoder.path, "tokenizer")
+    return files
 
 
 def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:

@@ -71,25 +71,25 @@ def record(
     require_apart_from_inputs(
         {"trace": path}, checkpoints=[checkpoint_path], files=[inputs] if inputs else []
     )
-    one = open_for_comparison(checkpoint_path)
-    model = read_model(without_fixes(one.config))
+    checkpoint = open_for_comparison(checkpoint_path)
+    model = read_model(without_fixes(checkpoint.config))
     own = read_inputs(inputs, model) if inputs else Inputs()
-    total = sum(stored.spec.nbytes for stored in one.weights.tensors.values())
-    weights = fingerprints(one, model, STORED, counted(progress, total))
+    total = sum(stored.spec.nbytes for stored in checkpoint.weights.tensors.values())
+    weights = fingerprints(checkpoint, model, STORED, counted(progress, total))
     options = Options(seed, texts, own, None, timeout)
-    with reference_of(one, (one.weights.naming,)) as reference:
+    with reference_of(checkpoint, (checkpoint.weights.naming,)) as reference:
         trace = record_answers(
             model,
-            one.path,
-            one.weights.naming,
-            one.config,
+            checkpoint.path,
+            checkpoint.weights.naming,
+            checkpoint.config,
             weights,
             reference=reference,
             options=options,
         )
     nbytes = write_trace(path, trace)
     answers = sum(len(answer.arrays) for answer in trace.sides.values())
-    return Recording(one.path, path, model.label, nbytes, len(weights), answers)
+    return Recording(checkpoint.path, path, model.label, nbytes, len(weights), answers)
 
 
 def open_trace(path: Path) -> tuple[Trace, Model]:
@@ -110,47 +110,49 @@ def compare_digests(
     """
     total = sum(stored.spec.nbytes for stored in target.weights.tensors.values())
     try:
-        found = fingerprints(target, model, (), counted(progress, total))
+        actual = fingerprints(target, model, (), counted(progress, total))
     except PlanError as error:
         return DigestsCompared(0, 0, error.problems, ())
     schema = {tensor.key: tensor for tensor in model.tensors}
     naming = target.weights.naming
-    recorded_only = [name for name in trace.weights if name not in found]
+    recorded_only = [name for name in trace.weights if name not in actual]
     problems = [
         Problem("missing", name, f"recorded as {list(trace.weights[name].shape)}")
         for name in recorded_only
         if name not in schema or schema[name].names_in(naming)
     ]
-    both = [(trace.weights.get(name), one) for name, one in found.items()]
-    problems += [problem for recorded, one in both if (problem := _problem(recorded, one))]
+    both = [(trace.weights.get(name), fingerprint) for name, fingerprint in actual.items()]
+    problems += [
+        problem for recorded, fingerprint in both if (problem := _problem(recorded, fingerprint))
+    ]
     casts = sorted(
         {
-            (recorded.dtype, one.dtype)
-            for recorded, one in both
-            if recorded and recorded.dtype != one.dtype
+            (recorded.dtype, fingerprint.dtype)
+            for recorded, fingerprint in both
+            if recorded and recorded.dtype != fingerprint.dtype
         }
     )
     notices = (
-        f"stored as {stored} where the source has {kept}: compared with the cast of the source"
-        for kept, stored in casts
+        f"stored as {stored} where the source has {source_dtype}: compared with the cast of the source"
+        for source_dtype, stored in casts
     )
-    nbytes = sum(one.spec.nbytes for one in found.values())
-    return DigestsCompared(len(found), nbytes, tuple(sorted(problems)), tuple(notices))
+    nbytes = sum(fingerprint.spec.nbytes for fingerprint in actual.values())
+    return DigestsCompared(len(actual), nbytes, tuple(sorted(problems)), tuple(notices))
 
 
-def _problem(recorded: Fingerprint | None, found: Fingerprint) -> Problem | None:
-    name = found.origin or found.name
+def _problem(recorded: Fingerprint | None, actual: Fingerprint) -> Problem | None:
+    name = actual.origin or actual.name
     if recorded is None:
-        return Problem("unexpected", name, f"{found.dtype} {list(found.shape)}, not in the trace")
-    if recorded.shape != found.shape:
+        return Problem("unexpected", name, f"{actual.dtype} {list(actual.shape)}, not in the trace")
+    if recorded.shape != actual.shape:
         return Problem(
-            "shape", name, f"recorded as {list(recorded.shape)}, found {list(found.shape)}"
+            "shape", name, f"recorded as {list(recorded.shape)}, found {list(actual.shape)}"
         )
-    expected = recorded.sha256.get(found.dtype)
+    expected = recorded.sha256.get(actual.dtype)
     if expected is None:
-        return Problem("dtype", name, f"stored as {found.dtype}, of which the trace has no sha256")
+        return Problem("dtype", name, f"stored as {actual.dtype}, of which the trace has no sha256")
     return (
         None
-        if expected == found.sha256[found.dtype]
+        if expected == actual.sha256[actual.dtype]
         else Problem("not equal", name, "another sha256")
     )

@@ -130,7 +130,7 @@ def _write(
         ) as stage,
         digested(read) as sources,
     ):
-        known: dict[str, FileDigest] = {}
+        digests: dict[str, FileDigest] = {}
         values: list[TensorValues] = []
         for part in result.parts:
             folder = stage / part.name
@@ -144,7 +144,7 @@ def _write(
                 progress,
                 allow_overflow=options.allow_overflow,
             )
-            known |= below(part.name, written.digests)
+            digests |= below(part.name, written.digests)
             values += written.values
             write_config(folder, part.config)
             if part.name != "bridge":
@@ -155,6 +155,6 @@ def _write(
         checkpoint.require_unchanged()
         origin = replace(origin, sources=sources.result())
         for part in result.parts:
-            write_manifest(stage / part.name, origin, within(part.name, known))
-        write_manifest(stage, origin, known)
+            write_manifest(stage / part.name, origin, within(part.name, digests))
+        write_manifest(stage, origin, digests)
     return tuple(values), tuple(remarks)

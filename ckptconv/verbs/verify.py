@@ -103,8 +103,8 @@ class Verification:
         """True where the outputs looked at as much of the model as was asked for."""
         if self.min_coverage is None:
             return True
-        found = self.outputs.coverage if self.outputs else None
-        return found is not None and found.percent >= self.min_coverage
+        coverage = self.outputs.coverage if self.outputs else None
+        return coverage is not None and coverage.percent >= self.min_coverage
 
     @property
     def where(self) -> Where | None:
@@ -175,25 +175,28 @@ def verify(
 
 def _verify_recorded(
     path: Path,
-    other: Checkpoint,
+    target: Checkpoint,
     level: Level,
     options: Options,
     progress: Callable[[int, int], None],
 ) -> Verification:
     """Compare a checkpoint with a trace, which has digests instead of weights."""
     trace, model = open_trace(path)
-    compared = compare_digests(trace, model, other, progress)
+    compared = compare_digests(trace, model, target, progress)
     weights = WeightsReport(
         compared.tensors, compared.nbytes, (), compared.problems, compared.notices
     )
     outputs = None
     if level == "outputs":
-        outputs = compare_recorded(trace, path, model, other.path, other.weights.naming, options)
+        outputs = compare_recorded(trace, path, model, target.path, target.weights.naming, options)
     config = settings_apart(
-        Config(trace.config, str(path)), trace.generation, other.config, generation_file(other.path)
+        Config(trace.config, str(path)),
+        trace.generation,
+        target.config,
+        generation_file(target.path),
     )
-    namings, form = (trace.naming, other.weights.naming), other.weights.format.name
-    return Verification(path, other.path, model.label, *namings, form, weights, outputs, config)
+    namings, form = (trace.naming, target.weights.naming), target.weights.format.name
+    return Verification(path, target.path, model.label, *namings, form, weights, outputs, config)
 
 
 def compare_weights(
@@ -260,6 +263,6 @@ def _as_stored(pair: TensorPair) -> TensorPair:
 
 def _cast_notices(moves: Sequence[Move]) -> Iterator[str]:
     pairs = {(move.source.spec.dtype, move.target.dtype) for move in moves if move.source}
-    for kept, stored in sorted(pairs):
-        if kept != stored:
-            yield f"stored as {stored} where the source has {kept}: compared with the cast of the source"
+    for source_dtype, stored in sorted(pairs):
+        if source_dtype != stored:
+            yield f"stored as {stored} where the source has {source_dtype}: compared with the cast of the source"
