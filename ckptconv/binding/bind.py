@@ -16,7 +16,10 @@ from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.tensor import FLOATS, Stored
 
 TIED = "the config ties them, so the model has only one of them"
-MADE_OF_ONE_ROW = "healing made them of one row, and only equal rows can be made one again"
+MADE_OF_ONE_ROW = (
+    "healing made them of one row, and only equal rows can be made one again;"
+    " `ckptconv flax2pt --take-trained-row` takes the first, which is the one that Flax trains"
+)
 
 
 @dataclass(slots=True)

@@ -7,14 +7,14 @@ with the same part of a whole. A cast is told, and no difference; a key of the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
-from ckptconv.binding.identify import Identity, identify
+from ckptconv.binding.identify import Identity, bind_whole, identify
 from ckptconv.compare.comparison import Outcome, compare
 from ckptconv.compare.configs import ConfigDifference, config_differences
 from ckptconv.compare.relation import Figures, Kind, Relation, Sums
@@ -26,6 +26,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.pieces import OpenFiles
+from ckptconv.verbs.positions import Positions, fixes_of_both
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -113,17 +114,23 @@ class Diff:
 
 
 def diff(
-    first: Path | str, second: Path | str, progress: Progress = lambda done, total: None
+    first: Path | str,
+    second: Path | str,
+    progress: Progress = lambda done, total: None,
+    *,
+    positions: Positions | None = None,
 ) -> Diff:
     """Compare the weights of two checkpoints of any namings and formats, and what their configs say.
 
     Args: progress: called with bytes done and bytes to do.
+    positions: how the tables of a RoBERTa-like Flax model without a record count, see `flax2pt`.
     Raises: SourceError: one of the two is no checkpoint, contradicts its own config, or they share no tensor.
     """
     first, second = Path(first), Path(second)
     opened = open_checkpoint(resolve(first)), open_checkpoint(resolve(second))
     left, right = (_identified(checkpoint) for checkpoint in opened)
     part = _common_part(first, left, second, right)
+    left, right = _positioned(opened, (left, right), positions)
     aligned = align(left.binding, right.binding, part)
     if not aligned.pairs:
         raise SourceError(
@@ -169,6 +176,26 @@ def _identified(checkpoint: Checkpoint) -> Identity:
         hint = "Is this config.json the one of these weights?"
         raise PlanError(str(checkpoint.path), problems, hint)
     return identity
+
+
+def _positioned(
+    checkpoints: tuple[Checkpoint, Checkpoint],
+    identities: tuple[Identity, Identity],
+    positions: Positions | None,
+) -> tuple[Identity, Identity]:
+    """Return both with the tables of positions as they count.
+
+    Raises: SourceError: one of the two does not say how, and nobody else does.
+    """
+    models = identities[0].model, identities[1].model
+    fixes = fixes_of_both(models, checkpoints, positions)
+    left, right = (
+        replace(identity, binding=bind_whole(identity.model, checkpoint, mended))
+        if mended and identity.model
+        else identity
+        for identity, checkpoint, mended in zip(identities, checkpoints, fixes, strict=True)
+    )
+    return left, right
 
 
 def _common_part(first: Path, left: Identity, second: Path, right: Identity) -> str:

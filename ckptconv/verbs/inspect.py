@@ -20,6 +20,7 @@ from ckptconv.stores.leading_keys import leads
 from ckptconv.stores.tensor import Stored
 from ckptconv.verbs.inspection import Inspection, PartSummary, SideSummary, Target, TensorLine, Tie
 from ckptconv.verbs.planning import Way, plan_bound
+from ckptconv.verbs.positions import is_ambiguous, is_written_as_pytorch, question
 
 PARTS = ("encoder", "bridge", "decoder", "cross-attention", "head", "")
 """In the order of the data flow; what no table knows comes last."""
@@ -177,6 +178,12 @@ def _target(
     checkpoint: Checkpoint, model: Model, binding: Binding, verb: str, way: Way
 ) -> tuple[Target, tuple[Equality, ...]]:
     """Ask one verb for its plan."""
+    if (
+        way.source == "flax"
+        and is_ambiguous(model, checkpoint)
+        and not is_written_as_pytorch(checkpoint)
+    ):
+        return Target(verb, question(model, checkpoint.path)), ()
     try:
         plan = plan_bound(checkpoint, model, binding, way).plan
     except PlanError as error:

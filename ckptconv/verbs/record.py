@@ -21,6 +21,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
 from ckptconv.transfer.publish.places import require_apart_from_inputs
 from ckptconv.verbs.outputs import reference_of
+from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,12 @@ def record(
     texts: Sequence[str] = (),
     inputs: Path | None = None,
     timeout: float | None = None,
+    positions: Positions | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Recording:
     """Run a source on probes made from its config, and write what it answered to a file.
 
-    Args: path: the file; what has its name is replaced. texts, inputs, seed, timeout: as for `verify`.
+    Args: path: the file; what has its name is replaced. texts, inputs, seed, timeout, positions: as for `verify`.
     progress: called with bytes digested and bytes to digest; then the model runs.
     Raises: SourceError: no checkpoint. DestinationError: the file cannot be written.
     FrameworkError: PyTorch, or the source's framework, is missing or died.
@@ -75,9 +77,10 @@ def record(
     model = read_model(without_fixes(checkpoint.config))
     own = read_inputs(inputs, model) if inputs else Inputs()
     total = sum(stored.spec.nbytes for stored in checkpoint.weights.tensors.values())
-    weights = fingerprints(checkpoint, model, STORED, counted(progress, total))
+    fixes = unrecorded_fixes(model, checkpoint, positions)
+    weights = fingerprints(checkpoint, model, STORED, counted(progress, total), fixes=fixes)
     options = Options(seed, texts, own, None, timeout)
-    with reference_of(checkpoint, (checkpoint.weights.naming,)) as reference:
+    with reference_of(checkpoint, (checkpoint.weights.naming,), positions) as reference:
         trace = record_answers(
             model,
             checkpoint.path,
@@ -103,14 +106,16 @@ def compare_digests(
     model: Model,
     target: Checkpoint,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    positions: Positions | None = None,
 ) -> DigestsCompared:
     """Hold every tensor of a target, put back into PyTorch's spelling, against the digest that was recorded.
 
     Raises: SourceError: the target cannot be read.
     """
     total = sum(stored.spec.nbytes for stored in target.weights.tensors.values())
+    fixes = unrecorded_fixes(model, target, positions)
     try:
-        actual = fingerprints(target, model, (), counted(progress, total))
+        actual = fingerprints(target, model, (), counted(progress, total), fixes=fixes)
     except PlanError as error:
         return DigestsCompared(0, 0, error.problems, ())
     schema = {tensor.key: tensor for tensor in model.tensors}

@@ -40,6 +40,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.outputs import compare_outputs
+from ckptconv.verbs.positions import Positions, fixes_of_both
 from ckptconv.verbs.record import compare_digests, open_trace, record
 
 Level: TypeAlias = Literal["weights", "outputs"]
@@ -127,6 +128,7 @@ def verify(
     min_coverage: float | None = None,
     save_trace: Path | None = None,
     timeout: float | None = None,
+    positions: Positions | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
     """Compare a checkpoint with a converted one; each may be PyTorch's, TF's or Flax's.
@@ -138,31 +140,39 @@ def verify(
     min_coverage: a match needs so large a share of the weights to reach the outputs [percent].
     save_trace: a file for the source's answers, which the target is then held against.
     timeout: seconds that the frameworks may take; None waits.
+    positions: how the tables of a RoBERTa-like Flax model without a record count, see `flax2pt`.
     progress: called with bytes compared and bytes to compare; then the models run.
     Raises: SourceError: one of the two is no checkpoint. FrameworkError: a framework is missing or died.
     """
     path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
     if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
-        other = open_checkpoint(resolve(target))
-        return replace(
-            _verify_recorded(path, other, level, options, progress), min_coverage=min_coverage
-        )
-    one, other = open_for_comparison(path), open_checkpoint(resolve(target))
-    model = read_model(without_fixes(one.config))
+        recorded_target = open_checkpoint(resolve(target))
+        verdict = _verify_recorded(path, recorded_target, level, options, positions, progress)
+        return replace(verdict, min_coverage=min_coverage)
+    first, second = open_for_comparison(path), open_checkpoint(resolve(target))
+    model = read_model(without_fixes(first.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
-    weights = compare_weights(one, model, other, progress)
-    namings, form = (one.weights.naming, other.weights.naming), other.weights.format.name
+    weights = compare_weights(first, model, second, progress, positions)
+    namings, form = (first.weights.naming, second.weights.naming), second.weights.format.name
     outputs = None
     if save_trace:
-        record(path, save_trace, seed=seed, texts=texts, inputs=inputs, timeout=timeout)
+        record(
+            path,
+            save_trace,
+            seed=seed,
+            texts=texts,
+            inputs=inputs,
+            timeout=timeout,
+            positions=positions,
+        )
         trace, _ = open_trace(save_trace)
-        outputs = compare_recorded(trace, save_trace, model, other.path, namings[1], options)
+        outputs = compare_recorded(trace, save_trace, model, second.path, namings[1], options)
     elif level == "outputs":
-        outputs = compare_outputs(one, model, other, options)
-    config = differing_settings(one, other)
+        outputs = compare_outputs(first, model, second, options, positions)
+    config = differing_settings(first, second)
     return Verification(
-        one.path,
-        other.path,
+        first.path,
+        second.path,
         model.label,
         *namings,
         form,
@@ -178,11 +188,12 @@ def _verify_recorded(
     target: Checkpoint,
     level: Level,
     options: Options,
+    positions: Positions | None,
     progress: Callable[[int, int], None],
 ) -> Verification:
     """Compare a checkpoint with a trace, which has digests instead of weights."""
     trace, model = open_trace(path)
-    compared = compare_digests(trace, model, target, progress)
+    compared = compare_digests(trace, model, target, progress, positions)
     weights = WeightsReport(
         compared.tensors, compared.nbytes, (), compared.problems, compared.notices
     )
@@ -204,12 +215,16 @@ def compare_weights(
     model: Model,
     target: Checkpoint,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    positions: Positions | None = None,
 ) -> WeightsReport:
     """Compare every tensor of the model as the target holds it with what the source holds, bit for bit.
 
     Raises: PlanError: the source itself is incomplete, or contradicts its config.
+    SourceError: one of the two does not say how its positions count.
     """
-    first, second = bind_whole(model, source), bind_whole(model, target)
+    fixes_first, fixes_second = fixes_of_both((model, model), (source, target), positions)
+    first = bind_whole(model, source, fixes_first)
+    second = bind_whole(model, target, fixes_second)
     fixes = second.fixes.values()
     plan = make_plan(first, target.weights.naming, what=str(source.path), fixes=fixes)
     require_checksums([*plan.sources.values(), *target.weights.tensors.values()])
