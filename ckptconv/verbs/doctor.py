@@ -134,16 +134,13 @@ def doctor(*, timeout: float = TIMEOUT_SECONDS) -> Diagnosis:
 def _questions() -> Iterator[_Question]:
     """Return what to ask about frameworks and extras; imported here, since it needs a core that works."""
     from ckptconv.run.children import environment
-    from ckptconv.run.runners import frameworks
+    from ckptconv.run.runners import runners
+    from ckptconv.schema.models import models
 
-    for name in ("pytorch", "tf", "flax"):
-        framework = frameworks()[name]
+    for name, model_class in models()["encoder-decoder"].classes.items():
+        process = runners()[name].process
         yield _Question(
-            name,
-            framework.versions,
-            framework.imports,
-            framework.model_class,
-            environment(framework.name),
+            name, process.distributions, process.modules, model_class, environment(name)
         )
     for name, distributions in EXTRAS.items():
         yield _Question(name, distributions, distributions)

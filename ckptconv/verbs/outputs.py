@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ckptconv.run.forward import Options, prepare
+from ckptconv.run.forward import Options, Runnable, prepare
 from ckptconv.run.report import ForwardReport
 from ckptconv.schema.model import Model
 from ckptconv.schema.vocabulary import NamingName
@@ -34,10 +34,8 @@ def compare_outputs(
     with reference_of(source, namings, positions) as reference:
         return prepare(
             model,
-            source.path,
-            target.path,
-            target.weights.naming,
-            source_naming=source.weights.naming,
+            Runnable(source.weights.naming, source.path),
+            Runnable(target.weights.naming, target.path),
             reference=reference,
             options=options,
         ).run()

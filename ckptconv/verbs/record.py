@@ -9,7 +9,7 @@ from pathlib import Path
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, Problem
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
-from ckptconv.run.forward import Options
+from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.recording import record_answers, recorded_model
 from ckptconv.run.trace import Trace, write_trace
@@ -83,8 +83,7 @@ def record(
     with reference_of(checkpoint, (checkpoint.weights.naming,), positions) as reference:
         trace = record_answers(
             model,
-            checkpoint.path,
-            checkpoint.weights.naming,
+            Runnable(checkpoint.weights.naming, checkpoint.path),
             checkpoint.config,
             weights,
             reference=reference,

@@ -24,7 +24,7 @@ from ckptconv.compare.comparison import compare
 from ckptconv.compare.configs import ConfigDifference
 from ckptconv.compare.relation import Relation
 from ckptconv.compare.weights import WeightDifference, check_equal
-from ckptconv.run.forward import Options
+from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.localization import Where, find_where
 from ckptconv.run.recording import compare_recorded
@@ -166,7 +166,9 @@ def verify(
             positions=positions,
         )
         trace, _ = open_trace(save_trace)
-        outputs = compare_recorded(trace, save_trace, model, second.path, namings[1], options)
+        outputs = compare_recorded(
+            trace, save_trace, model, Runnable(namings[1], second.path), options
+        )
     elif level == "outputs":
         outputs = compare_outputs(first, model, second, options, positions)
     config = differing_settings(first, second)
@@ -199,7 +201,9 @@ def _verify_recorded(
     )
     outputs = None
     if level == "outputs":
-        outputs = compare_recorded(trace, path, model, target.path, target.weights.naming, options)
+        outputs = compare_recorded(
+            trace, path, model, Runnable(target.weights.naming, target.path), options
+        )
     config = settings_apart(
         Config(trace.config, str(path)),
         trace.generation,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ckptconv.base.discovery import discover
@@ -19,8 +19,8 @@ class ModelType:
     model_type: str
     kind: str
     """What messages and JSON call it, such as `pair`."""
-    saved_as: str
-    """PyTorch's class, as `architectures` in the config of every framework names it."""
+    classes: Mapping[str, str]
+    """Naming -> the class in transformers that loads the whole; `architectures` in every config names PyTorch's."""
     read: Callable[[Config], Model]
     """Raises SourceError: a config that no class can take, or no table for one of its parts."""
 

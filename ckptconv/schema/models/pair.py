@@ -106,4 +106,9 @@ def _check_width(pair: Pair) -> None:
     )
 
 
-MODEL = ModelType("encoder-decoder", "pair", "EncoderDecoderModel", read_pair)
+CLASSES = {
+    "pytorch": "EncoderDecoderModel",
+    "tf": "TFEncoderDecoderModel",
+    "flax": "FlaxEncoderDecoderModel",
+}
+MODEL = ModelType("encoder-decoder", "pair", CLASSES, read_pair)
