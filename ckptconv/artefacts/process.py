@@ -25,8 +25,8 @@ from ckptconv.artefacts.formats import ArtefactFormat
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.base.strict_json import Json
 
-TORCH = ((2, 9), (2, 14))
-"""First version of PyTorch that was tried, and the first that was not: `torch.export` and `while_loop` are young."""
+TORCH = "2.13"
+"""The line of PyTorch that was tested: `torch.export` and `while_loop` are young, and change."""
 TAIL_LINES = 15
 POLL_SECONDS = 0.05
 ENVIRONMENT = {
@@ -53,12 +53,10 @@ def require_libraries(form: ArtefactFormat) -> None:
                 f"Install it with: pip install 'ckptconv[{form.extra}]'"
             )
     version = metadata.version("torch")
-    numbers = tuple(int(number) for number in version.split("+")[0].split(".")[:2])
-    first, last = TORCH
-    if not first <= numbers < last:
+    if not f"{version}.".startswith(f"{TORCH}."):
         raise FrameworkError(
-            f"export was tried with torch {first[0]}.{first[1]} up to, not including, {last[0]}.{last[1]};"
-            f" this is {version}.\nInstall one of them: pip install 'torch>={first[0]}.{first[1]},<{last[0]}.{last[1]}'"
+            f"export is tested with torch {TORCH}; installed is {version}.\n"
+            f"Install it with: pip install 'torch=={TORCH}.*'"
         )
 
 

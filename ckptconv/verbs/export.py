@@ -81,7 +81,7 @@ class Export:
 
 
 def export(
-    source: Path | str, target: Path | str, form: str, options: ExportOptions | None = None
+    source: Path | str, target: Path | str, form: str = "onnx", options: ExportOptions | None = None
 ) -> Export:
     """Write an artefact: encode, step and generate as programs of one format, with the checkpoint's weights.
 

@@ -20,7 +20,8 @@ from ckptconv.cli.shell import as_json, quiet, say, show, source, target
     "--format",
     "form",
     type=click.Choice(sorted(artefact_formats())),
-    required=True,
+    default="onnx",
+    show_default=True,
     help="What runs it: onnx for ONNX Runtime and Triton.",
 )
 @click.option(
