@@ -15,5 +15,7 @@ def discover(package: str, constant: str) -> dict[str, Any]:
     Only ckptconv's own packages are ever named here; nothing from a checkpoint reaches an import.
     """
     folder = import_module(f"ckptconv.{package}").__path__
-    names = sorted(found.name for found in iter_modules(folder) if not found.name.startswith("_"))
+    names = sorted(
+        module.name for module in iter_modules(folder) if not module.name.startswith("_")
+    )
     return {name: getattr(import_module(f"ckptconv.{package}.{name}"), constant) for name in names}

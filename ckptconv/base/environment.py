@@ -58,18 +58,18 @@ def ranges() -> dict[str, str]:
 
 def _requirement(line: str) -> tuple[str, str]:
     """Return name and range of one line such as `torch>=2.6; extra == 'pytorch'`."""
-    wanted = line.partition(";")[0].strip()
-    name = re.split(r"[^\w.-]", wanted, maxsplit=1)[0]
-    return name, wanted.removeprefix(name).strip()
+    requirement = line.partition(";")[0].strip()
+    name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    return name, requirement.removeprefix(name).strip()
 
 
-def within(version: str, wanted: str) -> bool:
+def within(version: str, bounds: str) -> bool:
     """Return whether a version lies in a range of `>=` and `<` bounds, which are all that pyproject.toml uses."""
-    return all(_holds(_numbers(version), *bound) for bound in _bounds(wanted))
+    return all(_holds(_numbers(version), *bound) for bound in _bounds(bounds))
 
 
-def _bounds(wanted: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for bound in filter(None, (part.strip() for part in wanted.split(","))):
+def _bounds(bounds: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for bound in filter(None, (part.strip() for part in bounds.split(","))):
         sign = ">=" if bound.startswith(">=") else "<"
         yield sign, _numbers(bound.removeprefix(sign))
 

@@ -42,8 +42,8 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def _end(number: int) -> NoReturn:
     """Raise, and let no later signal disturb what is cleared up and said from here on."""
-    for one in SIGNALS:
-        signal.signal(one, signal.SIG_IGN)
+    for signal_number in SIGNALS:
+        signal.signal(signal_number, signal.SIG_IGN)
     raise Interrupted(number, _State.published)
 
 

@@ -24,12 +24,12 @@ _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
 def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     """Refuse a key that stands twice: parsers disagree about which one counts."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        names: set[str] = set()
+        twice = next(name for name, _ in pairs if name in names or names.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"key {ascii(twice)[:200]} stands twice")
-    return found
+    return mapping
 
 
 def _no_constant(text: str) -> Json:

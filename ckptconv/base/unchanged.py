@@ -14,9 +14,9 @@ Identity: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, size [bytes], times of the last change of content and of inode [ns]."""
 
 
-def identity(found: os.stat_result) -> Identity:
+def identity(status: os.stat_result) -> Identity:
     """Return what differs once a file was written to, cut or replaced; reading changes none of it."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def require_same(path: Path, before: Identity | None, fd: int | None = None) -> None:
@@ -50,14 +50,14 @@ class Snapshot:
     @classmethod
     def of(cls, *folders: Path) -> Snapshot:
         """Look at every entry; a folder that cannot be listed has none: whoever reads it says why."""
-        found: dict[Path, Identity] = {}
+        identities: dict[Path, Identity] = {}
         for folder in folders:
             try:
                 names = sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed
             except OSError:
                 continue
-            found |= {folder / name: now for name in names if (now := _now(folder / name))}
-        return cls(found)
+            identities |= {folder / name: now for name in names if (now := _now(folder / name))}
+        return cls(identities)
 
     def require_unchanged(self, read: Iterable[Path]) -> None:
         """Look again at the files that were read. Raises SourceError: one changed, appeared or went away."""

@@ -51,9 +51,9 @@ def finish(futures: Sequence[Future[T]]) -> list[T]:
         ended = False
         while not ended:
             with held():
-                found = wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)
-            failed = any(not future.cancelled() and future.exception() for future in found.done)
-            ended = failed or not found.not_done
+                waiting = wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)
+            failed = any(not future.cancelled() and future.exception() for future in waiting.done)
+            ended = failed or not waiting.not_done
         return [future.result() for future in futures if future.done() and not future.cancelled()]
     finally:
         for future in futures:

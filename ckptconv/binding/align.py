@@ -100,7 +100,7 @@ def _pair(key: str, first: Binding, second: Binding) -> TensorPair | None:
     assert owners[1] is not None
     left, right = first.stored[owners[0]], second.stored[owners[1]]
     tensor, twin = first.tensors[key], second.tensors[key]
-    axes, wanted = first.axes(key), second.axes(key)
+    axes, labels = first.axes(key), second.axes(key)
     sizes = {label: size for label, size in tensor.sizes.items() if label in axes}
     if any(size != twin.sizes.get(label) for label, size in sizes.items()):
         return None
@@ -109,11 +109,11 @@ def _pair(key: str, first: Binding, second: Binding) -> TensorPair | None:
     spec = TensorSpec(right.spec.name, left.spec.dtype, right.spec.shape)
     before, after = first.fixes.get(owners[0]), second.fixes.get(owners[1])
     undone = before.inverse if before and before != after else ()
-    ops = ops_between(axes, left.spec.shape, wanted, undone)
+    ops = ops_between(axes, left.spec.shape, labels, undone)
     if after and before != after:
         ops = (*ops, Rows(after.rows))
     move = Move(tensor, spec, left, ops)
-    return TensorPair(move, right, wanted, tensor.tied_to if tensor.module.tied else None)
+    return TensorPair(move, right, labels, tensor.tied_to if tensor.module.tied else None)
 
 
 def _fits(binding: Binding, owner: str, stored: Stored) -> bool:

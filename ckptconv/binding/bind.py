@@ -16,7 +16,10 @@ from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.tensor import FLOATS, Stored
 
 TIED = "the config ties them, so the model has only one of them"
-MADE_OF_ONE_ROW = "healing made them of one row, and only equal rows can be made one again"
+MADE_OF_ONE_ROW = (
+    "healing made them of one row, and only equal rows can be made one again;"
+    " `ckptconv flax2pt --take-trained-row` takes the first, which is the one that Flax trains"
+)
 
 
 @dataclass(slots=True)
@@ -134,16 +137,16 @@ class Binding:
         """Return what is one tensor of the model, as it lies in the store: whole, or the rows that a fix moved."""
         fixes = self.fixes.get(first), self.fixes.get(second)
         left, right = self.stored[first], self.stored[second]
-        one, other = self.tensors[first], self.tensors[second]
+        master, alias = self.tensors[first], self.tensors[second]
         if any(fixes):
             ranges = (
                 fix.inverse if fix else (RowRange(0, tensor.shape(self.naming)[0]),)
-                for fix, tensor in zip(fixes, (one, other), strict=True)
+                for fix, tensor in zip(fixes, (master, alias), strict=True)
             )
             for run, twin in abreast(*ranges):
                 yield left.rows(run.start, run.stop), right.rows(twin.start, twin.stop)
-        elif one.module.kind != other.module.kind:  # embeddings, in PyTorch's order, and a head
-            axes = other.spellings
+        elif master.module.kind != alias.module.kind:  # embeddings, in PyTorch's order, and a head
+            axes = alias.spellings
             yield left, right.reordered(axes[self.naming].axes, axes["pytorch"].axes)
         else:
             yield left, right
@@ -237,7 +240,7 @@ def _wrapper(store: Mapping[str, Stored], keys: Collection[str]) -> str:
         return ""
     first, last = min(store), max(store)  # what these two begin with, every name does
     common = next(
-        (n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
+        (n for n, (letter, rival) in enumerate(zip(first, last, strict=False)) if letter != rival),
         min(len(first), len(last)),
     )
     candidates = (first[:end] for end in range(1, common + 1) if first[end - 1] in "./")

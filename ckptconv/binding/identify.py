@@ -5,7 +5,7 @@ A part alone gets the tensors that it would have in a whole, as `join` reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -13,6 +13,7 @@ from ckptconv.base.errors import Problem, SourceError
 from ckptconv.binding.bind import Binding, bind, names_alone
 from ckptconv.schema.config import Config
 from ckptconv.schema.families import families
+from ckptconv.schema.fixes import Healed
 from ckptconv.schema.model import ROLES, Model, Part, Role, applied_fixes, read_part, without_fixes
 from ckptconv.schema.models import models, read_model
 from ckptconv.schema.models.pair import BRIDGE_TYPE, bridge
@@ -130,13 +131,14 @@ def identify_whole(checkpoint: Checkpoint) -> Identity:
     return Identity(kind, binding, model.label, model, model.parts, config)
 
 
-def bind_whole(model: Model, checkpoint: Checkpoint) -> Binding:
+def bind_whole(model: Model, checkpoint: Checkpoint, fixes: Iterable[Healed] = ()) -> Binding:
     """Lay the schema of a whole model on a checkpoint, which may have been mended.
 
+    Args: fixes: what was mended in it beside what its config records.
     Raises: SourceError: the config records a fix that the model does not have.
     """
     weights = checkpoint.weights
-    fixes = applied_fixes(model, checkpoint.config)
+    fixes = (*applied_fixes(model, checkpoint.config), *fixes)
     return bind(model.tensors, weights.tensors, weights.naming, fixes=fixes)
 
 

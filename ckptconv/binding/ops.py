@@ -140,7 +140,7 @@ def in_order(order: Sequence[int]) -> bool:
 def ops_between(
     axes: Sequence[str],
     sizes: Sequence[int],
-    wanted: Sequence[str],
+    target_axes: Sequence[str],
     ranges: Sequence[RowRange] = (),
 ) -> tuple[Op, ...]:
     """Return the operations that bring a stored tensor into the order of axes that is wanted.
@@ -148,12 +148,12 @@ def ops_between(
     Args: axes: labels in the order that is stored, `1` for an axis of length one that not every naming has.
     sizes: of all these axes. wanted: the labels in the order asked for. ranges: rows to take, in this order.
     """
-    kept = [(label, size) for label, size in zip(axes, sizes, strict=True) if label != "1"]
-    labels, shape = [label for label, _ in kept], tuple(size for _, size in kept)
+    dense_axes = [(label, size) for label, size in zip(axes, sizes, strict=True) if label != "1"]
+    labels, shape = [label for label, _ in dense_axes], tuple(size for _, size in dense_axes)
     ops: list[Op] = []
     if shape != tuple(sizes):
         ops.append(Reshape(tuple(sizes), shape))
-    order = tuple(labels.index(label) for label in wanted if label != "1")
+    order = tuple(labels.index(label) for label in target_axes if label != "1")
     if not in_order(order):
         ops.append(Permute(order))
         shape = ops[-1].shape(shape)
@@ -161,7 +161,7 @@ def ops_between(
         ops.append(Rows(tuple(ranges)))
         shape = ops[-1].shape(shape)
     dense = iter(shape)
-    target = tuple(1 if label == "1" else next(dense) for label in wanted)
+    target = tuple(1 if label == "1" else next(dense) for label in target_axes)
     if target != shape:
         ops.append(Reshape(shape, target))
     assert prod(target) == prod(shape)

@@ -174,8 +174,8 @@ class _Planner:
             if (unread or tensor.is_buffer) and key in self.binding.stored:
                 dropped.setdefault(tensor.module.why, []).append(key)
         for why, keys in dropped.items():
-            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            yield f"{keys[0]}{others}: left behind ({why})"
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            yield f"{keys[0]}{more}: left behind ({why})"
         copied = [
             move.tensor.key
             for move in moves
@@ -230,5 +230,5 @@ def widening_notice(plan: Plan, form: str) -> Iterator[str]:
         for move in plan.moves
         if move.source and move.source.spec.dtype != move.target.dtype
     }
-    for kept, written in sorted(pairs):
-        yield f"{form} has no {kept}: written as {written}, every value kept"
+    for source_dtype, written in sorted(pairs):
+        yield f"{form} has no {source_dtype}: written as {written}, every value kept"

@@ -87,6 +87,12 @@ source = click.argument("source", type=CHECKPOINT)
 target = click.argument("target", type=Directory())
 other = click.argument("target", type=CHECKPOINT)
 """The second checkpoint of a verb that reads two."""
+positions = click.option(
+    "--positions",
+    type=click.Choice(["trained-in-flax", "as-pytorch"]),
+    help="How a RoBERTa-like Flax model counts positions, where its config does not record it:"
+    " from 0, as training in Flax does, or from pad_token_id + 1, as PyTorch does.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -46,8 +46,8 @@ def relate(
     if streamed.same:
         cast = f"equal after a cast from {streamed.expected_dtype} to {streamed.found_dtype}"
         return Relation("cast", cast, figures) if streamed.casts else None
-    found = next(_answers(streamed, figures, shape, labels, load), None)
-    return Relation(*(found or ("changed", _changed(figures))), figures)
+    answer = next(_answers(streamed, figures, shape, labels, load), None)
+    return Relation(*(answer or ("changed", _changed(figures))), figures)
 
 
 def _answers(
@@ -86,9 +86,9 @@ def _moved(
     yield from _some(rows(pair.expected.reshape(shape), pair.found.reshape(shape), labels))
 
 
-def _some(found: Found | None) -> Iterator[Found]:
-    if found:
-        yield found
+def _some(answer: Found | None) -> Iterator[Found]:
+    if answer:
+        yield answer
 
 
 def _suspect(streamed: Streamed, figures: Figures) -> bool:

@@ -48,10 +48,12 @@ def compare(
     with workers(WORKERS) as pool:
         streamed = finish([pool.submit(streamer.run, pair) for pair in pairs])
         relater = _Relater(files, pairs, streamed)
-        differing = [number for number, one in enumerate(streamed) if not one.same or one.casts]
-        found = finish([pool.submit(relater.run, number) for number in differing])
-    relations = dict(zip(differing, found, strict=True))
-    return [Outcome(one.sums, relations.get(number)) for number, one in enumerate(streamed)]
+        differing = [
+            number for number, stream in enumerate(streamed) if not stream.same or stream.casts
+        ]
+        named = finish([pool.submit(relater.run, number) for number in differing])
+    relations = dict(zip(differing, named, strict=True))
+    return [Outcome(stream.sums, relations.get(number)) for number, stream in enumerate(streamed)]
 
 
 class _Streamer:
@@ -94,19 +96,19 @@ class _Relater:
     def run(self, number: int) -> Relation | None:
         """Say how one pair differs."""
         pair, streamed = self._pairs[number], self._streamed[number]
-        found = self._swapped(number) or relate(
+        relation = self._swapped(number) or relate(
             streamed, pair.stored.spec.shape, pair.labels, lambda: self._load(pair, streamed.dtype)
         )
-        return self._untied(pair, found) if found and not streamed.same else found
+        return self._untied(pair, relation) if relation and not streamed.same else relation
 
-    def _untied(self, pair: TensorPair, found: Relation) -> Relation:
+    def _untied(self, pair: TensorPair, relation: Relation) -> Relation:
         """Say too where a tensor no longer repeats the one that it is tied to, which is right itself."""
         if pair.repeats not in self._by_key or not self._streamed[self._by_key[pair.repeats]].same:
-            return found
+            return relation
         return Relation(
             "untied",
-            f"no longer repeats {pair.repeats}, to which it is tied: {found}",
-            found.figures,
+            f"no longer repeats {pair.repeats}, to which it is tied: {relation}",
+            relation.figures,
         )
 
     def _swapped(self, number: int) -> Relation | None:
@@ -114,48 +116,53 @@ class _Relater:
         pair, streamed = self._pairs[number], self._streamed[number]
         if streamed.same or _flat(streamed.found_head):
             return None
-        for other in self._by_head.get(_head(pair, streamed.found_head), ()):
-            tied = self._pairs[other].move.tensor.key == pair.repeats
-            if other == number or tied or not self._holds(pair, streamed, self._pairs[other]):
+        for candidate in self._by_head.get(_head(pair, streamed.found_head), ()):
+            tied = self._pairs[candidate].move.tensor.key == pair.repeats
+            if (
+                candidate == number
+                or tied
+                or not self._holds(pair, streamed, self._pairs[candidate])
+            ):
                 continue
-            name = self._pairs[other].stored.spec.name
-            back = self._pairs[other], self._streamed[other]
+            name = self._pairs[candidate].stored.spec.name
+            back = self._pairs[candidate], self._streamed[candidate]
             if not back[1].same and self._holds(*back, pair):
                 return Relation("swapped", f"swapped with {name}", streamed.sums.figures)
             return Relation("copied", f"holds the values of {name}", streamed.sums.figures)
         return None
 
-    def _holds(self, pair: TensorPair, streamed: Streamed, other: TensorPair) -> bool:
+    def _holds(self, pair: TensorPair, streamed: Streamed, rival: TensorPair) -> bool:
         """Tell whether a pair has found what another one expects."""
-        if self._streamed[self._by_key[other.move.tensor.key]].dtype != streamed.dtype:
+        if self._streamed[self._by_key[rival.move.tensor.key]].dtype != streamed.dtype:
             return False
         with self._alone:
-            found = self._found(pair, streamed.dtype)
-            return np.array_equal(found, self._expected(other, streamed.dtype)[: found.size])
+            actual = self._found(pair, streamed.dtype)
+            return np.array_equal(actual, self._expected(rival, streamed.dtype)[: actual.size])
 
     def _load(self, pair: TensorPair, dtype: str) -> Pair:
         """Read both sides, or as much of them as is looked at."""
         with self._alone:
-            expected, found = self._expected(pair, dtype), self._found(pair, dtype)
-        return Pair(expected, found, whole=found.size == pair.stored.spec.numel)
+            expected, actual = self._expected(pair, dtype), self._found(pair, dtype)
+        return Pair(expected, actual, whole=actual.size == pair.stored.spec.numel)
 
     def _expected(self, pair: TensorPair, dtype: str) -> Items:
-        kept = pair.move.target.dtype
+        stored_as = pair.move.target.dtype
         pieces = (
-            np.frombuffer(piece, raw_dtype(kept)) for piece in Pieces(self._files).of(pair.move)
+            np.frombuffer(piece, raw_dtype(stored_as))
+            for piece in Pieces(self._files).of(pair.move)
         )
-        return _joined(pieces, kept, dtype)
+        return _joined(pieces, stored_as, dtype)
 
     def _found(self, pair: TensorPair, dtype: str) -> Items:
         return _joined(Pieces(self._files).plain(pair.stored), pair.stored.spec.dtype, dtype)
 
 
-def _joined(pieces: Iterable[Items], kept: str, dtype: str) -> Items:
+def _joined(pieces: Iterable[Items], stored_as: str, dtype: str) -> Items:
     """Return the pieces as one array of a dtype, up to the size that is looked at."""
     parts: list[Items] = []
     room = LARGE_BYTES // ITEMSIZE[dtype]
     for piece in pieces:
-        parts.append(in_dtype(piece[:room], kept, dtype).copy())
+        parts.append(in_dtype(piece[:room], stored_as, dtype).copy())
         room -= len(parts[-1])
         if not room:
             break
@@ -166,10 +173,10 @@ def _by_head(
     pairs: Sequence[TensorPair], streamed: Sequence[Streamed]
 ) -> Mapping[object, list[int]]:
     """Return the pairs by how what they expect begins."""
-    found: dict[object, list[int]] = {}
-    for number, (pair, one) in enumerate(zip(pairs, streamed, strict=True)):
-        found.setdefault(_head(pair, one.expected_head), []).append(number)
-    return found
+    numbers: dict[object, list[int]] = {}
+    for number, (pair, stream) in enumerate(zip(pairs, streamed, strict=True)):
+        numbers.setdefault(_head(pair, stream.expected_head), []).append(number)
+    return numbers
 
 
 def _head(pair: TensorPair, head: Items) -> object:

@@ -147,8 +147,8 @@ def _every_default() -> dict[str, Json]:
 
 def _class_defaults(model_type: str) -> dict[str, Json]:
     """Return what a family's config class fills in and its table does not state, such as an epsilon."""
-    found = _every_default().get(model_type)
-    return found if isinstance(found, dict) else {}
+    defaults = _every_default().get(model_type)
+    return defaults if isinstance(defaults, dict) else {}
 
 
 def _differences(prefix: str, one: Config, other: Config) -> Iterator[ConfigDifference]:

@@ -40,17 +40,17 @@ class Difference:
         return self.rms / self.reference_rms if self.reference_rms else float("inf")
 
 
-def difference(found: Array, reference: Array) -> Difference:
+def difference(actual: Array, reference: Array) -> Difference:
     """Compare two arrays of real numbers of the same shape, in float64.
 
     Equal infinities are equal. Integers beyond 2**53 lose bits here.
 
     Raises: ValueError: the shapes differ, or there is nothing to compare.
     """
-    _require_comparable(found, reference)
-    one, other = np.asarray(found, np.float64), np.asarray(reference, np.float64)
+    _require_comparable(actual, reference)
+    left, right = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.where(one == other, 0.0, np.abs(one - other))
+        apart = np.where(left == right, 0.0, np.abs(left - right))
         apart[np.isnan(apart)] = np.inf
         rms = _rms(apart)
     where = np.unravel_index(int(np.argmax(apart)), apart.shape)
@@ -60,16 +60,18 @@ def difference(found: Array, reference: Array) -> Difference:
         worst=float(apart[where]),
         where=tuple(int(n) for n in where),
         rms=rms,
-        reference_rms=_rms(other[np.isfinite(other)]),
-        reference_max=float(np.max(np.abs(other[np.isfinite(other)]), initial=0.0)),
-        nans=int(np.count_nonzero(np.isnan(one) | np.isnan(other))),
+        reference_rms=_rms(right[np.isfinite(right)]),
+        reference_max=float(np.max(np.abs(right[np.isfinite(right)]), initial=0.0)),
+        nans=int(np.count_nonzero(np.isnan(left) | np.isnan(right))),
     )
 
 
-def _require_comparable(found: Array, reference: Array) -> None:
-    if found.shape != reference.shape:
-        raise ValueError(f"shape {list(found.shape)} cannot be compared to {list(reference.shape)}")
-    if found.size == 0:
+def _require_comparable(actual: Array, reference: Array) -> None:
+    if actual.shape != reference.shape:
+        raise ValueError(
+            f"shape {list(actual.shape)} cannot be compared to {list(reference.shape)}"
+        )
+    if actual.size == 0:
         raise ValueError("there is nothing to compare")
 
 

@@ -22,9 +22,9 @@ def duplicates(
     Raises: SourceError: a file cannot be read.
     """
     alike: dict[object, list[Stored]] = {}
-    for stored, found in zip(tensors, statistics, strict=True):
-        if not found.constant and found.numel:
-            alike.setdefault((stored.spec.dtype, found.numel, repr(found)), []).append(stored)
+    for stored, figures in zip(tensors, statistics, strict=True):
+        if not figures.constant and figures.numel:
+            alike.setdefault((stored.spec.dtype, figures.numel, repr(figures)), []).append(stored)
     return tuple(group for some in alike.values() if len(some) > 1 for group in _equal(some))
 
 
@@ -39,7 +39,7 @@ def _equal(tensors: Sequence[Stored]) -> Iterable[tuple[Stored, ...]]:
             return summed.digest()
 
         groups: dict[bytes, list[Stored]] = {}
-        found = finish([pool.submit(digest, stored) for stored in tensors])
-        for stored, one in zip(tensors, found, strict=True):
-            groups.setdefault(one, []).append(stored)
+        digests = finish([pool.submit(digest, stored) for stored in tensors])
+        for stored, value in zip(tensors, digests, strict=True):
+            groups.setdefault(value, []).append(stored)
     return [tuple(group) for group in groups.values() if len(group) > 1]

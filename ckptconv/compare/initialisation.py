@@ -91,32 +91,40 @@ def new_modules(
     Args: statistics: by row key. sides: `encoder` and `decoder`, or one of them.
     """
     for path, module in _modules(rows).items():
-        found = {row.key.rpartition(".")[2]: statistics.get(row.key) for row in module}
-        known = {role: one for role, one in found.items() if one is not None and one.numel}
-        if len(known) < len(module):
+        by_role = {row.key.rpartition(".")[2]: statistics.get(row.key) for row in module}
+        measured = {
+            role: figures
+            for role, figures in by_role.items()
+            if figures is not None and figures.numel
+        }
+        if len(measured) < len(module):
             continue
         if module[0].module.kind in NORMS:
-            if _is_norm(known):
+            if _is_norm(measured):
                 yield NewModule(path, module[0].module.part, module, None)
             continue
-        draw = next((one for one in _draws(module, sides) if _fits(one, known)), None)
+        draw = next(
+            (figures for figures in _draws(module, sides) if _fits(figures, measured)), None
+        )
         if draw:
             yield NewModule(path, module[0].module.part, module, draw)
 
 
 def _modules(rows: Iterable[SchemaTensor]) -> dict[str, tuple[SchemaTensor, ...]]:
     """Group the rows whose values matter and are their own by module; bare parameters are left out."""
-    found: dict[str, tuple[SchemaTensor, ...]] = {}
+    modules: dict[str, tuple[SchemaTensor, ...]] = {}
     for row in rows:
         if row.module.presence == "required" and not row.shares and row.module.kind != "parameter":
             path = row.key.rpartition(".")[0]
-            found[path] = (*found.get(path, ()), row)
-    return found
+            modules[path] = (*modules.get(path, ()), row)
+    return modules
 
 
-def _is_norm(found: Mapping[str, Statistics]) -> bool:
+def _is_norm(figures: Mapping[str, Statistics]) -> bool:
     """Tell whether a gain is 1 throughout, and an offset 0."""
-    return all(one.constant and one.minimum == (role != "bias") for role, one in found.items())
+    return all(
+        tensor.constant and tensor.minimum == (role != "bias") for role, tensor in figures.items()
+    )
 
 
 def _draws(module: Sequence[SchemaTensor], sides: Mapping[str, Config]) -> Iterator[Draw]:
@@ -145,43 +153,45 @@ def _range(config: Config) -> float:
     return DEFAULT_RANGE
 
 
-def _fits(draw: Draw, found: Mapping[str, Statistics]) -> bool:
+def _fits(draw: Draw, figures: Mapping[str, Statistics]) -> bool:
     """Tell whether all tensors of a module are what a draw leaves."""
-    weights = [one for role, one in found.items() if role != "bias"]
-    bias = found.get("bias")
-    if not all(_drawn(draw, one) for one in weights):
+    weights = [tensor for role, tensor in figures.items() if role != "bias"]
+    bias = figures.get("bias")
+    if not all(_drawn(draw, tensor) for tensor in weights):
         return False
     if bias is None:
-        return all(one.numel >= ENOUGH for one in weights)
+        return all(tensor.numel >= ENOUGH for tensor in weights)
     if bias.constant and bias.minimum == 0:
         return True
-    known = draw.uniform and all(one.numel >= ENOUGH for one in weights)
-    return known and _within(draw, bias) and not bias.constant
+    ample = draw.uniform and all(tensor.numel >= ENOUGH for tensor in weights)
+    return ample and _within(draw, bias) and not bias.constant
 
 
-def _drawn(draw: Draw, found: Statistics) -> bool:
+def _drawn(draw: Draw, figures: Statistics) -> bool:
     """Tell whether a tensor's mean, spread, kurtosis and bounds are those of so many drawn elements."""
-    kept = found.numel - found.zeros
+    drawn = figures.numel - figures.zeros
     if (
-        not found.finite
-        or found.constant
-        or kept < (1 - PADDING) * found.numel
-        or not _within(draw, found)
+        not figures.finite
+        or figures.constant
+        or drawn < (1 - PADDING) * figures.numel
+        or not _within(draw, figures)
     ):
         return False
-    share = kept / found.numel
-    std, kurtosis = found.std / sqrt(share), found.kurtosis * share
-    mean_error = draw.std / sqrt(kept)
-    std_error = draw.std * sqrt((draw.kurtosis - 1) / (4 * kept))
-    kurtosis_error = sqrt(24 / found.sampled)
+    share = drawn / figures.numel
+    std, kurtosis = figures.std / sqrt(share), figures.kurtosis * share
+    mean_error = draw.std / sqrt(drawn)
+    std_error = draw.std * sqrt((draw.kurtosis - 1) / (4 * drawn))
+    kurtosis_error = sqrt(24 / figures.sampled)
     return (
-        abs(found.mean) <= ERRORS * mean_error
+        abs(figures.mean) <= ERRORS * mean_error
         and abs(std - draw.std) <= ERRORS * std_error + SLACK * draw.std
         and not isnan(kurtosis)
         and abs(kurtosis - draw.kurtosis) <= ERRORS * kurtosis_error
     )
 
 
-def _within(draw: Draw, found: Statistics) -> bool:
+def _within(draw: Draw, figures: Statistics) -> bool:
     """Tell whether no element is farther out than a draw can give, but for rounding."""
-    return draw.bound is None or max(-found.minimum, found.maximum) <= draw.bound * (1 + SLACK * 2)
+    return draw.bound is None or max(-figures.minimum, figures.maximum) <= draw.bound * (
+        1 + SLACK * 2
+    )

@@ -15,22 +15,25 @@ SHOWN = 4
 NOWHERE = -1
 
 
-def transposed(expected: Items, found: Items) -> Found | None:
+def transposed(expected: Items, actual: Items) -> Found | None:
     """Say that the axes are in another order, even where the bytes were then read in the expected shape."""
     axes = tuple(n for n, size in enumerate(expected.shape) if size > 1)
     shape = tuple(expected.shape[n] for n in axes)
-    old, flat = expected.reshape(shape), found.reshape(-1)
+    old, flat = expected.reshape(shape), actual.reshape(-1)
     for order in permutations(range(len(shape))):
         turned = old.transpose(order)
         if order == tuple(range(len(shape))) or not _begins(turned, flat):
             continue
         if np.array_equal(turned, flat.reshape(turned.shape)):
-            kept = (
+            unchanged = (
                 "" if turned.shape == old.shape else ", its numbers then read in the expected shape"
             )
             if len(shape) == 2:
-                return "transposed", f"transposed{kept}"
-            return "transposed", f"axes in the order {' '.join(str(axes[n]) for n in order)}{kept}"
+                return "transposed", f"transposed{unchanged}"
+            return (
+                "transposed",
+                f"axes in the order {' '.join(str(axes[n]) for n in order)}{unchanged}",
+            )
     return None
 
 
@@ -40,7 +43,7 @@ def _begins(turned: Items, flat: Items) -> bool:
     return np.array_equal(first, flat[: first.size])
 
 
-def rows(expected: Items, found: Items, labels: tuple[str, ...]) -> Found | None:
+def rows(expected: Items, actual: Items, labels: tuple[str, ...]) -> Found | None:
     """Say which rows moved, along the first axis or along the last.
 
     Args: labels: how the tables call the axes, such as out and in.
@@ -48,11 +51,11 @@ def rows(expected: Items, found: Items, labels: tuple[str, ...]) -> Found | None
     for axis in dict.fromkeys((0, expected.ndim - 1)):
         name = labels[axis] if axis < len(labels) else f"axis {axis}"
         old, new = (
-            np.ascontiguousarray(np.moveaxis(items, axis, 0)) for items in (expected, found)
+            np.ascontiguousarray(np.moveaxis(items, axis, 0)) for items in (expected, actual)
         )
-        said = _rows(old.reshape(len(old), -1), new.reshape(len(new), -1), name)
-        if said:
-            return said
+        answer = _rows(old.reshape(len(old), -1), new.reshape(len(new), -1), name)
+        if answer:
+            return answer
     return None
 
 
@@ -64,13 +67,13 @@ def _rows(old: Items, new: Items, name: str) -> Found | None:
     origin = _origins(old, new, wrong)
     if len(wrong) == 1:
         return _one_row(old, new, int(wrong[0]), int(origin[0]), name)
-    known = origin != NOWHERE
-    shift = _shift(wrong[known], origin[known], len(old))
-    if shift and known.sum() * 2 > len(wrong) and (len(wrong) - known.sum() <= abs(shift)):
-        lost = int(len(wrong) - known.sum())
+    located = origin != NOWHERE
+    shift = _shift(wrong[located], origin[located], len(old))
+    if shift and located.sum() * 2 > len(wrong) and (len(wrong) - located.sum() <= abs(shift)):
+        lost = int(len(wrong) - located.sum())
         rest = f"; {lost} at the end hold other values" if lost else ""
         return "shifted", f"shifted by {shift} along {name}{rest}"
-    if known.all():
+    if located.all():
         shown = ", ".join(
             f"{at} holds {came}" for at, came in list(zip(wrong, origin, strict=True))[:SHOWN]
         )

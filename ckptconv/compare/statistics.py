@@ -72,7 +72,7 @@ def measure(
     Args: progress: called with bytes done and bytes to do, by one thread at a time.
     Raises: SourceError: a file cannot be read.
     """
-    total, done, lock, own = sum(one.spec.nbytes for one in tensors), 0, Lock(), local()
+    total, done, lock, own = sum(tensor.spec.nbytes for tensor in tensors), 0, Lock(), local()
 
     def count(nbytes: int) -> None:
         nonlocal done
@@ -166,15 +166,15 @@ class _Tally:
 
     def _quick(self, values: Values) -> tuple[float, float]:
         """Return the same of float32 values, summed in float32 along rows and in float64 over them."""
-        apart, ones = self._room.apart(len(values)), self._room.ones
+        apart, units = self._room.apart(len(values)), self._room.ones
         near = values[0]
         np.subtract(values, near, out=apart[: len(values)])
         mean = float(near) + float(
-            np.vecdot(apart.reshape(-1, ROW), ones).sum(dtype=np.float64)
+            np.vecdot(apart.reshape(-1, ROW), units).sum(dtype=np.float64)
         ) / len(values)
         np.subtract(values, np.float32(mean), out=apart[: len(values)])
         rows = apart.reshape(-1, ROW)
-        rest = float(np.vecdot(rows, ones).sum(dtype=np.float64)) / len(values)
+        rest = float(np.vecdot(rows, units).sum(dtype=np.float64)) / len(values)
         squares = float(np.vecdot(rows, rows).sum(dtype=np.float64))
         return float(np.float32(mean)) + rest, squares - rest * rest * len(values)
 

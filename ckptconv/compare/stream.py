@@ -68,33 +68,33 @@ class Streamed:
 
 
 def compare_stream(
-    expected: Iterator[memoryview], dtype: str, found: Stored, files: OpenFiles
+    expected: Iterator[memoryview], dtype: str, actual: Stored, files: OpenFiles
 ) -> Streamed:
     """Compare bytes as they come, in row-major order, with a stored tensor of as many elements.
 
     Args: dtype: of the expected bytes; that of `found` may be another if both are floats.
     Raises: SourceError: a file cannot be read.
     """
-    result = Streamed(dtype, found.spec.dtype)
-    reader = _Sequential(found, files)
+    result = Streamed(dtype, actual.spec.dtype)
+    reader = _Sequential(actual, files)
     start = 0
     for piece in expected:
-        one = np.frombuffer(piece, raw_dtype(dtype))
-        other = reader.take(one.size, start)
-        _compare_piece(result, one, other, start)
-        start += one.size
+        left = np.frombuffer(piece, raw_dtype(dtype))
+        right = reader.take(left.size, start)
+        _compare_piece(result, left, right, start)
+        start += left.size
     return result
 
 
-def in_dtype(items: Items, dtype: str, wanted: str) -> Items:
+def in_dtype(items: Items, dtype: str, target: str) -> Items:
     """Return items in a dtype, cast where they have another; what overflows becomes infinite."""
-    return items if dtype == wanted else encode(decode(items, dtype), wanted)
+    return items if dtype == target else encode(decode(items, dtype), target)
 
 
-def _compare_piece(result: Streamed, one: Items, other: Items, start: int) -> None:
+def _compare_piece(result: Streamed, expected: Items, actual: Items, start: int) -> None:
     """Add one piece to the result."""
-    left = in_dtype(one, result.expected_dtype, result.dtype)
-    right = in_dtype(other, result.found_dtype, result.dtype)
+    left = in_dtype(expected, result.expected_dtype, result.dtype)
+    right = in_dtype(actual, result.found_dtype, result.dtype)
     if start == 0:
         result.expected_head, result.found_head = left[:HEAD].copy(), right[:HEAD].copy()
     if _same_bytes(left, right):
@@ -104,7 +104,7 @@ def _compare_piece(result: Streamed, one: Items, other: Items, start: int) -> No
         unequal = left != right
         differing = int(np.count_nonzero(unequal))
         _keep(result, left, right, unequal, start)
-    result.sums += _sums(result, one, other, differing)
+    result.sums += _sums(result, expected, actual, differing)
 
 
 def _keep(
@@ -116,15 +116,15 @@ def _keep(
             result.changes.append(Change(start + int(at), int(left[at]), int(right[at])))
 
 
-def _sums(result: Streamed, one: Items, other: Items, differing: int) -> Sums:
+def _sums(result: Streamed, left: Items, right: Items, differing: int) -> Sums:
     """Return the sums of one piece."""
     if result.expected_dtype not in FLOATS:
-        return Sums(differing, one.size, inf if differing else 0.0)
+        return Sums(differing, left.size, inf if differing else 0.0)
     if differing or result.casts:
         return _measure(
-            _numbers(one, result.expected_dtype), _numbers(other, result.found_dtype), differing
+            _numbers(left, result.expected_dtype), _numbers(right, result.found_dtype), differing
         )
-    return _reference(_numbers(one, result.expected_dtype))
+    return _reference(_numbers(left, result.expected_dtype))
 
 
 class _Sequential:
@@ -152,10 +152,10 @@ class _Sequential:
         return buffer.view(raw_dtype(self._stored.spec.dtype))
 
 
-def _same_bytes(one: Items, other: Items) -> bool:
+def _same_bytes(left: Items, right: Items) -> bool:
     """Compare eight bytes at a time where the length allows it."""
-    wide = np.dtype("<u8") if one.nbytes % 8 == 0 else np.dtype("u1")
-    return np.array_equal(one.view(wide), other.view(wide))
+    wide = np.dtype("<u8") if left.nbytes % 8 == 0 else np.dtype("u1")
+    return np.array_equal(left.view(wide), right.view(wide))
 
 
 def _numbers(items: Items, dtype: str) -> Numbers:
@@ -173,23 +173,23 @@ def _reference(numbers: Numbers) -> Sums:
     return _measure_carefully(numbers, numbers)
 
 
-def _measure(one: Numbers, other: Numbers, differing: int) -> Sums:
+def _measure(left: Numbers, right: Numbers, differing: int) -> Sums:
     """Return the sums of two runs of numbers, some at a time: fresh memory costs more than the arithmetic."""
     total = Sums(differing)
-    for start in range(0, one.size, MEASURED):
-        total += _measure_block(one[start : start + MEASURED], other[start : start + MEASURED])
+    for start in range(0, left.size, MEASURED):
+        total += _measure_block(left[start : start + MEASURED], right[start : start + MEASURED])
     return total
 
 
-def _measure_block(one: Numbers, other: Numbers) -> Sums:
+def _measure_block(left: Numbers, right: Numbers) -> Sums:
     """Return the sums of a few numbers; `differing` is left to the caller."""
     with np.errstate(all="ignore"):
-        apart = other - one
+        apart = right - left
         worst = max(float(apart.max()), -float(apart.min()))
-        squares = [_dot(apart, apart), _dot(one, one), _dot(other, other)]
+        squares = [_dot(apart, apart), _dot(left, left), _dot(right, right)]
     if all(isfinite(square) for square in squares) and (squares[0] > TINY or worst == 0):
-        return Sums(0, one.size, worst, *squares)
-    return _measure_carefully(one, other)
+        return Sums(0, left.size, worst, *squares)
+    return _measure_carefully(left, right)
 
 
 def _measure_carefully(one: Numbers, other: Numbers) -> Sums:
@@ -200,14 +200,14 @@ def _measure_carefully(one: Numbers, other: Numbers) -> Sums:
         same = finite | (left == right) | (np.isnan(left) & np.isnan(right))
         apart = np.where(finite, right - left, 0.0)
         worst = float(np.max(np.abs(apart), initial=0.0)) if same.all() else inf
-        kept = (apart, np.where(finite, left, 0.0), np.where(finite, right, 0.0))
-        squares = (_dot(values, values) for values in kept)
+        numbers = (apart, np.where(finite, left, 0.0), np.where(finite, right, 0.0))
+        squares = (_dot(values, values) for values in numbers)
         return Sums(0, one.size, worst, *squares)
 
 
-def _dot(one: Numbers, other: Numbers) -> float:
+def _dot(left: Numbers, right: Numbers) -> float:
     """Return a sum of products: blocks in the values' own precision, then in float64; always in the same order."""
-    cut = one.size // BLOCK * BLOCK
-    blocks = np.einsum("ij,ij->i", one[:cut].reshape(-1, BLOCK), other[:cut].reshape(-1, BLOCK))
-    rest = np.einsum("i,i->", one[cut:].astype(np.float64), other[cut:].astype(np.float64))
+    cut = left.size // BLOCK * BLOCK
+    blocks = np.einsum("ij,ij->i", left[:cut].reshape(-1, BLOCK), right[:cut].reshape(-1, BLOCK))
+    rest = np.einsum("i,i->", left[cut:].astype(np.float64), right[cut:].astype(np.float64))
     return float(blocks.sum(dtype=np.float64)) + float(rest)

@@ -45,7 +45,7 @@ def elements(
             "bit",
             f"{_bit(bits.bit_length() - 1, dtype)} flipped: {_change(changes[0], shape, dtype)}",
         )
-    shown = ", ".join(_change(one, shape, dtype) for one in changes)
+    shown = ", ".join(_change(change, shape, dtype) for change in changes)
     return "element", f"{differing} element{'s' if differing > 1 else ''} changed: {shown}"
 
 
@@ -55,9 +55,9 @@ def _bit(number: int, dtype: str) -> str:
     return f"bit {number} ({'sign' if number == 8 * ITEMSIZE[dtype] - 1 else field})"
 
 
-def _change(one: Change, shape: tuple[int, ...], dtype: str) -> str:
-    index = ", ".join(str(int(n)) for n in np.unravel_index(one.at, shape))
-    values = (_value(bits, dtype) for bits in (one.expected, one.found))
+def _change(change: Change, shape: tuple[int, ...], dtype: str) -> str:
+    index = ", ".join(str(int(n)) for n in np.unravel_index(change.at, shape))
+    values = (_value(bits, dtype) for bits in (change.expected, change.found))
     old, new = (f"{value:.9g}" for value in values)
     return f"[{index}] {old} -> {new}"
 
@@ -67,11 +67,15 @@ def _value(bits: int, dtype: str) -> float:
     return float(decode(np.array([bits], raw_dtype(dtype)), dtype)[0])
 
 
-def constant(expected: Items, found: Items, dtype: str) -> Found | None:
+def constant(expected: Items, actual: Items, dtype: str) -> Found | None:
     """Say that every element is one and the same, where the expected ones are not."""
-    if found.size < 2 or not (found == found.flat[0]).all() or (expected == expected.flat[0]).all():
+    if (
+        actual.size < 2
+        or not (actual == actual.flat[0]).all()
+        or (expected == expected.flat[0]).all()
+    ):
         return None
-    value = _value(int(found.flat[0]), dtype)
+    value = _value(int(actual.flat[0]), dtype)
     return (
         ("zeros", "dropped: all zeros")
         if value == 0
@@ -79,7 +83,7 @@ def constant(expected: Items, found: Items, dtype: str) -> Found | None:
     )
 
 
-def rounded(expected: Items, found: Items, dtype: str) -> Found | None:
+def rounded(expected: Items, actual: Items, dtype: str) -> Found | None:
     """Say that one side is the other, rounded to a narrower type or to its own last bits."""
     for narrow in ("float32", "bfloat16", "float16"):
         if EPSILON[narrow] <= EPSILON[dtype]:
@@ -89,18 +93,20 @@ def rounded(expected: Items, found: Items, dtype: str) -> Found | None:
             (_was_rounded, "what was expected is this, rounded to {} precision"),
             (_is_cut, "cut to {} precision"),
         ):
-            if _holds(expected, found, dtype, partial(test, narrow)):
+            if _holds(expected, actual, dtype, partial(test, narrow)):
                 return "rounded", what.format(narrow)
-    if _holds(expected, found, dtype, partial(_is_near, dtype)):
+    if _holds(expected, actual, dtype, partial(_is_near, dtype)):
         return "rounded", f"equal but for rounding, within {ULPS} units in the last place"
     return None
 
 
-def _holds(expected: Items, found: Items, dtype: str, test: Test) -> bool:
+def _holds(expected: Items, actual: Items, dtype: str, test: Test) -> bool:
     """Tell whether a test holds for all elements; the first block settles nearly every case."""
-    one, other = expected.reshape(-1), found.reshape(-1)
-    for start in range(0, one.size, BLOCK):
-        old, new = (decode(items[start : start + BLOCK], dtype) for items in (one, other))
+    flat_expected, flat_actual = expected.reshape(-1), actual.reshape(-1)
+    for start in range(0, flat_expected.size, BLOCK):
+        old, new = (
+            decode(items[start : start + BLOCK], dtype) for items in (flat_expected, flat_actual)
+        )
         with np.errstate(all="ignore"):
             if not test(old.astype(np.float64), new.astype(np.float64)).all():
                 return False
@@ -128,16 +134,16 @@ def _is_cut(narrow: str, old: Numbers, new: Numbers) -> Flags:
 
 def _is_near(dtype: str, old: Numbers, new: Numbers, factor: float = 1.0) -> Flags:
     """Tell which numbers are the old ones times a factor, but for what rounding leaves."""
-    wanted = factor * old
+    goal = factor * old
     tiny = float(np.finfo(FLOAT.get(dtype, np.dtype("<f4"))).tiny)
-    near: Flags = np.abs(new - wanted) <= ULPS * EPSILON[dtype] * np.abs(wanted) + tiny
+    near: Flags = np.abs(new - goal) <= ULPS * EPSILON[dtype] * np.abs(goal) + tiny
     return near
 
 
-def scaled(expected: Items, found: Items, dtype: str) -> Found | None:
+def scaled(expected: Items, actual: Items, dtype: str) -> Found | None:
     """Say that every element is the expected one times a constant, as far as rounding allows."""
     old, new = (
-        decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64) for items in (expected, found)
+        decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64) for items in (expected, actual)
     )
     if old.size < 2:
         return None
@@ -145,7 +151,7 @@ def scaled(expected: Items, found: Items, dtype: str) -> Found | None:
     with np.errstate(all="ignore"):
         factor = float(new[largest] / old[largest])
     test = partial(_is_near, dtype, factor=factor)
-    if not np.isfinite(factor) or factor == 0 or not _holds(expected, found, dtype, test):
+    if not np.isfinite(factor) or factor == 0 or not _holds(expected, actual, dtype, test):
         return None
     return (
         ("negated", "every sign is the other one")
@@ -154,12 +160,12 @@ def scaled(expected: Items, found: Items, dtype: str) -> Found | None:
     )
 
 
-def initialised(expected: Items, found: Items, dtype: str) -> Found | None:
+def initialised(expected: Items, actual: Items, dtype: str) -> Found | None:
     """Say that the values have nothing to do with the expected ones, and that one of the two looks drawn."""
-    if found.size < ENOUGH:
+    if actual.size < ENOUGH:
         return None
     old, new = (
-        decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64) for items in (expected, found)
+        decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64) for items in (expected, actual)
     )
     if not np.isfinite(new).all() or not np.isfinite(old).all() or not old.std() or not new.std():
         return None
@@ -176,8 +182,8 @@ def _drawn(values: Numbers) -> str:
     """Return the distribution that values look drawn from; empty where they do not."""
     mean, std, count = float(values.mean()), float(values.std()), values.size
     kurtosis = float(np.mean(((values - mean) / std) ** 4))
-    known = ("normal", 3.0, 4 * sqrt(24 / count)), ("uniform", 1.8, 4 / sqrt(count))
-    name, expects, noise = min(known, key=lambda one: abs(kurtosis - one[1]))
+    shapes = ("normal", 3.0, 4 * sqrt(24 / count)), ("uniform", 1.8, 4 / sqrt(count))
+    name, expects, noise = min(shapes, key=lambda shape: abs(kurtosis - shape[1]))
     if abs(kurtosis - expects) > noise or abs(mean) > 4 / sqrt(count) * std:
         return ""
     return f"{name} around 0 with standard deviation {std:.2g}"

@@ -81,7 +81,7 @@ def _outputs(report: ForwardReport) -> Iterator[Case]:
         yield Case("loading", complaint, "reported by the target's class while loading")
     for answer in report.answers:
         versions = ", ".join(f"{name} {version}" for name, version in answer.versions.items())
-        yield Case("frameworks", answer.framework, figures=versions, seconds=answer.seconds)
+        yield Case("frameworks", answer.runner, figures=versions, seconds=answer.seconds)
 
 
 def _coverage(result: Verification) -> Case:

@@ -157,8 +157,8 @@ def outputs_json(report: ForwardReport, minimum: float | None = None) -> dict[st
         "versions": {
             name: version for answer in report.answers for name, version in answer.versions.items()
         },
-        "settings": {answer.framework: dict(answer.settings) for answer in report.answers},
-        "seconds": {answer.framework: answer.seconds for answer in report.answers},
+        "settings": {answer.runner: dict(answer.settings) for answer in report.answers},
+        "seconds": {answer.runner: answer.seconds for answer in report.answers},
     }
 
 

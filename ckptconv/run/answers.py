@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -14,31 +14,37 @@ from weakref import finalize
 import numpy as np
 
 from ckptconv.base.strict_json import Json
+from ckptconv.run.modalities import Example
 from ckptconv.run.runners import Array
-from ckptconv.schema.vocabulary import NamingName
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What one child is asked."""
 
-    framework: NamingName
+    runner: str
+    """Name of one of `runners()`."""
     checkpoint: Path
+    """What it loads: a checkpoint, or an artefact."""
     probes: Mapping[str, Array]
-    """As `make_probes` returns them."""
+    """As `Modality.make_probes` returns them."""
     precisions: tuple[str, ...] = ("float32",)
     generate: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
-    """Name -> keyword arguments of a `GenerationConfig`; empty: generate nothing from the probes."""
+    """Name of a search -> its settings, see `forward.searches`; empty: generate nothing from the probes."""
     generate_from: str = ""
     """The probe whose encoder inputs are generated from."""
-    sentences: Sequence[tuple[str, str | None]] = ()
-    """Sentences to make probes of with the checkpoint's own tokenizer, each with what the decoder is fed or None."""
-    feeding: Mapping[str, Json] = field(default_factory=dict)
-    """start, pad: the decoder's tokens. encoder, decoder: how many tokens each may get, or None."""
+    examples: Sequence[Example] = ()
+    """What probes are made of with the checkpoint's own tokenizer or processor."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """As `Modality.facts` returns them."""
     texts: Sequence[str] = ()
     """Sentences to answer with the checkpoint's own tokenizer and generation config."""
     coverage: bool = True
     """Whether the reference notes which elements of its parameters the probes reach."""
+    modality: str = "text"
+    """Name of one of `modalities()`."""
+    model_class: str = ""
+    """The class in transformers that loads the checkpoint; empty for runners that use none."""
 
     @property
     def is_reference(self) -> bool:
@@ -64,8 +70,8 @@ class StoredArrays(Mapping[str, Array]):
         self._keep = keep
 
     def __getitem__(self, name: str) -> Array:
-        found: Array = self._file[name]
-        return found
+        array: Array = self._file[name]
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file.files)
@@ -78,15 +84,16 @@ class StoredArrays(Mapping[str, Array]):
 class Answer:
     """What one child answered."""
 
-    framework: NamingName
+    runner: str
     arrays: Mapping[str, Array]
-    """`PRECISION/PROBE/QUANTITY` -> floats. `inputs/PROBE.INPUT` -> tokens that sentences were turned into.
+    """`PRECISION/PROBE/QUANTITY` -> floats. `inputs/PROBE.INPUT` -> what examples were turned into.
 
-    Of the generation NAME: `NAME/tokens` -> (rows, new tokens), -1 after the end; `float32/NAME/cached` -> logits
+    Of the search NAME: `NAME/tokens` -> (rows, new tokens), -1 after the end; `float32/NAME/cached` -> logits
     of its steps (rows, steps, vocabulary). Of the reference also `float64/NAME/cached`, from one full pass over
-    the same tokens, or `NAME/margins` -> (rows, steps)."""
+    the same tokens, or `NAME/margins` -> (rows, steps). Of the model's own search: `NAME/exact` -> tokens in float64.
+    A search that is beyond the runner has no arrays."""
     problems: tuple[str, ...]
-    """What loading found: `missing NAME`, `unexpected NAME`, `mismatched NAME`."""
+    """What loading met: `missing NAME`, `unexpected NAME`, `mismatched NAME`."""
     versions: Mapping[str, str]
     settings: Mapping[str, Json]
     """What was fixed for the run."""
@@ -104,24 +111,26 @@ class Answer:
 def write_job(job: Job, folder: Path) -> None:
     """Write one job into a new folder, where the child reads it; see `ckptconv.run.runners.__main__`."""
     folder.mkdir()
-    asked = {
+    question = {
         "checkpoint": str(job.checkpoint.absolute()),
+        "model_class": job.model_class,
+        "modality": job.modality,
+        "facts": dict(job.facts),
         "precisions": job.precisions,
         "generate": {name: dict(settings) for name, settings in job.generate.items()},
         "generate_from": job.generate_from,
-        "sentences": list(job.sentences),
-        "feeding": dict(job.feeding),
+        "examples": [asdict(example) for example in job.examples],
         "texts": list(job.texts),
         "coverage": job.coverage and job.is_reference,
     }
-    (folder / "job.json").write_text(json.dumps(asked))
+    (folder / "job.json").write_text(json.dumps(question))
     np.savez(folder / "probes.npz", allow_pickle=False, **dict(job.probes))
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Return what a child said in its folder besides arrays; empty where it said nothing."""
+    """Return what a child reported in its folder besides arrays; empty where it reported nothing."""
     try:
-        found: dict[str, Any] = json.loads((folder / "answers.json").read_text())
+        report: dict[str, Any] = json.loads((folder / "answers.json").read_text())
     except (OSError, ValueError):
         return {}
-    return found
+    return report

@@ -22,8 +22,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import FrameworkError
 from ckptconv.run.answers import Answer, Job, Scratch, StoredArrays, read_report, write_job
-from ckptconv.run.runners import frameworks
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.run.runners import runners
 
 TAIL_LINES = 15
 POLL_SECONDS = 0.05
@@ -48,7 +47,7 @@ OFFLINE = {
 @dataclass(slots=True)
 class _Child:
     jobs: Sequence[Job]
-    """Answered one after the other; all of one framework."""
+    """Answered one after the other; all of one runner."""
     folder: Path
     process: subprocess.Popen[bytes]
     started: float
@@ -56,28 +55,26 @@ class _Child:
 
     @property
     def name(self) -> str:
-        return self.jobs[0].framework
+        return self.jobs[0].runner
 
 
 @dataclass(frozen=True, slots=True)
-class _Patience:
+class _Deadline:
     """How long all children together may take [s]; None waits."""
 
     seconds: float | None
-    begun: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=time.monotonic)
 
-    def ended(self) -> bool:
-        return self.seconds is not None and time.monotonic() > self.begun + self.seconds
+    def is_over(self) -> bool:
+        return self.seconds is not None and time.monotonic() > self.start + self.seconds
 
 
-def environment(name: NamingName) -> dict[str, str]:
-    """Return the environment of one child: offline, its framework alone, and this ckptconv."""
+def environment(name: str) -> dict[str, str]:
+    """Return the environment of a runner's child: offline, its framework alone, and this ckptconv."""
     here = str(Path(__file__).resolve().parents[2])
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    found = DEFAULTS | dict(os.environ) | OFFLINE
-    found.update(frameworks()[name].environment)
-    found["PYTHONPATH"] = os.pathsep.join(paths)
-    return found
+    variables = DEFAULTS | dict(os.environ) | OFFLINE | dict(runners()[name].process.environment)
+    return variables | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _threads(jobs: Sequence[Job]) -> dict[str, str]:
@@ -87,7 +84,14 @@ def _threads(jobs: Sequence[Job]) -> dict[str, str]:
 
 def _small(jobs: Sequence[Job]) -> bool:
     """Tell whether the models of one child are small, in the mean."""
-    files = [file for job in jobs for file in job.checkpoint.glob("*") if file.is_file()]
+    patterns = ("*", "variables/*")  # a SavedModel's weights lie one level below
+    files = [
+        file
+        for job in jobs
+        for pattern in patterns
+        for file in job.checkpoint.glob(pattern)
+        if file.is_file()
+    ]
     return sum(file.stat().st_size for file in files) < SMALL_BYTES * len(jobs)
 
 
@@ -107,7 +111,7 @@ def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answ
 def run_batches(
     batches: Sequence[Sequence[Job]], timeout: float | None = None
 ) -> list[list[Answer | FrameworkError]]:
-    """Start one child a batch; each answers the jobs of its batch, of one framework, one after the other.
+    """Start one child a batch; each answers the jobs of its batch, of one runner, one after the other.
 
     Children of small models run at once; if one model is large, each child waits for the one before it.
 
@@ -116,14 +120,14 @@ def run_batches(
     """
     _require(batches)
     children: list[_Child] = []
-    patience = _Patience(timeout)
+    deadline = _Deadline(timeout)
     try:
         root = Scratch()  # goes with the last answer that reads from it
         try:
             for turn in _turns(batches):
                 for batch in turn:
                     children.append(_start(batch, root.path / str(len(children))))
-                _wait(children[-len(turn) :], patience)
+                _wait(children[-len(turn) :], deadline)
             return [
                 [_read(child, number, root) for number in range(len(child.jobs))]
                 for child in children
@@ -142,8 +146,8 @@ def _turns(batches: Sequence[Sequence[Job]]) -> list[Sequence[Sequence[Job]]]:
 
 def _require(batches: Sequence[Sequence[Job]]) -> None:
     """Refuse before the first turn what is not installed; a child says what is installed and broken."""
-    for name in dict.fromkeys(batch[0].framework for batch in batches):
-        for module in frameworks()[name].imports:
+    for name in dict.fromkeys(batch[0].runner for batch in batches):
+        for module in runners()[name].process.modules:
             if find_spec(module) is None:
                 raise FrameworkError(_unavailable(name, f"No module named {module!r}"))
 
@@ -153,36 +157,36 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
     for number, job in enumerate(jobs):
         write_job(job, folder / str(number))
     # -P keeps the working directory off the path: a checkpoint's folder may hold a torch.py.
-    command = [sys.executable, "-P", "-m", "ckptconv.run.runners", jobs[0].framework]
+    command = [sys.executable, "-P", "-m", "ckptconv.run.runners", jobs[0].runner]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             [*command, *(str(folder / str(number)) for number in range(len(jobs)))],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_threads(jobs) | environment(jobs[0].framework),
+            env=_threads(jobs) | environment(jobs[0].runner),
             start_new_session=True,
         )
     return _Child(jobs, folder, process, time.monotonic())
 
 
-def _wait(children: Sequence[_Child], patience: _Patience) -> None:
+def _wait(children: Sequence[_Child], deadline: _Deadline) -> None:
     """Return when every child has ended well; raise as soon as one has not."""
-    waiting = list(children)
-    while waiting:
-        for child in list(waiting):
+    running = list(children)
+    while running:
+        for child in list(running):
             code = child.process.poll()
             if code is None:
                 continue
             child.seconds = time.monotonic() - child.started
-            waiting.remove(child)
+            running.remove(child)
             if code != 0:
                 raise FrameworkError(_reason(child, code))
-        if waiting and patience.ended():
+        if running and deadline.is_over():
             raise FrameworkError(
-                f"{waiting[0].name}: no answer within {patience.seconds:g} s{_tail(waiting[0])}"
+                f"{running[0].name}: no answer within {deadline.seconds:g} s{_tail(running[0])}"
             )
-        if waiting:
+        if running:
             time.sleep(POLL_SECONDS)
 
 
@@ -214,7 +218,7 @@ def _reason(child: _Child, code: int) -> str:
 def _unavailable(name: str, why: str) -> str:
     return (
         f"{name} cannot be imported here: {why}\n"
-        f"Install it with: pip install 'ckptconv[{name}]'\n"
+        f"Install it with: pip install 'ckptconv[{runners()[name].process.extra}]'\n"
         "`ckptconv doctor` says what works here; `verify --level weights` needs no framework."
     )
 
@@ -243,7 +247,7 @@ def _read(child: _Child, number: int, root: Scratch) -> Answer | FrameworkError:
             f"{child.name}: ended without an answer ({error}){_tail(child)}"
         ) from None
     return Answer(
-        framework=child.jobs[number].framework,
+        runner=child.jobs[number].runner,
         arrays=arrays,
         problems=tuple(report.get("problems", ())),
         versions=report.get("versions", {}),

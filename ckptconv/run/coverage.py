@@ -75,7 +75,7 @@ class Coverage:
 def coverage(rows: Sequence[SchemaTensor], reached: Mapping[str, Sequence[int]]) -> Coverage | None:
     """Return what the probes reached; None where that was not measured.
 
-    Args: rows: of the composition. reached: parameter, as PyTorch's class names it -> elements and rows reached.
+    Args: rows: of the model. reached: parameter, as PyTorch's class names it -> elements and rows reached.
     """
     return Coverage(tuple(_tensors(rows, reached))) if reached else None
 

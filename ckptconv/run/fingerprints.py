@@ -10,6 +10,7 @@ from ckptconv.binding.identify import bind_whole
 from ckptconv.binding.moves import Move
 from ckptconv.binding.plan import make_plan
 from ckptconv.compare.weights import check_equal
+from ckptconv.schema.fixes import Healed
 from ckptconv.schema.model import Model
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.parsers.checksums import require_checksums
@@ -44,13 +45,16 @@ def fingerprints(
     model: Model,
     casts: Iterable[str] = (),
     progress: Callable[[int], None] = lambda nbytes: None,
+    *,
+    fixes: Iterable[Healed] = (),
 ) -> dict[str, Fingerprint]:
     """Return PyTorch's name -> digest, of everything that PyTorch's class loads of a checkpoint.
 
     Args: casts: dtypes to digest beside the stored one. progress: called with bytes that were hashed.
+    fixes: what was mended in the checkpoint beside what its config records.
     Raises: PlanError: tensors are missing, too many or misshapen. SourceError: a checksum is wrong.
     """
-    binding = bind_whole(model, checkpoint)
+    binding = bind_whole(model, checkpoint, fixes)
     plan = make_plan(binding, "pytorch", what=str(checkpoint.path))
     require_checksums(plan.sources.values())
     check_equal(plan.equalities)

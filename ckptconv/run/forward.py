@@ -1,4 +1,4 @@
-"""Do two checkpoints compute the same? Both run on the same probes, each in a process of its own.
+"""Do two models compute the same? Both run on the same probes, each in a process of its own.
 
 How an error is judged is `yardstick.py`'s, how tokens are is `tokens.py`'s.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
@@ -19,19 +18,36 @@ from ckptconv.run.children import run_children
 from ckptconv.run.coverage import coverage
 from ckptconv.run.inputs import Inputs
 from ckptconv.run.measuring import Measuring
+from ckptconv.run.modalities import Probes, modality_of
 from ckptconv.run.notices import notices
-from ckptconv.run.probes import RIGHT, left_out, make_probes, new_tokens, position_limit
+from ckptconv.run.places import Places
 from ckptconv.run.report import ForwardReport
-from ckptconv.run.runners import Array
-from ckptconv.run.special_tokens import SpecialTokens, pad_id, special_tokens
-from ckptconv.run.tokens import judge_tokens
+from ckptconv.run.runners import Array, InputSupport, runners
+from ckptconv.run.special_tokens import SpecialTokens, special_tokens
+from ckptconv.run.token_ids import new_tokens
+from ckptconv.run.tokens import Generation, judge_tokens
 from ckptconv.run.yardstick import Tolerance
 from ckptconv.schema.model import Model
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.models import models
 
-Sides: TypeAlias = list[tuple[NamingName, Path]]
+REFERENCE = "pytorch"
+"""The runner that gives the reference: it alone computes in float64."""
 BEAMS = (2, 4)
 """How many beams at least and at most; between them the checkpoint's own number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A model that can be run: a checkpoint by its class, or an artefact by its runtime."""
+
+    runner: str
+    """Name of one of `runners()`."""
+    path: Path
+
+    @property
+    def support(self) -> InputSupport:
+        """What it can be fed with."""
+        return runners()[self.runner].support(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two checkpoints, the jobs for their frameworks, and what is needed to judge the answers."""
+    """Two models, the jobs for their runners, and what is needed to judge the answers."""
 
     model: Model
     probes: Mapping[str, Array]
@@ -78,25 +94,28 @@ class Comparison:
         reference = next(
             answer for answer, job in zip(answers, self.jobs, strict=True) if job.is_reference
         )
-        probes = {**self.probes, **_made(source)}
-        measuring = Measuring(probes, source, target, reference, self.tolerance)
+        probes = {**self.probes, **encoded_probes(source)}
+        places = Places(modality_of(self.model), self.jobs[0].facts)
+        measuring = Measuring(probes, places, source, target, reference, self.tolerance)
         quantities = tuple(measuring.quantities())
         if not quantities:
             raise FrameworkError("nothing was compared: the models gave no quantity in common.")
-        generations = tuple(
-            judge_tokens(name, settings, source, target, reference)
-            for name, settings in self.jobs[0].generate.items()
-        )
+        generations = tuple(self._generations(source, target, reference))
         return ForwardReport(
             quantities=quantities,
             generations=generations,
             texts=tuple(zip(self.jobs[0].texts, source.texts, target.texts, strict=True)),
             loading=(
                 *target.problems,
-                *(f"tokens of {name}" for name in _tokenized_apart(answers)),
+                *(f"tokens of {name}" for name in _encoded_differently(answers)),
             ),
             notices=(
                 *self.left_out,
+                *(
+                    f"not compared, since it is beyond one of the sides: the search {name}"
+                    for name in self.jobs[0].generate
+                    if name not in [generation.name for generation in generations]
+                ),
                 *notices(self.model, self.special, measuring, quantities, generations),
             ),
             source=source,
@@ -106,56 +125,67 @@ class Comparison:
             coverage=coverage(self.model.tensors, reference.reached),
         )
 
+    def _generations(self, source: Answer, target: Answer, reference: Answer) -> list[Generation]:
+        """Judge every search that all sides could make."""
+        return [
+            judge_tokens(name, settings, source, target, reference)
+            for name, settings in self.jobs[0].generate.items()
+            if all(f"{name}/tokens" in answer.arrays for answer in (source, target, reference))
+        ]
 
-def _made(answer: Answer) -> dict[str, Array]:
-    """Return the probes that a child made of sentences."""
-    own = (key for key in answer.arrays if key.startswith("inputs/"))
-    return {key.partition("/")[2]: answer.arrays[key] for key in own}
+
+def encoded_probes(answer: Answer) -> Probes:
+    """Return the probes that a child made of examples."""
+    keys = (key for key in answer.arrays if key.startswith("inputs/"))
+    return {key.partition("/")[2]: answer.arrays[key] for key in keys}
 
 
-def _tokenized_apart(answers: Sequence[Answer]) -> list[str]:
-    """Return the inputs in which the checkpoints' tokenizers do not agree."""
-    first, *others = (_made(answer) for answer in answers)
+def _encoded_differently(answers: Sequence[Answer]) -> list[str]:
+    """Return the inputs in which the sides' tokenizers or processors do not agree."""
+    first, *rest = (encoded_probes(answer) for answer in answers)
     return sorted(
         name
         for name in first
-        if not all(name in one and np.array_equal(first[name], one[name]) for one in others)
+        if not all(name in probes and np.array_equal(first[name], probes[name]) for probes in rest)
     )
 
 
 def prepare(
     model: Model,
-    source: Path,
-    target: Path,
-    target_naming: NamingName,
+    source: Runnable,
+    target: Runnable,
     *,
-    source_naming: NamingName = "pytorch",
     reference: Path | None = None,
     options: Options | None = None,
+    own_generation: bool = False,
 ) -> Comparison:
-    """Make probes from `model`, the source's, and jobs for both checkpoints.
+    """Make probes from `model`, the source's, and jobs for both models.
 
-    Args: reference: the source as PyTorch's, where neither side is.
+    Args: reference: the source as PyTorch's, where neither side is. own_generation: also generate by the source's
+    own settings, for a target that has them built in.
     Raises: FrameworkError: PyTorch runs nowhere.
     """
     options = options or Options()
-    sides: Sides = [(source_naming, source), (target_naming, target)]
-    if "pytorch" not in (source_naming, target_naming):
+    sides = [source, target]
+    if REFERENCE not in (source.runner, target.runner):
         if reference is None:
             raise FrameworkError(
-                f"{source_naming} against {target_naming}: neither is PyTorch's, which gives the reference."
+                f"{source.runner} against {target.runner}: neither is PyTorch's, which gives the reference."
             )
-        sides.append(("pytorch", reference))
-    namings = {naming for naming, _ in sides}
-    probes = make_probes(model, options.seed, namings) | dict(options.inputs.probes)
-    own = _own_generation(source)
+        sides.append(Runnable(REFERENCE, reference))
+    supports = [side.support for side in sides]
+    modality = modality_of(model)
+    probes = modality.make_probes(model, options.seed, supports)
+    own = _own_generation(source.path)
     special = special_tokens(model, own)
-    jobs = make_jobs(model, sides, probes, own, options)
+    jobs = make_jobs(
+        model, sides, probes | dict(options.inputs.probes), own, options, own_generation
+    )
     return Comparison(
         model,
-        probes,
+        jobs[0].probes,
         special,
-        tuple(left_out(model, namings)),
+        tuple(modality.left_out(model, supports)),
         jobs,
         options.tolerance,
         options.timeout,
@@ -164,47 +194,51 @@ def prepare(
 
 def make_jobs(
     model: Model,
-    sides: Sides,
+    sides: Sequence[Runnable],
     probes: Mapping[str, Array],
     own: Mapping[str, Json],
     options: Options,
+    own_generation: bool = False,
 ) -> tuple[Job, ...]:
     """Return the job of each side; the first of PyTorch's gives the reference.
 
     Args: own: the source's generation config.
     """
-    special = special_tokens(model, own)
-    exact = next(number for number, (naming, _) in enumerate(sides) if naming == "pytorch")
+    special, modality = special_tokens(model, own), modality_of(model)
+    exact = next(number for number, side in enumerate(sides) if side.runner == REFERENCE)
+    generate = searches(special, new_tokens(model, [side.support for side in sides]), own)
+    if own_generation and not own.get("do_sample"):
+        generate["own"] = {
+            "own": True,
+            "eos_token_id": special.eos,
+            "pad_token_id": special.pad,
+        }
     return tuple(
         Job(
-            naming,
-            path,
+            side.runner,
+            side.path,
             probes,
             ("float32", "float64") if number == exact else ("float32",),
-            generate=searches(special, new_tokens(model), own),
-            generate_from=RIGHT,
+            generate=generate,
+            generate_from=modality.generation_probe,
             texts=tuple(options.texts),
-            sentences=tuple((one.text, one.target) for one in options.inputs.sentences),
-            feeding=_feeding(model, special),
+            examples=options.inputs.examples,
+            facts=modality.facts(model, special),
+            modality=modality.name,
+            model_class=model_class(model, side.runner),
         )
-        for number, (naming, path) in enumerate(sides)
+        for number, side in enumerate(sides)
     )
+
+
+def model_class(model: Model, runner: str) -> str:
+    """Return the class in transformers that a runner loads a whole model with; empty for runners that use none."""
+    return models()[model.config.text("model_type")].classes.get(runner, "")
 
 
 def _own_generation(checkpoint: Path) -> Mapping[str, Json]:
     path = checkpoint / "generation_config.json"
     return read_json(path) if path.is_file() else {}
-
-
-def _feeding(model: Model, special: SpecialTokens) -> dict[str, Json]:
-    """Return what is needed to make probes of sentences."""
-    limits = (position_limit(side) for side in (model.encoder, model.decoder))
-    pad = pad_id(model.decoder.config)
-    return {
-        "start": special.decoder_start,
-        "pad": pad,
-        **dict(zip(("encoder", "decoder"), limits, strict=True)),
-    }
 
 
 def searches(

@@ -9,8 +9,8 @@ import numpy as np
 
 from ckptconv.compare.difference import Difference, difference
 from ckptconv.run.answers import Answer
-from ckptconv.run.places import MAPS, valid_places
-from ckptconv.run.runners import Array
+from ckptconv.run.places import MAPS, Places
+from ckptconv.run.runners import Array, Batch
 from ckptconv.run.tokens import agreed
 from ckptconv.run.yardstick import RESULTS, Quantity, Side, Tolerance
 
@@ -20,6 +20,7 @@ class Measuring:
     """The answers of all sides to the same probes."""
 
     probes: Mapping[str, Array]
+    places: Places
     source: Answer
     target: Answer
     reference: Answer
@@ -38,27 +39,31 @@ class Measuring:
         spread: dict[str, float] = {}
         for rest in self._names():
             probe, _, name = rest.partition("/")
-            found = self._quantity(probe, name, spread.get(probe, 0.0) if name == "loss" else 0.0)
-            if found is None:
+            floor = spread.get(probe, 0.0) if name == "loss" else 0.0
+            quantity = self._quantity(probe, name, floor)
+            if quantity is None:
                 continue  # and said in a notice
-            if name == "logits" and found.own:
-                spread[probe] = found.own.rms
-            yield found
+            if name == "logits" and quantity.own:
+                spread[probe] = quantity.own.rms
+            yield quantity
 
     def not_compared(self) -> dict[str, list[str]]:
         """Return why -> the quantities that were left out for it, as `PROBE NAME`."""
-        found: dict[str, list[str]] = {}
+        reasons: dict[str, list[str]] = {}
         for rest in self._names():
             probe, _, name = rest.partition("/")
             why = self._gap(probe, name)
             if why:
-                found.setdefault(why, []).append(f"{probe} {name}")
-        every = [{key for key in one.arrays if key.startswith("float32/")} for one in self._sides()]
+                reasons.setdefault(why, []).append(f"{probe} {name}")
         exact = {f"float32/{name}" for name in self._names()}
-        more = sorted(
-            key.partition("/")[2].replace("/", " ") for key in set().union(*every) - exact
-        )
-        return found | ({"PyTorch's class does not report it": more} if more else {})
+        unmeasured = {
+            key
+            for answer in self._sides()
+            for key in answer.arrays
+            if key.startswith("float32/") and key not in exact
+        }
+        names = sorted(key.partition("/")[2].replace("/", " ") for key in unmeasured)
+        return reasons | ({"PyTorch's class does not report it": names} if names else {})
 
     def _sides(self) -> tuple[Answer, Answer, Answer]:
         return self.source, self.target, self.reference
@@ -73,13 +78,13 @@ class Measuring:
         key = f"{probe}/{name}"
         if name in RESULTS:
             return ""
-        if any(f"float32/{key}" not in one.arrays for one in self._sides()):
+        if any(f"float32/{key}" not in answer.arrays for answer in self._sides()):
             return "reported by some of the classes only"
         exact = self.reference.arrays[f"float64/{key}"]
         if self._valid(probe, name, exact) is None:
             return "fewer places than tokens, some of them padding"
         if name.endswith(MAPS) and any(
-            one.arrays[f"float32/{key}"].shape != exact.shape for one in self._sides()
+            answer.arrays[f"float32/{key}"].shape != exact.shape for answer in self._sides()
         ):
             return "the classes lay these attention maps out in different ways"
         return ""
@@ -92,8 +97,8 @@ class Measuring:
         def failed(problem: str) -> Quantity:
             return Quantity(probe, name, None, None, None, self.judged, problem=problem)
 
-        found = [one.arrays.get(f"float32/{probe}/{name}") for one in self._sides()]
-        source, target, own = found
+        key = f"float32/{probe}/{name}"
+        source, target, own = (answer.arrays.get(key) for answer in self._sides())
         if source is None or target is None or own is None:
             return failed("reported by one side only")
         valid = self._valid(probe, name, exact)
@@ -101,7 +106,7 @@ class Measuring:
             return failed("fewer states than tokens, some of them padding")
         if name == "cached":  # one side may have come to its end sooner
             source, target, own, exact, valid = _shortest(source, target, own, exact, valid)
-        if {one.shape for one in (source, target, own)} != {exact.shape}:
+        if {array.shape for array in (source, target, own)} != {exact.shape}:
             return failed(
                 f"the shapes differ: source {list(source.shape)}, target {list(target.shape)}"
             )
@@ -127,17 +132,17 @@ class Measuring:
     def _valid(self, probe: str, name: str, exact: Array) -> Array | None:
         """Return which places of a quantity count, shape (batch, length), or () for a single number.
 
-        Those of `valid_places`; of cached steps, those that all sides computed from the same tokens.
+        Those of `Places.valid`; of cached steps, those that all sides computed from the same tokens.
         """
         if name == "cached":
-            return agreed([one.arrays[f"{probe}/tokens"] for one in self._sides()])[
-                :, : exact.shape[1]
-            ]
-        masks = {
-            one: self.probes[f"{probe}.{one}"]
-            for one in ("attention_mask", "decoder_attention_mask")
-        }
-        return valid_places(masks, name, exact.shape)
+            tokens = [answer.arrays[f"{probe}/tokens"] for answer in self._sides()]
+            return agreed(tokens)[:, : exact.shape[1]]
+        return self.places.valid(self._batch(probe), name, exact.shape)
+
+    def _batch(self, probe: str) -> Batch:
+        """Return the inputs of one probe."""
+        inputs = ((key.partition("."), array) for key, array in self.probes.items())
+        return {name: array for (own, _, name), array in inputs if own == probe}
 
 
 def _shortest(*arrays: Array) -> tuple[Array, ...]:

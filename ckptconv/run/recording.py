@@ -1,7 +1,7 @@
 """A source by itself, recorded; and later a target by itself, held against the recording.
 
-Flax's composite class takes fewer inputs than the others (`probes.py`), and whom a trace is for is not known when it
-is made. So the source answers all probes, and those that are made otherwise for Flax besides; a target gets its own.
+Some runners take fewer inputs than others (`InputSupport`), and whom a trace is for is not known when it is made. So
+the source answers all its probes, and those that are made otherwise for another runner besides; a target gets its own.
 """
 
 from __future__ import annotations
@@ -13,30 +13,38 @@ from pathlib import Path
 import numpy as np
 
 from ckptconv.base.errors import SourceError
-from ckptconv.run.answers import Job
+from ckptconv.run.answers import Answer, Job
 from ckptconv.run.children import run_children
 from ckptconv.run.fingerprints import Fingerprint
-from ckptconv.run.forward import Comparison, Options, Sides, make_jobs
+from ckptconv.run.forward import (
+    REFERENCE,
+    Comparison,
+    Options,
+    Runnable,
+    encoded_probes,
+    make_jobs,
+    model_class,
+)
 from ckptconv.run.inputs import require_usable
-from ckptconv.run.probes import Array, Probes, left_out, make_probes
+from ckptconv.run.modalities import Probes, modality_of
+from ckptconv.run.places import Places
 from ckptconv.run.report import ForwardReport
+from ckptconv.run.runners import Array, Batch, InputSupport, runners
 from ckptconv.run.settings import generation_file
 from ckptconv.run.special_tokens import special_tokens
-from ckptconv.run.trace import Asked, Trace, restricted
+from ckptconv.run.trace import Question, RecordedArrays, Trace
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
-from ckptconv.schema.vocabulary import NAMINGS, NamingName
+from ckptconv.schema.vocabulary import NAMINGS
 
-REQUIRED = {"input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask"}
-FOR_FLAX = "-flax"
-"""How the name of a probe ends that takes the place of another for Flax."""
+DECODER_INPUTS = ("decoder_input_ids", "decoder_attention_mask")
+"""What every probe must have, beside the encoder's main input."""
 
 
 def record_answers(
     model: Model,
-    source: Path,
-    naming: NamingName,
+    source: Runnable,
     config: Config,
     weights: Mapping[str, Fingerprint],
     *,
@@ -47,27 +55,22 @@ def record_answers(
 
     Raises: FrameworkError: a framework is missing, or a child failed.
     """
-    probes, suited = probes_for_all(model, options.seed, naming)
+    probes, suited = probes_for_all(model, options.seed, source.support)
     probes |= options.inputs.probes
-    suited = {name: (*chosen, *_names(options.inputs.probes)) for name, chosen in suited.items()}
-    sides: Sides = [(naming, source)]
+    suited = {name: (*names, *_names(options.inputs.probes)) for name, names in suited.items()}
+    sides = [source]
     if reference:
-        sides.append(("pytorch", reference))
-    own = generation_file(source)
+        sides.append(Runnable(REFERENCE, reference))
+    own = generation_file(source.path)
     jobs = make_jobs(model, sides, probes, own or {}, options)
-    answers = [replace(one, seconds=0.0, loaded=()) for one in run_children(jobs, options.timeout)]
-    asked = jobs[0]
+    answers = [
+        replace(answer, seconds=0.0, loaded=()) for answer in run_children(jobs, options.timeout)
+    ]
     return Trace(
-        naming,
+        next(naming for naming in NAMINGS if naming == source.runner),
         config.values,
         own,
-        Asked(
-            asked.generate,
-            asked.generate_from,
-            tuple(asked.texts),
-            tuple(asked.sentences),
-            asked.feeding,
-        ),
+        _question(jobs[0]),
         probes,
         suited,
         answers[0],
@@ -76,59 +79,83 @@ def record_answers(
     )
 
 
+def _question(job: Job) -> Question:
+    """Return what a job asks, without whom."""
+    return Question(
+        job.generate,
+        job.generate_from,
+        tuple(job.texts),
+        tuple(job.examples),
+        job.facts,
+        job.modality,
+    )
+
+
 def probes_for_all(
-    model: Model, seed: int, source: NamingName
+    model: Model, seed: int, source: InputSupport
 ) -> tuple[Probes, dict[str, tuple[str, ...]]]:
-    """Return probes for targets of every naming, and for each naming the names of those that it can answer."""
-    usual = make_probes(model, seed, {source})
-    other = make_probes(model, seed, {source, "flax"})
-    names = _names(usual)
-    more: Probes = {}
-    chosen = []
-    for name in _names(other):
-        if _masks_equal(usual, other, name):
-            chosen.append(name)
-        else:
-            chosen.append(name + FOR_FLAX)
-            more |= {
-                f"{name}{FOR_FLAX}.{key.partition('.')[2]}": one
-                for key, one in other.items()
-                if key.partition(".")[0] == name
-            }
-    return usual | more, {
-        naming: tuple(chosen) if naming == "flax" else names for naming in NAMINGS
-    }
+    """Return probes for targets of every runner, and for each runner the names of those that it can answer."""
+    modality = modality_of(model)
+    probes = modality.make_probes(model, seed, [source])
+    usual, suited = _names(probes), {}
+    for runner_name in dict.fromkeys((*NAMINGS, *runners())):
+        supports = [source, runners()[runner_name].support(None)]
+        own = modality.make_probes(model, seed, supports)
+        names = []
+        for name in _names(own):
+            batch = batch_of(own, name)
+            recorded = [name, *(other for other in _names(probes) if other not in usual)]
+            answers = [
+                other
+                for other in recorded
+                if other.partition("-")[0] == name
+                and _asks_the_same(batch_of(probes, other), batch)
+            ]
+            if not answers:  # made otherwise for this runner
+                answers = [f"{name}-{runner_name}"]
+                probes |= {f"{answers[0]}.{key}": array for key, array in batch.items()}
+            names.append(answers[0])
+        suited[runner_name] = tuple(names)
+    return probes, suited
+
+
+def _asks_the_same(recorded: Batch, own: Batch) -> bool:
+    """Tell whether a recorded probe has the masks of the one that a runner would get, and will do for it."""
+    return recorded.keys() == own.keys() and all(
+        np.array_equal(recorded[key], own[key]) for key in own if key.endswith("mask")
+    )
+
+
+def batch_of(probes: Mapping[str, Array], probe: str) -> dict[str, Array]:
+    """Return the inputs of one probe."""
+    split = ((key.partition("."), array) for key, array in probes.items())
+    return {name: array for (own, _, name), array in split if own == probe}
 
 
 def _names(probes: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key.partition(".")[0] for key in probes))
 
 
-def _masks_equal(usual: Mapping[str, Array], other: Mapping[str, Array], name: str) -> bool:
-    """Tell whether Flax's probe asks the same kind of thing as the usual one, which will do then."""
-    keys = (f"{name}.attention_mask", f"{name}.decoder_attention_mask")
-    return all(np.array_equal(usual[key], other[key]) for key in keys)
-
-
 def recorded_model(trace: Trace, where: str) -> Model:
     """Return what the recorded config describes. Raises SourceError: it is malformed, or the probes do not fit it."""
     model = read_model(without_fixes(Config(trace.config, f"{where}: config")))
+    modality = modality_of(model)
+    if trace.question.modality != modality.name:
+        raise SourceError(
+            f"{where}: probes of {ascii(trace.question.modality)[:40]}, but the model's encoder reads {modality.name}"
+        )
     names = _names(trace.probes)
-    if not set(names) >= {one for chosen in trace.suited.values() for one in chosen}:
-        raise SourceError(f"{where}: names probes that it does not hold")
-    if trace.asked.generate and trace.asked.generate_from not in names:
-        raise SourceError(f"{where}: generates from a probe that it does not hold")
+    if not set(names) >= {name for suited in trace.suited.values() for name in suited}:
+        raise SourceError(f"{where}: refers to probes that are missing from the trace")
+    if trace.question.generate and trace.question.generate_from not in names:
+        raise SourceError(f"{where}: generates from a probe that is missing from the trace")
+    main = next(iter(modality.inputs))
+    required = {main, *(name for name in modality.inputs if name.endswith("mask")), *DECODER_INPUTS}
     for name in names:
-        own = {
-            key.partition(".")[2]: one
-            for key, one in trace.probes.items()
-            if key.partition(".")[0] == name
-        }
-        if not set(own) >= REQUIRED:
-            raise SourceError(
-                f"{where}: probe {ascii(name)[1:-1]}: lacks one of {', '.join(sorted(REQUIRED))}"
-            )
-        require_usable(f"{where}: probe {ascii(name)[1:-1]}", own, model)
+        batch, place = batch_of(trace.probes, name), f"{where}: probe {ascii(name)[1:-1]}"
+        if not set(batch) >= required:
+            raise SourceError(f"{place}: lacks one of {', '.join(sorted(required))}")
+        require_usable(place, batch, model)
     return model
 
 
@@ -136,42 +163,43 @@ def compare_recorded(
     trace: Trace,
     where: Path,
     model: Model,
-    target: Path,
-    naming: NamingName,
+    target: Runnable,
     options: Options,
 ) -> ForwardReport:
     """Run a target on the recorded probes, and judge its answers by the recorded ones.
 
-    Raises: FrameworkError: the target's framework is missing, or the child failed.
+    Raises: FrameworkError: the target's framework is missing, or the child failed. SourceError: the trace has
+    no probes for this target, or its answers do not fit together.
     """
-    suited = frozenset(trace.suited[naming])
-    probes = {key: one for key, one in trace.probes.items() if key.partition(".")[0] in suited}
-    asked = trace.asked
+    suited = frozenset(_suited(trace, model, target, where))
+    probes = {key: array for key, array in trace.probes.items() if key.partition(".")[0] in suited}
+    question = trace.question
     source = Job(
         trace.naming,
         where,
         probes,
         ("float32",),
-        asked.generate,
-        asked.generate_from,
-        asked.sentences,
-        asked.feeding,
-        asked.texts,
+        question.generate,
+        question.generate_from,
+        question.examples,
+        question.facts,
+        question.texts,
+        modality=question.modality,
+        model_class=model_class(model, target.runner),
     )
-    jobs = [source, replace(source, framework=naming, checkpoint=target)]
-    answers = [
-        restricted(one, suited | _made(trace) | asked.generate.keys())
-        for one in trace.sides.values()
-    ]
+    jobs = [source, replace(source, runner=target.runner, checkpoint=target.path)]
+    names = suited | set(_names(encoded_probes(trace.source))) | question.generate.keys()
+    answers = [restricted(answer, frozenset(names)) for answer in trace.sides.values()]
     if len(answers) == 1:
         jobs[0] = replace(source, precisions=("float32", "float64"))
     else:
-        jobs.append(replace(source, framework="pytorch", precisions=("float32", "float64")))
+        jobs.append(replace(source, runner=REFERENCE, precisions=("float32", "float64")))
+    supports = [runners()[trace.naming].support(None), target.support]
     comparison = Comparison(
         model,
         probes,
         special_tokens(model, trace.generation or {}),
-        tuple(left_out(model, {trace.naming, naming})),
+        tuple(modality_of(model).left_out(model, supports)),
         tuple(jobs),
         options.tolerance,
     )
@@ -181,13 +209,36 @@ def compare_recorded(
     except (
         LookupError,
         ValueError,
-    ) as error:  # what was recorded does not fit together, or not all of it is there
+    ) as error:  # what was recorded does not fit, or is not all there
         raise SourceError(
             f"{where}: the recorded answers cannot be used ({type(error).__name__}: {error})"
         ) from None
 
 
-def _made(trace: Trace) -> frozenset[str]:
-    """Return the names of the probes that the source made of sentences."""
-    keys = (key.partition("/")[2] for key in trace.source.arrays if key.startswith("inputs/"))
-    return frozenset(_names(list(keys)))
+def _suited(trace: Trace, model: Model, target: Runnable, where: Path) -> list[str]:
+    """Return the recorded probes that a target can answer, where its shapes are fixed the short ones."""
+    support = target.support
+    places = Places(modality_of(model), trace.question.facts)
+
+    def fits(probe: str) -> bool:
+        batch = batch_of(trace.probes, probe)
+        encoder = int(places.modality.encoder_mask(batch, places.facts).shape[1])
+        decoder = int(batch["decoder_input_ids"].shape[1])
+        return encoder <= (support.encoder_places or encoder) and decoder <= (
+            support.decoder_places or decoder
+        )
+
+    names = [name for name in trace.suited.get(target.runner, ()) if fits(name)]
+    if not names:
+        raise SourceError(
+            f"{where}: the trace has no probes that {support.who} can answer; record it again with this version."
+        )
+    return names
+
+
+def restricted(answer: Answer, probes: frozenset[str]) -> Answer:
+    """Return a recorded answer without what it says of other probes."""
+    arrays = answer.arrays
+    return (
+        replace(answer, arrays=arrays.of(probes)) if isinstance(arrays, RecordedArrays) else answer
+    )

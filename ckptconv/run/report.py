@@ -30,7 +30,7 @@ class ForwardReport:
     reference: Answer
     """PyTorch's: the source's or the target's own, or that of a temporary conversion of the source."""
     probes: Mapping[str, Array]
-    """As `make_probes` returns them."""
+    """As `Modality.make_probes` returns them."""
     coverage: Coverage | None = None
     """Which elements of the weights had an influence on all this; None where it was not measured."""
 

@@ -88,29 +88,40 @@ def judge_tokens(
     name: str, settings: Mapping[str, Json], source: Answer, target: Answer, reference: Answer
 ) -> Generation:
     """Compare what the sides generated under `name`; `reference` is one of them, or the third."""
-    tokens = [one.arrays[f"{name}/tokens"] for one in (source, target, reference)]
-    measure = _beam_gap if int(str(settings["num_beams"])) > 1 else _greedy_gap
+    tokens = _alike([answer.arrays[f"{name}/tokens"] for answer in (source, target, reference)])
+    measure = _own_gap if settings.get("own") else _greedy_gap
+    if int(str(settings.get("num_beams", 1))) > 1:
+        measure = _beam_gap
     forks = []
     for row, step in first_apart(tokens):
-        chosen = [int(one[row, step]) for one in tokens]
+        chosen = [int(side_tokens[row, step]) for side_tokens in tokens]
         gap, noise = measure(name, reference, row, step, chosen)
         forks.append(Fork(row, step, chosen[0], chosen[1], gap, noise))
     return Generation(name, settings, _rows(tokens[0]), _rows(tokens[1]), tuple(forks))
 
 
+def _alike(tokens: Sequence[Array]) -> list[Array]:
+    """Return the tokens of all sides in one length: a model's own search ends when it ends."""
+    length = max(side_tokens.shape[1] for side_tokens in tokens)
+    return [
+        np.pad(side_tokens, ((0, 0), (0, length - side_tokens.shape[1])), constant_values=-1)
+        for side_tokens in tokens
+    ]
+
+
 def first_apart(tokens: Sequence[Array]) -> Iterator[tuple[int, int]]:
     """Return row and step where not all sides agree for the first time, of each row that has one."""
-    apart = np.logical_or.reduce([one != tokens[0] for one in tokens[1:]])
+    apart = np.logical_or.reduce([side_tokens != tokens[0] for side_tokens in tokens[1:]])
     for row in np.flatnonzero(apart.any(axis=1)):
         yield int(row), int(apart[row].argmax())
 
 
 def agreed(tokens: Sequence[Array]) -> Array:
     """Return True for the steps whose logits all sides computed from the same tokens, shape (rows, steps)."""
-    alike = tokens[0] >= 0
+    agree = tokens[0] >= 0
     for row, step in first_apart(tokens):
-        alike[row, step + 1 :] = False
-    return np.asarray(alike)
+        agree[row, step + 1 :] = False
+    return np.asarray(agree)
 
 
 def _rows(tokens: Array) -> tuple[tuple[int, ...], ...]:
@@ -125,8 +136,8 @@ def _greedy_gap(
     if min(chosen) < 0 or step >= exact.shape[1]:
         return float("inf"), 0.0
     logits = exact[row, step]
-    found = reference.arrays[f"float32/{name}/cached"][row, step]
-    noise = max(float(np.abs(found - logits).max()), EPSILON * float(np.abs(logits).max()))
+    rounded = reference.arrays[f"float32/{name}/cached"][row, step]
+    noise = max(float(np.abs(rounded - logits).max()), EPSILON * float(np.abs(logits).max()))
     return float(logits.max() - logits[list(chosen)].min()), MAX_FACTOR * noise
 
 
@@ -138,13 +149,22 @@ def _beam_gap(
     What a search drops early may come up late, so every decision counts, whichever token it shows in.
     """
     margins = reference.arrays[f"{name}/margins"][row]
-    found, exact = (
+    rounded, exact = (
         reference.arrays[f"{precision}/greedy/cached"] for precision in ("float32", "float64")
     )
     valid = reference.arrays["greedy/tokens"][:, : exact.shape[1]] >= 0
     noise = max(
-        float(np.abs(found - exact)[valid].max()), EPSILON * float(np.abs(exact[valid]).max())
+        float(np.abs(rounded - exact)[valid].max()), EPSILON * float(np.abs(exact[valid]).max())
     )
     sums = 2 * MAX_FACTOR * noise * np.arange(1, len(margins) + 1)
     nearest = int(np.argmin(margins / sums))
     return float(margins[nearest]), float(sums[nearest])
+
+
+def _own_gap(
+    name: str, reference: Answer, row: int, step: int, chosen: Sequence[int]
+) -> tuple[float, float]:
+    """Return no gap where PyTorch itself chooses otherwise in float64 up to this step; else an infinite one."""
+    rounded, exact = _alike([reference.arrays[f"{name}/{kind}"] for kind in ("tokens", "exact")])
+    tie = step < rounded.shape[1] and (rounded != exact)[row, : step + 1].any()
+    return (0.0 if tie else float("inf")), 0.0

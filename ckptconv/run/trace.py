@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.run.answers import Answer
 from ckptconv.run.fingerprints import Fingerprint
+from ckptconv.run.modalities import Example
 from ckptconv.run.runners import Array
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import safetensors
@@ -31,14 +32,15 @@ SIDES = ("source", "reference")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """What the source was asked; the target is asked the same. See `Job`."""
 
     generate: Mapping[str, Mapping[str, Json]]
     generate_from: str
     texts: tuple[str, ...]
-    sentences: tuple[tuple[str, str | None], ...]
-    feeding: Mapping[str, Json]
+    examples: tuple[Example, ...]
+    facts: Mapping[str, Json]
+    modality: str = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class Trace:
     config: Mapping[str, Json]
     generation: Mapping[str, Json] | None
     """Its generation_config.json; None where there was none."""
-    asked: Asked
+    question: Question
     probes: Mapping[str, Array]
-    """`PROBE.INPUT` -> tokens, those for every naming."""
+    """`PROBE.INPUT` -> array, those for every runner."""
     suited: Mapping[str, tuple[str, ...]]
-    """Naming of a target -> the probes that it can answer."""
+    """Runner of a target -> the probes that it can answer."""
     source: Answer
     reference: Answer
     """PyTorch's: the source's own, or that of a conversion of it."""
@@ -90,8 +92,8 @@ class RecordedArrays(Mapping[str, Array]):
         """Return what belongs to some of the probes and searches, or to none: generated tokens."""
         return RecordedArrays(
             {
-                name: one
-                for name, one in self._stored.items()
+                name: stored
+                for name, stored in self._stored.items()
                 if name.partition("/")[0] not in ("float32", "float64")
                 or name.split("/")[1] in probes
             }
@@ -128,9 +130,12 @@ def write_trace(path: Path, trace: Trace) -> int:
         group, own = names[name]
         return np.asarray(groups[group][own])
 
-    shapes = {name: array(name) for name in names}
-    specs = [TensorSpec(name, str(one.dtype), one.shape) for name, one in shapes.items()]
-    metadata = {"format": KIND, "version": VERSION, "trace": json.dumps(_said(trace))}
+    def spec(name: str) -> TensorSpec:
+        tensor = array(name)
+        return TensorSpec(name, str(tensor.dtype), tensor.shape)
+
+    specs = [spec(name) for name in names]  # one array at a time
+    metadata = {"format": KIND, "version": VERSION, "trace": json.dumps(_metadata(trace))}
     with replaced(path) as beside:
         places = safetensors.create_with(beside, specs, metadata)
         with beside.open("r+b") as file:
@@ -142,50 +147,43 @@ def write_trace(path: Path, trace: Trace) -> int:
             return file.seek(0, os.SEEK_END)
 
 
-def _said(trace: Trace) -> dict[str, Any]:
+def _metadata(trace: Trace) -> dict[str, Any]:
     """Return what stands in the metadata."""
-    asked = trace.asked
+    question = trace.question
     return {
         "ckptconv": __version__,
         "dialect": trace.naming,
         "config": trace.config,
         "generation_config": trace.generation,
-        "suited": {naming: list(names) for naming, names in trace.suited.items()},
+        "suited": {runner: list(names) for runner, names in trace.suited.items()},
         "asked": {
-            "generate": {name: dict(settings) for name, settings in asked.generate.items()},
-            "generate_from": asked.generate_from,
-            "texts": list(asked.texts),
-            "sentences": [list(one) for one in asked.sentences],
-            "feeding": dict(asked.feeding),
+            "generate": {name: dict(settings) for name, settings in question.generate.items()},
+            "generate_from": question.generate_from,
+            "texts": list(question.texts),
+            "sentences": [[example.source, example.target] for example in question.examples],
+            "feeding": dict(question.facts),
+            "modality": question.modality,
         },
         "answers": {
             side: {
-                "framework": one.framework,
-                "problems": list(one.problems),
-                "versions": dict(one.versions),
-                "settings": dict(one.settings),
-                "generation": dict(one.generation),
-                "texts": list(one.texts),
-                "reached": {name: list(counts) for name, counts in one.reached.items()},
-                "arrays": list(one.arrays),
+                "framework": answer.runner,
+                "problems": list(answer.problems),
+                "versions": dict(answer.versions),
+                "settings": dict(answer.settings),
+                "generation": dict(answer.generation),
+                "texts": list(answer.texts),
+                "reached": {name: list(counts) for name, counts in answer.reached.items()},
+                "arrays": list(answer.arrays),
             }
-            for side, one in trace.sides.items()
+            for side, answer in trace.sides.items()
         },
         "weights": {
-            one.name: {
-                "dtype": one.dtype,
-                "shape": list(one.shape),
-                "sha256": dict(one.sha256),
-                "origin": one.origin,
+            fingerprint.name: {
+                "dtype": fingerprint.dtype,
+                "shape": list(fingerprint.shape),
+                "sha256": dict(fingerprint.sha256),
+                "origin": fingerprint.origin,
             }
-            for one in trace.weights.values()
+            for fingerprint in trace.weights.values()
         },
     }
-
-
-def restricted(answer: Answer, probes: frozenset[str]) -> Answer:
-    """Return a recorded answer without what it says of other probes."""
-    arrays = answer.arrays
-    return (
-        replace(answer, arrays=arrays.of(probes)) if isinstance(arrays, RecordedArrays) else answer
-    )

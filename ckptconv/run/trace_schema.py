@@ -37,16 +37,16 @@ class Fields:
     def choice(self, key: str, allowed: Collection[Text]) -> Text:
         """Return one of the strings that are allowed."""
         value = self.values.get(key)
-        for one in allowed:
-            if value == one:
-                return one
+        for text in allowed:
+            if value == text:
+                return text
         raise self._wrong(key, f"one of {', '.join(allowed)}")
 
-    def whole(self, key: str) -> int:
-        """Return a whole number."""
+    def integer(self, key: str) -> int:
+        """Return an integer."""
         value = self.values.get(key)
         if type(value) is not int:
-            raise self._wrong(key, "a whole number")
+            raise self._wrong(key, "an integer")
         return value
 
     def list(self, key: str) -> list[Json]:
@@ -58,17 +58,17 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of strings."""
-        found = tuple(one for one in self.list(key) if isinstance(one, str))
-        if len(found) != len(self.list(key)):
+        texts = tuple(value for value in self.list(key) if isinstance(value, str))
+        if len(texts) != len(self.list(key)):
             raise self._wrong(key, "a list of strings")
-        return found
+        return texts
 
     def sizes(self, key: str, count: int | None = None) -> tuple[int, ...]:
-        """Return a list of whole numbers of at least 0; `count` of them where that is given."""
-        found = tuple(one for one in self.list(key) if type(one) is int and one >= 0)
-        if len(found) != len(self.list(key)) or count not in (None, len(found)):
+        """Return a list of integers of at least 0; `count` of them where that is given."""
+        sizes = tuple(value for value in self.list(key) if type(value) is int and value >= 0)
+        if len(sizes) != len(self.list(key)) or count not in (None, len(sizes)):
             raise self._wrong(key, "a list of sizes")
-        return found
+        return sizes
 
     def _wrong(self, key: str, expected: str) -> SourceError:
         return SourceError(f"{self.where}: {ascii(key)[:200]} must be {expected}")

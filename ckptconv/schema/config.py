@@ -49,7 +49,7 @@ class Config:
             raise SourceError(
                 f"{self.where}: {key!r} must be a list of whole numbers, found {_shown(value)}"
             )
-        named = {f"{key}[{n}]": one for n, one in enumerate(value)}
+        named = {f"{key}[{n}]": item for n, item in enumerate(value)}
         return tuple(Config(named, self.where).size(name) for name in named)
 
     def words(self, key: str) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Whole:
     """Everything, by the paths of the class; each module says which part it belongs to."""
     classes: Mapping[NamingName, str]
     reads: Modality = "tokens"
+    healings: tuple[Healing, ...] = ()
     refused: Mapping[NamingName, str] = field(default_factory=dict)
     limits: Limits = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)

@@ -69,7 +69,7 @@ class Healed:
     @property
     def count(self) -> int:
         """Rows of the healed table."""
-        return sum((one.stop - one.start) * one.times for one in self.rows)
+        return sum((run.stop - run.start) * run.times for run in self.rows)
 
     @property
     def inverse(self) -> tuple[RowRange, ...]:
@@ -80,19 +80,19 @@ class Healed:
     def repeated(self) -> tuple[RowRange, ...]:
         """Runs of the healed table's rows that are copies of one row, and must be equal to be undone."""
         runs, position = [], 0
-        for one in self.rows:
-            stop = position + (one.stop - one.start) * one.times
-            if one.times > 1:
+        for run in self.rows:
+            stop = position + (run.stop - run.start) * run.times
+            if run.times > 1:
                 runs.append(RowRange(position, stop))
             position = stop
         return tuple(runs)
 
 
 def abreast(
-    one: Sequence[RowRange], other: Sequence[RowRange]
+    first_ranges: Sequence[RowRange], second_ranges: Sequence[RowRange]
 ) -> Iterator[tuple[RowRange, RowRange]]:
     """Return two lists of ranges of equal length in pairs, cut at each other's ends."""
-    left, right = list(reversed(one)), list(reversed(other))
+    left, right = list(reversed(first_ranges)), list(reversed(second_ranges))
     while left and right:
         first, second = left.pop(), right.pop()
         count = min(first.stop - first.start, second.stop - second.start)

@@ -85,8 +85,7 @@ class Part:
 
     def fixes(self) -> Iterator[Healed]:
         """Return what Flax needs mended, with paths and config keys of the whole."""
-        tables = self.tables
-        for rule in () if isinstance(tables, Whole) else tables.healings:
+        for rule in self.tables.healings:
             fix = rule.heal(self.config)
             if fix:
                 keys = {f"{self.name}.{key}": value for key, value in fix.config.items()}
@@ -137,6 +136,10 @@ class Model:
     def decoder(self) -> Part:
         """The part that writes the output."""
         return self.parts["decoder"]
+
+    def side(self, role: Role) -> Part:
+        """Return the part that is encoder or decoder."""
+        return self.encoder if role == "encoder" else self.decoder
 
     def modules(self) -> Iterator[Module]:
         """Return every module of the whole model, in the order of the parts, and what joins them last."""

@@ -38,11 +38,11 @@ class Naming:
     def spell(self, path: Path, leaf: str) -> str:
         """Return the full tensor name of a leaf below a path."""
         levels: list[str] = []
-        for one in path:
-            if one.isdigit() and levels:
-                levels[-1] = self.number.format(levels[-1], one)
+        for step in path:
+            if step.isdigit() and levels:
+                levels[-1] = self.number.format(levels[-1], step)
             else:
-                levels.append(one)
+                levels.append(step)
         return self.separator.join([*levels, leaf] if leaf else levels) + self.suffix
 
 
@@ -132,7 +132,9 @@ def _row(module: Module, role: str, namings: Mapping[NamingName, Naming]) -> Sch
         naming = namings[name]
         leaf = naming.kinds[module.kind, role]
         axes = tuple(module.sizes) if leaf.axes == ("*",) else leaf.axes
-        spellings[name] = Spelling(tuple(naming.spell(path, one) for one in leaf.names), axes)
+        spellings[name] = Spelling(
+            tuple(naming.spell(path, spelling) for spelling in leaf.names), axes
+        )
     home = namings["pytorch" if "pytorch" in module.paths else next(iter(module.paths))]
     leaf_name = home.kinds[module.kind, role].names[0]
     key = home.spell(module.paths[home.name], leaf_name)

@@ -12,9 +12,10 @@ from ckptconv.base.strict_json import read_json
 from ckptconv.base.unchanged import Snapshot
 from ckptconv.schema.config import Config
 from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.companions import GENERATION, TOKENIZER
+from ckptconv.stores.companions import companion_folders, companions
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import Weights, huggingface, layouts
+from ckptconv.stores.leading_keys import require_no_adapter, require_own_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,16 @@ class Checkpoint:
     weights: Weights
     before: Snapshot
     """What its files were before the first of them was read."""
+    companions: tuple[Path, ...] = ()
+    """The files that travelled along when it was opened."""
 
     def require_unchanged(self) -> None:
-        """Look again at every file that a conversion reads. Raises SourceError: one is not what it was."""
-        names = {"config.json", GENERATION, *TOKENIZER}
-        companions = (path for path in self.before.files if path.name in names)
-        self.before.require_unchanged([*companions, *self.weights.indexes, *self.weights.files])
+        """Look again at every file that a conversion reads. Raises SourceError: one changed, went away or appeared."""
+        weights = self.weights
+        read = [self.path / "config.json", *weights.indexes, *weights.files]
+        present = [path for path in companions(self.path) if os.path.lexists(path)]
+        travelled = [path for path in self.companions if path not in present]
+        self.before.require_unchanged([*read, *present, *travelled])
 
 
 def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
@@ -41,8 +46,13 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     Raises: SourceError: no checkpoint, or one that is malformed or incomplete.
     """
     below = {path / folder for layout in layouts() for folder in layout.folders}
-    before = Snapshot.of(path, *sorted(below))
-    return Checkpoint(path, read_config(path), read_weights(path, naming), before)
+    before = Snapshot.of(path, *sorted(below), *companion_folders(path))
+    beside = companions(path)
+    config = read_config(path)
+    require_own_files(config)
+    weights = read_weights(path, naming)
+    require_no_adapter(path)
+    return Checkpoint(path, config, weights, before, beside)
 
 
 def open_for_comparison(path: Path) -> Checkpoint:

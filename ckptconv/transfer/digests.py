@@ -6,7 +6,6 @@ sha256 and not something faster, since `sha256sum`, git-lfs and the hub say it o
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -128,10 +127,10 @@ def digested(sources: Mapping[str, Sequence[Path]]) -> Iterator[Pending]:
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return files by the names that a manifest gives them: their own, or with their folder where two have one name."""
-    counts = Counter(path.name for path in paths)
+    """Return files by the names that a manifest gives them: below the folder of the first, which is the config."""
+    top = paths[0].parent
     return {
-        path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}": path
+        path.relative_to(top).as_posix() if path.is_relative_to(top) else path.name: path
         for path in paths
     }
 

@@ -56,7 +56,7 @@ class Checked:
     @property
     def tensors(self) -> int:
         """Number of tensors that the manifest names."""
-        return sum(len(one.tensors) for one in self.manifest.files.values())
+        return sum(len(file.tensors) for file in self.manifest.files.values())
 
 
 def check(
@@ -72,17 +72,17 @@ def check(
         raise SourceError(interrupted)
     manifest, declared, raw = read_manifest(path)
     there = set(_entries(path))
-    found = _digests(path, manifest, there, progress)
+    digests = _digests(path, manifest, there, progress)
     findings = [
         *_manifest_findings(path, manifest, declared, raw, there),
-        *_moved(path, manifest, there, found),
+        *_moved(path, manifest, there, digests),
     ]
-    for name, digest in found.items():
+    for name, digest in digests.items():
         if isinstance(digest, SourceError):
             findings.append(Finding("unreadable", name, str(digest)))
         elif digest.sha256 != manifest.files[name].sha256:
             findings += _changes(path / name, name, manifest.files[name], digest)
-    nbytes = sum(one.nbytes for one in found.values() if isinstance(one, FileDigest))
+    nbytes = sum(one.nbytes for one in digests.values() if isinstance(one, FileDigest))
     real = Path(os.path.realpath(path))
     notices = (*stages_of(real), *interrupted_replacements(real.parent))
     return Checked(path, manifest, nbytes, tuple(findings), notices)
@@ -157,11 +157,16 @@ def _manifest_findings(
 
 
 def _moved(
-    folder: Path, manifest: Manifest, there: set[str], found: Mapping[str, FileDigest | SourceError]
+    folder: Path,
+    manifest: Manifest,
+    there: set[str],
+    digests: Mapping[str, FileDigest | SourceError],
 ) -> Iterator[Finding]:
     """List what is there and should not be, and the other way round; a file that only changed its name is one."""
     added = sorted(there - manifest.files.keys() - {MANIFEST, SUMS})
-    removed = {name: manifest.files[name] for name in sorted(manifest.files.keys() - found.keys())}
+    removed = {
+        name: manifest.files[name] for name in sorted(manifest.files.keys() - digests.keys())
+    }
     for name in added:
         twin = next((old for old, digest in removed.items() if _same(folder / name, digest)), None)
         if twin is None:
@@ -181,10 +186,10 @@ def _same(path: Path, digest: FileDigest) -> bool:
         return False
 
 
-def _changes(path: Path, name: str, expected: FileDigest, found: FileDigest) -> list[Finding]:
+def _changes(path: Path, name: str, expected: FileDigest, actual: FileDigest) -> list[Finding]:
     """Say what of a changed file is changed: its tensors by name, or what lies around them."""
     size = (
-        f"{found.nbytes} bytes, were {expected.nbytes}" if found.nbytes != expected.nbytes else ""
+        f"{actual.nbytes} bytes, were {expected.nbytes}" if actual.nbytes != expected.nbytes else ""
     )
     if not expected.tensors:
         return [Finding("changed", name, size)]
@@ -193,8 +198,8 @@ def _changes(path: Path, name: str, expected: FileDigest, found: FileDigest) -> 
     except SourceError as error:
         return [Finding("changed", name, f"{size}; {error}")]
     around = "; every tensor is what it was, the bytes around them are not" if not tensors else ""
-    told = f"{len(tensors)} of {len(expected.tensors)} tensors" if tensors else ""
-    return [Finding("changed", name, "; ".join(filter(None, (size, told, around[2:])))), *tensors]
+    count = f"{len(tensors)} of {len(expected.tensors)} tensors" if tensors else ""
+    return [Finding("changed", name, "; ".join(filter(None, (size, count, around[2:])))), *tensors]
 
 
 def _in_place(path: Path, expected: FileDigest) -> Iterator[Finding]:
@@ -207,24 +212,26 @@ def _in_place(path: Path, expected: FileDigest) -> Iterator[Finding]:
 
 def _by_header(path: Path, name: str, expected: FileDigest) -> Iterator[Finding]:
     """Compare the tensors of a file of another size where its own header says that they lie."""
-    found = _form(name).read(path).tensors
+    actual = _form(name).read(path).tensors
     yield from (
-        Finding("tensor", one, "removed") for one in sorted(expected.tensors.keys() - found.keys())
+        Finding("tensor", shared, "removed")
+        for shared in sorted(expected.tensors.keys() - actual.keys())
     )
     yield from (
-        Finding("tensor", one, "added") for one in sorted(found.keys() - expected.tensors.keys())
+        Finding("tensor", shared, "added")
+        for shared in sorted(actual.keys() - expected.tensors.keys())
     )
     with FileReader(path) as file:
-        for one in expected.tensors.keys() & found.keys():
-            if _differs(file, found[one], expected, one):
-                yield Finding("tensor", one, "changed")
+        for shared in expected.tensors.keys() & actual.keys():
+            if _differs(file, actual[shared], expected, shared):
+                yield Finding("tensor", shared, "changed")
 
 
-def _differs(file: FileReader, found: Stored, expected: FileDigest, name: str) -> bool:
+def _differs(file: FileReader, stored: Stored, expected: FileDigest, name: str) -> bool:
     tensor = expected.tensors[name]
-    if (found.spec.dtype, found.spec.shape) != (tensor.dtype, tensor.shape):
+    if (stored.spec.dtype, stored.spec.shape) != (tensor.dtype, tensor.shape):
         return True
-    return extents_digest(file, found.extents) != tensor.sha256
+    return extents_digest(file, stored.extents) != tensor.sha256
 
 
 def _form(name: str) -> Format:

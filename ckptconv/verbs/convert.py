@@ -25,6 +25,7 @@ from ckptconv.transfer.loop import split_shards, write_weights
 from ckptconv.transfer.manifest import write_manifest
 from ckptconv.transfer.publish.stage import published
 from ckptconv.verbs.planning import Way, planned
+from ckptconv.verbs.positions import Positions
 from ckptconv.verbs.writing import (
     Conversion,
     WriteOptions,
@@ -73,14 +74,30 @@ def tf2pt(
 
 
 def flax2pt(
-    source: Path | str, target: Path | str, options: WriteOptions | None = None
+    source: Path | str,
+    target: Path | str,
+    options: WriteOptions | None = None,
+    *,
+    positions: Positions | None = None,
+    take_trained_row: bool = False,
 ) -> Conversion:
     """Write what `EncoderDecoderModel.from_pretrained(target)` loads, from what the Flax class saved.
 
     What `pt2flax` healed is undone, as the config's record says.
+
+    Args: positions: how the tables of a RoBERTa-like model without a record count: `trained-in-flax`, from 0, or
+    `as-pytorch`, from the padding token's id + 1. take_trained_row: of the rows that healing repeated take the first,
+    which is the one that Flax trains, though training has told them apart.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    return _convert(source, target, Way("flax", "pytorch", formats()["safetensors"]), options)
+    way = Way(
+        "flax",
+        "pytorch",
+        formats()["safetensors"],
+        positions=positions,
+        trained_row=take_trained_row,
+    )
+    return _convert(source, target, way, options)
 
 
 def normalize(
@@ -100,14 +117,15 @@ def _convert(
     source, target = resolve(source, way.source), Path(target)
     checkpoint = open_checkpoint(source, way.source)
     require_apart(source, target)
-    made = planned(checkpoint, way, options.dtype)
-    model, plan, settings = made.model, made.plan, made.settings
+    planning = planned(checkpoint, way, options.dtype)
+    model, plan, settings = planning.model, planning.plan, planning.settings
     _require_loadable(plan, way, options)
     require_companions(source)
     notices = (
         *plan.notices,
         *_widening(plan, way, options),
         *_added(settings, way),
+        *_way_back(plan),
         *left_behind(source),
     )
     result = Conversion((source,), target, model.label, way.target, way.form.name, plan, notices)
@@ -148,13 +166,26 @@ def _convert(
 def _verb(way: Way) -> str:
     """Return the command's name."""
     short = {"pytorch": "pt"}
-    names = (short.get(one, one) for one in (way.source, way.target))
+    names = (short.get(naming, naming) for naming in (way.source, way.target))
     return "normalize" if way.source == way.target else "2".join(names)
 
 
 def _shaping(way: Way) -> dict[str, Json]:
     """Return the options of this way that shape the bytes."""
-    return {"format": way.form.name, **({"heal": way.heal} if way.target == "flax" else {})}
+    shaping: dict[str, Json] = {"format": way.form.name}
+    if way.target == "flax":
+        shaping["heal"] = way.heal
+    if way.positions:
+        shaping["positions"] = way.positions
+    if way.trained_row:
+        shaping["take_trained_row"] = True
+    return shaping
+
+
+def _way_back(plan: Plan) -> Iterator[str]:
+    """Say how a model that is trained further in Flax comes back."""
+    if any(fix.repeated for fix in plan.healed):
+        yield "if this model is trained further in Flax, `flax2pt --take-trained-row` is the way back"
 
 
 def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str]:

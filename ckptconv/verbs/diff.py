@@ -7,14 +7,14 @@ with the same part of a whole. A cast is told, and no difference; a key of the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
-from ckptconv.binding.identify import Identity, identify
+from ckptconv.binding.identify import Identity, bind_whole, identify
 from ckptconv.compare.comparison import Outcome, compare
 from ckptconv.compare.configs import ConfigDifference, config_differences
 from ckptconv.compare.relation import Figures, Kind, Relation, Sums
@@ -26,6 +26,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.pieces import OpenFiles
+from ckptconv.verbs.positions import Positions, fixes_of_both
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -93,45 +94,53 @@ class Diff:
     def matches(self) -> bool:
         """True where both hold the same values, but for casts, and say the same; never for nothing compared."""
         return (
-            bool(self.tensors) and not self.config and not any(one.differs for one in self.tensors)
+            bool(self.tensors)
+            and not self.config
+            and not any(tensor.differs for tensor in self.tensors)
         )
 
     @property
     def worst_first(self) -> tuple[TensorDiff, ...]:
         """The tensors that differ: what one side lacks, then by relative change."""
-        return tuple(sorted((one for one in self.tensors if one.differs), key=_distance))
+        return tuple(sorted((tensor for tensor in self.tensors if tensor.differs), key=_distance))
 
     @property
     def layers(self) -> tuple[LayerDiff, ...]:
         """The tensors by part and layer."""
         groups: dict[tuple[str, str], list[TensorDiff]] = {}
-        for one in self.tensors:
-            groups.setdefault((one.part, one.layer), []).append(one)
+        for tensor in self.tensors:
+            groups.setdefault((tensor.part, tensor.layer), []).append(tensor)
         return tuple(_layer_diff(*place, members) for place, members in groups.items())
 
 
 def diff(
-    first: Path | str, second: Path | str, progress: Progress = lambda done, total: None
+    first: Path | str,
+    second: Path | str,
+    progress: Progress = lambda done, total: None,
+    *,
+    positions: Positions | None = None,
 ) -> Diff:
     """Compare the weights of two checkpoints of any namings and formats, and what their configs say.
 
     Args: progress: called with bytes done and bytes to do.
+    positions: how the tables of a RoBERTa-like Flax model without a record count, see `flax2pt`.
     Raises: SourceError: one of the two is no checkpoint, contradicts its own config, or they share no tensor.
     """
     first, second = Path(first), Path(second)
     opened = open_checkpoint(resolve(first)), open_checkpoint(resolve(second))
-    one, other = (_identified(checkpoint) for checkpoint in opened)
-    part = _common_part(first, one, second, other)
-    aligned = align(one.binding, other.binding, part)
+    left, right = (_identified(checkpoint) for checkpoint in opened)
+    part = _common_part(first, left, second, right)
+    left, right = _positioned(opened, (left, right), positions)
+    aligned = align(left.binding, right.binding, part)
     if not aligned.pairs:
         raise SourceError(
-            f"{first} ({one.description}) and {second} ({other.description})"
+            f"{first} ({left.description}) and {second} ({right.description})"
             " have no tensor of one name and shape to compare."
         )
     require_checksums(
         [stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]
     )
-    check_equal([pair for key in aligned.reordered for pair in one.binding.repeated_rows(key)])
+    check_equal([pair for key in aligned.reordered for pair in left.binding.repeated_rows(key)])
     nbytes = sum(pair.stored.spec.nbytes for pair in aligned.pairs)
     with OpenFiles() as files:
         outcomes = compare(aligned.pairs, files, counted(progress, nbytes))
@@ -140,15 +149,15 @@ def diff(
         for pair, outcome in zip(aligned.pairs, outcomes, strict=True)
     )
     tensors = (*compared, *map(_alone, aligned.unpaired))
-    keys = {**one.binding.tensors, **other.binding.tensors}
+    keys = {**left.binding.tensors, **right.binding.tensors}
     order = {key: number for number, key in enumerate(keys)}
     return Diff(
         first=first,
         second=second,
-        models=(one.description, other.description),
+        models=(left.description, right.description),
         forms=(_form(opened[0]), _form(opened[1])),
         tensors=tuple(sorted(tensors, key=lambda line: order.get(line.key, len(order)))),
-        config=config_differences(_config(one, part), _config(other, part)),
+        config=config_differences(_config(left, part), _config(right, part)),
         nbytes=nbytes,
         notices=_notices(aligned),
     )
@@ -169,15 +178,35 @@ def _identified(checkpoint: Checkpoint) -> Identity:
     return identity
 
 
-def _common_part(first: Path, one: Identity, second: Path, other: Identity) -> str:
+def _positioned(
+    checkpoints: tuple[Checkpoint, Checkpoint],
+    identities: tuple[Identity, Identity],
+    positions: Positions | None,
+) -> tuple[Identity, Identity]:
+    """Return both with the tables of positions as they count.
+
+    Raises: SourceError: one of the two does not say how, and nobody else does.
+    """
+    models = identities[0].model, identities[1].model
+    fixes = fixes_of_both(models, checkpoints, positions)
+    left, right = (
+        replace(identity, binding=bind_whole(identity.model, checkpoint, mended))
+        if mended and identity.model
+        else identity
+        for identity, checkpoint, mended in zip(identities, checkpoints, fixes, strict=True)
+    )
+    return left, right
+
+
+def _common_part(first: Path, left: Identity, second: Path, right: Identity) -> str:
     """Return the part that is compared; empty for whole models.
 
     Raises: SourceError: one is an encoder, the other a decoder.
     """
-    parts = {identity.kind for identity in (one, other) if identity.is_part}
+    parts = {identity.kind for identity in (left, right) if identity.is_part}
     if len(parts) > 1:
         raise SourceError(
-            f"{first} is a {one.description}, {second} a {other.description}: there is nothing to compare."
+            f"{first} is a {left.description}, {second} a {right.description}: there is nothing to compare."
         )
     return parts.pop() if parts else ""
 
@@ -261,16 +290,16 @@ def layer_of(tensor: SchemaTensor) -> str:
 
 def _layer_diff(part: str, layer: str, members: Sequence[TensorDiff]) -> LayerDiff:
     total = Sums()
-    for one in members:
-        total += one.sums
+    for tensor in members:
+        total += tensor.sums
     differing, parameters = (
-        sum(one.differs for one in members),
-        sum(one.parameters for one in members),
+        sum(tensor.differs for tensor in members),
+        sum(tensor.parameters for tensor in members),
     )
     return LayerDiff(part, layer, len(members), differing, parameters, total.figures)
 
 
-def _distance(one: TensorDiff) -> tuple[bool, float, str]:
+def _distance(tensor: TensorDiff) -> tuple[bool, float, str]:
     """Return the order of what differs: what cannot be compared, then the largest relative change."""
-    figures = one.relation.figures if one.relation else None
-    return (False, 0.0, one.key) if figures is None else (True, -figures.relative, one.key)
+    figures = tensor.relation.figures if tensor.relation else None
+    return (False, 0.0, tensor.key) if figures is None else (True, -figures.relative, tensor.key)

@@ -122,23 +122,26 @@ def doctor(*, timeout: float = TIMEOUT_SECONDS) -> Diagnosis:
     core = _examine(_Question("core", CORE, CORE), timeout)
     questions = list(_questions()) if core.state in ("works", "untested") else []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        others = tuple(pool.map(lambda question: _examine(question, timeout), questions))
+        components = tuple(pool.map(lambda question: _examine(question, timeout), questions))
     here = tuple((path, shutil.disk_usage(path).free) for path in (Path.cwd(), Path(gettempdir())))
     python = ".".join(map(str, sys.version_info[:3]))
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    return Diagnosis(__version__, python, (core, *others), cores, _memory(), here)
+    return Diagnosis(__version__, python, (core, *components), cores, _memory(), here)
 
 
 def _questions() -> Iterator[_Question]:
     """Return what to ask about frameworks and extras; imported here, since it needs a core that works."""
     from ckptconv.run.children import environment
-    from ckptconv.run.runners import frameworks
+    from ckptconv.run.runners import runners
+    from ckptconv.schema.models import models
 
-    for name in ("pytorch", "tf", "flax"):
-        one = frameworks()[name]
-        yield _Question(name, one.versions, one.imports, one.model_class, environment(one.name))
+    for name, model_class in models()["encoder-decoder"].classes.items():
+        process = runners()[name].process
+        yield _Question(
+            name, process.distributions, process.modules, model_class, environment(name)
+        )
     for name, distributions in EXTRAS.items():
         yield _Question(name, distributions, distributions)
 
@@ -154,11 +157,11 @@ def _examine(question: _Question, timeout: float) -> Component:
         state: State = "missing" if absent else "broken"
         reason = f"not installed: {', '.join(absent)}" if absent else failure
         return Component(question.name, state, versions, reason, seconds)
-    wanted = ranges()
+    requirements = ranges()
     odd = [
-        f"{name} {version} is not {wanted[name]}"
+        f"{name} {version} is not {requirements[name]}"
         for name, version in versions
-        if version and not within(version, wanted.get(name, ""))
+        if version and not within(version, requirements.get(name, ""))
     ]
     return Component(
         question.name, "untested" if odd else "works", versions, "; ".join(odd), seconds
@@ -178,7 +181,7 @@ def _failure(question: _Question, timeout: float) -> str:
         *question.modules,
     ]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -190,13 +193,15 @@ def _failure(question: _Question, timeout: float) -> str:
         return f"no answer within {timeout:g} s"
     except OSError as error:
         return f"no process can be started ({error.strerror})"
-    if done.returncode < 0:
-        return f"the process that imported it was killed by {signal.Signals(-done.returncode).name}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    if process.returncode < 0:
+        return (
+            f"the process that imported it was killed by {signal.Signals(-process.returncode).name}"
+        )
+    lines = process.stderr.decode(errors="replace").strip().splitlines()
     return (
         ""
-        if done.returncode == 0
-        else (lines[-1].strip() if lines else f"exit code {done.returncode}")
+        if process.returncode == 0
+        else (lines[-1].strip() if lines else f"exit code {process.returncode}")
     )
 
 

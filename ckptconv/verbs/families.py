@@ -50,12 +50,11 @@ def _all() -> Iterator[Support]:
 
 
 def _side(model_type: str, side: Side, table: Encoder | Decoder | Whole) -> Iterator[Support]:
-    mended = not isinstance(table, Whole) and bool(table.healings)
     for naming in NAMINGS:
         if naming in table.refused:
             yield Support(model_type, side, naming, "refused", table.refused[naming])
         elif naming not in table.classes:
             yield Support(model_type, side, naming, "no class")
         else:
-            healed = naming == "flax" and mended
+            healed = naming == "flax" and bool(table.healings)
             yield Support(model_type, side, naming, "healed" if healed else "exact")

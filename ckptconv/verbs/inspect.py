@@ -14,12 +14,13 @@ from ckptconv.binding.moves import Equality
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
-from ckptconv.stores.companions import CODE_KEYS
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
+from ckptconv.stores.leading_keys import leads
 from ckptconv.stores.tensor import Stored
 from ckptconv.verbs.inspection import Inspection, PartSummary, SideSummary, Target, TensorLine, Tie
 from ckptconv.verbs.planning import Way, plan_bound
+from ckptconv.verbs.positions import is_ambiguous, is_written_as_pytorch, question
 
 PARTS = ("encoder", "bridge", "decoder", "cross-attention", "head", "")
 """In the order of the data flow; what no table knows comes last."""
@@ -106,7 +107,7 @@ def _whole(value: Json) -> int | None:
 def _parts(stored: Mapping[str, Stored], part_of: Mapping[str, str]) -> Iterator[PartSummary]:
     """Add up each part."""
     for part in PARTS:
-        specs = [one.spec for name, one in stored.items() if part_of.get(name, "") == part]
+        specs = [tensor.spec for name, tensor in stored.items() if part_of.get(name, "") == part]
         if specs:
             parameters, nbytes = (
                 sum(spec.numel for spec in specs),
@@ -117,7 +118,9 @@ def _parts(stored: Mapping[str, Stored], part_of: Mapping[str, str]) -> Iterator
 
 def _layer(name: str) -> int | None:
     """Return the first number among a name's levels."""
-    return next((int(one) for one in LEVELS.split(name) if one.isdecimal() and len(one) < 6), None)
+    return next(
+        (int(level) for level in LEVELS.split(name) if level.isdecimal() and len(level) < 6), None
+    )
 
 
 def _ties(binding: Binding) -> Iterator[Tie]:
@@ -131,21 +134,10 @@ def _ties(binding: Binding) -> Iterator[Tie]:
 
 
 def _code_hooks(checkpoint: Checkpoint) -> Iterator[str]:
-    """Name what would make transformers fetch or run code; ckptconv acts on none of it."""
-    yield from sorted(
-        f"config.json: {where}" for where in _hooks(dict(checkpoint.config.values), "")
-    )
+    """Name what would make transformers fetch or run code, or read another file; ckptconv acts on none of it."""
+    config = dict(checkpoint.config.values)
+    yield from sorted(f"config.json: {lead.place}" for lead in leads("config.json", config))
     yield from sorted(entry.name for entry in checkpoint.path.glob("*.py"))
-
-
-def _hooks(value: Json, where: str) -> Iterator[str]:
-    if isinstance(value, list):
-        for number, one in enumerate(value):
-            yield from _hooks(one, f"{where}[{number}]")
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            below = f"{where}.{key}" if where else key
-            yield from [below] if key in CODE_KEYS else _hooks(one, below)
 
 
 def _ways() -> dict[str, Way]:
@@ -186,6 +178,12 @@ def _target(
     checkpoint: Checkpoint, model: Model, binding: Binding, verb: str, way: Way
 ) -> tuple[Target, tuple[Equality, ...]]:
     """Ask one verb for its plan."""
+    if (
+        way.source == "flax"
+        and is_ambiguous(model, checkpoint)
+        and not is_written_as_pytorch(checkpoint)
+    ):
+        return Target(verb, question(model, checkpoint.path)), ()
     try:
         plan = plan_bound(checkpoint, model, binding, way).plan
     except PlanError as error:
@@ -218,5 +216,6 @@ def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
 
 def _conditions(equalities: tuple[Equality, ...]) -> tuple[str, ...]:
     return tuple(
-        f"{one.second.spec.name} must equal {one.first.spec.name}: {one.why}" for one in equalities
+        f"{pair.second.spec.name} must equal {pair.first.spec.name}: {pair.why}"
+        for pair in equalities
     )

@@ -26,9 +26,11 @@ from ckptconv.schema.models.pair import PAIR
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
+    Scope,
     companions,
     copy_companions,
     left_behind,
+    not_taken,
     require_companions,
     write_config,
 )
@@ -110,10 +112,15 @@ def join(
         borrowed=assembly.borrowed,
     )
     folder = Path(whole.where).parent if whole else encoder
-    require_companions(folder, generation=whole is not None)
+    scope: Scope = "whole" if whole else "tokenizer"
+    require_companions(folder, scope)
     beside = f"config and what else belongs to the whole: taken from {folder}"
     folders = dict.fromkeys((encoder, decoder, folder))
     left = dict.fromkeys(notice for folder in folders for notice in left_behind(folder))
+    if not whole:
+        left |= dict.fromkeys(
+            (*not_taken(encoder, "tokenizer"), *not_taken(decoder, "nothing", encoder))
+        )
     notices = (*([beside] if whole else []), *assembly.notices, *plan.notices, *left)
     form = formats()["safetensors"]
     result = Conversion(
@@ -148,7 +155,7 @@ def join(
             stage,
             whole_config(model.config, model.classes["pytorch"], plan.healed, written_dtype(plan)),
         )
-        copy_companions(folder, stage, generation=whole is not None)
+        copy_companions(folder, stage, scope)
         for part in parts:
             part.require_unchanged()
         write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
@@ -160,17 +167,17 @@ def _sources(
 ) -> dict[str, tuple[Path, ...]]:
     """Return which files of which directory are read."""
     encoder, decoder = parts
-    taken = {
+    files = {
         "encoder": source_files(encoder, beside=False),
         "decoder": source_files(decoder, beside=False),
     }
     if bridge:
-        taken["bridge"] = source_files(bridge, beside=False)
+        files["bridge"] = source_files(bridge, beside=False)
     if whole:
-        taken["whole"] = (Path(whole.where), *companions(Path(whole.where).parent))
+        files["whole"] = (Path(whole.where), *companions(Path(whole.where).parent))
     else:
-        taken["encoder"] += companions(encoder.path, generation=False)
-    return taken
+        files["encoder"] += companions(encoder.path, "tokenizer")
+    return files
 
 
 def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:

@@ -7,16 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ckptconv.run.forward import Options, prepare
+from ckptconv.run.forward import Options, Runnable, prepare
 from ckptconv.run.report import ForwardReport
 from ckptconv.schema.model import Model
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.verbs.convert import flax2pt, tf2pt
+from ckptconv.verbs.positions import Positions
 
 
 def compare_outputs(
-    source: Checkpoint, model: Model, target: Checkpoint, options: Options
+    source: Checkpoint,
+    model: Model,
+    target: Checkpoint,
+    options: Options,
+    positions: Positions | None = None,
 ) -> ForwardReport:
     """Run both models and judge the answers.
 
@@ -25,20 +30,21 @@ def compare_outputs(
 
     Raises: SourceError: that conversion is refused. FrameworkError: a framework is missing, or a child failed.
     """
-    with reference_of(source, (source.weights.naming, target.weights.naming)) as reference:
+    namings = source.weights.naming, target.weights.naming
+    with reference_of(source, namings, positions) as reference:
         return prepare(
             model,
-            source.path,
-            target.path,
-            target.weights.naming,
-            source_naming=source.weights.naming,
+            Runnable(source.weights.naming, source.path),
+            Runnable(target.weights.naming, target.path),
             reference=reference,
             options=options,
         ).run()
 
 
 @contextmanager
-def reference_of(source: Checkpoint, namings: Sequence[NamingName]) -> Iterator[Path | None]:
+def reference_of(
+    source: Checkpoint, namings: Sequence[NamingName], positions: Positions | None = None
+) -> Iterator[Path | None]:
     """Give a PyTorch checkpoint of the source; None where one of the models that run is PyTorch's.
 
     Args: namings: of the models that run.
@@ -46,7 +52,9 @@ def reference_of(source: Checkpoint, namings: Sequence[NamingName]) -> Iterator[
     if "pytorch" in namings:
         yield None
         return
-    verb = tf2pt if source.weights.naming == "tf" else flax2pt
     with TemporaryDirectory(prefix="ckptconv-reference-") as folder:
-        verb(source.path, Path(folder) / "pytorch")
+        if source.weights.naming == "tf":
+            tf2pt(source.path, Path(folder) / "pytorch")
+        else:
+            flax2pt(source.path, Path(folder) / "pytorch", positions=positions)
         yield Path(folder) / "pytorch"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.binding.bind import Binding
+from ckptconv.binding.bind import MADE_OF_ONE_ROW, Binding
 from ckptconv.binding.identify import bind_whole
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import DtypeChoice, make_plan
-from ckptconv.schema.family import Decoder
 from ckptconv.schema.fixes import RollPositions
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
@@ -20,6 +19,7 @@ from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import GENERATION
 from ckptconv.stores.formats import Format
+from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class Way:
     target: NamingName
     form: Format
     heal: bool = False
+    positions: Positions | None = None
+    """How the positions of a Flax source count, where neither its weights nor its config say."""
+    trained_row: bool = False
+    """Take the first of rows that a fix repeated, where training has told them apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ def planned(checkpoint: Checkpoint, way: Way, dtype: DtypeChoice = "keep") -> Pl
     Raises: SourceError: refused, with every problem.
     """
     model = read_model(without_fixes(checkpoint.config))
-    return plan_bound(checkpoint, model, bind_whole(model, checkpoint), way, dtype)
+    fixes = unrecorded_fixes(model, checkpoint, way.positions) if way.source == "flax" else ()
+    return plan_bound(checkpoint, model, bind_whole(model, checkpoint, fixes), way, dtype)
 
 
 def plan_bound(
@@ -67,9 +72,27 @@ def plan_bound(
         widened=way.form.widened,
         fixes=model.fixes() if way.heal else (),
     )
+    if way.trained_row:
+        plan = _of_trained_rows(plan)
     if way.heal:
         _require_healable(model, checkpoint.path)
     return Planned(model, plan, model.settings(way.target))
+
+
+def _of_trained_rows(plan: Plan) -> Plan:
+    """Return the plan that takes the first of repeated rows, equal or not: the one that training in Flax reads."""
+    equalities = tuple(pair for pair in plan.equalities if pair.why != MADE_OF_ONE_ROW)
+    tables = sorted(
+        {
+            pair.first.spec.name.partition("[")[0]
+            for pair in plan.equalities
+            if pair not in equalities
+        }
+    )
+    taken = tuple(
+        f"{table}: its first row is taken for all that healing made of it" for table in tables
+    )
+    return replace(plan, equalities=equalities, notices=(*plan.notices, *taken))
 
 
 def _require_healable(model: Model, source: Path) -> None:
@@ -78,10 +101,7 @@ def _require_healable(model: Model, source: Path) -> None:
     PyTorch gives the pad token a position of its own, and in its cached generation the next token the one
     after next; no order of the table's rows fits both in Flax, which counts 0, 1, 2 ...
     """
-    tables = model.decoder.tables
-    if not isinstance(tables, Decoder):
-        return
-    if not any(isinstance(rule, RollPositions) for rule in tables.healings):
+    if not any(isinstance(rule, RollPositions) for rule in model.decoder.tables.healings):
         return
     generation = read_json(source / GENERATION) if (source / GENERATION).is_file() else {}
     start = generation.get("decoder_start_token_id", model.config.get("decoder_start_token_id"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, Problem
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
-from ckptconv.run.forward import Options
+from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.recording import record_answers, recorded_model
 from ckptconv.run.trace import Trace, write_trace
@@ -21,6 +21,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
 from ckptconv.transfer.publish.places import require_apart_from_inputs
 from ckptconv.verbs.outputs import reference_of
+from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,12 @@ def record(
     texts: Sequence[str] = (),
     inputs: Path | None = None,
     timeout: float | None = None,
+    positions: Positions | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Recording:
     """Run a source on probes made from its config, and write what it answered to a file.
 
-    Args: path: the file; what has its name is replaced. texts, inputs, seed, timeout: as for `verify`.
+    Args: path: the file; what has its name is replaced. texts, inputs, seed, timeout, positions: as for `verify`.
     progress: called with bytes digested and bytes to digest; then the model runs.
     Raises: SourceError: no checkpoint. DestinationError: the file cannot be written.
     FrameworkError: PyTorch, or the source's framework, is missing or died.
@@ -71,25 +73,25 @@ def record(
     require_apart_from_inputs(
         {"trace": path}, checkpoints=[checkpoint_path], files=[inputs] if inputs else []
     )
-    one = open_for_comparison(checkpoint_path)
-    model = read_model(without_fixes(one.config))
+    checkpoint = open_for_comparison(checkpoint_path)
+    model = read_model(without_fixes(checkpoint.config))
     own = read_inputs(inputs, model) if inputs else Inputs()
-    total = sum(stored.spec.nbytes for stored in one.weights.tensors.values())
-    weights = fingerprints(one, model, STORED, counted(progress, total))
+    total = sum(stored.spec.nbytes for stored in checkpoint.weights.tensors.values())
+    fixes = unrecorded_fixes(model, checkpoint, positions)
+    weights = fingerprints(checkpoint, model, STORED, counted(progress, total), fixes=fixes)
     options = Options(seed, texts, own, None, timeout)
-    with reference_of(one, (one.weights.naming,)) as reference:
+    with reference_of(checkpoint, (checkpoint.weights.naming,), positions) as reference:
         trace = record_answers(
             model,
-            one.path,
-            one.weights.naming,
-            one.config,
+            Runnable(checkpoint.weights.naming, checkpoint.path),
+            checkpoint.config,
             weights,
             reference=reference,
             options=options,
         )
     nbytes = write_trace(path, trace)
     answers = sum(len(answer.arrays) for answer in trace.sides.values())
-    return Recording(one.path, path, model.label, nbytes, len(weights), answers)
+    return Recording(checkpoint.path, path, model.label, nbytes, len(weights), answers)
 
 
 def open_trace(path: Path) -> tuple[Trace, Model]:
@@ -103,54 +105,58 @@ def compare_digests(
     model: Model,
     target: Checkpoint,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    positions: Positions | None = None,
 ) -> DigestsCompared:
     """Hold every tensor of a target, put back into PyTorch's spelling, against the digest that was recorded.
 
     Raises: SourceError: the target cannot be read.
     """
     total = sum(stored.spec.nbytes for stored in target.weights.tensors.values())
+    fixes = unrecorded_fixes(model, target, positions)
     try:
-        found = fingerprints(target, model, (), counted(progress, total))
+        actual = fingerprints(target, model, (), counted(progress, total), fixes=fixes)
     except PlanError as error:
         return DigestsCompared(0, 0, error.problems, ())
     schema = {tensor.key: tensor for tensor in model.tensors}
     naming = target.weights.naming
-    recorded_only = [name for name in trace.weights if name not in found]
+    recorded_only = [name for name in trace.weights if name not in actual]
     problems = [
         Problem("missing", name, f"recorded as {list(trace.weights[name].shape)}")
         for name in recorded_only
         if name not in schema or schema[name].names_in(naming)
     ]
-    both = [(trace.weights.get(name), one) for name, one in found.items()]
-    problems += [problem for recorded, one in both if (problem := _problem(recorded, one))]
+    both = [(trace.weights.get(name), fingerprint) for name, fingerprint in actual.items()]
+    problems += [
+        problem for recorded, fingerprint in both if (problem := _problem(recorded, fingerprint))
+    ]
     casts = sorted(
         {
-            (recorded.dtype, one.dtype)
-            for recorded, one in both
-            if recorded and recorded.dtype != one.dtype
+            (recorded.dtype, fingerprint.dtype)
+            for recorded, fingerprint in both
+            if recorded and recorded.dtype != fingerprint.dtype
         }
     )
     notices = (
-        f"stored as {stored} where the source has {kept}: compared with the cast of the source"
-        for kept, stored in casts
+        f"stored as {stored} where the source has {source_dtype}: compared with the cast of the source"
+        for source_dtype, stored in casts
     )
-    nbytes = sum(one.spec.nbytes for one in found.values())
-    return DigestsCompared(len(found), nbytes, tuple(sorted(problems)), tuple(notices))
+    nbytes = sum(fingerprint.spec.nbytes for fingerprint in actual.values())
+    return DigestsCompared(len(actual), nbytes, tuple(sorted(problems)), tuple(notices))
 
 
-def _problem(recorded: Fingerprint | None, found: Fingerprint) -> Problem | None:
-    name = found.origin or found.name
+def _problem(recorded: Fingerprint | None, actual: Fingerprint) -> Problem | None:
+    name = actual.origin or actual.name
     if recorded is None:
-        return Problem("unexpected", name, f"{found.dtype} {list(found.shape)}, not in the trace")
-    if recorded.shape != found.shape:
+        return Problem("unexpected", name, f"{actual.dtype} {list(actual.shape)}, not in the trace")
+    if recorded.shape != actual.shape:
         return Problem(
-            "shape", name, f"recorded as {list(recorded.shape)}, found {list(found.shape)}"
+            "shape", name, f"recorded as {list(recorded.shape)}, found {list(actual.shape)}"
         )
-    expected = recorded.sha256.get(found.dtype)
+    expected = recorded.sha256.get(actual.dtype)
     if expected is None:
-        return Problem("dtype", name, f"stored as {found.dtype}, of which the trace has no sha256")
+        return Problem("dtype", name, f"stored as {actual.dtype}, of which the trace has no sha256")
     return (
         None
-        if expected == found.sha256[found.dtype]
+        if expected == actual.sha256[actual.dtype]
         else Problem("not equal", name, "another sha256")
     )

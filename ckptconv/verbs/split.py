@@ -20,6 +20,7 @@ from ckptconv.schema.models.pair import BRIDGE_TYPE
 from ckptconv.schema.models.seq2seq import Seq2Seq
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
+    Scope,
     copy_companions,
     left_behind,
     require_companions,
@@ -143,7 +144,7 @@ def _write(
         ) as stage,
         digested(read) as sources,
     ):
-        known: dict[str, FileDigest] = {}
+        digests: dict[str, FileDigest] = {}
         values: list[TensorValues] = []
         for part in result.parts:
             folder = stage / part.name
@@ -157,21 +158,21 @@ def _write(
                 progress,
                 allow_overflow=options.allow_overflow,
             )
-            known |= below(part.name, written.digests)
+            digests |= below(part.name, written.digests)
             values += written.values
             write_config(folder, part.config)
             if part.name != "bridge":
-                copy_companions(checkpoint.path, folder, generation=part.name == "decoder")
+                scope: Scope = "decoder" if part.name == "decoder" else "encoder"
+                copy_companions(checkpoint.path, folder, scope)
+        whole_class = model.classes["pytorch"]
         write_config(
             stage,
-            whole_config(
-                checkpoint.config, model.classes["pytorch"], plan.healed, written_dtype(plan)
-            ),
+            whole_config(checkpoint.config, whole_class, plan.healed, written_dtype(plan)),
         )
         copy_companions(checkpoint.path, stage)
         checkpoint.require_unchanged()
         origin = replace(origin, sources=sources.result())
         for part in result.parts:
-            write_manifest(stage / part.name, origin, within(part.name, known))
-        write_manifest(stage, origin, known)
+            write_manifest(stage / part.name, origin, within(part.name, digests))
+        write_manifest(stage, origin, digests)
     return tuple(values), tuple(remarks)

@@ -32,10 +32,15 @@ def with_values(
     stored = [checkpoint.weights.tensors[line.spec.name] for line in result.tensors]
     require_checksums(stored)
     measured = measure(stored, progress)
-    figures = {one.spec.name: found for one, found in zip(stored, measured, strict=True)}
-    groups = [tuple(one.spec.name for one in group) for group in duplicates(stored, measured)]
+    figures = {
+        tensor.spec.name: statistics for tensor, statistics in zip(stored, measured, strict=True)
+    }
+    groups = [tuple(tensor.spec.name for tensor in group) for group in duplicates(stored, measured)]
     differences = _compared(
-        (*(one for some in equalities.values() for one in some), *_stored_twice(result, checkpoint))
+        (
+            *(tensor for some in equalities.values() for tensor in some),
+            *_stored_twice(result, checkpoint),
+        )
     )
     checkpoint.require_unchanged()
     ties = tuple(_tie(tie, differences) for tie in result.ties)
@@ -81,15 +86,15 @@ def _key(pair: Equality) -> tuple[str, str]:
 
 def _compared(pairs: Iterable[Equality]) -> dict[tuple[str, str], str]:
     """Compare pairs of tensors; empty where they are equal, else what is wrong."""
-    found: dict[tuple[str, str], str] = {}
+    differences: dict[tuple[str, str], str] = {}
     for pair in pairs:
-        if _key(pair) not in found:
+        if _key(pair) not in differences:
             try:
                 check_equal([pair])
-                found[_key(pair)] = ""
+                differences[_key(pair)] = ""
             except PlanError as error:
-                found[_key(pair)] = error.problems[0].detail
-    return found
+                differences[_key(pair)] = error.problems[0].detail
+    return differences
 
 
 def _decided(
@@ -108,8 +113,8 @@ def _tie(tie: Tie, differences: Mapping[tuple[str, str], str]) -> Tie:
     """Say how two names of one tensor differ; a healed table is compared in runs of its rows."""
     runs = [
         text
-        for (name, other), text in differences.items()
-        if (name.partition("[")[0], other.partition("[")[0]) == (tie.name, tie.repeats)
+        for (name, twin), text in differences.items()
+        if (name.partition("[")[0], twin.partition("[")[0]) == (tie.name, tie.repeats)
     ]
     return (
         replace(tie, difference="; ".join(text for text in runs if text))
@@ -125,10 +130,12 @@ def _findings(
     ties: tuple[Tie, ...],
 ) -> Iterator[Finding]:
     """Return what looks wrong, the gravest first."""
-    for name, one in figures.items():
-        if not one.finite:
+    for name, tensor in figures.items():
+        if not tensor.finite:
             yield Finding(
-                "not finite", (name,), f"{name}: {one.nans:,} NaN, {one.infinities:,} infinite"
+                "not finite",
+                (name,),
+                f"{name}: {tensor.nans:,} NaN, {tensor.infinities:,} infinite",
             )
     new = tuple(_new(identity, figures))
     yield from new
@@ -139,25 +146,25 @@ def _findings(
             yield Finding(
                 "duplicated", group, f"{group[0]} and {group[1]}{more} hold the same bytes"
             )
-    told = {name for finding in new for name in finding.tensors}
-    for name, one in figures.items():
-        if one.constant and one.numel > 1 and name not in told:
-            yield Finding("constant", (name,), f"{name}: every element is {one.minimum:g}")
+    new_names = {name for finding in new for name in finding.tensors}
+    for name, tensor in figures.items():
+        if tensor.constant and tensor.numel > 1 and name not in new_names:
+            yield Finding("constant", (name,), f"{name}: every element is {tensor.minimum:g}")
 
 
 def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[Finding]:
     """Return one finding for each part that has new weights."""
-    held = {key: stored.spec.name for key, stored in identity.binding.stored.items()}
-    by_key = {key: figures[name] for key, name in held.items()}
+    names_by_key = {key: stored.spec.name for key, stored in identity.binding.stored.items()}
+    by_key = {key: figures[name] for key, name in names_by_key.items()}
     sides = {name: part.config for name, part in identity.parts.items()}
     if not sides:
         return
     modules: dict[str, list[NewModule]] = {}
     for module in new_modules(identity.binding.tensors.values(), by_key, sides):
         modules.setdefault(module.part, []).append(module)
-    for part, found in modules.items():
-        if layers := [one for one in found if one.decides]:
-            names = tuple(held[row.key] for module in found for row in module.rows)
+    for part, new in modules.items():
+        if layers := [candidate for candidate in new if candidate.decides]:
+            names = tuple(names_by_key[row.key] for module in new for row in module.rows)
             yield Finding("new", names, _sentence(part, layers, identity))
 
 
@@ -168,7 +175,7 @@ def _sentence(part: str, layers: list[NewModule], identity: Identity) -> str:
         for row in identity.binding.tensors.values()
         if row.module.part == part and is_decisive(row)
     }
-    draws = {one.draw.name: one.draw for one in layers if one.draw}
+    draws = {module.draw.name: module.draw for module in layers if module.draw}
     biases = (
         "weights and biases"
         if all(draw.uniform for draw in draws.values())
@@ -177,7 +184,7 @@ def _sentence(part: str, layers: list[NewModule], identity: Identity) -> str:
     why = f"{biases} as from {' and '.join(sorted(draws))}"
     if len(layers) == len(whole):
         return f"{part}: all of it looks newly initialised ({why}); train it before use"
-    shown = ", ".join(one.path for one in layers[:2]) + (
+    shown = ", ".join(module.path for module in layers[:2]) + (
         f" and {len(layers) - 2} more" if len(layers) > 2 else ""
     )
     return f"{part}: {len(layers)} of {len(whole)} layers look newly initialised ({why}): {shown}"

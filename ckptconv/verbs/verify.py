@@ -24,7 +24,7 @@ from ckptconv.compare.comparison import compare
 from ckptconv.compare.configs import ConfigDifference
 from ckptconv.compare.relation import Relation
 from ckptconv.compare.weights import WeightDifference, check_equal
-from ckptconv.run.forward import Options
+from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.localization import Where, find_where
 from ckptconv.run.recording import compare_recorded
@@ -40,6 +40,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.outputs import compare_outputs
+from ckptconv.verbs.positions import Positions, fixes_of_both
 from ckptconv.verbs.record import compare_digests, open_trace, record
 
 Level: TypeAlias = Literal["weights", "outputs"]
@@ -103,8 +104,8 @@ class Verification:
         """True where the outputs looked at as much of the model as was asked for."""
         if self.min_coverage is None:
             return True
-        found = self.outputs.coverage if self.outputs else None
-        return found is not None and found.percent >= self.min_coverage
+        coverage = self.outputs.coverage if self.outputs else None
+        return coverage is not None and coverage.percent >= self.min_coverage
 
     @property
     def where(self) -> Where | None:
@@ -127,6 +128,7 @@ def verify(
     min_coverage: float | None = None,
     save_trace: Path | None = None,
     timeout: float | None = None,
+    positions: Positions | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
     """Compare a checkpoint with a converted one; each may be PyTorch's, TF's or Flax's.
@@ -138,31 +140,41 @@ def verify(
     min_coverage: a match needs so large a share of the weights to reach the outputs [percent].
     save_trace: a file for the source's answers, which the target is then held against.
     timeout: seconds that the frameworks may take; None waits.
+    positions: how the tables of a RoBERTa-like Flax model without a record count, see `flax2pt`.
     progress: called with bytes compared and bytes to compare; then the models run.
     Raises: SourceError: one of the two is no checkpoint. FrameworkError: a framework is missing or died.
     """
     path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
     if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
-        other = open_checkpoint(resolve(target))
-        return replace(
-            _verify_recorded(path, other, level, options, progress), min_coverage=min_coverage
-        )
-    one, other = open_for_comparison(path), open_checkpoint(resolve(target))
-    model = read_model(without_fixes(one.config))
+        recorded_target = open_checkpoint(resolve(target))
+        verdict = _verify_recorded(path, recorded_target, level, options, positions, progress)
+        return replace(verdict, min_coverage=min_coverage)
+    first, second = open_for_comparison(path), open_checkpoint(resolve(target))
+    model = read_model(without_fixes(first.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
-    weights = compare_weights(one, model, other, progress)
-    namings, form = (one.weights.naming, other.weights.naming), other.weights.format.name
+    weights = compare_weights(first, model, second, progress, positions)
+    namings, form = (first.weights.naming, second.weights.naming), second.weights.format.name
     outputs = None
     if save_trace:
-        record(path, save_trace, seed=seed, texts=texts, inputs=inputs, timeout=timeout)
+        record(
+            path,
+            save_trace,
+            seed=seed,
+            texts=texts,
+            inputs=inputs,
+            timeout=timeout,
+            positions=positions,
+        )
         trace, _ = open_trace(save_trace)
-        outputs = compare_recorded(trace, save_trace, model, other.path, namings[1], options)
+        outputs = compare_recorded(
+            trace, save_trace, model, Runnable(namings[1], second.path), options
+        )
     elif level == "outputs":
-        outputs = compare_outputs(one, model, other, options)
-    config = differing_settings(one, other)
+        outputs = compare_outputs(first, model, second, options, positions)
+    config = differing_settings(first, second)
     return Verification(
-        one.path,
-        other.path,
+        first.path,
+        second.path,
         model.label,
         *namings,
         form,
@@ -175,25 +187,31 @@ def verify(
 
 def _verify_recorded(
     path: Path,
-    other: Checkpoint,
+    target: Checkpoint,
     level: Level,
     options: Options,
+    positions: Positions | None,
     progress: Callable[[int, int], None],
 ) -> Verification:
     """Compare a checkpoint with a trace, which has digests instead of weights."""
     trace, model = open_trace(path)
-    compared = compare_digests(trace, model, other, progress)
+    compared = compare_digests(trace, model, target, progress, positions)
     weights = WeightsReport(
         compared.tensors, compared.nbytes, (), compared.problems, compared.notices
     )
     outputs = None
     if level == "outputs":
-        outputs = compare_recorded(trace, path, model, other.path, other.weights.naming, options)
+        outputs = compare_recorded(
+            trace, path, model, Runnable(target.weights.naming, target.path), options
+        )
     config = settings_apart(
-        Config(trace.config, str(path)), trace.generation, other.config, generation_file(other.path)
+        Config(trace.config, str(path)),
+        trace.generation,
+        target.config,
+        generation_file(target.path),
     )
-    namings, form = (trace.naming, other.weights.naming), other.weights.format.name
-    return Verification(path, other.path, model.label, *namings, form, weights, outputs, config)
+    namings, form = (trace.naming, target.weights.naming), target.weights.format.name
+    return Verification(path, target.path, model.label, *namings, form, weights, outputs, config)
 
 
 def compare_weights(
@@ -201,12 +219,16 @@ def compare_weights(
     model: Model,
     target: Checkpoint,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    positions: Positions | None = None,
 ) -> WeightsReport:
     """Compare every tensor of the model as the target holds it with what the source holds, bit for bit.
 
     Raises: PlanError: the source itself is incomplete, or contradicts its config.
+    SourceError: one of the two does not say how its positions count.
     """
-    first, second = bind_whole(model, source), bind_whole(model, target)
+    fixes_first, fixes_second = fixes_of_both((model, model), (source, target), positions)
+    first = bind_whole(model, source, fixes_first)
+    second = bind_whole(model, target, fixes_second)
     fixes = second.fixes.values()
     plan = make_plan(first, target.weights.naming, what=str(source.path), fixes=fixes)
     require_checksums([*plan.sources.values(), *target.weights.tensors.values()])
@@ -261,6 +283,6 @@ def _as_stored(pair: TensorPair) -> TensorPair:
 
 def _cast_notices(moves: Sequence[Move]) -> Iterator[str]:
     pairs = {(move.source.spec.dtype, move.target.dtype) for move in moves if move.source}
-    for kept, stored in sorted(pairs):
-        if kept != stored:
-            yield f"stored as {stored} where the source has {kept}: compared with the cast of the source"
+    for source_dtype, stored in sorted(pairs):
+        if source_dtype != stored:
+            yield f"stored as {stored} where the source has {source_dtype}: compared with the cast of the source"

@@ -43,7 +43,7 @@ class WriteOptions:
 
     def values(self) -> dict[str, Any]:
         """Return every option by name, for a verb that adds its own."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {option.name: getattr(self, option.name) for option in fields(self)}
 
     def shaping(self) -> dict[str, Json]:
         """Return the options that shape the bytes of the output, for its manifest."""
@@ -95,7 +95,7 @@ class Conversion:
     ) -> Origin:
         """Return what the manifest says of this conversion, but for the sources' digests."""
         tables = tables_digest(rows, (source, self.naming))
-        healed = tuple(one.entry for one in self.plan.healed)
+        healed = tuple(fix.entry for fix in self.plan.healed)
         return Origin(command, options, self.pair, self.naming, self.format, tables, healed, {})
 
 
@@ -108,8 +108,8 @@ def source_files(checkpoint: Checkpoint, *, beside: bool = True) -> tuple[Path, 
 
 def require_apart(source: Path, target: Path) -> None:
     """Refuse a destination that is, holds or lies in the source. Raises DestinationError."""
-    one, other = (Path(os.path.realpath(path)) for path in (source, target))
-    if one == other or one in other.parents or other in one.parents:
+    inner, outer = (Path(os.path.realpath(path)) for path in (source, target))
+    if inner == outer or inner in outer.parents or outer in inner.parents:
         raise DestinationError(
             f"{target}: lies in the source or holds it; give a directory beside it."
         )

@@ -19,10 +19,13 @@ RED, GREEN, YELLOW, PLAIN = "\x1b[31m\x1b[1m", "\x1b[32m\x1b[1m", "\x1b[33m\x1b[
 HEALED = (
     "note: encoder.embeddings.token_type_embeddings: row 0 repeated 64 times,"
     " since `encode` passes positions as token types\n"
+    "note: if this model is trained further in Flax, `flax2pt --take-trained-row` is the way back\n"
 )
 WRAPPED = (
     "note: encoder.embeddings.token_type_embeddings: row 0 repeated 64 times, since\n"
     "  `encode` passes positions as token types\n"
+    "note: if this model is trained further in Flax, `flax2pt --take-trained-row` is\n"
+    "  the way back\n"
 )
 
 
@@ -30,7 +33,7 @@ WRAPPED = (
 def test_notes_fit_the_terminal(dates: Path, tmp_path: Path) -> None:
     """On a terminal a note is cut into lines that fit, and its first word is coloured."""
     shown = on_terminal("-m", "ckptconv", "pt2flax", str(dates), str(tmp_path / "out"))
-    assert (shown.code, shown.err) == (0, WRAPPED.replace("note", f"{YELLOW}note{PLAIN}", 1))
+    assert (shown.code, shown.err) == (0, WRAPPED.replace("note", f"{YELLOW}note{PLAIN}"))
     wide = on_terminal("-m", "ckptconv", "pt2flax", str(dates), str(tmp_path / "wide"), columns=200)
     assert max(map(len, wide.err.replace(YELLOW, "").replace(PLAIN, "").splitlines())) <= 100
 
@@ -102,8 +105,8 @@ def test_many_notices_are_cut_but_for_verbose_and_json(
     source = pair.write(tmp_path / "source")
     done = cli("pt2flax", source, tmp_path / "json", "--json")
     notices = json.loads(done.out)["notices"]
-    assert len(notices) == 2
-    more = "note: 1 more; --verbose and --json list them all"
+    assert len(notices) == 3
+    more = "note: 2 more; --verbose and --json list them all"
     assert done.err.splitlines() == [f"note: {notices[0]}", more]
     loud = cli("pt2flax", source, tmp_path / "loud", "--verbose").err.splitlines()
     assert [line for line in loud if line.startswith("note: ")] == [

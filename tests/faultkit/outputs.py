@@ -14,7 +14,7 @@ from zlib import crc32
 from ckptconv.base.errors import FrameworkError
 from ckptconv.run.answers import Answer
 from ckptconv.run.children import run_batches
-from ckptconv.run.forward import Comparison, prepare
+from ckptconv.run.forward import Comparison, Runnable, prepare
 from ckptconv.run.localization import Where, find_where
 from ckptconv.run.report import ForwardReport
 from ckptconv.run.settings import differing_settings
@@ -102,11 +102,19 @@ def trials(root: Path) -> list[Trial]:
             naming = model.target.weights.naming
             copy = damaged(model, fault, root / "copies" / str(len(planned)))
             planned.append(
-                (model, fault, prepare(model.composition, model.source.path, copy, naming))
+                (
+                    model,
+                    fault,
+                    prepare(
+                        model.composition,
+                        Runnable("pytorch", model.source.path),
+                        Runnable(naming, copy),
+                    ),
+                )
             )
     sources = {model.target.path: comparison.jobs[0] for model, _, comparison in planned}
     jobs = {
-        naming: [one.jobs[1] for _, _, one in planned if one.jobs[1].framework == naming]
+        naming: [one.jobs[1] for _, _, one in planned if one.jobs[1].runner == naming]
         for naming in ("tf", "flax")
     }
     first, *others = run_batches([list(sources.values()), *jobs.values()])

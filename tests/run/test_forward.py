@@ -17,7 +17,7 @@ from ckptconv.base.strict_json import read_json
 from ckptconv.run import forward
 from ckptconv.run.answers import Answer
 from ckptconv.run.children import environment
-from ckptconv.run.forward import Options, prepare, searches
+from ckptconv.run.forward import Options, Runnable, prepare, searches
 from ckptconv.run.report import ForwardReport
 from ckptconv.run.special_tokens import SpecialTokens
 from ckptconv.run.yardstick import RMS_FACTOR
@@ -58,14 +58,13 @@ def test_the_yardstick_is_the_side_that_pytorch_runs(monkeypatch: pytest.MonkeyP
     """From TF to PyTorch the target gives the reference, and the source is judged."""
     pytorch, tf = answers()
     monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [tf, pytorch])
-    report = prepare(
-        TINY, Path("a"), Path("b"), "pytorch", source_naming="tf", options=Options(texts=["one"])
-    ).run()
+    sides = Runnable("tf", Path("a")), Runnable("pytorch", Path("b"))
+    report = prepare(TINY, *sides, options=Options(texts=["one"])).run()
     assert report.matches
     assert report.reference is pytorch
     assert {one.judged for one in report.quantities} == {("source",)}
     with pytest.raises(FrameworkError, match="neither is PyTorch's"):
-        prepare(TINY, Path("a"), Path("b"), "flax", source_naming="tf").run()
+        prepare(TINY, sides[0], Runnable("flax", Path("b"))).run()
 
 
 def test_a_third_model_gives_the_reference_where_neither_is_pytorchs(
@@ -73,16 +72,14 @@ def test_a_third_model_gives_the_reference_where_neither_is_pytorchs(
 ) -> None:
     """Both sides are held against it, and the worse one decides."""
     pytorch, tf = answers(namings=("pytorch", "tf", "flax"))
-    flax = replace(tf, framework="flax")
+    flax = replace(tf, runner="flax")
 
     def run(one: Answer, other: Answer) -> ForwardReport:
         monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [one, other, pytorch])
         return prepare(
             TINY,
-            Path("a"),
-            Path("b"),
-            "flax",
-            source_naming="tf",
+            Runnable("tf", Path("a")),
+            Runnable("flax", Path("b")),
             reference=Path("c"),
             options=Options(texts=["one"]),
         ).run()
@@ -99,12 +96,12 @@ def test_a_third_model_gives_the_reference_where_neither_is_pytorchs(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what `frameworks/build.py` makes, each framework in its own process."""
+    """Return a folder with what `runners/build.py` makes, each framework in its own process."""
     folder = tmp_path_factory.mktemp("built")
-    script = ROOT / "tests" / "frameworks" / "build.py"
+    script = ROOT / "tests" / "run" / "runners" / "build.py"
 
     def run(name: str, **switches: str) -> None:
-        env = environment(name) | switches  # type: ignore[arg-type]
+        env = environment(name) | switches
         run = subprocess.run(
             [sys.executable, str(script), name, str(folder)],
             env=env,
@@ -129,9 +126,8 @@ def composition(folder: Path) -> Model:
 def compared(built: Path, naming: Any, target: str) -> ForwardReport:
     """Return the report on one of the built targets, against the PyTorch pair."""
     source = built / "pytorch"
-    return prepare(
-        composition(source), source, built / target, naming, options=Options(timeout=600)
-    ).run()
+    sides = Runnable("pytorch", source), Runnable(naming, built / target)
+    return prepare(composition(source), *sides, options=Options(timeout=600)).run()
 
 
 @pytest.mark.frameworks
@@ -214,10 +210,8 @@ def test_from_tf_back_to_pytorch(built: Path) -> None:
     source, target = built / "tf", built / "pytorch"
     report = prepare(
         composition(target),
-        source,
-        target,
-        "pytorch",
-        source_naming="tf",
+        Runnable("tf", source),
+        Runnable("pytorch", target),
         options=Options(timeout=600),
     ).run()
     assert report.matches
@@ -227,9 +221,8 @@ def test_from_tf_back_to_pytorch(built: Path) -> None:
 def test_texts_are_answered_with_the_checkpoints_tokenizer() -> None:
     """Dates go in and come out in ISO form, from both sides."""
     texts = ["the 3rd of March, 1998", "Tue 4 Nov 2025"]
-    report = prepare(
-        composition(DATES), DATES, DATES, "pytorch", options=Options(texts=texts, timeout=600)
-    ).run()
+    sides = Runnable("pytorch", DATES), Runnable("pytorch", DATES)
+    report = prepare(composition(DATES), *sides, options=Options(texts=texts, timeout=600)).run()
     expected = ["1998-03-03", "2025-11-04"]
     assert report.texts == tuple(zip(texts, expected, expected, strict=True))
     assert report.matches
@@ -242,4 +235,9 @@ def test_unreadable_target_is_a_framework_error(tmp_path: Path) -> None:
     with pytest.raises(
         FrameworkError, match=r"pytorch: could not run .*OSError: Error no file named"
     ):
-        prepare(composition(DATES), DATES, tmp_path, "pytorch", options=Options(timeout=600)).run()
+        prepare(
+            composition(DATES),
+            Runnable("pytorch", DATES),
+            Runnable("pytorch", tmp_path),
+            options=Options(timeout=600),
+        ).run()

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from ckptconv.base.errors import SourceError
-from ckptconv.run.inputs import Inputs, Sentence, read_inputs
+from ckptconv.run.inputs import Inputs, read_inputs
+from ckptconv.run.modalities import Example
 from probing import pair
 
 PAIR = pair({"max_position_embeddings": 9}, {"pad_token_id": 6}, decoder_start_token_id=2)
@@ -28,13 +29,13 @@ def test_sentences(tmp_path: Path) -> None:
     """One object a line; the target may be left out, and empty lines are passed over."""
     path = tmp_path / "inputs.jsonl"
     path.write_text('{"text": "one", "target": "1"}\n\n{"text": "zw\\u00f6lf"}\n')
-    assert read_inputs(path, PAIR) == Inputs(sentences=(Sentence("one", "1"), Sentence("zwölf")))
+    assert read_inputs(path, PAIR) == Inputs(examples=(Example("one", "1"), Example("zwölf")))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no sentence in it"),
+        ("", "no example in it"),
         ('{"text": 3}', "line 1: expected {"),
         ('{"text": "a"}\n{"text": "b", "label": "c"}', "line 2: expected {"),
         ('{"text": "a", "text": "b"}', "line 1: not valid JSON"),
@@ -87,11 +88,11 @@ def test_tokens_of_both_sides(tmp_path: Path, form: str) -> None:
         ({"input_ids": IDS, "ids": IDS}, ["'ids' is none of input_ids, attention_mask"]),
         (
             {"input_ids": IDS / 2},
-            ["input_ids: expected whole numbers of shape (rows, length), found float64 [2, 3]"],
+            ["input_ids: expected integers of shape (rows, length), found float64 [2, 3]"],
         ),
         (
             {"input_ids": IDS[0]},
-            ["input_ids: expected whole numbers of shape (rows, length), found int64 [3]"],
+            ["input_ids: expected integers of shape (rows, length), found int64 [3]"],
         ),
         ({"input_ids": IDS + 23}, ["input_ids: from 23 to 31, but the vocabulary has 31 tokens"]),
         (
@@ -135,5 +136,5 @@ def test_pickles_and_strangers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such file"):
         read_inputs(tmp_path / "inputs.npz.gz", PAIR)
     save_file({"input_ids": np.ones((1, 2), np.float32)}, tmp_path / "floats.safetensors")
-    with pytest.raises(SourceError, match="input_ids: expected whole numbers, found float32"):
+    with pytest.raises(SourceError, match="input_ids: expected integers, found float32"):
         read_inputs(tmp_path / "floats.safetensors", PAIR)

@@ -1,11 +1,13 @@
-"""`_places`: padding does not count, nor what nothing but padding was the input of."""
+"""`places`: padding does not count, nor what nothing but padding was the input of."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ckptconv.run.places import valid_places
+from ckptconv.run.modalities import modalities
+from ckptconv.run.places import Places
 
+PLACES = Places(modalities()["text"], {})
 BATCH = {
     "attention_mask": np.array([[1, 1, 0], [0, 0, 0]]),
     "decoder_attention_mask": np.array([[1, 0], [1, 1]]),
@@ -23,7 +25,7 @@ def test_places_of_tokens() -> None:
         "logits": (2, 2, 9),
         "loss": (),
     }
-    found = {name: valid_places(BATCH, name, shape) for name, shape in shapes.items()}
+    found = {name: PLACES.valid(BATCH, name, shape) for name, shape in shapes.items()}
     assert {name: None if one is None else one.tolist() for name, one in found.items()} == {
         "encoder.1": encoder,
         "encoder.1.attention": encoder,
@@ -36,8 +38,8 @@ def test_places_of_tokens() -> None:
 
 def test_pooled_states_count_only_without_padding() -> None:
     """Fewer places than tokens are of tokens and padding both, unless there is no padding."""
-    assert valid_places(BATCH, "encoder.2", (2, 2, 8)) is None
+    assert PLACES.valid(BATCH, "encoder.2", (2, 2, 8)) is None
     whole = BATCH | {"attention_mask": np.ones((2, 3), int)}
-    found = valid_places(whole, "encoder.2", (2, 2, 8))
+    found = PLACES.valid(whole, "encoder.2", (2, 2, 8))
     assert found is not None
     assert found.tolist() == [[True, True], [True, True]]

@@ -12,12 +12,14 @@ import pytest
 from ckptconv.base.errors import SourceError
 from ckptconv.run import recording
 from ckptconv.run.answers import Answer, Job
-from ckptconv.run.forward import Options
-from ckptconv.run.probes import make_probes
+from ckptconv.run.forward import Options, Runnable
+from ckptconv.run.modalities import Example
 from ckptconv.run.recording import compare_recorded, probes_for_all
 from ckptconv.run.trace import Trace, write_trace
 from ckptconv.run.trace_reader import read_trace
+from ckptconv.schema.vocabulary import NAMINGS
 from probing import pair as composed
+from probing import probes_of, supports
 from tracing import made_up, quantities
 
 if TYPE_CHECKING:
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
 def test_flax_gets_probes_of_its_own_where_it_must() -> None:
     """Without left padding where positions are counted otherwise, without token types; the rest is shared."""
     probes, suited = probes_for_all(
-        composed({"model_type": "roberta", "pad_token_id": 1}, {}), 0, "pytorch"
+        composed({"model_type": "roberta", "pad_token_id": 1}, {}), 0, *supports("pytorch")
     )
-    assert suited == {
+    assert {name: suited[name] for name in NAMINGS} == {
         "pytorch": ("full", "right", "left", "types", "long"),
         "tf": ("full", "right", "left", "types", "long"),
         "flax": ("full", "right", "left-flax", "long"),
@@ -50,9 +52,9 @@ def test_flax_gets_probes_of_its_own_where_it_must() -> None:
 def test_a_flax_source_answers_what_flax_takes() -> None:
     """Then there is nothing to choose, and no token types at all."""
     composition = composed({"model_type": "roberta", "pad_token_id": 1}, {})
-    probes, suited = probes_for_all(composition, 0, "flax")
-    assert set(suited.values()) == {("full", "right", "left", "long")}
-    usual = make_probes(composition, 0, {"flax"})
+    probes, suited = probes_for_all(composition, 0, *supports("flax"))
+    assert {suited[name] for name in NAMINGS} == {("full", "right", "left", "long")}
+    usual = probes_of(composition, 0, ["flax"])
     assert probes.keys() == usual.keys()
     assert all(np.array_equal(probes[name], usual[name]) for name in usual)
 
@@ -91,7 +93,8 @@ def compared(
         return [given]
 
     monkeypatch.setattr(recording, "run_children", run)
-    report = compare_recorded(trace, Path("a.trace"), composition, Path("b"), naming, Options())
+    target = Runnable(naming, Path("b"))
+    report = compare_recorded(trace, Path("a.trace"), composition, target, Options())
     return report, asked
 
 
@@ -105,10 +108,10 @@ def test_only_the_target_runs(
     assert report.matches, [
         (one.probe, one.name, one.ratios, one.problem) for one in report.outside
     ]
-    assert (job.framework, job.checkpoint, job.precisions) == (naming, Path("b"), ("float32",))
-    assert (job.texts, job.sentences, job.generate_from) == (
+    assert (job.runner, job.checkpoint, job.precisions) == (naming, Path("b"), ("float32",))
+    assert (job.texts, job.examples, job.generate_from) == (
         ("one",),
-        (("a", None), ("b", "c")),
+        (Example("a"), Example("b", "c")),
         "right",
     )
     names = dict.fromkeys(key.partition(".")[0] for key in job.probes)

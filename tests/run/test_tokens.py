@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from answering import answers, changed, judged
+from ckptconv.run.tokens import Generation, judge_tokens
 
 
 def test_tokens_texts_and_loading_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +58,24 @@ def test_another_beam_is_a_tie_only_where_some_decision_was_one(
     narrow = changed(source, "beam/margins", (0, 0), 1e-7)
     report = judged(monkeypatch, narrow, target)
     assert (report.matches, report.generations[1].ties[0].gap) == (True, 1e-7)
+
+
+def test_a_models_own_search_is_a_tie_only_where_float64_parts_too() -> None:
+    """Token for token, in answers of any length; rounding decides where PyTorch's own two precisions disagree."""
+    settings = {"own": True, "eos_token_id": 2, "pad_token_id": 0}
+    source, target = answers()
+    exact = np.array([[4, 5, 6, 2], [7, 2, -1, -1]])
+
+    def judge(own: list[list[int]], rounded: np.ndarray[Any, Any] = exact) -> Generation:
+        first = replace(source, arrays={**source.arrays, "own/tokens": rounded, "own/exact": exact})
+        second = replace(target, arrays={**target.arrays, "own/tokens": np.array(own)})
+        return judge_tokens("own", settings, first, second, first)
+
+    assert judge([[4, 5, 6, 2], [7, 2, -1, -1]]).matches
+    assert judge([[4, 5, 6, 2, -1], [7, 2, -1, -1, -1]]).matches
+    apart = judge([[4, 5, 6, 8, 2], [7, 2, -1, -1, -1]])
+    assert [(fork.row, fork.step, fork.is_tie) for fork in apart.forks] == [(0, 3, False)]
+    flipped = np.array([[4, 5, 8, 2], [7, 2, -1, -1]])
+    tie = judge([[4, 5, 6, 2], [7, 2, -1, -1]], flipped)
+    assert [(fork.row, fork.step, fork.is_tie) for fork in tie.forks] == [(0, 2, True)]
+    assert tie.matches

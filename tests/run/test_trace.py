@@ -45,9 +45,9 @@ def test_what_is_written_comes_back(written: tuple[Trace, Path]) -> None:
             for name in one
         )
     assert list(found.source.arrays) == list(trace.source.arrays)
-    for name in ("naming", "config", "generation", "asked", "suited", "weights"):
+    for name in ("naming", "config", "generation", "question", "suited", "weights"):
         assert getattr(found, name) == getattr(trace, name), name
-    for name in ("framework", "problems", "versions", "settings", "generation", "texts", "reached"):
+    for name in ("runner", "problems", "versions", "settings", "generation", "texts", "reached"):
         assert getattr(found.source, name) == getattr(trace.source, name), name
     first = path.read_bytes()
     write_trace(path, found)
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "a setting": (
         lambda said, tensors, meta: said["asked"]["generate"]["greedy"].update(num_beams="1"),
-        "greedy: 'num_beams' must be a whole number",
+        "greedy: 'num_beams' must be an integer",
     ),
     "reached": (
         lambda said, tensors, meta: said["answers"]["source"].update(reached={"a": [-1, 2]}),
@@ -147,11 +147,11 @@ CASES: dict[str, tuple[Change, str]] = {
     "suited": (lambda said, tensors, meta: said["suited"].pop("tf"), "'tf' must be a list"),
     "a probe that is not there": (
         lambda said, tensors, meta: said["suited"]["tf"].append("more"),
-        "names probes that",
+        "refers to probes that are missing from the trace",
     ),
     "a search from nothing": (
         lambda said, tensors, meta: said["asked"].update(generate_from="more"),
-        "generates from a probe that it does not hold",
+        "generates from a probe that is missing from the trace",
     ),
     "half a probe": (
         lambda said, tensors, meta: tensors.pop("probes/full.decoder_input_ids"),

@@ -6,12 +6,19 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+import ckptconv
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
-from ckptconv.stores.companions import CODE_KEYS, copy_companions, left_behind, write_config
+from ckptconv.stores.checkpoint import open_checkpoint
+from ckptconv.stores.companions import copy_companions, left_behind, write_config
+from ckptconv.stores.leading_keys import CODE_KEYS
+
+if TYPE_CHECKING:
+    from conftest import Pair
 
 
 def folder(path: Path, files: dict[str, str]) -> Path:
@@ -45,7 +52,7 @@ HOOKED: list[tuple[dict[str, Json], list[str], dict[str, Json]]] = [
         for value in ({"AutoModel": "x.Y"}, True, None)
     ),
     ({"encoder": {"auto_map": {}, "b": 2}}, ["encoder.auto_map"], {"encoder": {"b": 2}}),
-    ({"list": [1, {"trust_remote_code": True}]}, ["list.1.trust_remote_code"], {"list": [1, {}]}),
+    ({"list": [1, {"trust_remote_code": True}]}, ["list[1].trust_remote_code"], {"list": [1, {}]}),
     (
         {"a": {"b": {"c": {"d": {"e": {"auto_map": 1}}}}}},
         ["a.b.c.d.e.auto_map"],
@@ -109,3 +116,91 @@ def test_what_is_no_file_of_the_checkpoint(
         copy_companions(source, target)
     assert str(refusal.value).startswith(f"{source / name}: {says}")
     assert list(target.iterdir()) == []
+
+
+TRAVELS = {
+    "LICENSE": True,
+    "LICENCE.txt": True,
+    "license-apache-2.0.md": True,
+    "NOTICE": True,
+    "USE_POLICY.md": True,
+    "README.de.md": True,
+    "license.sh": False,
+    "README.md": True,
+    "model_card.md": True,
+    "CITATION.cff": True,
+    "preprocessor_config.json": True,
+    "processor_config.json": True,
+    "chat_template.json": True,
+    "tokenizer.4.0.0.json": True,
+    "decoder_tokenizer/tokenizer_config.json": True,
+    "decoder_tokenizer/vocab.txt": True,
+    "tokenizer/spiece.model": True,
+    "decoder_tokenizer/notes.txt": False,
+    "checkpoint-500/config.json": False,
+    "checkpoint-500/tokenizer.json": False,
+    ".cache/tokenizer.json": False,
+    "optimizer.pt": False,
+    "licensed.bin": False,
+    "readme_generator.py": False,
+}
+
+
+def test_what_belongs_to_a_model(tmp_path: Path) -> None:
+    """Licence, card, processors and tokenizers in folders of their own travel; other checkpoints and code do not."""
+    source = folder(tmp_path / "source", {})
+    for name in TRAVELS:
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text("{}")
+    (source / "linked").symlink_to(source / "decoder_tokenizer")
+    (source / "license").mkdir()
+    target = folder(tmp_path / "target", {})
+    copy_companions(source, target)
+    copied = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    assert copied == {name for name, travels in TRAVELS.items() if travels}
+    part = folder(tmp_path / "part", {})
+    copy_companions(source, part, "encoder")
+    assert {"LICENSE", "NOTICE", "preprocessor_config.json"} < {
+        path.name for path in part.iterdir()
+    }
+    assert not {"README.md", "decoder_tokenizer"} & {path.name for path in part.iterdir()}
+
+
+def test_a_conversion_takes_them_along(pair: Pair, tmp_path: Path) -> None:
+    """The manifest of the output names them, and `check` finds them whole; `join` says what it leaves."""
+    pair.files.update({"LICENSE": "mine", "README.md": "card"})
+    source = pair.write(tmp_path / "source")
+    (source / "encoder_tokenizer").mkdir()
+    (source / "encoder_tokenizer" / "vocab.txt").write_text("[PAD]")
+    ckptconv.pt2tf(source, tmp_path / "tf")
+    ckptconv.split(source, tmp_path / "parts")
+    manifest = json.loads((tmp_path / "tf" / "ckptconv.json").read_text())
+    names = {"LICENSE", "README.md", "encoder_tokenizer/vocab.txt"}
+    assert names < set(manifest["files"])
+    assert names < set(manifest["sources"]["source"])
+    assert ckptconv.check(tmp_path / "tf").whole
+    assert ckptconv.check(tmp_path / "parts").whole
+    assert (tmp_path / "parts" / "decoder" / "LICENSE").read_text() == "mine"
+    for side in ("encoder", "decoder"):
+        (tmp_path / "parts" / side).rename(tmp_path / side)
+    joined = ckptconv.join(tmp_path / "encoder", tmp_path / "decoder", tmp_path / "joined")
+    assert [notice for notice in joined.notices if notice.startswith("not taken")] == [
+        f"not taken along: LICENSE (of {tmp_path / side})" for side in ("encoder", "decoder")
+    ]
+
+
+def test_a_companion_that_appears_is_noticed(pair: Pair, tmp_path: Path) -> None:
+    """What is there only since the conversion began is not published; nor is a directory from which a file went."""
+    for number, name in enumerate(("vocab.txt", "LICENSE", "tok/vocab.txt")):
+        source = pair.write(tmp_path / str(number))
+        checkpoint = open_checkpoint(source)
+        checkpoint.require_unchanged()
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text("new")
+        with pytest.raises(SourceError, match="changed while it was read"):
+            checkpoint.require_unchanged()
+        checkpoint = open_checkpoint(source)
+        checkpoint.require_unchanged()
+        (source / name).unlink()
+        with pytest.raises(SourceError, match="changed while it was read"):
+            checkpoint.require_unchanged()

@@ -12,11 +12,10 @@ import pytest
 
 from ckptconv.run import forward
 from ckptconv.run.answers import Answer
-from ckptconv.run.forward import Options, prepare
-from ckptconv.run.probes import make_probes
+from ckptconv.run.forward import Options, Runnable, prepare
 from ckptconv.run.report import ForwardReport
 from ckptconv.schema.vocabulary import NamingName
-from probing import pair
+from probing import pair, probes_of
 
 TINY = pair({}, {}, dtype="float16")
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -33,7 +32,7 @@ def answers(
     """Return what a source and a faithful target would answer to the probes of TINY."""
     rng = np.random.default_rng(3)
     exact: Arrays = {}
-    for key, mask in make_probes(TINY, 0, namings).items():
+    for key, mask in probes_of(TINY, 0, namings).items():
         probe, _, name = key.partition(".")
         if name.endswith("attention_mask"):
             quantity = "logits" if "decoder" in name else "encoder.0"
@@ -68,9 +67,8 @@ def judged(
 ) -> ForwardReport:
     """Return the report on two answers, without running anything."""
     monkeypatch.setattr(forward, "run_children", lambda jobs, timeout: [source, target])
-    return prepare(
-        TINY, Path("a"), Path("b"), "tf", options=options or Options(texts=["one"])
-    ).run()
+    sides = Runnable("pytorch", Path("a")), Runnable("tf", Path("b"))
+    return prepare(TINY, *sides, options=options or Options(texts=["one"])).run()
 
 
 def changed(answer: Answer, key: str, where: Any, value: float) -> Answer:

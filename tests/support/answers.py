@@ -8,6 +8,8 @@ import numpy as np
 
 from ckptconv.run.answers import Answer
 from ckptconv.run.measuring import Measuring
+from ckptconv.run.modalities import modalities
+from ckptconv.run.places import Places
 from ckptconv.run.report import ForwardReport
 from ckptconv.run.runners import Array
 from ckptconv.run.tokens import Fork, Generation
@@ -47,7 +49,10 @@ def outputs(apart_from: str = "", shapes: Mapping[str, tuple[int, ...]] = SHAPES
         f"full.{side}attention_mask": np.ones((3, length), np.int64)
         for side, length in (("", 7), ("decoder_", 6))
     }
-    quantities: tuple[Quantity, ...] = tuple(Measuring(probes, source, target, source).quantities())
+    places = Places(modalities()["text"], {})
+    quantities: tuple[Quantity, ...] = tuple(
+        Measuring(probes, places, source, target, source).quantities()
+    )
     forks = (Fork(0, 2, 7, 8, 1.5, 1e-5), Fork(1, 1, 4, 5, 1e-6, 1e-5)) if apart_from else ()
     tokens = ((5, 6, 7, 9, 3), (5, 4, 3), (8, 3))
     other = ((5, 6, 8, 9), (5, 5, 3), (8, 3)) if apart_from else tokens

@@ -10,9 +10,9 @@ from shutil import rmtree
 from typing import NamedTuple
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.run.answers import Answer, Job
+from ckptconv.run.answers import Answer
 from ckptconv.run.children import run_batches
-from ckptconv.run.forward import Comparison, prepare
+from ckptconv.run.forward import Comparison, Runnable, prepare
 from ckptconv.run.report import ForwardReport
 from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
@@ -136,9 +136,8 @@ def reports(
             )
         comparisons[case] = prepare(
             read_model(read_config(made[pair])),
-            made[pair],
-            _converted(case, made[pair], root),
-            case.naming,
+            Runnable("pytorch", made[pair]),
+            Runnable(case.naming, _converted(case, made[pair], root)),
         )
     return _answers(comparisons)
 
@@ -161,7 +160,7 @@ def _answers(
     """Run three processes, one a framework, and judge what they answer; a source once for each target's probes."""
     sources = {_probed(case): one.jobs[0] for case, one in comparisons.items()}
     targets = {
-        case: one.jobs[1] if case.runs else Job(case.naming, one.jobs[1].checkpoint, probes={})
+        case: one.jobs[1] if case.runs else replace(one.jobs[1], probes={}, generate={})
         for case, one in comparisons.items()
     }
     by_naming = {name: [case for case in targets if case.naming == name] for name in ("tf", "flax")}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from ckptconv.run.modalities import Probes, modality_of
+from ckptconv.run.runners import InputSupport, runners
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
@@ -23,3 +26,13 @@ def pair(encoder: dict[str, Any], decoder: dict[str, Any], **whole: Any) -> Mode
             | whole
         )
     )
+
+
+def supports(*names: str) -> list[InputSupport]:
+    """Return what the models of some runners can be fed with."""
+    return [runners()[name].support(None) for name in names]
+
+
+def probes_of(model: Model, seed: int = 0, runs: Iterable[str] = ("pytorch",)) -> Probes:
+    """Return the probes that these runners can all answer."""
+    return modality_of(model).make_probes(model, seed, supports(*runs))

@@ -21,7 +21,7 @@ import numpy as np
 from ckptconv.base.errors import FrameworkError
 from ckptconv.run.answers import Answer
 from ckptconv.run.children import environment, run_batches
-from ckptconv.run.forward import prepare
+from ckptconv.run.forward import Runnable, prepare
 from ckptconv.run.report import ForwardReport
 from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
@@ -227,7 +227,8 @@ def reports(root: Path) -> dict[Case, ForwardReport | Answer | FrameworkError]:
     for case in cases():
         source = root / "source" / case.source
         composition = read_model(read_config(source))
-        compared[case] = prepare(composition, source, root / "out" / str(case), case.naming)
+        target = Runnable(case.naming, root / "out" / str(case))
+        compared[case] = prepare(composition, Runnable("pytorch", source), target)
     sources = {(case.source, case.naming): one.jobs[0] for case, one in compared.items()}
     targets = {
         case: one.jobs[1] if case.runs else replace(one.jobs[1], probes={}, generate={})

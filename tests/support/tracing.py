@@ -10,12 +10,14 @@ import numpy as np
 from answering import answers
 from ckptconv.run.answers import Answer
 from ckptconv.run.fingerprints import STORED, fingerprints
+from ckptconv.run.modalities import Example
 from ckptconv.run.recording import probes_for_all
 from ckptconv.run.runners import Array
-from ckptconv.run.trace import Asked, Trace
+from ckptconv.run.trace import Question, Trace
 from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
 from ckptconv.stores.checkpoint import open_for_comparison
+from probing import supports
 
 if TYPE_CHECKING:
     from conftest import Pair
@@ -31,7 +33,7 @@ SEARCH = {
 
 def quantities(composition: Model, noise: float, seed: int = 0) -> dict[str, Array]:
     """Return float32 answers to all probes, so far from the float64 ones."""
-    probes, _ = probes_for_all(composition, 0, "pytorch")
+    probes, _ = probes_for_all(composition, 0, *supports("pytorch"))
     exact, rng = np.random.default_rng(3), np.random.default_rng(seed)
     found = {}
     for key, mask in probes.items():
@@ -49,7 +51,7 @@ def made_up(pair: Pair, folder: Path) -> tuple[Trace, Model]:
     """Write a pair, and return a trace of it with answers that no model gave."""
     source = open_for_comparison(pair.write(folder))
     composition = read_model(source.config)
-    probes, suited = probes_for_all(composition, 0, "pytorch")
+    probes, suited = probes_for_all(composition, 0, *supports("pytorch"))
     generated = answers()[0].arrays
     tokens = {name: generated[name] for name in ("greedy/tokens", "float64/greedy/cached")}
     arrays = quantities(composition, 3e-7) | tokens
@@ -66,8 +68,9 @@ def made_up(pair: Pair, folder: Path) -> tuple[Trace, Model]:
         0.0,
         {"a": (2, 1)},
     )
-    asked = Asked({"greedy": SEARCH}, "right", ("one",), (("a", None), ("b", "c")), {"start": 1})
+    examples = (Example("a"), Example("b", "c"))
+    question = Question({"greedy": SEARCH}, "right", ("one",), examples, {"start": 1})
     weights = fingerprints(source, composition, STORED)
     return Trace(
-        "pytorch", source.config.values, None, asked, probes, suited, answer, answer, weights
+        "pytorch", source.config.values, None, question, probes, suited, answer, answer, weights
     ), composition

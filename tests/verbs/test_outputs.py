@@ -25,8 +25,8 @@ def test_neither_side_is_pytorchs(converted_tf: Path, converted_flax: Path, tmp_
     report = result.outputs
     assert report is not None
     assert result.matches, [(one.probe, one.name, one.ratios) for one in report.outside]
-    assert [one.framework for one in report.answers] == ["tf", "flax", "pytorch"]
-    assert report.reference.framework == "pytorch"
+    assert [answer.runner for answer in report.answers] == ["tf", "flax", "pytorch"]
+    assert report.reference.runner == "pytorch"
     assert {one.judged for one in report.quantities} == {("source", "target")}
     assert max(one.ratios[0] for one in report.quantities) < 4
     assert report.probes["inputs-0.decoder_attention_mask"].sum(axis=1).tolist() == [12, 1]

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ckptconv.cli.progress import progress
 from ckptconv.cli.reports import require_outputs
-from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, quiet, say, show
+from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, positions, quiet, say, show
 
 
 @click.command()
 @click.argument("first", metavar="A", type=CHECKPOINT)
 @click.argument("second", metavar="B", type=CHECKPOINT)
 @click.option("--tensors", is_flag=True, help="List every tensor, including equal ones.")
+@positions
 @as_html
 @as_json
 @quiet
 def diff(
-    first: Path, second: Path, tensors: bool, html: Path | None, as_json: bool, quiet: bool
+    first: Path,
+    second: Path,
+    tensors: bool,
+    positions: Any,
+    html: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Show how the weights of two checkpoints differ.
 
@@ -36,7 +44,7 @@ def diff(
 
     stdout_taken = require_outputs({"--html": html}, as_json=as_json, checkpoints=[first, second])
     with progress("comparing", quiet=quiet) as advance:
-        result = verb.diff(first, second, advance)
+        result = verb.diff(first, second, advance, positions=positions)
     if html:
         from ckptconv.report.html.diff import diff_page
         from ckptconv.report.html.page import write_page

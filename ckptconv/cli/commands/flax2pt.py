@@ -7,14 +7,22 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.shell import convert, source, target, writing
+from ckptconv.cli.shell import convert, positions, source, target, writing
 
 
 @click.command()
 @source
 @target
+@positions
+@click.option(
+    "--take-trained-row",
+    is_flag=True,
+    help="Of the rows that healing repeated, take the first, which Flax trains, though they differ by now.",
+)
 @writing
-def flax2pt(source: Path, target: Path, **options: Any) -> None:
+def flax2pt(
+    source: Path, target: Path, positions: Any, take_trained_row: bool, **options: Any
+) -> None:
     """Convert Flax to PyTorch.
 
     Reads checkpoints saved by FlaxEncoderDecoderModel or written by pt2flax, whose healing it undoes.
@@ -24,4 +32,9 @@ def flax2pt(source: Path, target: Path, **options: Any) -> None:
     """
     from ckptconv.verbs import convert as verb
 
-    convert(lambda chosen: verb.flax2pt(source, target, chosen), options)
+    convert(
+        lambda chosen: verb.flax2pt(
+            source, target, chosen, positions=positions, take_trained_row=take_trained_row
+        ),
+        options,
+    )

@@ -11,7 +11,17 @@ import click
 from ckptconv.cli.ci import reporting
 from ckptconv.cli.progress import progress
 from ckptconv.cli.reports import github_summary, require_outputs
-from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, quiet, say, show, source, writable
+from ckptconv.cli.shell import (
+    CHECKPOINT,
+    as_html,
+    as_json,
+    positions,
+    quiet,
+    say,
+    show,
+    source,
+    writable,
+)
 
 
 class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
@@ -93,6 +103,7 @@ def _file(help: str, **settings: Any) -> Any:
     type=click.FloatRange(min=0, min_open=True),
     help="Time limit for the frameworks, in seconds.",
 )
+@positions
 @as_html
 @as_json
 @quiet

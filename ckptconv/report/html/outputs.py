@@ -170,7 +170,7 @@ def environment(report: ForwardReport) -> Section:
     """Return what ran, with which settings."""
     rows = [
         (
-            answer.framework,
+            answer.runner,
             ", ".join(f"{name} {version}" for name, version in answer.versions.items()),
             ", ".join(f"{name} {value_text(value)}" for name, value in answer.settings.items()),
             f"{answer.seconds:.1f} s",

@@ -1,47 +1,72 @@
-"""One file = one framework: how to load a checkpoint with its class, run it, and generate with it.
+"""One file = one runner: whatever loads a path and answers a probe.
 
-A framework is imported inside the functions of its file alone, and these run in a child process of
-their own (`python -m ckptconv.run.runners NAME JOBDIR`): so that TF, JAX and PyTorch never share a
+A runner's framework or runtime is imported inside the functions of its file alone, and these run in a child process of
+their own (`python -m ckptconv.run.runners NAME FOLDER...`): so that TF, JAX and PyTorch never share a
 process, and the child that answers for the target never sees the source's weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ckptconv.base.discovery import discover
 from ckptconv.base.strict_json import Json
-from ckptconv.schema.vocabulary import NamingName
 
 Array: TypeAlias = NDArray[Any]
+Batch: TypeAlias = Mapping[str, Array]
+"""One probe: input name -> array; the first axis counts rows."""
 Listener: TypeAlias = Callable[[Array, Array], None]
 """Is told each step of a generation: tokens so far (rows, length), scores of the next one (rows, vocabulary)."""
-
-ATTENTION_PLACES = 300
-"""Attention maps are asked for up to so many tokens a row: they grow with the square, and a layer has them a head."""
+ValidPlaces: TypeAlias = Callable[[Batch, str, tuple[int, ...]], Array | None]
+"""(probe, quantity's name, its shape) -> which of its places count; see `places.py`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A model in memory, and what its class said while loading it."""
+class Process:
+    """What a runner's child process needs; known without importing anything."""
 
-    model: Any
-    problems: tuple[str, ...]
-    """`missing encoder.x`, `unexpected ...`, `mismatched ...`; empty when every tensor found its place."""
-    settings: Mapping[str, Json]
-    """What was fixed so that the answers can be compared: precision, attention kernel, device."""
+    modules: tuple[str, ...]
+    """Imported first: without them nothing works."""
+    extra: str
+    """`pip install 'ckptconv[EXTRA]'` brings them."""
+    distributions: tuple[str, ...]
+    """Whose versions belong in a report."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the process must have in its environment before the first import."""
+    fence: tuple[str, ...] = ()
+    """Distributions. Where there are any, the process can import these, what they require, numpy, ckptconv and the
+    standard library, and nothing else: as if nothing else were installed."""
+    hidden: tuple[str, ...] = ()
+    """Modules that its packages would import if they were there, and that nothing here needs."""
 
 
-class Reaching(Protocol):
-    """Runs probes as `Framework.forward` does, and notes which elements of the parameters they depend on."""
+@dataclass(frozen=True, slots=True)
+class InputSupport:
+    """What the models of a runner can be fed with; probes are made so that every side can answer them."""
 
-    def forward(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+    who: str
+    """Subject of a notice, such as "Flax's class"."""
+    token_types: bool = True
+    counted_positions: bool = False
+    """True where positions are numbered 0, 1, 2 ... from the first place, whether it is padding or not."""
+    decoder_mask: bool = True
+    """False where the decoder takes no mask: its padding is then on the right only."""
+    encoder_places: int | None = None
+    """Places that a row of the encoder can have at most, where shapes are fixed."""
+    decoder_places: int | None = None
+    """The same of the decoder."""
+
+
+class Reach(Protocol):
+    """Runs probes as `Session.forward` does, and notes which elements of the parameters they depend on."""
+
+    def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run one probe."""
         ...
 
@@ -50,100 +75,71 @@ class Reaching(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Framework:
-    """How one framework is started and asked."""
+class Session(ABC):
+    """A model in memory that answers probes."""
 
-    name: NamingName
-    model_class: str
-    """Class in transformers that loads the whole checkpoint."""
-    imports: tuple[str, ...]
-    """Modules without which nothing works; `pip install 'ckptconv[NAME]'` brings them."""
-    versions: tuple[str, ...]
-    """Distributions whose versions belong into a report."""
-    environment: Mapping[str, str]
-    """What its process must have in its environment before the first import."""
-    load: Callable[[Path, str], Loaded]
-    """(checkpoint, precision) -> the model, which computes in that precision."""
-    forward: Callable[[Any, Mapping[str, Array]], dict[str, Array]]
-    """(model, one probe) -> quantity name -> array, in the order of the data flow."""
-    generate: Callable[[Any, Array, Array, Listener | None], Array]
-    """(model, input_ids, attention_mask, listener) -> token ids of shape (rows, length), the start token first;
-    by the model's own generation config."""
-    hidden: tuple[str, ...] = ()
-    """Modules that its packages would import if they were there, and that nothing here needs."""
+    problems: tuple[str, ...] = ()
+    """`missing encoder.x`, `unexpected ...`, `mismatched ...`; empty when every tensor was put in its place."""
+    settings: Mapping[str, Json] = {}
+    """What was fixed so that the answers can be compared: precision, attention kernel, device."""
+    generation: Mapping[str, Json] = {}
+    """The model's own settings for generation, where they differ from the defaults."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
+        """Return quantity name -> array, in the order of the data flow, of one probe.
+
+        `encoder.last` (rows, places, width) and `logits` (rows, decoder length, vocabulary) are always there. Others
+        are: `encoder.0`, the sum of the embeddings after their norm, `encoder.N`, layer N, and the decoder's,
+        with the same shape; `encoder.N.attention`, `decoder.N.attention` and `decoder.N.cross` (rows, heads, queries,
+        keys), where `maps` asks for them; `loss` ().
+        """
+
+    def generate(
+        self, inputs: Batch, settings: Mapping[str, Json] | None, listener: Listener | None = None
+    ) -> Array | None:
+        """Return the decoder's tokens, shape (rows, length), the start tokens first or left out; None: not possible.
+
+        Args: inputs: the encoder's. settings: of a `GenerationConfig`, in the place of the model's own; None: its own.
+        """
+        return None
+
+    def reach(self, valid: ValidPlaces) -> Reach | None:
+        """Return what runs probes with gradients; None: this runner does not measure what is reached."""
+        return None
+
+
+class Runner(ABC):
+    """How one framework or runtime is started and asked."""
+
+    name: str
+    """The file's name; `framework` in reports and traces."""
+    process: Process
     precisions: tuple[str, ...] = ("float32",)
-    reach: Callable[[Any], Reaching] | None = None
-    """(model) -> what runs probes with gradients; None: this framework does not measure what is reached."""
+    """Those in which it computes; float64 makes a reference."""
+
+    @abstractmethod
+    def support(self, path: Path | None) -> InputSupport:
+        """Return what the model at a path can be fed with, or any model where there is none yet.
+
+        Called in the parent: it may read what lies at the path, but imports no framework.
+        """
+
+    def require(self, model_class: str) -> None:
+        """Check what the modules of `process` do not show. Called in the child before anything is loaded.
+
+        Raises: ImportError, AttributeError: what is needed is not installed.
+        """
+        return
+
+    @abstractmethod
+    def load(self, path: Path, precision: str, model_class: str) -> Session:
+        """Return the model at a path, which computes in that precision. Called in the child.
+
+        Args: model_class: the class in transformers that loads the whole model, for runners that use one.
+        """
 
 
-def frameworks() -> dict[str, Framework]:
-    """Return every framework, by name; imports none of them."""
-    return discover("run.runners", "FRAMEWORK")
-
-
-def wants_attention(batch: Mapping[str, Array]) -> bool:
-    """Tell whether a probe is short enough to ask for attention maps."""
-    sizes = (int(batch[name].shape[1]) for name in ("input_ids", "decoder_input_ids"))
-    return max(sizes) <= ATTENTION_PLACES
-
-
-def quantities(outputs: Any, array: Callable[[Any], Array]) -> dict[str, Array]:
-    """Return what a `Seq2SeqLMOutput` holds as arrays, under the names of `states`; the loss is a single number."""
-    found = {name: np.asarray(array(state)) for name, state in states(outputs).items()}
-    return found | {"loss": np.mean(found["loss"])} if "loss" in found else found
-
-
-def states(outputs: Any) -> dict[str, Any]:
-    """Name what a `Seq2SeqLMOutput` holds, in the order of the data flow.
-
-    `encoder.0` is the sum of the embeddings after their norm, `encoder.N` layer N; every state has the
-    shape (batch, length, width), `encoder.N.attention`, `decoder.N.attention` and `decoder.N.cross` (batch,
-    heads, queries, keys), the logits (batch, decoder length, vocabulary), the loss (). What a class does not
-    give (`None`) is left out, and the comparison says so.
-    """
-    found = _stack("encoder", outputs.encoder_hidden_states, attention=outputs.encoder_attentions)
-    found["encoder.last"] = outputs.encoder_last_hidden_state
-    found |= _stack(
-        "decoder",
-        outputs.decoder_hidden_states,
-        attention=outputs.decoder_attentions,
-        cross=outputs.cross_attentions,
-    )
-    found["logits"] = outputs.logits
-    found["loss"] = getattr(outputs, "loss", None)
-    return {name: state for name, state in found.items() if state is not None}
-
-
-def _stack(side: str, states: Any, **maps: Any) -> dict[str, Any]:
-    """Name the states of a stack, each layer's attention before the layer's own."""
-    held = {kind: tuple(found or ()) for kind, found in maps.items()}
-    states, found = tuple(states or ()), {}
-    for layer in range(max(len(states), *(len(one) + 1 for one in held.values()))):
-        for kind, one in held.items():
-            if 0 < layer <= len(one):
-                found[f"{side}.{layer}.{kind}"] = one[layer - 1]
-        if layer < len(states):
-            found[f"{side}.{layer}"] = states[layer]
-    return found
-
-
-def cross_entropy(logits: Array, labels: Array) -> Array:
-    """Return the mean loss over labels that are not negative, in float64, as PyTorch defines it.
-
-    Args: logits: (batch, length, vocabulary). labels: (batch, length).
-    """
-    counted = labels >= 0
-    chosen = np.asarray(logits, np.float64)[counted]
-    most = chosen.max(axis=-1, keepdims=True)
-    total = np.log(np.exp(chosen - most).sum(axis=-1)) + most[:, 0]
-    return np.asarray(np.mean(total - chosen[np.arange(len(chosen)), labels[counted]]))
-
-
-def loading_problems(info: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
-    """Return what `output_loading_info=True` lists, one line a tensor, sorted."""
-    return tuple(
-        f"{kind} {one if isinstance(one, str) else ' '.join(map(str, one))}"
-        for kind in ("missing", "unexpected", "mismatched")
-        for one in sorted(info.get(f"{kind}_keys", ()), key=str)
-    )
+def runners() -> dict[str, Runner]:
+    """Return every runner, by name; imports none of what they run."""
+    return discover("run.runners", "RUNNER")

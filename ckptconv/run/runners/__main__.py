@@ -1,9 +1,9 @@
-"""The child process: `python -m ckptconv.run.runners NAME JOBDIR...` reads jobs, and leaves the answers there.
+"""The child process: `python -m ckptconv.run.runners NAME FOLDER...` reads jobs, and leaves the answers there.
 
     ROOT/0/1/...  the folder of the run, of this child, of its job; the run removes ROOT, or the child if it cannot
 
-    job.json      checkpoint, precisions, generate (name -> settings), generate_from (a probe), texts, coverage
-    probes.npz    PROBE.INPUT -> integers of shape (batch, length)
+    job.json      what `ckptconv.run.answers.write_job` writes
+    probes.npz    PROBE.INPUT -> integers or floats, the first axis counts rows
     answers.npz   see `ckptconv.run.answers.Answer`
     answers.json  framework, versions, problems, settings, generation, texts, reached; or `unavailable`, `failed`: why
 
@@ -19,18 +19,20 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Collection, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ckptconv.base.strict_json import Json, read_json
-from ckptconv.run.runners import Array, Framework, Loaded, frameworks
+from ckptconv.base.strict_json import read_json
+from ckptconv.run.modalities import Example, modalities
+from ckptconv.run.places import Places
+from ckptconv.run.runners import Array, Batch, Runner, Session, runners
+from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
-from ckptconv.run.runners._tokenizing import tokenized
 
 UNAVAILABLE = 3
 RUN_PREFIX = "ckptconv-"
@@ -61,178 +63,219 @@ def _version(distribution: str) -> str:
 
 
 def _probes(job: Path) -> dict[str, dict[str, Array]]:
-    """Return probe name -> input name -> integers."""
-    found: dict[str, dict[str, Array]] = {}
+    """Return probe name -> input name -> array."""
+    probes: dict[str, dict[str, Array]] = {}
     with np.load(job / "probes.npz", allow_pickle=False) as arrays:
         for key in arrays.files:
             probe, _, name = key.partition(".")
-            found.setdefault(probe, {})[name] = arrays[key]
-    return found
+            probes.setdefault(probe, {})[name] = arrays[key]
+    return probes
 
 
-def after_start(sequences: Array, ends: Collection[int], length: int) -> Array:
-    """Return the tokens after the start token, shape (rows, length), -1 after the first of `ends`.
+def after_start(
+    sequences: Array, prompt: Sequence[int], ends: Collection[int], length: int
+) -> Array:
+    """Return the tokens after the start tokens, shape (rows, length), -1 after the first of `ends`.
 
-    Frameworks differ in what follows the end: PyTorch and TF stop when all rows have ended, Flax pads
-    on to the full length.
+    Classes differ in what comes before and after: Whisper's answer in PyTorch lacks the start tokens; PyTorch and TF
+    stop when all rows have ended, Flax pads on to the full length.
     """
+    begin = sequences[:, : len(prompt)]
+    skipped = len(prompt) if np.array_equal(begin, [list(prompt)] * len(sequences)) else 0
     tokens = np.full((len(sequences), length), -1, np.int64)
-    for row, sequence in zip(tokens, sequences[:, 1 : length + 1], strict=True):
-        found = np.flatnonzero(np.isin(sequence, list(ends)))
-        stop = int(found[0]) + 1 if len(found) else len(sequence)
+    for row, sequence in zip(tokens, sequences[:, skipped : length + skipped], strict=True):
+        stops = np.flatnonzero(np.isin(sequence, list(ends)))
+        stop = int(stops[0]) + 1 if len(stops) else len(sequence)
         row[:stop] = sequence[:stop]
     return tokens
 
 
-def _texts(framework: Framework, model: Any, job: Mapping[str, Any], tokenizer: Any) -> list[str]:
-    """Generate for texts with the checkpoint's own tokenizer and generation config."""
-    encoded = tokenizer(job["texts"], return_tensors="np", padding=True)
-    tokens = framework.generate(model, encoded["input_ids"], encoded["attention_mask"], None)
-    answers: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return answers
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """One job as the child reads it."""
 
+    runner: Runner
+    job: Mapping[str, Any]
+    probes: Mapping[str, Batch]
+    """The parent's; those of examples come besides."""
 
-def answer(
-    framework: Framework, job: Mapping[str, Any], probes: Mapping[str, Mapping[str, Array]]
-) -> Any:
-    """Return the arrays and the report that one job asks for; a model a precision, one after the other."""
-    made = _tokenized(job)
-    arrays = {
-        f"inputs/{probe}.{name}": array
-        for probe, batch in made.items()
-        for name, array in batch.items()
-    }
-    probes = {**probes, **made}
-    report: dict[str, Any] = {}
-    for precision in job["precisions"]:
-        loaded: Loaded = framework.load(Path(job["checkpoint"]), precision)
-        if precision == "float32":
-            report = _report(framework, loaded, job)
-        reach = (
-            framework.reach(loaded.model) if framework.reach and _measures(job, precision) else None
-        )
-        forward = reach.forward if reach else partial(framework.forward, loaded.model)
+    @property
+    def checkpoint(self) -> Path:
+        """What is loaded."""
+        return Path(self.job["checkpoint"])
+
+    @property
+    def places(self) -> Places:
+        """How this model's inputs become places."""
+        return Places(modalities()[self.job["modality"]], self.job["facts"])
+
+    def answer(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return the arrays and the report that the job asks for; a model a precision, one after the other."""
+        examples = self._examples()
+        arrays = {
+            f"inputs/{probe}.{name}": array
+            for probe, batch in examples.items()
+            for name, array in batch.items()
+        }
+        probes = {**self.probes, **examples}
+        report: dict[str, Any] = {}
+        for precision in self.job["precisions"]:
+            session = self.runner.load(self.checkpoint, precision, self.job["model_class"])
+            if precision == "float32":
+                report = self._report(session)
+            self._run(session, precision, probes, arrays, report)
+            del session  # before the next is loaded
+        return arrays, report
+
+    def _examples(self) -> dict[str, dict[str, Array]]:
+        """Return the probes that the job's examples make."""
+        if not self.job["examples"]:
+            return {}
+        examples = [Example(**fields) for fields in self.job["examples"]]
+        return self.places.modality.encoded(self.checkpoint, examples, self.job["facts"])
+
+    def _run(
+        self,
+        session: Session,
+        precision: str,
+        probes: Mapping[str, Batch],
+        arrays: dict[str, Array],
+        report: dict[str, Any],
+    ) -> None:
+        """Answer every probe and every search in one precision, into arrays and report."""
+        places = self.places
+        # In float64, where no gradient is too small.
+        measures = self.job["coverage"] and precision == "float64"
+        reach = session.reach(places.valid) if measures else None
         for probe, batch in probes.items():
-            for name, array in forward(batch).items():
-                arrays[f"{precision}/{probe}/{name}"] = array
-        batch = probes.get(str(job["generate_from"]), {})
-        for name, settings in job["generate"].items():
-            generated = _generate if precision == "float32" else _judge
-            arrays |= generated(framework, loaded.model, batch, name, settings, arrays)
-        report |= {"reached": reach.reached()} if reach else {}
-        del loaded, reach, forward  # before the next is loaded
-    return arrays, report
+            answered = (reach or session).forward(batch, places.wants_maps(batch))
+            arrays |= {f"{precision}/{probe}/{name}": array for name, array in answered.items()}
+        for name, settings in self.job["generate"].items():
+            search = Search(session, name, settings, self.job["facts"])
+            batch = probes[str(self.job["generate_from"])]
+            inputs = places.modality.generation_inputs(batch)
+            if precision == "float32":
+                arrays |= search.generate(inputs)
+            elif f"{name}/tokens" in arrays:
+                arrays |= search.judge(inputs, arrays)
+        if reach:
+            report["reached"] = reach.reached()
+
+    def _report(self, session: Session) -> dict[str, Any]:
+        """Return what is to be known of a model, and its answers to texts."""
+        return {
+            "problems": session.problems,
+            "settings": session.settings,
+            "generation": session.generation,
+            "texts": self._texts(session) if self.job["texts"] else [],
+        }
+
+    def _texts(self, session: Session) -> list[str]:
+        """Generate for texts with the checkpoint's own tokenizer and generation config."""
+        modality = self.places.modality
+        inputs, tokenizer = modality.answered(self.checkpoint, self.job["texts"])
+        tokens = session.generate(inputs, None)
+        if tokens is None:
+            raise NotImplementedError(f"{self.runner.name} cannot generate")
+        answers: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return answers
 
 
-def _measures(job: Mapping[str, Any], precision: str) -> bool:
-    """Tell whether to note what the probes reach: in float64, where no gradient is too small."""
-    return bool(job.get("coverage")) and precision == "float64"
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One generation, by settings that are the same for all sides."""
 
+    session: Session
+    name: str
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
 
-def _tokenized(job: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """Return the probes that the job's sentences make."""
-    return tokenized(_tokenizer(job), job["sentences"], job["feeding"]) if job["sentences"] else {}
+    @property
+    def beams(self) -> int:
+        """Beams of the search; 1 for a greedy one."""
+        return int(self.settings.get("num_beams", 1))
 
+    @property
+    def is_own(self) -> bool:
+        """True where the model's own settings count."""
+        return bool(self.settings.get("own"))
 
-def _tokenizer(job: Mapping[str, Any]) -> Any:
-    return import_module("transformers").AutoTokenizer.from_pretrained(
-        job["checkpoint"], local_files_only=True
-    )
+    def generate(self, inputs: Batch) -> dict[str, Array]:
+        """Generate in float32: the tokens, and of a greedy search the logits of its cached steps.
 
+        A row counts up to its end, or up to the padding token: after that one, a RoBERTa's cached steps have other
+        positions than its full pass, in PyTorch itself.
+        """
+        if self.is_own:
+            sequences = self.session.generate(inputs, None)
+            return {} if sequences is None else {f"{self.name}/tokens": self._cut(sequences)}
+        heard = listener(self.beams)
+        sequences = self.session.generate(self._rows(inputs), self.settings, heard)
+        if sequences is None:
+            return {}
+        tokens = self._cut(sequences)
+        if self.beams > 1:
+            return {f"{self.name}/tokens": tokens[:1]}
+        return {f"{self.name}/tokens": tokens, f"float32/{self.name}/cached": heard.stacked()}
 
-def _report(framework: Framework, loaded: Loaded, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be known of a model, and its answers to texts."""
-    own: Mapping[str, Json] = loaded.model.generation_config.to_diff_dict()
-    texts = _texts(framework, loaded.model, job, _tokenizer(job)) if job["texts"] else []
-    return {
-        "problems": loaded.problems,
-        "settings": loaded.settings,
-        "generation": own,
-        "texts": texts,
-    }
+    def judge(self, inputs: Batch, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Say in float64 what the search should have met.
 
+        Logits of a full pass without a cache, a beam search's margins, or the tokens of the model's own search.
+        """
+        if self.is_own:
+            sequences = self.session.generate(inputs, None)
+            assert sequences is not None
+            return {f"{self.name}/exact": self._cut(sequences)}
+        if self.beams > 1:
+            heard = listener(self.beams)
+            self.session.generate(self._rows(inputs), self.settings, heard)
+            return {f"{self.name}/margins": heard.stacked()[:1]}
+        steps = arrays[f"float32/{self.name}/cached"].shape[1]
+        tokens = arrays[f"{self.name}/tokens"][:, :steps]
+        fed = np.where(tokens < 0, self.settings["pad_token_id"], tokens)[:, :-1]
+        ids = np.concatenate([np.tile(self._prompt, (len(tokens), 1)), fed], axis=1)
+        whole = {"decoder_input_ids": ids, "decoder_attention_mask": np.ones_like(ids)}
+        logits = self.session.forward({**inputs, **whole})["logits"]
+        return {f"float64/{self.name}/cached": logits[:, len(self._prompt) - 1 :]}
 
-def _generate(
-    framework: Framework,
-    model: Any,
-    batch: Mapping[str, Array],
-    name: str,
-    settings: dict[str, Any],
-    _arrays: Mapping[str, Array],
-) -> dict[str, Array]:
-    """Generate in float32: the tokens, and of a greedy search the logits of its cached steps.
+    @property
+    def _prompt(self) -> list[int]:
+        """The decoder's start tokens."""
+        return self.facts.get("prompt") or [int(self.facts["start"])]
 
-    A row counts up to its end, or up to the padding token: after that one, a RoBERTa's cached steps have other
-    positions than its full pass, in PyTorch itself.
-    """
-    sequences, heard = _search(framework, model, batch, settings)
-    tokens = after_start(
-        sequences, (settings["eos_token_id"], settings["pad_token_id"]), settings["max_new_tokens"]
-    )
-    if settings["num_beams"] > 1:
-        return {f"{name}/tokens": tokens[:1]}
-    return {f"{name}/tokens": tokens, f"float32/{name}/cached": heard.stacked()}
+    def _cut(self, sequences: Array) -> Array:
+        """Return the new tokens of an answer; of the model's own search as many as there are."""
+        length = int(self.settings.get("max_new_tokens", sequences.shape[1]))
+        ends = np.ravel([self.settings["eos_token_id"], self.settings["pad_token_id"]])
+        return after_start(sequences, self._prompt, ends.tolist(), length)
 
+    def _rows(self, inputs: Batch) -> Batch:
+        """Return the inputs; for a beam search the first row, as often as there are rows.
 
-def _search(
-    framework: Framework, model: Any, batch: Mapping[str, Array], settings: dict[str, Any]
-) -> tuple[Array, Any]:
-    """Generate by these settings, in the place of the checkpoint's own; return the tokens and what was heard."""
-    model.generation_config = import_module("transformers").GenerationConfig(**settings)
-    heard = listener(settings)
-    return framework.generate(model, *_generated_from(batch, settings), heard), heard
-
-
-def _generated_from(batch: Mapping[str, Array], settings: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Return tokens and mask; for a beam search the first row, as often as there are rows.
-
-    When a batch's search ends is decided row by row in PyTorch, and for all rows at once in TF and Flax, which
-    may change an answer; rows that are equal end together. Flax has compiled that many rows already.
-    """
-    tokens, mask = batch["input_ids"], batch["attention_mask"]
-    if settings["num_beams"] > 1:
-        tokens, mask = (np.repeat(array[:1], len(array), axis=0) for array in (tokens, mask))
-    return tokens, mask
-
-
-def _judge(
-    framework: Framework,
-    model: Any,
-    batch: Mapping[str, Array],
-    name: str,
-    settings: dict[str, Any],
-    arrays: Mapping[str, Array],
-) -> dict[str, Array]:
-    """Say in float64 what the steps should have been: logits of a full pass without a cache, or a search's margins."""
-    if settings["num_beams"] > 1:
-        _, heard = _search(framework, model, batch, settings)
-        return {f"{name}/margins": heard.stacked()[:1]}
-    tokens = arrays[f"{name}/tokens"][:, : arrays[f"float32/{name}/cached"].shape[1]]
-    fed = np.where(tokens < 0, settings["pad_token_id"], tokens)[:, :-1]
-    start = np.full((len(tokens), 1), settings["decoder_start_token_id"], np.int64)
-    whole = {"decoder_input_ids": np.concatenate([start, fed], axis=1)}
-    whole["decoder_attention_mask"] = np.ones_like(whole["decoder_input_ids"])
-    inputs = {one: batch[one] for one in ("input_ids", "attention_mask")}
-    return {f"float64/{name}/cached": framework.forward(model, inputs | whole)["logits"]}
+        When a batch's search ends is decided row by row in PyTorch, and for all rows at once in TF and Flax, which
+        may change an answer; rows that are equal end together. Flax has compiled that many rows already.
+        """
+        if self.beams == 1:
+            return inputs
+        return {name: np.repeat(array[:1], len(array), axis=0) for name, array in inputs.items()}
 
 
 def main(name: str, *folders: str) -> int:
     """Answer the jobs in `folders`; return the exit code."""
-    jobs, framework = [Path(folder) for folder in folders], frameworks()[name]
+    jobs, runner = [Path(folder) for folder in folders], runners()[name]
     _die_with_the_parent(jobs[0].absolute().parents[1])
-    sys.modules.update(dict.fromkeys(framework.hidden))  # type: ignore[arg-type]  # None: as if it were not installed
+    questions = [read_json(job / "job.json") for job in jobs]
     try:
-        for module in framework.imports:
-            import_module(module)
-        getattr(import_module("transformers"), framework.model_class)  # gone from v5
+        _import(runner, {str(question["model_class"]) for question in questions})
     except (ImportError, AttributeError) as error:
         (jobs[0] / "answers.json").write_text(
             json.dumps({"framework": name, "unavailable": str(error)})
         )
         return UNAVAILABLE
-    for job in jobs:
+    for job, question in zip(jobs, questions, strict=True):
         try:
-            _answer_in(job, name, framework)
+            _answer_in(job, Questions(runner, question, _probes(job)))
         except Exception as error:
             if len(jobs) == 1:
                 raise
@@ -241,13 +284,26 @@ def main(name: str, *folders: str) -> int:
     return 0
 
 
-def _answer_in(job: Path, name: str, framework: Framework) -> None:
+def _import(runner: Runner, model_classes: Collection[str]) -> None:
+    """Import what a runner needs. Raises ImportError, AttributeError: it is not there."""
+    process = runner.process
+    if process.fence:
+        fence(process.fence)
+    sys.modules.update(dict.fromkeys(process.hidden))  # type: ignore[arg-type]  # None: as if it were not installed
+    for module in process.modules:
+        import_module(module)
+    for model_class in sorted(model_classes):
+        runner.require(model_class)
+
+
+def _answer_in(job: Path, questions: Questions) -> None:
     """Answer one job in its folder."""
-    arrays, report = answer(framework, read_json(job / "job.json"), _probes(job))
+    arrays, report = questions.answer()
     np.savez(job / "answers.npz", allow_pickle=False, **arrays)
+    process = questions.runner.process
     report |= {
-        "framework": name,
-        "versions": {one: _version(one) for one in framework.versions},
+        "framework": questions.runner.name,
+        "versions": {name: _version(name) for name in process.distributions},
         "loaded": sorted(
             module for module in ("torch", "tensorflow", "jax") if sys.modules.get(module)
         ),

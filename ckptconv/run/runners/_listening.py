@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -59,25 +59,27 @@ class Margins:
 
     def _step(self, row: int, tokens: Array, scores: Array) -> float:
         """Take one row's step, and return its least margin."""
-        known = {tuple(one.tolist()): values for one, values in zip(tokens, scores, strict=True)}
-        found: list[tuple[float, Tokens]] = []
-        for begin, values in known.items():
+        by_begin = {
+            tuple(begin.tolist()): values for begin, values in zip(tokens, scores, strict=True)
+        }
+        candidates: list[tuple[float, Tokens]] = []
+        for begin, values in by_begin.items():
             if begin in self.sums[row]:
                 best = np.argsort(-values)[: self.beams + 1]
-                found += [
-                    (self.sums[row][begin] + float(values[one]), (*begin, int(one))) for one in best
+                candidates += [
+                    (self.sums[row][begin] + float(values[token]), (*begin, int(token)))
+                    for token in best
                 ]
-        found = sorted(found, reverse=True)[: self.beams + 1]
-        self.sums[row] = {one: total for total, one in found[: self.beams]}
-        totals = [total for total, _ in found]
-        return min((one - other for one, other in pairwise(totals)), default=0.0)
+        candidates = sorted(candidates, reverse=True)[: self.beams + 1]
+        self.sums[row] = {answer: total for total, answer in candidates[: self.beams]}
+        totals = [total for total, _ in candidates]
+        return min((better - worse for better, worse in pairwise(totals)), default=0.0)
 
     def stacked(self) -> Array:
         """Return the least margins, shape (rows, steps)."""
         return np.array(self.margins, np.float64).T
 
 
-def listener(settings: dict[str, Any]) -> Steps | Margins:
-    """Return what listens to a generation with these settings."""
-    beams = int(settings["num_beams"])
+def listener(beams: int) -> Steps | Margins:
+    """Return what listens to a search with so many beams."""
     return Steps() if beams == 1 else Margins(beams)

@@ -8,7 +8,7 @@ sixteen digits below the others, where the bound is twelve.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,42 +17,44 @@ from typing import Any
 
 import numpy as np
 
-from ckptconv.run.places import is_map, valid_places
-from ckptconv.run.runners import Array, states, wants_attention
+from ckptconv.run.places import is_map
+from ckptconv.run.runners import Batch, ValidPlaces
+from ckptconv.run.runners._outputs import states
 
 NOISE = 1e-12
 """A gradient that is smaller than this part of the largest is none: float64 rounds to 1e-16."""
 
-Outputs = Callable[[Any, Mapping[str, Array]], Any]
+Outputs = Callable[[Any, Batch, bool], Any]
+"""(model, probe, whether to ask for attention maps) -> what the class gives."""
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What is known of one parameter."""
+class _Influence:
+    """What the probes so far reached of one parameter."""
 
     reached: Any
     """Tensor of bool: which elements had an influence."""
-    most: float = 0.0
+    largest: float = 0.0
     """The largest gradient."""
 
     def note(self, parameter: Any) -> None:
         """Take a gradient, and free its memory."""
         sizes = parameter.grad.abs()
         parameter.grad = None
-        most = float(sizes.max()) if sizes.numel() else 0.0
-        self.most = max(self.most, most)
-        if most > 0:
-            self.reached |= sizes > NOISE * most
+        largest = float(sizes.max()) if sizes.numel() else 0.0
+        self.largest = max(self.largest, largest)
+        if largest > 0:
+            self.reached |= sizes > NOISE * largest
 
 
-class Reach:
+class Gradients:
     """A model that runs with gradients, and keeps note of what they reach."""
 
-    def __init__(self, model: Any, outputs: Outputs) -> None:
+    def __init__(self, model: Any, outputs: Outputs, valid: ValidPlaces) -> None:
         """Watch every parameter. `outputs` runs one probe and returns what the class gives."""
-        self.model, self._outputs = model, outputs
+        self.model, self._outputs, self._valid = model, outputs, valid
         self._random = np.random.default_rng(0)
-        self._seen: dict[str, _Seen] = {}
+        self._influences: dict[str, _Influence] = {}
         torch = import_module("torch")
         for module in model.modules():
             if type(module) is torch.nn.Embedding:
@@ -61,31 +63,31 @@ class Reach:
                 )
         for name, parameter in model.named_parameters():
             if parameter.is_floating_point():
-                self._seen[name] = _Seen(torch.zeros(parameter.shape, dtype=torch.bool))
+                self._influences[name] = _Influence(torch.zeros(parameter.shape, dtype=torch.bool))
                 parameter.requires_grad_(True)
-                parameter.register_post_accumulate_grad_hook(self._seen[name].note)
+                parameter.register_post_accumulate_grad_hook(self._influences[name].note)
 
-    def run(self, batch: Mapping[str, Array]) -> Any:
+    def run(self, batch: Batch, maps: bool) -> Any:
         """Run one probe; return what the class gives. A tensor that is reached in full is watched no longer."""
         torch = import_module("torch")
         with torch.enable_grad(), ExitStack() as stack:
-            if not wants_attention(batch):
+            if not maps:  # a long probe
                 stack.enter_context(_recomputing(self.model))
-            outputs = self._outputs(self.model, batch)
+            outputs = self._outputs(self.model, batch, maps)
             number = self._number(outputs, batch)
             if number.requires_grad:
                 number.backward()
         for name, parameter in self.model.named_parameters():
-            if name in self._seen and bool(self._seen[name].reached.all()):
+            if name in self._influences and bool(self._influences[name].reached.all()):
                 parameter.requires_grad_(False)
         return outputs
 
-    def _number(self, outputs: Any, batch: Mapping[str, Array]) -> Any:
+    def _number(self, outputs: Any, batch: Batch) -> Any:
         """Return one number that depends on everything that counts."""
         torch = import_module("torch")
         total = torch.zeros(())
         for name, state in states(outputs).items():
-            valid = valid_places(batch, name, tuple(state.shape))
+            valid = self._valid(batch, name, tuple(state.shape))
             if valid is None:
                 continue
             if is_map(name, state.dim()):
@@ -101,8 +103,11 @@ class Reach:
 
     def masks(self) -> dict[str, Any]:
         """Return name -> which elements were reached, a tensor of bool in the parameter's shape."""
-        most = max((one.most for one in self._seen.values()), default=0.0)
-        return {name: one.reached & (one.most > NOISE * most) for name, one in self._seen.items()}
+        largest = max((influence.largest for influence in self._influences.values()), default=0.0)
+        return {
+            name: influence.reached & (influence.largest > NOISE * largest)
+            for name, influence in self._influences.items()
+        }
 
 
 def _count(reached: Any) -> list[int]:
@@ -114,13 +119,13 @@ def _count(reached: Any) -> list[int]:
 def _recomputing(model: Any) -> Iterator[None]:
     """Keep each layer's input only, and compute the rest again on the way back: a long probe takes gigabytes else."""
     torch = import_module("torch")
-    again = partial(import_module("torch.utils.checkpoint").checkpoint, use_reentrant=False)
+    recomputed = partial(import_module("torch.utils.checkpoint").checkpoint, use_reentrant=False)
     with ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, torch.nn.ModuleList):
                 for layer in module:
                     layer.forward = partial(
-                        again, layer.forward
+                        recomputed, layer.forward
                     )  # hides the class's, until it is deleted
                     stack.callback(delattr, layer, "forward")
         yield

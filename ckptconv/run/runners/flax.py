@@ -13,17 +13,10 @@ from typing import Any
 import numpy as np
 
 from ckptconv.base.strict_json import Json
-from ckptconv.run.runners import (
-    Array,
-    Framework,
-    Listener,
-    Loaded,
-    cross_entropy,
-    quantities,
-    wants_attention,
-)
+from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
+from ckptconv.run.runners._outputs import cross_entropy, quantities, set_generation
 
-SAYS = {
+WARNING_KINDS = {
     "were not used when initializing": "unexpected",
     "shapes did not match": "mismatched",
     "newly initialized": "missing",
@@ -46,12 +39,12 @@ class _Warnings(logging.Handler):
 
 def loading_problems(messages: list[str]) -> tuple[str, ...]:
     """Return what the warnings say of tensors, one line a tensor, sorted; other warnings are left out."""
-    found = []
+    problems = []
     for message in messages:
-        kind = next((kind for words, kind in SAYS.items() if words in message), None)
+        kind = next((kind for words, kind in WARNING_KINDS.items() if words in message), None)
         if kind is not None:
-            found += [f"{kind} {name}" for name in _names(message)]
-    return tuple(sorted(found))
+            problems += [f"{kind} {name}" for name in _names(message)]
+    return tuple(sorted(problems))
 
 
 def _names(message: str) -> list[str]:
@@ -63,91 +56,112 @@ def _names(message: str) -> list[str]:
     return listed or [message.strip().splitlines()[0]]
 
 
-def load(checkpoint: Path, precision: str = "float32") -> Loaded:
-    """Load a `FlaxEncoderDecoderModel`, its parameters widened to float32 where they are narrower.
+class FlaxSession(Session):
+    """A model of Flax's class."""
 
-    `precision` is float32.
-    """
-    jax = import_module("jax")
-    transformers = import_module("transformers")
-    logger = logging.getLogger("transformers.modeling_flax_utils")
-    heard = _Warnings()
-    logger.addHandler(heard)
-    try:
-        model = transformers.FlaxEncoderDecoderModel.from_pretrained(
-            str(checkpoint), local_files_only=True, ignore_mismatched_sizes=True
+    def __init__(self, model: Any, problems: tuple[str, ...], settings: Mapping[str, Json]) -> None:
+        """Take a loaded model."""
+        self.model, self.problems, self.settings = model, problems, settings
+        self._own = model.generation_config
+        self.generation = self._own.to_diff_dict()
+
+    def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
+        """Run one probe, operation by operation; the class gives no loss, so it is computed from its logits."""
+        jax = import_module("jax")
+        outputs = self.model(
+            **_arrays({name: array for name, array in batch.items() if name != "labels"}),
+            output_hidden_states=True,
+            output_attentions=maps,
+            return_dict=True,
+            train=False,
         )
-    finally:
-        logger.removeHandler(heard)
-    model.params = model.to_fp32(model.params)
-    settings: dict[str, Json] = {
-        "matmul precision": "highest",
-        "x64": False,
-        "traced": False,
-        "device": jax.default_backend(),
+        arrays = quantities(outputs, jax.device_get)
+        if "labels" in batch:
+            arrays["loss"] = cross_entropy(arrays["logits"], batch["labels"])
+        return arrays
+
+    def generate(
+        self, inputs: Batch, settings: Mapping[str, Json] | None, listener: Listener | None = None
+    ) -> Array:
+        """Generate; see `Session.generate`. Rows have the full length, padded after the end.
+
+        With a listener step by step, as the class offers for debugging: compiled steps tell nothing.
+        """
+        jax, transformers = import_module("jax"), import_module("transformers")
+
+        def hear(tokens: Any, scores: Any, length: Any) -> Any:
+            assert listener is not None
+            listener(np.asarray(tokens)[:, : int(length)], np.asarray(scores))
+            return scores
+
+        set_generation(self.model, self._own, settings)
+        main, *others = _arrays(inputs).items()
+        outputs = self.model.generate(
+            main[1],
+            **dict(others),
+            logits_processor=transformers.FlaxLogitsProcessorList([hear] if listener else []),
+            trace=listener is None,
+        )
+        sequences: Array = jax.device_get(outputs.sequences)
+        return sequences
+
+
+def _arrays(batch: Batch) -> dict[str, Any]:
+    """Return a probe as JAX's arrays: integers as int32, the widest that it has here."""
+    jnp = import_module("jax.numpy")
+    return {
+        name: jnp.asarray(array, "int32" if array.dtype.kind in "iu" else "float32")
+        for name, array in batch.items()
     }
-    return Loaded(model, loading_problems(heard.messages), settings)
 
 
-def forward(model: Any, batch: Mapping[str, Array]) -> dict[str, Array]:
-    """Run one probe, operation by operation; the class gives no loss, so it is computed here from its logits."""
-    jax, jnp = import_module("jax"), import_module("jax.numpy")
-    inputs = {
-        name: jnp.asarray(array, "int32") for name, array in batch.items() if name != "labels"
-    }
-    outputs = model(
-        **inputs,
-        output_hidden_states=True,
-        output_attentions=wants_attention(batch),
-        return_dict=True,
-        train=False,
+class Flax(Runner):
+    """The classes of transformers 4.57.6 for Flax."""
+
+    name = "flax"
+    process = Process(
+        modules=("jax", "flax", "transformers"),
+        extra="flax",
+        distributions=("jax", "jaxlib", "flax", "transformers"),
+        environment={
+            "USE_TORCH": "0",
+            "USE_TF": "0",
+            "USE_FLAX": "1",
+            "USE_JAX": "1",
+            "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+            "JAX_ENABLE_X64": "0",
+            "NVIDIA_TF32_OVERRIDE": "0",
+        },
     )
-    found = quantities(outputs, jax.device_get)
-    if "labels" in batch:
-        found["loss"] = cross_entropy(found["logits"], batch["labels"])
-    return found
+
+    def support(self, path: Path | None) -> InputSupport:
+        """Return what the composite class takes: it makes the positions itself, and has no token types."""
+        return InputSupport("Flax's class", token_types=False, counted_positions=True)
+
+    def require(self, model_class: str) -> None:
+        """Check that transformers has the class."""
+        getattr(import_module("transformers"), model_class)
+
+    def load(self, path: Path, precision: str, model_class: str) -> FlaxSession:
+        """Load a model, its parameters widened to float32 where they are narrower. `precision` is float32."""
+        jax = import_module("jax")
+        logger = logging.getLogger("transformers.modeling_flax_utils")
+        warnings = _Warnings()
+        logger.addHandler(warnings)
+        try:
+            model = getattr(import_module("transformers"), model_class).from_pretrained(
+                str(path), local_files_only=True, ignore_mismatched_sizes=True
+            )
+        finally:
+            logger.removeHandler(warnings)
+        model.params = model.to_fp32(model.params)
+        settings: dict[str, Json] = {
+            "matmul precision": "highest",
+            "x64": False,
+            "traced": False,
+            "device": jax.default_backend(),
+        }
+        return FlaxSession(model, loading_problems(warnings.messages), settings)
 
 
-def generate(
-    model: Any, input_ids: Array, attention_mask: Array, listener: Listener | None = None
-) -> Array:
-    """Generate; see `Framework.generate`. Rows have the full length, padded after the end.
-
-    With a listener step by step, as the class offers for debugging: compiled steps tell nothing.
-    """
-    jax, jnp = import_module("jax"), import_module("jax.numpy")
-    transformers = import_module("transformers")
-
-    def hear(tokens: Any, scores: Any, length: Any) -> Any:
-        assert listener is not None
-        listener(np.asarray(tokens)[:, : int(length)], np.asarray(scores))
-        return scores
-
-    outputs = model.generate(
-        jnp.asarray(input_ids, "int32"),
-        attention_mask=jnp.asarray(attention_mask, "int32"),
-        logits_processor=transformers.FlaxLogitsProcessorList([hear] if listener else []),
-        trace=listener is None,
-    )
-    sequences: Array = jax.device_get(outputs.sequences)
-    return sequences
-
-
-FRAMEWORK = Framework(
-    name="flax",
-    model_class="FlaxEncoderDecoderModel",
-    imports=("jax", "flax", "transformers"),
-    versions=("jax", "jaxlib", "flax", "transformers"),
-    environment={
-        "USE_TORCH": "0",
-        "USE_TF": "0",
-        "USE_FLAX": "1",
-        "USE_JAX": "1",
-        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
-        "JAX_ENABLE_X64": "0",
-        "NVIDIA_TF32_OVERRIDE": "0",
-    },
-    load=load,
-    forward=forward,
-    generate=generate,
-)
+RUNNER = Flax()

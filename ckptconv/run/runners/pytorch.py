@@ -1,4 +1,4 @@
-"""PyTorch: float32 as its class computes it, and float64 as the reference for all frameworks."""
+"""PyTorch: float32 as its class computes it, and float64 as the reference for all runners."""
 
 from __future__ import annotations
 
@@ -12,56 +12,147 @@ from typing import Any
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import (
     Array,
-    Framework,
+    Batch,
+    InputSupport,
     Listener,
-    Loaded,
-    loading_problems,
-    quantities,
-    wants_attention,
+    Process,
+    Reach,
+    Runner,
+    Session,
+    ValidPlaces,
 )
-from ckptconv.run.runners._reach import Reach
+from ckptconv.run.runners._outputs import loading_problems, quantities, set_generation
+from ckptconv.run.runners._reach import Gradients
 
 
-def load(checkpoint: Path, precision: str = "float32") -> Loaded:
-    """Load an `EncoderDecoderModel` for inference, in `float32`, or in `float64` from the same stored weights.
+class PyTorchSession(Session):
+    """A model of PyTorch's class, in one precision."""
 
-    Eager attention, since SDPA picks kernels by size and differs at padded rows; no TF32, which
-    halves the mantissa on Ampere and later.
-    """
-    torch = import_module("torch")
-    transformers = import_module("transformers")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    dtype = getattr(torch, precision)
-    model, info = _made_in(dtype, transformers.EncoderDecoderModel).from_pretrained(
-        str(checkpoint),
-        local_files_only=True,
-        dtype=dtype,
-        attn_implementation="eager",
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
+    def __init__(self, model: Any, problems: tuple[str, ...], settings: Mapping[str, Json]) -> None:
+        """Take a loaded model."""
+        self.model, self.problems, self.settings = model, problems, settings
+        self._own = model.generation_config
+        self.generation = self._own.to_diff_dict()
+
+    def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
+        """Run one probe, in the precision of the model; the loss is the class's own."""
+        torch = import_module("torch")
+        with in_precision(self.model.dtype), torch.inference_mode():
+            outputs = _outputs(self.model, batch, maps)
+        return quantities(outputs, _array)
+
+    def generate(
+        self, inputs: Batch, settings: Mapping[str, Json] | None, listener: Listener | None = None
+    ) -> Array:
+        """Generate; see `Session.generate`."""
+        torch = import_module("torch")
+        transformers = import_module("transformers")
+
+        def hear(tokens: Any, scores: Any) -> Any:
+            assert listener is not None
+            listener(tokens.cpu().numpy(), scores.detach().cpu().numpy().copy())
+            return scores
+
+        processors = transformers.LogitsProcessorList([hear] if listener else [])
+        set_generation(self.model, self._own, settings)
+        with in_precision(self.model.dtype), torch.inference_mode():
+            sequences: Array = (
+                self.model.generate(
+                    **_tensors(inputs, self.model.dtype), logits_processor=processors
+                )
+                .cpu()
+                .numpy()
+            )
+        return sequences
+
+    def reach(self, valid: ValidPlaces) -> Reach:
+        """Return what runs probes with gradients."""
+        return PyTorchReach(self.model, valid)
+
+
+class PyTorchReach(Gradients):
+    """Runs probes with gradients; see `Session.reach`."""
+
+    def __init__(self, model: Any, valid: ValidPlaces) -> None:
+        """Watch every parameter."""
+        super().__init__(model, _outputs, valid)
+
+    def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
+        """Run one probe; the answer is that of `PyTorchSession.forward`."""
+        with in_precision(self.model.dtype):
+            outputs = self.run(batch, maps)
+        return quantities(outputs, _array)
+
+
+class PyTorch(Runner):
+    """The classes of transformers 4.57.6 for PyTorch."""
+
+    name = "pytorch"
+    process = Process(
+        modules=("torch", "transformers"),
+        extra="pytorch",
+        distributions=("torch", "transformers", "safetensors"),
+        environment={
+            "USE_TORCH": "1",
+            "USE_TF": "0",
+            "USE_FLAX": "0",
+            "NVIDIA_TF32_OVERRIDE": "0",
+        },
     )
-    settings: dict[str, Json] = {
-        "attention": "eager",
-        "tf32": False,
-        "onednn": bool(torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available()),
-        "threads": torch.get_num_threads(),
-        "device": str(model.device),
-    }
-    if dtype == torch.float64:
-        _make_exact(model, dtype)
-    return Loaded(model.eval(), loading_problems(info), settings)
+    precisions = ("float32", "float64")
+
+    def support(self, path: Path | None) -> InputSupport:
+        """Return what every model takes: everything."""
+        return InputSupport("PyTorch's class")
+
+    def require(self, model_class: str) -> None:
+        """Check that transformers has the class."""
+        getattr(import_module("transformers"), model_class)
+
+    def load(self, path: Path, precision: str, model_class: str) -> PyTorchSession:
+        """Load a model for inference, in `float32`, or in `float64` from the same stored weights.
+
+        Eager attention, since SDPA picks kernels by size and differs at padded rows; no TF32, which
+        halves the mantissa on Ampere and later.
+        """
+        torch = import_module("torch")
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        dtype = getattr(torch, precision)
+        transformers_class = getattr(import_module("transformers"), model_class)
+        model, info = _made_in(dtype, transformers_class).from_pretrained(
+            str(path),
+            local_files_only=True,
+            dtype=dtype,
+            attn_implementation="eager",
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        settings: dict[str, Json] = {
+            "attention": "eager",
+            "tf32": False,
+            "onednn": bool(torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available()),
+            "threads": torch.get_num_threads(),
+            "device": str(model.device),
+        }
+        if dtype == torch.float64:
+            _make_exact(model, dtype)
+        return PyTorchSession(model.eval(), loading_problems(info), settings)
 
 
-def _made_in(dtype: Any, kind: Any) -> Any:
+def _made_in(dtype: Any, transformers_class: Any) -> Any:
     """Return the class whose model is made in a precision; not its weights, whose bytes keep their meaning."""
 
     def __init__(self: Any, *args: Any, **settings: Any) -> None:
         with in_precision(dtype):
-            kind.__init__(self, *args, **settings)
+            transformers_class.__init__(self, *args, **settings)
 
-    return type(kind.__name__, (kind,), {"__init__": __init__, "__module__": kind.__module__})
+    return type(
+        transformers_class.__name__,
+        (transformers_class,),
+        {"__init__": __init__, "__module__": transformers_class.__module__},
+    )
 
 
 def _make_exact(model: Any, dtype: Any) -> None:
@@ -120,76 +211,29 @@ def _widening() -> Callable[[], Any]:
     return Widening
 
 
-def forward(model: Any, batch: Mapping[str, Array]) -> dict[str, Array]:
-    """Run one probe, in the precision of the model; the loss is the class's own."""
+def _tensors(batch: Batch, dtype: Any) -> dict[str, Any]:
+    """Return a probe as tensors: integers as they are, pixels and samples in the model's precision."""
     torch = import_module("torch")
-    with in_precision(model.dtype), torch.inference_mode():
-        outputs = _outputs(model, batch)
-    return quantities(outputs, _array)
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
 
 
-def _outputs(model: Any, batch: Mapping[str, Array]) -> Any:
-    torch = import_module("torch")
-    inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
+def _outputs(model: Any, batch: Batch, maps: bool) -> Any:
     return model(
-        **inputs,
+        **_tensors(batch, model.dtype),
         output_hidden_states=True,
-        output_attentions=wants_attention(batch),
+        output_attentions=maps,
         return_dict=True,
         use_cache=False,
     )
 
 
 def _array(tensor: Any) -> Array:
-    found: Array = tensor.detach().cpu().numpy()
-    return found
+    array: Array = tensor.detach().cpu().numpy()
+    return array
 
 
-class Reaching(Reach):
-    """Runs probes with gradients; see `Framework.reach`."""
-
-    def __init__(self, model: Any) -> None:
-        """Watch every parameter."""
-        super().__init__(model, _outputs)
-
-    def forward(self, batch: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one probe; the answer is that of `forward`."""
-        with in_precision(self.model.dtype):
-            outputs = self.run(batch)
-        return quantities(outputs, _array)
-
-
-def generate(
-    model: Any, input_ids: Array, attention_mask: Array, listener: Listener | None = None
-) -> Array:
-    """Generate; see `Framework.generate`."""
-    torch = import_module("torch")
-    transformers = import_module("transformers")
-
-    def hear(tokens: Any, scores: Any) -> Any:
-        assert listener is not None
-        listener(tokens.cpu().numpy(), scores.detach().cpu().numpy().copy())
-        return scores
-
-    inputs = {
-        "input_ids": torch.from_numpy(input_ids),
-        "attention_mask": torch.from_numpy(attention_mask),
-    }
-    heard = transformers.LogitsProcessorList([hear] if listener else [])
-    with in_precision(model.dtype), torch.inference_mode():
-        sequences: Array = model.generate(**inputs, logits_processor=heard).cpu().numpy()
-    return sequences
-
-
-FRAMEWORK = Framework(
-    name="pytorch",
-    model_class="EncoderDecoderModel",
-    imports=("torch", "transformers"),
-    versions=("torch", "transformers", "safetensors"),
-    environment={"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0", "NVIDIA_TF32_OVERRIDE": "0"},
-    load=load,
-    forward=forward,
-    generate=generate,
-    precisions=("float32", "float64"),
-    reach=Reaching,
-)
+RUNNER = PyTorch()

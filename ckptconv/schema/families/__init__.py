@@ -19,11 +19,11 @@ def family_of(model_type: str, where: str) -> Family:
 
     Raises: SourceError: there is no table; the message lists what there is.
     """
-    known = families()
-    if model_type in known:
-        return known[model_type]
-    near = get_close_matches(model_type, known, n=1)
+    tables = families()
+    if model_type in tables:
+        return tables[model_type]
+    near = get_close_matches(model_type, tables, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     raise SourceError(
-        f"{where}: no table for model type {model_type!a}.{guess}\nThere are tables for: {', '.join(sorted(known))}."
+        f"{where}: no table for model type {model_type!a}.{guess}\nThere are tables for: {', '.join(sorted(tables))}."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ckptconv.base.discovery import discover
@@ -19,6 +19,8 @@ class ModelType:
     model_type: str
     kind: str
     """What messages and JSON call it, such as `pair`."""
+    classes: Mapping[str, str]
+    """Naming -> the class in transformers that loads the whole; `architectures` in every config names PyTorch's."""
     read: Callable[[Config], Model]
     """Raises SourceError: a config that no class can take, or no table for one of its parts."""
 

@@ -128,5 +128,5 @@ def _check_width(pair: Pair) -> None:
     )
 
 
-PAIR = ModelType("encoder-decoder", "pair", read_pair)
+PAIR = ModelType("encoder-decoder", "pair", {**CLASSES}, read_pair)
 MODELS = (PAIR,)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.companions import GENERATION, TOKENIZER
+from ckptconv.stores.companions import travelling
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub.bars import Bars
 from ckptconv.stores.hub.names import HubName
@@ -59,7 +59,7 @@ class Hub:
         chosen = huggingface.first_choice(files, naming)
         if chosen is None:
             raise SourceError(self._no_weights(files, naming))
-        yield from (name for name in (GENERATION, *TOKENIZER) if name in files)
+        yield from travelling(files)
         form, name = chosen
         yield name
         if name == huggingface.index_name(form):

@@ -19,7 +19,8 @@ from ckptconv.base.errors import FrameworkError
 from ckptconv.run import children
 from ckptconv.run.answers import Job
 from ckptconv.run.children import SMALL_BYTES, _threads, environment, run_children
-from ckptconv.run.runners import frameworks
+from ckptconv.run.runners import runners
+from ckptconv.run.runners.tf import TensorFlow
 from ckptconv.schema.vocabulary import NAMINGS
 
 PROBES = {"full.input_ids": np.ones((1, 2), np.int64)}
@@ -33,14 +34,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Job:
     return Job("pytorch", tmp_path, PROBES)
 
 
-def test_every_naming_has_a_framework_and_none_is_imported() -> None:
-    """Each naming can be run, and asking which there are imports no framework."""
-    assert sorted(frameworks()) == sorted(NAMINGS)
-    assert all(name == framework.name for name, framework in frameworks().items())
-    assert discover("run.runners", "FRAMEWORK") == frameworks()
-    code = (
-        "import sys; from ckptconv.run.runners import frameworks; frameworks(); print(*sys.modules)"
-    )
+def test_every_naming_has_a_runner_and_no_framework_is_imported() -> None:
+    """Each naming can be run, and asking which runners there are imports no framework."""
+    assert set(runners()) >= set(NAMINGS)
+    assert all(name == runner.name for name, runner in runners().items())
+    assert discover("run.runners", "RUNNER") == runners()
+    code = "import sys; from ckptconv.run.runners import runners; runners(); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "tensorflow", "jax", "flax", "transformers"} & set(run.stdout.split())
 
@@ -54,12 +53,12 @@ def test_environment_switches_the_other_frameworks_off(
     monkeypatch.setenv("USE_TF", "1")
     monkeypatch.setenv("JAX_PLATFORMS", "tpu")
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
-    found = environment(name)  # type: ignore[arg-type]
+    found = environment(name)
     assert found["MALLOC_MMAP_THRESHOLD_"] == "1048576"
     assert {switch for switch in switches.values() if found[switch] == "1"} == {switches[name]}
     assert (found["HF_HUB_OFFLINE"], found["JAX_PLATFORMS"]) == ("1", "tpu")
     monkeypatch.delenv("JAX_PLATFORMS")
-    assert environment(name)["JAX_PLATFORMS"] == "cpu"  # type: ignore[arg-type]
+    assert environment(name)["JAX_PLATFORMS"] == "cpu"
 
 
 def test_missing_framework_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +156,9 @@ def test_what_is_not_installed_is_said_before_anything_runs(
 ) -> None:
     """The second side may come an hour after the first: a framework that is not there is told at the start."""
     job = fake(tmp_path, monkeypatch, f"open({str(tmp_path / 'ran')!r}, 'w')")
-    missing = replace(frameworks()["tf"], imports=("tensorflow_of_another_machine",))
-    monkeypatch.setattr(children, "frameworks", lambda: frameworks() | {"tf": missing})
+    missing = TensorFlow()
+    missing.process = replace(missing.process, modules=("tensorflow_of_another_machine",))
+    monkeypatch.setattr(children, "runners", lambda: runners() | {"tf": missing})
     with pytest.raises(
         FrameworkError, match=r"No module named 'tensorflow_of_another_machine'\n.*ckptconv\[tf\]"
     ):

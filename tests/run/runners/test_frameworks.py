@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptconv.run.runners import cross_entropy, quantities, wants_attention
+from ckptconv.run.modalities import modalities
+from ckptconv.run.places import Places
+from ckptconv.run.runners._outputs import cross_entropy, quantities
 
 
 def outputs(**more: Any) -> Any:
@@ -96,6 +98,8 @@ def test_cross_entropy_by_hand() -> None:
 
 def test_long_rows_give_no_attention_maps() -> None:
     """They grow with the square of the length."""
+    places = Places(modalities()["text"], {})
     short, long = np.zeros((1, 300)), np.zeros((1, 301))
-    assert wants_attention({"input_ids": short, "decoder_input_ids": short})
-    assert not wants_attention({"input_ids": short, "decoder_input_ids": long})
+    assert places.wants_maps({"attention_mask": short, "decoder_input_ids": short})
+    assert not places.wants_maps({"attention_mask": short, "decoder_input_ids": long})
+    assert not places.wants_maps({"attention_mask": long, "decoder_input_ids": short})

@@ -68,5 +68,5 @@ def test_a_tie_shows_as_a_narrow_margin() -> None:
 
 def test_the_listener_fits_the_search() -> None:
     """One beam is a greedy search, whose scores are kept; with more, the margins."""
-    assert isinstance(listener({"num_beams": 1}), Steps)
-    assert listener({"num_beams": 3}) == Margins(3)
+    assert isinstance(listener(1), Steps)
+    assert listener(3) == Margins(3)

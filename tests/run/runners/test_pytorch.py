@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptconv.run.runners.pytorch import forward, generate, in_precision, load
+from ckptconv.run.runners.pytorch import RUNNER, PyTorchSession, in_precision
 from tiny import plain, random_pair
 
 pytestmark = pytest.mark.frameworks
@@ -21,6 +21,11 @@ BATCH = {
     "decoder_input_ids": IDS + 1,
     "labels": IDS,
 }
+
+
+def load(source: Path, precision: str = "float32") -> PyTorchSession:
+    """Return a model."""
+    return RUNNER.load(source, precision, "EncoderDecoderModel")
 
 
 def tables(model: Any) -> dict[str, Any]:
@@ -51,8 +56,9 @@ def test_no_step_rounds(tmp_path: Path, families: tuple[str, str]) -> None:
     """The loss of the reference is float64's, also with attention in float32 by name (GPT-2, LLaMA), and stays it."""
     upcast = {"reorder_and_upcast_attn": True} if families[0] == "gpt2" else {}
     source = random_pair(plain(families[0]) | upcast, plain(families[1]), tmp_path / "pair")
-    model = load(source, "float64").model
-    exact, rounded = forward(model, BATCH), forward(load(source).model, BATCH)
+    session = load(source, "float64")
+    model = session.model
+    exact, rounded = session.forward(BATCH, maps=True), load(source).forward(BATCH, maps=True)
     assert {array.dtype for array in exact.values()} == {np.dtype(np.float64)}
     assert {array.dtype for array in rounded.values()} == {np.dtype(np.float32)}
     torch = import_module("torch")
@@ -61,7 +67,7 @@ def test_no_step_rounds(tmp_path: Path, families: tuple[str, str]) -> None:
     with torch.no_grad():
         for name, value in model.named_parameters():
             value.copy_(moved[name])
-    near = forward(model, BATCH)
+    near = session.forward(BATCH, maps=True)
     assert 0 < np.abs(near["logits"] - exact["logits"]).max() < 1e-10
     assert 1e-9 < np.abs(rounded["logits"] - exact["logits"]).max() < 1e-3
 
@@ -91,9 +97,8 @@ def test_a_listener_hears_every_step(tmp_path: Path) -> None:
         "do_sample": False,
         "max_new_tokens": 4,
     }
-    model = load(source).model
-    model.generation_config = import_module("transformers").GenerationConfig(**settings)
-    found = generate(model, IDS, np.ones_like(IDS), lambda *one: heard.append(one))
+    inputs = {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
+    found = load(source).generate(inputs, settings, lambda *step: heard.append(step))
     assert [tokens.shape for tokens, _ in heard] == [
         (2, step + 1) for step in range(found.shape[1] - 1)
     ]

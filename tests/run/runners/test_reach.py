@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ckptconv.base.strict_json import read_json
-from ckptconv.run.places import is_map, valid_places
-from ckptconv.run.probes import make_probes
-from ckptconv.run.runners import Array
-from ckptconv.run.runners.pytorch import Reaching, forward, load
+from ckptconv.run.modalities import modalities
+from ckptconv.run.places import Places, is_map
+from ckptconv.run.runners import Array, Session
+from ckptconv.run.runners.pytorch import RUNNER, PyTorchReach, PyTorchSession
 from ckptconv.schema.config import Config
 from ckptconv.schema.models import read_model
+from probing import probes_of
 from tiny import plain, random_pair
 
 pytestmark = pytest.mark.frameworks
 CHANGE = 1e-3
+PLACES = Places(modalities()["text"], {})
 
 
 def batches(folder: Path) -> dict[str, dict[str, Array]]:
     """Return the probes of a checkpoint, each by itself."""
     found: dict[str, dict[str, Array]] = {}
-    for key, array in make_probes(read_model(Config(read_json(folder / "config.json")))).items():
+    for key, array in probes_of(read_model(Config(read_json(folder / "config.json")))).items():
         probe, _, name = key.partition(".")
         found.setdefault(probe, {})[name] = array
     return found
 
 
-def compared(model: Any, batch: dict[str, Array]) -> Array:
+def load(source: Path) -> PyTorchSession:
+    """Return a model in float64."""
+    return RUNNER.load(source, "float64", "EncoderDecoderModel")
+
+
+def compared(session: Session, batch: dict[str, Array]) -> Array:
     """Return everything that counts of what a model answers, as one row of numbers."""
     rows = []
-    for name, array in forward(model, batch).items():
-        valid = valid_places(batch, name, array.shape)
+    for name, array in session.forward(batch, PLACES.wants_maps(batch)).items():
+        valid = PLACES.valid(batch, name, array.shape)
         if valid is not None:
             moved = array.transpose(0, 2, 1, 3) if is_map(name, array.ndim) else array
             rows.append(np.ravel(moved[valid]))
@@ -46,13 +52,15 @@ def compared(model: Any, batch: dict[str, Array]) -> Array:
 def test_reached_is_what_changes_an_answer(tmp_path: Path, families: tuple[str, str]) -> None:
     """Of every parameter, elements are changed by hand: exactly those that are reached show in what is compared."""
     source = random_pair(plain(families[0]), plain(families[1]), tmp_path / "pair")
-    model, probes = load(source, "float64").model, batches(source)
-    reach, rng = Reaching(model), np.random.default_rng(1)
+    session, probes = load(source), batches(source)
+    model = session.model
+    reach, rng = PyTorchReach(model, PLACES.valid), np.random.default_rng(1)
     for batch in probes.values():
-        plainly = forward(model, batch)
-        for name, array in reach.forward(batch).items():
+        maps = PLACES.wants_maps(batch)
+        plainly = session.forward(batch, maps)
+        for name, array in reach.forward(batch, maps).items():
             assert np.array_equal(array, plainly[name]), name
-    right = {name: compared(model, batch) for name, batch in probes.items()}
+    right = {name: compared(session, batch) for name, batch in probes.items()}
     torch = import_module("torch")
     reached = 0
     for name, parameter in model.named_parameters():
@@ -61,7 +69,7 @@ def test_reached_is_what_changes_an_answer(tmp_path: Path, families: tuple[str, 
             kept = parameter[index].clone()
             parameter[index] = kept + CHANGE
             worst = max(
-                float(np.abs(compared(model, batch) - right[one]).max())
+                float(np.abs(compared(session, batch) - right[one]).max())
                 for one, batch in probes.items()
             )
             parameter[index] = kept
@@ -74,10 +82,10 @@ def test_reached_is_what_changes_an_answer(tmp_path: Path, families: tuple[str, 
 def test_what_no_probe_reaches(tmp_path: Path) -> None:
     """The pooler, the bias of the keys, and the rows of words that no probe holds; a tied tensor is there once."""
     source = random_pair(plain("bert"), plain("bert"), tmp_path / "pair")
-    model, probes = load(source, "float64").model, batches(source)
-    reach = Reaching(model)
+    model, probes = load(source).model, batches(source)
+    reach = PyTorchReach(model, PLACES.valid)
     for batch in probes.values():
-        reach.forward(batch)
+        reach.forward(batch, PLACES.wants_maps(batch))
     found, shapes = (
         reach.reached(),
         {name: tuple(one.shape) for name, one in model.named_parameters()},
@@ -103,9 +111,11 @@ def test_long_rows_are_computed_twice_instead_of_kept(tmp_path: Path) -> None:
     source = random_pair(config, config, tmp_path / "pair")
     long = batches(source)["long"]
     assert long["input_ids"].shape == (1, 320)
-    model = load(source, "float64").model
-    right, reach = forward(model, long), Reaching(model)
-    found = reach.forward(long)
+    session = load(source)
+    model, maps = session.model, PLACES.wants_maps(long)
+    right, reach = session.forward(long, maps), PyTorchReach(model, PLACES.valid)
+    assert not maps
+    found = reach.forward(long, maps)
     assert found.keys() == right.keys()
     assert max(float(np.abs(found[name] - right[name]).max()) for name in right) < 1e-12
     width = config["hidden_size"]

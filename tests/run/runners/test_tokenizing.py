@@ -1,4 +1,4 @@
-"""`_tokenizing`: sentences become probes."""
+"""`modalities.text`: sentences become probes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ckptconv.run.runners._tokenizing import tokenized
+from ckptconv.run.modalities import Example
+from ckptconv.run.modalities.text import tokenized
 
 
 class Letters:
@@ -29,12 +30,14 @@ class Letters:
         }
 
 
-FEEDING = {"start": 1, "pad": 9, "encoder": None, "decoder": 4}
+FACTS = {"start": 1, "pad": 9, "encoder": None, "decoder": 4}
 
 
 def test_a_sentence_and_what_the_decoder_gets() -> None:
     """Its own start token once, as many tokens as it holds, padding to the longest, and the next tokens as labels."""
-    found = tokenized(Letters(), [("ab", "a"), ("a", None), ("abc", "abcdef")], FEEDING)
+    found = tokenized(
+        Letters(), [Example("ab", "a"), Example("a"), Example("abc", "abcdef")], FACTS
+    )
     assert {name: array.tolist() for name, array in found["inputs-0"].items()} == {
         "input_ids": [[1, 7, 8, 2, 0], [1, 7, 2, 0, 0], [1, 7, 8, 9, 2]],
         "attention_mask": [[1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]],
@@ -46,13 +49,13 @@ def test_a_sentence_and_what_the_decoder_gets() -> None:
 
 def test_a_start_token_that_the_tokenizer_does_not_set() -> None:
     """Where the decoder starts with another token, that one comes before all that the tokenizer gives."""
-    found = tokenized(Letters(), [("ab", "a")], FEEDING | {"start": 5})
+    found = tokenized(Letters(), [Example("ab", "a")], FACTS | {"start": 5})
     assert found["inputs-0"]["decoder_input_ids"].tolist() == [[5, 1, 7, 2]]
 
 
 def test_eight_sentences_run_together() -> None:
     """More make more probes; without any target there are no labels; long sentences are cut at the encoder's limit."""
-    found = tokenized(Letters(), [("abcdef", None)] * 9, FEEDING | {"encoder": 3})
+    found = tokenized(Letters(), [Example("abcdef")] * 9, FACTS | {"encoder": 3})
     assert {name: batch["input_ids"].shape for name, batch in found.items()} == {
         "inputs-0": (8, 3),
         "inputs-1": (1, 3),

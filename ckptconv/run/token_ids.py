@@ -1,0 +1,215 @@
+"""Token ids of an encoder that reads text, and of every decoder: how they are drawn, limited, checked and completed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ckptconv.base.strict_json import Json
+from ckptconv.run.runners import Array, Batch, InputSupport
+from ckptconv.run.special_tokens import SpecialTokens, named_ids, pad_id, special_tokens
+from ckptconv.schema.model import Model, Part, Role
+
+ROWS = 3
+DECODER_TOKENS = 41
+"""Tokens a row of every probe but the long one."""
+LONG_TOKENS = 512
+"""How far the long probe goes, where the positions go as far."""
+LONG_LOGITS = 1 << 24
+"""How many logits the long probe may give: it is shorter for a decoder with a large vocabulary."""
+NEW_TOKENS = 16
+"""How many tokens are generated for the comparison, where the positions allow as many."""
+IGNORED = -100
+"""A label that no loss counts."""
+
+FULL, RIGHT, LEFT, TYPES, LONG = "full", "right", "left", "types", "long"
+"""No padding; padding on the right; on the left; token types other than 0; one row up to the limit."""
+PREFIXES: Mapping[Role, str] = {"encoder": "", "decoder": "decoder_"}
+"""What the names of an encoder's and a decoder's token inputs begin with."""
+DECODER_INPUTS = (
+    "decoder_input_ids",
+    "decoder_attention_mask",
+    "decoder_token_type_ids",
+    "labels",
+)
+
+
+def position_limit(side: Part) -> int | None:
+    """Return how many tokens a side can hold at most; None where positions have no table."""
+    limit, pad = side.config.get("max_position_embeddings"), side.config.get("pad_token_id")
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    if side.family.positions == "padding" and isinstance(pad, int) and 0 <= pad < limit - 1:
+        return limit - pad - 1
+    return limit
+
+
+def pads_left(model: Model, role: Role, supports: Iterable[InputSupport]) -> bool:
+    """Tell whether padding on the left means the same to all runners."""
+    by_order = model.side(role).family.positions == "order"
+    return all(
+        (by_order or not support.counted_positions) and (role == "encoder" or support.decoder_mask)
+        for support in supports
+    )
+
+
+def token_types(side: Part, supports: Iterable[InputSupport]) -> tuple[int, ...]:
+    """Return how many types each column of a side's token types has; () where there is a single one, or none fit in."""
+    sizes = side.config.get("type_vocab_sizes")
+    if not isinstance(sizes, list):
+        sizes = [side.config.get("type_vocab_size") or side.family.token_types]
+    counts = tuple(size for size in sizes if isinstance(size, int))
+    several = any(count > 1 for count in counts)
+    return counts if several and all(support.token_types for support in supports) else ()
+
+
+def row_length(model: Model, role: Role, length: int, supports: Iterable[InputSupport] = ()) -> int:
+    """Return a length, or what the positions and the runners allow at most; at least 1."""
+    places = (
+        support.encoder_places if role == "encoder" else support.decoder_places
+        for support in supports
+    )
+    limits = [limit for limit in (position_limit(model.side(role)), *places) if limit]
+    return max(1, min([length, *limits]))
+
+
+def long_row_length(model: Model, supports: Iterable[InputSupport]) -> int:
+    """Return how long the decoder's row of the long probe is, at least that of the others."""
+    words = model.decoder.config.size("vocab_size")
+    length = max(DECODER_TOKENS, min(LONG_TOKENS, LONG_LOGITS // max(1, words)))
+    return row_length(model, "decoder", length, supports)
+
+
+def new_tokens(model: Model, supports: Iterable[InputSupport] = ()) -> int:
+    """Return how many tokens to generate after the start token."""
+    return max(1, row_length(model, "decoder", NEW_TOKENS + 1, supports) - 1)
+
+
+def padding_mask(probe: str, length: int, left: bool) -> Array:
+    """Return 1 where a token is valid, shape (3, length); padded rows keep all, six and three tenths of them."""
+    tenths = (10, 10, 10) if probe == FULL else (10, 6, 3)
+    lengths = np.array([max(1, length * part // 10) for part in tenths])
+    mask = (np.arange(length) < lengths[:, None]).astype(np.int64)
+    return mask[:, ::-1].copy() if probe == LEFT and left else mask
+
+
+def draw_ids(
+    rng: np.random.Generator, model: Model, role: Role, probe: str, mask: Array
+) -> dict[str, Array]:
+    """Draw one probe's tokens for a side, under a mask; return them and the mask under the names of the inputs.
+
+    A padded place holds the side's padding token; a valid one does where the start token is it, and once in `left`.
+    """
+    side = model.side(role)
+    pad, prefix = pad_id(side.config), PREFIXES[role]
+    ids = _draw(rng, model, side, mask.shape)
+    if probe == LEFT and not mask[-1, 0]:
+        ids[0, mask.shape[1] // 2] = pad
+    if role == "decoder":
+        start = special_tokens(model).decoder_start
+        ids[:, 0] = start
+        ids[np.arange(len(mask)), mask.argmax(axis=1)] = start
+    return {
+        f"{prefix}input_ids": np.where(mask == 1, ids, pad),
+        f"{prefix}attention_mask": mask,
+    }
+
+
+def _draw(rng: np.random.Generator, model: Model, side: Part, shape: tuple[int, ...]) -> Array:
+    """Draw tokens from a side's vocabulary, without its padding token; the first row opens with every special one."""
+    vocabulary, pad = side.config.size("vocab_size"), pad_id(side.config)
+    if vocabulary < 2:
+        return np.zeros(shape, np.int64)
+    drawn = rng.integers(0, vocabulary - 1, shape, np.int64)
+    ids = drawn + (drawn >= pad)
+    named = named_ids(side.config, model.config)[: max(0, shape[1] - 1)]
+    ids[0, 1 : 1 + len(named)] = named
+    return ids
+
+
+def draw_types(rng: np.random.Generator, counts: tuple[int, ...], length: int) -> Array:
+    """Draw token types: shape (3, length), or (3, length, columns) where a family has several."""
+    columns = [rng.integers(0, count, (ROWS, length), np.int64) for count in counts]
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=-1)
+
+
+def next_tokens(ids: Array, mask: Array) -> Array:
+    """Return labels: each place's next token, and none at the end of a row or at padding; shape as `ids`."""
+    labels = np.full(ids.shape, IGNORED, np.int64)
+    both = (mask[:, :-1] == 1) & (mask[:, 1:] == 1)
+    labels[:, :-1][both] = ids[:, 1:][both]
+    return labels
+
+
+def left_out(
+    model: Model, role: Role, supports: Sequence[InputSupport], longest: int
+) -> Iterator[str]:
+    """Say which tokens of a side are not tried, and why. `longest`: the longest row of a probe."""
+    side = model.side(role)
+    by_order = side.family.positions == "order"
+    for support in supports:
+        if support.counted_positions and not by_order:
+            yield (
+                f"no padding on the left of the {role}, and no padding token among its tokens: {support.who}"
+                " numbers positions 0, 1, 2 ... there, PyTorch's does not"
+            )
+        elif role == "decoder" and not support.decoder_mask:
+            yield f"no padding on the left of the {role}: {support.who} takes no mask for it"
+        if token_types(side, ()) and not support.token_types:
+            yield f"no token types other than 0 in the {role}: {support.who} takes none"
+    limit = position_limit(side)
+    if limit is not None and longest < limit:
+        yield f"the {role} has {limit} positions; the longest probe has {longest}"
+
+
+def token_facts(model: Model, special: SpecialTokens) -> dict[str, Json]:
+    """Return what is needed to feed a decoder: start and pad, its tokens; decoder, how many it may get, or None."""
+    return {
+        "start": special.decoder_start,
+        "pad": pad_id(model.decoder.config),
+        "decoder": position_limit(model.decoder),
+    }
+
+
+def fed_decoder(
+    tokenizer: Any, targets: Sequence[str | None], facts: Mapping[str, Any]
+) -> dict[str, Array]:
+    """Return what the decoder gets: its start token, then the target's; and the labels, -100 where there are none."""
+    start, pad = facts["start"], facts["pad"]
+    rows = [[] if target is None else list(tokenizer(target)["input_ids"]) for target in targets]
+    rows = [[start, *(row[1:] if row[:1] == [start] else row)][: facts["decoder"]] for row in rows]
+    length = max(map(len, rows))
+    ids = np.array([row + [pad] * (length - len(row)) for row in rows], np.int64)
+    mask = np.array([[1] * len(row) + [0] * (length - len(row)) for row in rows], np.int64)
+    labels = np.array([[*row[1:], *[IGNORED] * (length - len(row) + 1)] for row in rows], np.int64)
+    batch = {"decoder_input_ids": ids, "decoder_attention_mask": mask}
+    return batch | ({"labels": labels} if (labels >= 0).any() else {})
+
+
+def ids_problems(arrays: Batch, model: Model, role: Role) -> Iterator[str]:
+    """Say why a side's token ids from elsewhere cannot be fed to a model."""
+    prefix, side = PREFIXES[role], model.side(role)
+    ids = arrays.get(f"{prefix}input_ids")
+    if ids is None or ids.ndim != 2:
+        return
+    words, limit = side.config.size("vocab_size"), position_limit(side)
+    if ids.min() < 0 or ids.max() >= words:
+        yield f"{prefix}input_ids: from {ids.min()} to {ids.max()}, but the vocabulary has {words} tokens"
+    if limit is not None and ids.shape[1] > limit:
+        yield f"{prefix}input_ids: {ids.shape[1]} tokens a row, but there are {limit} positions"
+    for name in (f"{prefix}attention_mask", *(["labels"] if role == "decoder" else [])):
+        if name in arrays and arrays[name].shape != ids.shape:
+            yield f"{name}: shape {list(arrays[name].shape)}, {prefix}input_ids has {list(ids.shape)}"
+
+
+def completed_decoder(arrays: Batch, model: Model, rows: int) -> dict[str, Array]:
+    """Return the decoder's inputs of a user's arrays with all that they leave out: start tokens, mask, labels."""
+    start = np.full((rows, 1), special_tokens(model).decoder_start, np.int64)
+    ids = arrays.get("decoder_input_ids", start)
+    mask = arrays.get("decoder_attention_mask", np.ones_like(ids))
+    labels = arrays.get("labels", next_tokens(ids, mask))
+    batch = {"decoder_input_ids": ids, "decoder_attention_mask": mask}
+    batch |= {name: array for name, array in arrays.items() if name == "decoder_token_type_ids"}
+    return batch | ({"labels": labels} if (labels >= 0).any() else {})
