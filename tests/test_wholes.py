@@ -74,6 +74,15 @@ CASES = [
     Case("seq2seq", "whisper"),
     Case("seq2seq", "whisper", "untied"),
     Case("seq2seq", "speech_to_text"),
+    Case("vision", "vit"),
+    Case("vision", "vit", "no bias"),
+    Case("vision", "vit", "bridge"),
+    Case("vision", "deit"),
+    Case("vision", "beit", "relative"),
+    Case("vision", "beit", "shared relative"),
+    Case("vision", "data2vec-vision", "relative"),
+    Case("vision", "dinov2"),
+    Case("vision", "dinov2", "gated"),
 ]
 THERE: dict[str, Callable[[Path, Path], Conversion]] = {
     "tf": ckptconv.pt2tf,

@@ -159,15 +159,16 @@ class _Planner:
         """Say what happens beside the plain moves: one sentence for each kind."""
         if self.binding.wrapper:
             yield f"every name begins with {self.binding.wrapper!r}, which wraps the model: taken off"
+        made: dict[str, list[str]] = {}
         for move in moves:
             if move.fill is not None and move.tensor.key not in self.fills:
-                made = move.tensor.module.formula
-                values = (
-                    "as computed"
-                    if made is not None and not isinstance(made, Zeros)
-                    else "as zeros"
-                )
-                yield f"{move.tensor.key}: not in the source, written {values} ({move.tensor.module.why})"
+                formula = move.tensor.module.formula
+                computed = formula is not None and not isinstance(formula, Zeros)
+                values = f"as {'computed' if computed else 'zeros'} ({move.tensor.module.why})"
+                made.setdefault(values, []).append(move.tensor.key)
+        for values, keys in made.items():
+            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            yield f"{keys[0]}{others}: not in the source, written {values}"
         dropped: dict[str, list[str]] = {}
         for key, tensor in self.binding.tensors.items():
             unread = tensor.module.presence == "zeros" and self.target not in tensor.spellings

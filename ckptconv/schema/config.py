@@ -39,6 +39,16 @@ class Config:
             )
         return value
 
+    def number(self, key: str) -> float:
+        """Return a number.
+
+        Raises: SourceError: absent, or anything else.
+        """
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise SourceError(f"{self.where}: {key!r} must be a number, found {_shown(value)}")
+        return float(value)
+
     def sizes(self, key: str) -> tuple[int, ...]:
         """Return a list of counts or sizes.
 

@@ -12,7 +12,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Decoder
-from ckptconv.schema.model import Model, Role, read_part
+from ckptconv.schema.model import Model, Part, Role, read_part
 from ckptconv.schema.models import ModelType
 from ckptconv.schema.vocabulary import Module, NamingName, copies, linear, part
 
@@ -91,7 +91,21 @@ class Pair(Model):
 
 
 def read_pair(config: Config) -> Pair:
-    """Return the pair that an encoder-decoder's config describes.
+    """Return the pair of text that an encoder-decoder's config describes.
+
+    Raises: SourceError: no table, no decoder that reads an encoder, or an encoder of something else than text.
+    """
+    pair = Pair(config, read_parts(config))
+    if pair.reads != "tokens":
+        raise SourceError(
+            f"{pair.encoder.config.where}: {pair.encoder.family.model_type!r} reads {pair.reads}, not text;"
+            " the model type of such a pair is another"
+        )
+    return pair
+
+
+def read_parts(config: Config) -> Mapping[str, Part]:
+    """Return encoder and decoder that a composite's config describes.
 
     Raises: SourceError: no table, or no decoder that reads an encoder.
     """
@@ -104,9 +118,9 @@ def read_pair(config: Config) -> Pair:
                 " this decoder does not read the encoder.\n"
                 "`ckptconv join ENCODER DECODER OUT` makes an encoder-decoder of two models."
             )
-    pair = Pair(config, {"encoder": encoder, "decoder": decoder})
-    _check_width(pair)
-    return pair
+    parts = {"encoder": encoder, "decoder": decoder}
+    _check_width(Pair(config, parts))
+    return parts
 
 
 def _check_width(pair: Pair) -> None:
@@ -128,5 +142,7 @@ def _check_width(pair: Pair) -> None:
     )
 
 
-PAIR = ModelType("encoder-decoder", "pair", {**CLASSES}, read_pair)
+PAIR = ModelType(
+    "encoder-decoder", "pair", {str(naming): name for naming, name in CLASSES.items()}, read_pair
+)
 MODELS = (PAIR,)

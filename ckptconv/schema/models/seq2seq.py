@@ -57,7 +57,12 @@ def stands_alone(config: Config) -> bool:
 
 
 MODELS = tuple(
-    ModelType(family.model_type, "one piece", {**family.whole.classes}, read_seq2seq)
+    ModelType(
+        family.model_type,
+        "one piece",
+        {str(naming): name for naming, name in family.whole.classes.items()},
+        read_seq2seq,
+    )
     for family in families().values()
     if isinstance(family.whole, Whole)
 )

@@ -1,0 +1,73 @@
+"""An encoder of images and a decoder of text, as `VisionEncoderDecoderModel` holds them.
+
+Source: transformers 4.57.6, models/vision_encoder_decoder. The Flax class hands the encoder's states to `decode` as the
+fourth argument, which is `token_type_ids` in BERT-like decoders: their `generate` crashes, whatever the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ckptconv.base.errors import SourceError
+from ckptconv.schema.config import Config
+from ckptconv.schema.fixes import Healed
+from ckptconv.schema.models import ModelType
+from ckptconv.schema.models.pair import Pair, read_parts
+from ckptconv.schema.vocabulary import NamingName
+
+CLASSES: Mapping[NamingName, str] = {
+    "pytorch": "VisionEncoderDecoderModel",
+    "tf": "TFVisionEncoderDecoderModel",
+    "flax": "FlaxVisionEncoderDecoderModel",
+}
+FLAX_DECODERS = ("bart", "gpt2")
+"""Decoders whose fourth argument in Flax is the encoder's states."""
+
+
+@dataclass(frozen=True)
+class VisionPair(Pair):
+    """An encoder of images, a decoder that reads it, and maybe a bridge."""
+
+    @property
+    def classes(self) -> Mapping[NamingName, str]:
+        """The class of each framework that loads the whole."""
+        return CLASSES
+
+    def refusals(self, naming: NamingName) -> Iterator[str]:
+        """Return why no class of a framework can hold and run the model."""
+        yield from super().refusals(naming)
+        decoder = self.decoder.family.model_type
+        if (
+            naming == "flax"
+            and "flax" in self.decoder.tables.classes
+            and decoder not in FLAX_DECODERS
+        ):
+            yield (
+                f"{self.decoder.config.where}: {decoder!r} as decoder of images: generate of"
+                " FlaxVisionEncoderDecoderModel crashes, since it passes the encoder's states as token types"
+            )
+
+    def fixes(self) -> tuple[Healed, ...]:
+        """Return nothing: what Flax's class gets wrong of text, it cannot run here."""
+        return ()
+
+
+def read_vision_pair(config: Config) -> VisionPair:
+    """Return the pair that a config describes. Raises SourceError: as `read_pair`, or the encoder reads no images."""
+    pair = VisionPair(config, read_parts(config))
+    if pair.reads != "pixels":
+        raise SourceError(
+            f"{pair.encoder.config.where}: {pair.encoder.family.model_type!r} reads {pair.reads}, not images"
+        )
+    return pair
+
+
+MODELS = (
+    ModelType(
+        "vision-encoder-decoder",
+        "image pair",
+        {str(naming): name for naming, name in CLASSES.items()},
+        read_vision_pair,
+    ),
+)
