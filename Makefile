@@ -15,7 +15,7 @@ SITE   ?= site
 # that wait for each other by spinning take ten times as long (measured).
 JOBS   ?= 2
 FUZZ   ?= 50
-FAST   := not frameworks and not browser and not thorough and not faults and not fuzz
+FAST   := not frameworks and not browser and not thorough and not faults and not fuzz and not soak
 
 .PHONY: demo test soak fuzz check docs bench clean
 
@@ -38,9 +38,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
-	$(BIN)/python -m pytest -m "browser and not frameworks" -n $(JOBS)
-	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser" -n $(JOBS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m frameworks -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "browser and not frameworks and not soak" -n $(JOBS)
+	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser and not soak" -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "frameworks and not soak" -n $(JOBS) --dist loadfile
 
 fuzz: $(VENV)/installed
 	CKPTCONV_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(JOBS)
@@ -48,6 +48,7 @@ fuzz: $(VENV)/installed
 soak: $(VENV)/installed
 	CKPTCONV_FAULTS=100000 $(BIN)/python -m pytest -m faults -n $(JOBS)
 	$(BIN)/python benchmarks/large.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadfile
 	CKPTCONV_SEEDS=20 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_pairs.py
 	$(BIN)/python benchmarks/verify_base.py
 

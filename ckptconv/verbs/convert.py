@@ -125,7 +125,6 @@ def _convert(
         *plan.notices,
         *_widening(plan, way, options),
         *_added(settings, way),
-        *_way_back(plan),
         *left_behind(source),
     )
     result = Conversion((source,), target, model.label, way.target, way.form.name, plan, notices)
@@ -175,13 +174,6 @@ def _shaping(way: Way) -> dict[str, Json]:
     if way.trained_row:
         shaping["take_trained_row"] = True
     return shaping
-
-
-def _way_back(plan: Plan) -> Iterator[str]:
-    """Say how a model that is trained further in Flax comes back."""
-    if any(fix.repeated for fix in plan.healed):
-        yield "if this model is trained further in Flax, `flax2pt --take-trained-row` is the way back"
-
 
 def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str]:
     """Say which settings the target has beside the source's."""

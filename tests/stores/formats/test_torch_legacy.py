@@ -246,6 +246,7 @@ def test_cuts_of_a_large_file(model: Path) -> None:
             read(model)
 
 
+@pytest.mark.thorough
 def test_mutations(model: Path) -> None:
     """5,000 random changes end in a SourceError or in a place within the file."""
     chance = random.Random(16)
