@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ckptconv.verbs.convert import flax2pt, normalize, pt2flax, pt2tf, tf2pt
     from ckptconv.verbs.diff import Diff, diff
     from ckptconv.verbs.doctor import Component, Diagnosis, doctor
+    from ckptconv.verbs.export import Export, ExportOptions, export
     from ckptconv.verbs.families import families
     from ckptconv.verbs.inspect import inspect
     from ckptconv.verbs.inspection import Inspection
@@ -49,6 +50,8 @@ __all__ = [
     "DestinationError",
     "Diagnosis",
     "Diff",
+    "Export",
+    "ExportOptions",
     "Finding",
     "FrameworkError",
     "Inspection",
@@ -68,6 +71,7 @@ __all__ = [
     "check",
     "diff",
     "doctor",
+    "export",
     "families",
     "flax2pt",
     "inspect",
@@ -96,6 +100,7 @@ _MODULES = (
     "verbs.split",
     "verbs.convert",
     "verbs.join",
+    "verbs.export",
     "verbs.diff",
     "verbs.record",
     "verbs.verify",

@@ -58,9 +58,11 @@ def program(
     controls: Mapping[str, Control] | None = None,
 ) -> Program:
     """Name a graph's inputs and outputs, and find the parameters of `model` among what it stores."""
-    return Program(
-        exported, tuple(inputs), tuple(outputs), parameters_of(exported, model), controls or {}
-    )
+    # Without examples PyTorch inserts no checks of them when it decomposes the graph; those fail on
+    # inputs that a class does not use.
+    exported.example_inputs = None
+    weights = parameters_of(exported, model)
+    return Program(exported, tuple(inputs), tuple(outputs), weights, controls or {})
 
 
 def parameters_of(exported: ExportedProgram, model: torch.nn.Module) -> dict[str, str]:
@@ -95,6 +97,16 @@ def _same(tensor: torch.Tensor, parameter: torch.Tensor) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Beyond which length the class itself fails; None where none is too long."""
+
+    encoder: int | None
+    """Tokens of an input."""
+    decoder: int | None
+    """Tokens of an answer, the start token included."""
+
+
+@dataclass(frozen=True, slots=True)
 class Traced:
     """A class as programs; every format lowers these."""
 
@@ -111,6 +123,7 @@ class Traced:
     """The inputs of `encode` that it was traced with."""
     position: str
     """What the class takes as a position: `tensor`, or `integer`, which leaves `aten.item` in the graph of a step."""
+    limits: Limits
 
 
 def cache_names(kind: str, layers: int, prefix: str = "") -> tuple[str, ...]:

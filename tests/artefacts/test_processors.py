@@ -66,7 +66,7 @@ def test_scores_are_those_of_transformers(name: str, count: int) -> None:
     import torch
     from transformers.generation import logits_process
 
-    from ckptconv.artefacts.generation.processors import Controls, Processors
+    from ckptconv.artefacts.generation.processors import Controls, processors_of
 
     settings, reference = _cases()[name]
     torch.manual_seed(count)
@@ -76,7 +76,7 @@ def test_scores_are_those_of_transformers(name: str, count: int) -> None:
         scores[0, 3], scores[1, 4], scores[2, 5] = float("nan"), float("inf"), float("-inf")
     search = Search(start=1, pad=0, ends=(2,), max_length=LENGTH, **settings)
     controls = Controls(torch.tensor(0), torch.tensor(1.0))
-    ours = Processors(search, torch.tensor(LENGTH), controls, source)
+    ours = processors_of(search, LENGTH, controls, source)
     expected = reference(logits_process, source, None)(tokens[:, :count], scores.clone())
     assert torch.equal(ours(tokens, torch.tensor(count), scores), expected)
 
@@ -87,12 +87,12 @@ def test_controls_are_those_of_transformers(count: int) -> None:
     import torch
     from transformers.generation import logits_process
 
-    from ckptconv.artefacts.generation.processors import Controls, Processors
+    from ckptconv.artefacts.generation.processors import Controls, processors_of
 
     torch.manual_seed(count)
     tokens, scores = torch.randint(0, 9, (ROWS, LENGTH)), torch.randn(ROWS, WORDS)
     search = Search(start=1, pad=0, ends=(2, 4), max_length=LENGTH)
-    ours = Processors(search, torch.tensor(LENGTH), Controls(torch.tensor(6), torch.tensor(1.4)))
+    ours = processors_of(search, LENGTH, Controls(torch.tensor(6), torch.tensor(1.4)))
     penalized = logits_process.RepetitionPenaltyLogitsProcessor(1.4)(tokens[:, :count], scores)
     expected = logits_process.MinLengthLogitsProcessor(6, [2, 4])(tokens[:, :count], penalized)
     assert torch.equal(ours(tokens, torch.tensor(count), scores), expected)

@@ -55,7 +55,7 @@ def accepted(name: str) -> set[str]:
         if "options" in taken
         else ""
     )
-    options = [one for one in ("WriteOptions", "JoinOptions") if one in hint]
+    options = [one for one in ("WriteOptions", "JoinOptions", "ExportOptions") if one in hint]
     return taken.union(
         *({field.name for field in dataclasses.fields(getattr(ckptconv, one))} for one in options)
     )

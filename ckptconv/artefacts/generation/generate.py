@@ -10,7 +10,7 @@ from torch.export import Dim
 
 from ckptconv.artefacts.generation.beams import run_beams
 from ckptconv.artefacts.generation.loop import run_greedy
-from ckptconv.artefacts.generation.processors import Controls, Processors, repeated
+from ckptconv.artefacts.generation.processors import Controls, processors_of, repeated
 from ckptconv.artefacts.generation.sampling import Sampling
 from ckptconv.artefacts.generation.settings import Search
 from ckptconv.artefacts.program import Control, Program, Traced, program
@@ -43,8 +43,8 @@ class Generate(torch.nn.Module):
     def __init__(self, traced: Traced, search: Search) -> None:
         """Join two programs by a search."""
         super().__init__()
-        self.encode = traced.encode.exported.module(check_guards=False)
-        self.step = traced.step.exported.module(check_guards=False)
+        self.encode = _functional(traced.encode)
+        self.step = _functional(traced.step)
         self.inputs, self.shapes, self.search = traced.encode.inputs, traced.shapes, search
         self.controls = tuple(controls_of(search))
 
@@ -55,9 +55,9 @@ class Generate(torch.nn.Module):
         named = dict(zip(self.controls, controls, strict=True))
         _, *cross = self.encode(*inputs)
         places, beams = named["max_length"], named.get("num_beams")
-        processors = Processors(
+        processors = processors_of(
             self.search,
-            torch.full((), places.shape[0], dtype=torch.long),
+            places.shape[0],
             Controls(named["min_length"], named["repetition_penalty"]),
             inputs[0] if self.inputs[0] == "input_ids" else None,
             beams,
@@ -88,6 +88,11 @@ class Generate(torch.nn.Module):
             return logits, *rows
 
         return step
+
+
+def _functional(part: Program) -> torch.nn.Module:
+    """Return a program without operators that change their inputs, which a loop's body must not have."""
+    return part.exported.run_decompositions({}).module(check_guards=False)
 
 
 def trace_generate(traced: Traced, search: Search) -> Program:

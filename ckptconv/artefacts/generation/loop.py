@@ -21,8 +21,8 @@ Shapes: TypeAlias = Sequence[tuple[int, int]]
 
 
 def empty_buffers(shapes: Shapes, rows: int, length: int) -> tuple[torch.Tensor, ...]:
-    """Return the decoder's own keys and values before the first step."""
-    return tuple(torch.zeros(rows, heads, length, width) for heads, width in shapes)
+    """Return the decoder's own keys and values before the first step; the last token of an answer needs no row."""
+    return tuple(torch.zeros(rows, heads, length - 1, width) for heads, width in shapes)
 
 
 def is_end(tokens: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:

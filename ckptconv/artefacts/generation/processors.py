@@ -28,11 +28,14 @@ class Controls:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Sequences of one length: what precedes the last token, the last token, and what is added to its score."""
+    """Sequences of one length; the tensors are made before a loop, which must make no constants."""
 
-    prefixes: tuple[tuple[int, ...], ...]
-    lasts: tuple[int, ...]
-    biases: tuple[float, ...]
+    prefixes: torch.Tensor | None
+    """(sequences, length - 1): what precedes the last token; None where that is nothing."""
+    lasts: torch.Tensor
+    """(sequences,): the last token."""
+    biases: torch.Tensor
+    """(sequences,), float32: what is added to its score."""
 
 
 def words_of(biases: Sequence[tuple[tuple[int, ...], float]]) -> list[Words]:
@@ -41,10 +44,32 @@ def words_of(biases: Sequence[tuple[tuple[int, ...], float]]) -> list[Words]:
     for tokens, bias in biases:
         groups.setdefault(len(tokens), []).append((tokens, bias))
     return [
-        Words(tuple(tokens[:-1] for tokens, _ in group), tuple(tokens[-1] for tokens, _ in group),
-              tuple(bias for _, bias in group))
-        for _, group in sorted(groups.items())
-    ]  # fmt: skip
+        Words(
+            torch.tensor([tokens[:-1] for tokens, _ in group]) if size > 1 else None,
+            torch.tensor([tokens[-1] for tokens, _ in group]),
+            torch.tensor([bias for _, bias in group]),
+        )
+        for size, group in sorted(groups.items())
+    ]
+
+
+def processors_of(
+    search: Search,
+    length: int,
+    controls: Controls,
+    encoder_tokens: torch.Tensor | None = None,
+    beams: torch.Tensor | None = None,
+) -> Processors:
+    """Return the processors of a search. Args: length: of the longest answer. The others: as of `Processors`."""
+    return Processors(
+        search,
+        torch.full((), length, dtype=torch.long),
+        controls,
+        encoder_tokens,
+        beams,
+        words_of(search.biases),
+        words_of([(word, LOWEST) for word in search.bad_words]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +84,15 @@ class Processors:
     """(batch, length), int64, where the inputs are tokens."""
     beams: torch.Tensor | None = None
     """(beams,): its size says how many answers each input has; None: one."""
+    biases: Sequence[Words] = ()
+    bad_words: Sequence[Words] = ()
 
     def __call__(
         self, tokens: torch.Tensor, count: torch.Tensor, scores: torch.Tensor
     ) -> torch.Tensor:
         """Return the scores of the next token; see the module's description."""
         search = self.search
-        scores = biased(scores, tokens, count, words_of(search.biases))
+        scores = biased(scores, tokens, count, self.biases)
         if self.encoder_tokens is not None and search.encoder_repetition_penalty != 1.0:
             scores = _encoder_penalized(
                 scores, self.encoder_tokens, 1 / search.encoder_repetition_penalty
@@ -85,9 +112,7 @@ class Processors:
             scores = _without_repeats(
                 scores, tokens, count, source, size, search.encoder_no_repeat_ngram_size
             )
-        scores = biased(
-            scores, tokens, count, words_of([(word, LOWEST) for word in search.bad_words])
-        )
+        scores = biased(scores, tokens, count, self.bad_words)
         if search.ends:
             scores = _without(scores, search.ends, count < self.controls.min_length)
         return self._normalized(self._forced(scores, count), count)
@@ -175,17 +200,15 @@ def biased(
     if not groups:
         return scores
     total = torch.zeros_like(scores)
+    rows = scores.shape[0]
     for words in groups:
-        added = torch.tensor(words.biases, dtype=scores.dtype)[None, :].expand(scores.shape[0], -1)
-        size = len(words.prefixes[0])
-        if size:
+        added = words.biases[None, :].expand(rows, -1)
+        if words.prefixes is not None:
+            size = words.prefixes.shape[1]
             before = _before(tokens, count, size)
-            hits = (before[:, None, :] == torch.tensor(words.prefixes)[None]).all(-1) & (
-                count > size
-            )
+            hits = (before[:, None, :] == words.prefixes[None]).all(-1) & (count > size)
             added = torch.where(hits, added, 0.0)
-        lasts = torch.tensor(words.lasts)[None, :].expand(scores.shape[0], -1)
-        total = total.scatter_add(1, lasts, added)
+        total = total.scatter_add(1, words.lasts[None, :].expand(rows, -1), added)
     return scores + total
 
 

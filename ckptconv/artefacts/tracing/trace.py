@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from ckptconv.artefacts.program import Program, Traced, cache_names, program
+from ckptconv.artefacts.program import Limits, Program, Traced, cache_names, program
 from ckptconv.artefacts.tracing.cache import KeysValues, keys_values
+from ckptconv.artefacts.tracing.examples import BATCH
+from ckptconv.artefacts.tracing.limits import decoder_limit, encoder_limit
 from ckptconv.artefacts.tracing.modules import Encode, PositionKind, Signature, Step, signature
 from ckptconv.artefacts.tracing.patches import broadcast_masks, count_positions
 
-BATCH, LENGTH, ROWS = 3, 7, 9
-"""Of the inputs that are traced with. No two are equal, none is 0 or 1: those would be taken for fixed."""
+ROWS = 9
+"""Of the buffers that a step is traced with; unlike any size in `examples`, which would be taken for the same."""
 KINDS: tuple[PositionKind, ...] = ("tensor", "integer")
 """In the order in which they are tried: a tensor leaves no read of a value in the graph, but some
 classes take integers only."""
@@ -34,25 +36,25 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    count_positions(model)
     sign = signature(model, start)
     inputs = tuple(examples[name] for name in sign.inputs)
-    with torch.no_grad(), broadcast_masks():
+    with torch.no_grad():
         first = Encode(model, sign).first(*inputs)
+        limits = Limits(encoder_limit(model, sign), decoder_limit(model, sign, first))
+    count_positions(model)
+    with torch.no_grad(), broadcast_masks():
         encode = _encode(model, sign, inputs)
         step, kind = _step(model, sign, inputs[1:], first)
-    shapes = tuple(
-        (tensor.shape[1], tensor.shape[3]) for tensor in keys_values(first[1].self_attention_cache)
+    own = keys_values(first[1].self_attention_cache)
+    return Traced(
+        model=model,
+        encode=encode,
+        step=step,
+        shapes=tuple((tensor.shape[1], tensor.shape[3]) for tensor in own),
+        examples=dict(zip(sign.inputs, inputs, strict=True)),
+        position=kind,
+        limits=limits,
     )
-    return Traced(model, encode, step, shapes, dict(zip(sign.inputs, inputs, strict=True)), kind)
-
-
-def example_text(vocabulary: int) -> dict[str, torch.Tensor]:
-    """Return tokens and a mask to trace with; one row is padded, since classes look whether any is."""
-    ids = torch.arange(BATCH * LENGTH).reshape(BATCH, LENGTH) % max(1, vocabulary - 1) + 1
-    mask = torch.ones_like(ids)
-    mask[1, LENGTH // 2 :] = 0
-    return {"input_ids": ids.clamp(max=vocabulary - 1), "attention_mask": mask}
 
 
 def _encode(model: Any, sign: Signature, inputs: KeysValues) -> Program:
@@ -86,8 +88,10 @@ def _step(
     outputs = ("logits", *cache_names("self", sign.layers, "next_"))
     reasons = []
     for kind in KINDS:
+        module = Step(model, sign, states.shape[-1], kind)
         try:
-            exported = _exported(Step(model, sign, states.shape[-1], kind), inputs, free)
+            exported = _exported(module, inputs, free)
+            _require_same(exported, module, _longer(inputs))
         except TraceError as error:
             reasons.append(str(error))
         else:
@@ -100,5 +104,33 @@ def _exported(module: torch.nn.Module, inputs: Any, free: Any) -> ExportedProgra
     try:
         return torch.export.export(module, inputs, dynamic_shapes=free, strict=False)
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise TraceError(f"{type(error).__name__}: {lines[0] if lines else ''}") from error
+        raise TraceError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _longer(inputs: Any) -> Any:
+    """Return inputs of a step with one row and one place more of everything, at another position."""
+    token, _, masks, own, cross = inputs
+    masks = tuple(_grown(_grown(mask, 0), 1) for mask in masks)
+    own, cross = (tuple(_grown(_grown(tensor, 0), 2) for tensor in side) for side in (own, cross))
+    return _grown(token, 0), torch.tensor(ROWS - 1), masks, own, cross
+
+
+def _grown(tensor: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return a tensor with its first slice once more at the end."""
+    return torch.cat([tensor, tensor.narrow(axis, 0, 1)], axis)
+
+
+def _require_same(exported: ExportedProgram, module: torch.nn.Module, inputs: Any) -> None:
+    """Run a graph and the class at sizes that were not traced; some classes export what only runs as traced."""
+    try:
+        traced = exported.module(check_guards=False)(*inputs)
+    except Exception as error:
+        raise TraceError(_first_line(error)) from error
+    for ours, theirs in zip(traced, module(*inputs), strict=True):
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
+            raise TraceError("the traced step does not answer as the class does at other lengths")

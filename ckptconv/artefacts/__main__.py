@@ -1,0 +1,50 @@
+"""The child process: `python -P -m ckptconv.artefacts FOLDER` reads a job there, and leaves its answer there.
+
+    job.json      checkpoint (the stage: config, weights, tokenizer), model_class, format, max_length, beams, options
+    answer.json   record, notices; or `refused`: why this model cannot be exported
+
+The programs are written into the stage. Exit code 0: done. 3: refused. Anything else: it failed, and said why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+REFUSED = 3
+
+
+def _die_with_the_parent() -> None:
+    """End this process when the parent's end of stdin closes, however the parent came to its end."""
+
+    def watch() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(folder: Path) -> int:
+    """Do one job; return the exit code."""
+    from ckptconv.artefacts.exporting import Refused, exported
+
+    job: dict[str, Any] = json.loads((folder / "job.json").read_text())
+    try:
+        answer = exported(job)
+    except Refused as refusal:
+        (folder / "answer.json").write_text(json.dumps({"refused": str(refusal)}))
+        return REFUSED
+    (folder / "answer.json").write_text(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    _die_with_the_parent()
+    status = main(Path(sys.argv[1]))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)

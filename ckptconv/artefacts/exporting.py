@@ -1,0 +1,177 @@
+"""One export, in the child: load the class, trace it, trace its search, and let a format write them. Imports torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationMixin
+from transformers.utils import logging
+
+from ckptconv.artefacts.formats import Work, artefact_formats
+from ckptconv.artefacts.generation.generate import trace_generate
+from ckptconv.artefacts.generation.settings import Search, SettingsError, search_of
+from ckptconv.artefacts.program import Traced
+from ckptconv.artefacts.tracing.examples import examples_of
+from ckptconv.artefacts.tracing.trace import TraceError, trace
+from ckptconv.base.strict_json import Json
+
+TOKENIZER = "tokenizer.json"
+VOCABULARIES = (
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+SHOWN = 5
+"""Of the tensors that a class misses or has no place for."""
+
+
+class Refused(Exception):
+    """This model cannot be exported; the message says why."""
+
+
+def exported(job: Mapping[str, Any]) -> dict[str, Json]:
+    """Write the programs of a job; return the record of the artefact.
+
+    Raises: Refused: PyTorch cannot run it, a setting has no processor, or the class cannot be traced.
+    """
+    logging.set_verbosity_error()
+    warnings.simplefilter("ignore")
+    folder = Path(job["checkpoint"])
+    model = _loaded(folder, job["model_class"])
+    examples = examples_of(model)
+    search = _search(model, job)
+    _require_runs(model, examples)
+    try:
+        traced = trace(model, search.start, examples)
+    except TraceError as error:
+        raise Refused(f"{_families(model)}: PyTorch cannot trace this class\n{error}") from error
+    _require_places(search, traced, job["max_length"])
+    notices = list(_notices(model))
+    form = artefact_formats()[job["format"]]
+    own = None if notices else search
+    generate = trace_generate(traced, own) if own and not form.traces_search else None
+    _write_tokenizer(folder)
+    written = form.write(Work(traced, own, generate, folder, job["options"]))
+    return {"record": _record(job, traced, own, written), "notices": [*notices]}
+
+
+def _loaded(folder: Path, model_class: str) -> Any:
+    """Load the class in float32. Raises Refused: it cannot, or finds tensors missing or left over."""
+    kind = getattr(import_module("transformers"), model_class, None)
+    if kind is None:
+        raise Refused(f"transformers has no class {model_class}")
+    try:
+        model, info = kind.from_pretrained(
+            str(folder), local_files_only=True, dtype=torch.float32,
+            attn_implementation="eager", output_loading_info=True,
+        )  # fmt: skip
+    except Exception as error:
+        raise Refused(f"{model_class} cannot load it\n{_line(error)}") from error
+    wrong = [
+        f"{kind} {name}"
+        for kind in ("missing", "mismatched")
+        for name in sorted(map(str, info[f"{kind}_keys"]))
+    ]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise Refused(f"{model_class} does not find its weights: {', '.join(wrong[:SHOWN])}{more}")
+    return model.eval()
+
+
+def _write_tokenizer(folder: Path) -> None:
+    """Write a tokenizer in the one form that runs without transformers, where only its vocabulary files are there."""
+    if (folder / TOKENIZER).exists() or not any((folder / name).exists() for name in VOCABULARIES):
+        return
+    with suppress(Exception):  # it is a convenience: the vocabulary travels in any case
+        tokenizer = import_module("transformers").AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True
+        )
+        if tokenizer.is_fast:
+            tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+
+
+def _search(model: Any, job: Mapping[str, Any]) -> Search:
+    """Return the search of the class's own settings. Raises Refused: it has none."""
+    settings, _ = model._prepare_generation_config(None)
+    values = settings.to_dict()
+    if job["beams"] is not None:
+        values["num_beams"] = job["beams"]
+    try:
+        search = search_of(values, getattr(model.config, "max_position_embeddings", None))
+    except SettingsError as error:
+        problems = "\n".join(f"  {line}" for line in str(error).splitlines())
+        raise Refused(
+            f"generation_config.json asks for what no exported search has:\n{problems}"
+        ) from error
+    return search if job["max_length"] is None else replace(search, max_length=job["max_length"])
+
+
+def _require_runs(model: Any, examples: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a model with which PyTorch's own `generate` fails."""
+    try:
+        with torch.inference_mode():
+            model.generate(**examples, max_new_tokens=3, num_beams=1, do_sample=False)
+    except Exception as error:
+        raise Refused(
+            f"{_families(model)}: PyTorch's own generate fails with this model\n{_line(error)}"
+        ) from error
+
+
+def _require_places(search: Search, traced: Traced, asked: int | None) -> None:
+    """Refuse answers that are longer than the class can make. Raises Refused."""
+    limit = traced.limits.decoder
+    if limit is None or search.max_length <= limit + 1:  # the last token is not fed
+        return
+    where = "--max-length" if asked is not None else "generation_config.json: max_length"
+    raise Refused(
+        f"{where} {search.max_length}: the decoder has {limit} positions, which is enough for"
+        f" {limit + 1} tokens\nGive --max-length {limit + 1} or less."
+    )
+
+
+def _notices(model: Any) -> Iterator[str]:
+    """Say why there is no `generate`, where there is none."""
+    if type(model).generate is not GenerationMixin.generate:
+        yield (
+            f"{type(model).__name__} generates with code of its own, which is not exported:"
+            " the artefact has encode and step"
+        )
+
+
+def _families(model: Any) -> str:
+    """Name the model types, as a user knows them."""
+    sides = (
+        getattr(getattr(model.config, side, None), "model_type", "")
+        for side in ("encoder", "decoder")
+    )
+    return " -> ".join(filter(None, sides)) or str(model.config.model_type)
+
+
+def _record(
+    job: Mapping[str, Any], traced: Traced, search: Search | None, written: Mapping[str, Json]
+) -> dict[str, Json]:
+    """Return what the artefact says of itself."""
+    return {
+        "format": job["format"],
+        "class": job["model_class"],
+        "limits": {"encoder": traced.limits.encoder, "decoder": traced.limits.decoder},
+        "search": asdict(search) if search else {},
+        "versions": {
+            name: str(import_module(name).__version__) for name in ("torch", "transformers")
+        },
+        **written,
+    }
+
+
+def _line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,110 @@
+"""`artefact.json`: what an artefact says of itself, for whatever runs it. Knows no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import Json, dump_json, read_json
+
+RECORD = "artefact.json"
+VERSION = 1
+"""Counts the changes of the record's own form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A directory that `export` wrote."""
+
+    path: Path
+    values: Mapping[str, Json]
+
+    @property
+    def format(self) -> str:
+        """Its format's name, as `--format` takes it."""
+        return str(self.values["format"])
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What `encode` takes, the main input first."""
+        return tuple(str(value["name"]) for value in self.signature("encode", "inputs"))
+
+    @property
+    def programs(self) -> Mapping[str, Mapping[str, Json]]:
+        """Program name -> file, inputs and outputs; `generate` may be missing."""
+        return _objects(self.values["programs"])
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the stored tensors that some program uses."""
+        weights = self.values["weights"]
+        assert isinstance(weights, list)
+        return tuple(str(name) for name in weights)
+
+    @property
+    def search(self) -> Mapping[str, Json]:
+        """The search that `generate` makes by default."""
+        return _object(self.values["search"])
+
+    def limit(self, side: str) -> int | None:
+        """Return how many positions `encoder` or `decoder` has; None where there is no table of them."""
+        limit = _object(self.values["limits"])[side]
+        return limit if isinstance(limit, int) else None
+
+    def file(self, program: str) -> Path:
+        """Return the file of a program."""
+        return self.path / str(self.programs[program]["file"])
+
+    def signature(self, program: str, side: str) -> Sequence[Mapping[str, Json]]:
+        """Return name, dtype and shape of each of a program's `inputs` or `outputs`."""
+        values = self.programs[program][side]
+        assert isinstance(values, list)
+        return [_object(value) for value in values]
+
+
+def is_artefact(path: Path) -> bool:
+    """Tell whether a directory is an artefact, by its record."""
+    return (path / RECORD).is_file()
+
+
+def read_artefact(path: Path) -> Artefact:
+    """Return what an artefact says of itself.
+
+    Raises: SourceError: there is no record, it is malformed, or of a later version of ckptconv.
+    """
+    if not is_artefact(path):
+        raise SourceError(f"{path}: no {RECORD} here, so this is no artefact of `ckptconv export`.")
+    values = read_json(path / RECORD)
+    if values.get("artefact") != VERSION:
+        raise SourceError(
+            f"{path / RECORD}: of a layout ({values.get('artefact')!a}) that this version does not know."
+        )
+    artefact = Artefact(path, values)
+    try:
+        for program in artefact.programs:
+            if Path(artefact.file(program)).name != artefact.programs[program]["file"]:
+                raise ValueError(f"{program}: a file elsewhere")
+            for side in ("inputs", "outputs"):
+                artefact.signature(program, side)
+        _ = artefact.format, artefact.inputs, artefact.weights, artefact.search
+        _ = artefact.limit("encoder"), artefact.limit("decoder")
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise SourceError(f"{path / RECORD}: malformed: {ascii(str(error))[:200]}") from None
+    return artefact
+
+
+def write_record(folder: Path, values: Mapping[str, Json]) -> None:
+    """Write the record. Raises OSError."""
+    (folder / RECORD).write_bytes(dump_json({"artefact": VERSION, **values}))
+
+
+def _object(value: Json) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise TypeError("expected an object")
+    return value
+
+
+def _objects(value: Json) -> Mapping[str, Mapping[str, Json]]:
+    return {name: _object(entry) for name, entry in _object(value).items()}

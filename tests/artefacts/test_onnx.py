@@ -1,0 +1,148 @@
+"""ONNX artefacts answer what PyTorch answers, in a process without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ckptconv.run.runners import pytorch
+from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
+from onnx_runs import run
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+
+SHAPES = [(5, 11), (1, 2), (2, 29)]
+"""Rows and length of inputs; none is what was traced, and the last is as long as the positions go."""
+
+
+def batch(model: Any, rows: int, length: int) -> dict[str, Any]:
+    """Return tokens, and a mask that pads every second row."""
+    rng = np.random.default_rng(rows)
+    words = min(model.config.encoder.vocab_size, model.config.decoder.vocab_size)
+    ids = rng.integers(5, words, (rows, length))
+    mask = np.ones_like(ids)
+    mask[1::2, length // 2 :] = 0
+    pad = model.config.encoder.pad_token_id
+    return {"input_ids": np.where(mask, ids, 0 if pad is None else pad), "attention_mask": mask}
+
+
+def pytorch_model(folder: Path, precision: str = "float32") -> Any:
+    """Load the class, as verify does."""
+    return pytorch.load(folder, precision).model
+
+
+def generated(model: Any, inputs: dict[str, Any], **settings: Any) -> Any:
+    """Return what PyTorch's generate answers, with scores where it searches with beams."""
+    import torch
+
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    return model.generate(**tensors, **settings, return_dict_in_generate=True, output_scores=True)
+
+
+@pytest.mark.parametrize("name", ["beams", "greedy"])
+@pytest.mark.parametrize(("rows", "length"), SHAPES)
+def test_generate_answers_what_pytorch_answers(
+    name: str, rows: int, length: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Token for token, padding included, by the checkpoint's own settings, at sizes that were not traced."""
+    artefact = request.getfixturevalue(name)
+    model = pytorch_model(artefact.source)
+    inputs = batch(model, rows, length)
+    answer, expected = run(artefact.target, tmp_path, **inputs), generated(model, inputs)
+    np.testing.assert_array_equal(answer["sequences"], expected.sequences.numpy())
+    assert len(np.unique(answer["sequences"])) > 4, "a search that repeats one token proves little"
+    if name == "beams":
+        scores = expected.sequences_scores.numpy()
+        np.testing.assert_allclose(answer["sequences_scores"], scores, rtol=1e-4)
+
+
+def test_controls_are_settings_of_one_call(beams: Any, tmp_path: Path) -> None:
+    """A caller sets lengths, beams and penalties, and the answer is PyTorch's with these settings."""
+    model = pytorch_model(beams.source)
+    inputs = batch(model, 4, 9)
+    changed = {"max_length": 9, "num_beams": 3, "min_length": 3}
+    floats = {"length_penalty": 0.5, "repetition_penalty": 1.4}
+    controls = {f"control.{key}": np.array(value) for key, value in changed.items()}
+    controls |= {f"control.{key}": np.array(value, np.float32) for key, value in floats.items()}
+    answer = run(beams.target, tmp_path, **inputs, **controls)
+    expected = generated(model, inputs, **changed, **floats)
+    np.testing.assert_array_equal(answer["sequences"], expected.sequences.numpy())
+
+
+@pytest.mark.parametrize("name", ["beams", "greedy"])
+def test_every_cached_step_is_within_the_yardstick(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Against full passes in float64, with noise in the buffers beyond each position."""
+    artefact = request.getfixturevalue(name)
+    model, exact = (pytorch_model(artefact.source, kind) for kind in ("float32", "float64"))
+    inputs = batch(model, 3, 13)
+    words = model.config.decoder.vocab_size
+    tokens = np.random.default_rng(1).integers(5, words, (3, 17))
+    answer = run(artefact.target, tmp_path, **inputs, decoder_input_ids=tokens)["logits"]
+    whole = inputs | {"decoder_input_ids": tokens, "decoder_attention_mask": np.ones_like(tokens)}
+    rounded, reference = (
+        pytorch.forward(side, whole)["logits"].astype(np.float64) for side in (model, exact)
+    )
+    error, own = answer - reference, rounded - reference
+    assert np.sqrt(np.mean(error**2)) <= RMS_FACTOR * np.sqrt(np.mean(own**2))
+    assert np.abs(error).max() <= MAX_FACTOR * np.abs(own).max()
+
+
+@pytest.mark.parametrize(("name", "limit"), [("beams", 29), ("greedy", 29)])
+def test_an_input_beyond_the_positions_is_refused(
+    name: str, limit: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """As PyTorch refuses it; the record names the limit."""
+    artefact = request.getfixturevalue(name)
+    record = json.loads((artefact.target / "artefact.json").read_text())
+    assert record["limits"]["encoder"] == limit
+    inputs = batch(pytorch_model(artefact.source), 2, limit + 1)
+    with pytest.raises(RuntimeError, match=r"Gather|out of"):
+        run(artefact.target, tmp_path, **inputs)
+
+
+def test_an_answer_beyond_the_positions_is_refused(beams: Any, tmp_path: Path) -> None:
+    """A search that runs past the decoder's last position fails, as PyTorch's does."""
+    limit = json.loads((beams.target / "artefact.json").read_text())["limits"]["decoder"]
+    inputs = batch(pytorch_model(beams.source), 2, 7)
+    for length in (limit + 1, limit + 2):
+        controls = {f"control.{key}": np.array(length) for key in ("max_length", "min_length")}
+        if length == limit + 1:
+            assert run(beams.target, tmp_path, **inputs, **controls)["sequences"].shape[1] == length
+            continue
+        with pytest.raises(RuntimeError, match=r"Gather|out of|broadcast"):
+            run(beams.target, tmp_path, **inputs, **controls)
+
+
+@pytest.mark.parametrize("name", ["beams", "greedy"])
+def test_weights_are_stored_once(name: str, request: pytest.FixtureRequest) -> None:
+    """Every matrix of every graph lies in the one safetensors file, at the place of the checkpoint's own bytes."""
+    import onnx
+
+    artefact = request.getfixturevalue(name)
+    size = (artefact.target / "model.safetensors").stat().st_size
+    for file in artefact.target.glob("*.onnx"):
+        model = onnx.load(file, load_external_data=False)
+        inside = [tensor for tensor in model.graph.initializer if not tensor.external_data]
+        assert sum(tensor.ByteSize() for tensor in inside) < 20_000
+        for tensor in model.graph.initializer:
+            places = {entry.key: entry.value for entry in tensor.external_data}
+            if places and places["location"] == "model.safetensors":
+                assert int(places["offset"]) + int(places["length"]) <= size
+        assert model.opset_import[0].version == 20
+        onnx.checker.check_model(str(file))
+
+
+@pytest.mark.parametrize("name", ["beams", "greedy"])
+def test_nothing_of_the_exporter_is_left(name: str, request: pytest.FixtureRequest) -> None:
+    """No stack traces, paths or versions of this machine: graphs hold what runs, and nothing else."""
+    artefact = request.getfixturevalue(name)
+    for file in artefact.target.glob("*.onnx"):
+        content = file.read_bytes()
+        for word in (b"site-packages", b"stack_trace", b"modeling_", b"pytorch", b"/"):
+            assert word not in content or word == b"/", (file.name, word)
