@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
 from honest import write_table
 from pairs import SEEDS, Case, Outcome, cases, outcomes
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.frameworks
 
 ROOM = 0.75
-"""Share of what the yardstick allows that an honest pair may come to: twenty draws of every pair came to 0.72 and 0.67."""
+"""Share of the yardstick's bound that an honest pair may come to; twenty draws of every pair came to 0.72 and 0.67."""
 
 
 @pytest.fixture(scope="session")

@@ -175,6 +175,7 @@ def _shaping(way: Way) -> dict[str, Json]:
         shaping["take_trained_row"] = True
     return shaping
 
+
 def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str]:
     """Say which settings the target has beside the source's."""
     for side, keys in settings.items():

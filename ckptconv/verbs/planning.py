@@ -21,7 +21,6 @@ from ckptconv.stores.companions import GENERATION
 from ckptconv.stores.formats import Format
 from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
-
 WAY_BACK = "if this model is trained further in Flax, `flax2pt --take-trained-row` is the way back"
 
 
