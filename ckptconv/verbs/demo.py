@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.results import Result
 from ckptconv.transfer.publish.file import fsync
 from ckptconv.transfer.publish.stage import published
 
@@ -15,8 +16,8 @@ PLACES = (PACKAGE / "demo", PACKAGE.parent / "fixtures" / "dates")
 """Where the model lies in a wheel, and in a clone of the repository."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
+@dataclass(frozen=True, slots=True, repr=False)
+class Demo(Result):
     """A copy of the model."""
 
     path: Path
@@ -24,12 +25,11 @@ class Demo:
     nbytes: int
 
 
-def demo(target: Path | str, *, overwrite: bool = False) -> Demo:
+def demo(target: Path | str) -> Demo:
     """Write the trained model of the examples: a bert-to-bert pair that rewrites dates, 1.7 MB.
 
     Args:
-        target: directory to write.
-        overwrite: replace a directory that exists.
+        target: directory to write; it must not exist.
 
     Returns: what was written.
     Raises: DestinationError: nothing was published. SourceError: this installation has no copy of the model.
@@ -40,7 +40,7 @@ def demo(target: Path | str, *, overwrite: bool = False) -> Demo:
     target = Path(target)
     files = sorted(path for path in source.iterdir() if path.is_file())
     nbytes = sum(path.stat().st_size for path in files)
-    with published(target, overwrite=overwrite, needs=nbytes) as stage:
+    with published(target, overwrite=False, needs=nbytes) as stage:
         for path in files:
             shutil.copyfile(path, stage / path.name)
             fsync(stage / path.name)

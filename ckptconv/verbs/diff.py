@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, SourceError
+from ckptconv.base.results import PagedResult
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
 from ckptconv.binding.identify import Identity, bind_whole, identify
 from ckptconv.compare.comparison import Outcome, compare
@@ -73,8 +74,8 @@ class LayerDiff:
     """Over what both checkpoints have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+@dataclass(frozen=True, slots=True, repr=False)
+class Diff(PagedResult):
     """What `diff` found."""
 
     first: Path

@@ -21,6 +21,7 @@ from tempfile import gettempdir
 from typing import Literal, TypeAlias
 
 from ckptconv.base.environment import install_advice, installed, range_of, within
+from ckptconv.base.results import Result
 from ckptconv.version import __version__
 
 State: TypeAlias = Literal["works", "untested", "missing", "broken"]
@@ -78,8 +79,8 @@ class Component:
         return install_advice(self.name if self.name != "core" else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+@dataclass(frozen=True, slots=True, repr=False)
+class Diagnosis(Result):
     """What works on this machine."""
 
     version: str

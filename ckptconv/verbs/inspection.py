@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ckptconv.base.errors import Problem
+from ckptconv.base.results import PagedResult
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.tensor import TensorSpec
 
@@ -104,8 +105,8 @@ class Finding:
     """One sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+@dataclass(frozen=True, slots=True, repr=False)
+class Inspection(PagedResult):
     """What `inspect` found."""
 
     path: Path

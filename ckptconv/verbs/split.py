@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.schema.model import Model
@@ -51,8 +52,8 @@ class Part:
     config: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+@dataclass(frozen=True, slots=True, repr=False)
+class Split(Result):
     """What a split wrote, or with `dry_run` would write."""
 
     source: Path

@@ -113,10 +113,10 @@ def stored(pair: Pair, folder: Path) -> dict[str, Path]:
     ckptconv.normalize(paths["plain"], folder / "shards", WriteOptions(max_shard_bytes=5000))
     paths["shards"] = folder / "shards"
     ways: list[tuple[str, Callable[..., object], dict[str, Any]]] = [
-        ("tf hdf5", ckptconv.pt2tf, {"form": "hdf5"}),
-        ("tf safetensors", ckptconv.pt2tf, {"form": "safetensors"}),
-        ("flax msgpack", ckptconv.pt2flax, {"form": "msgpack"}),
-        ("flax safetensors", ckptconv.pt2flax, {"form": "safetensors"}),
+        ("tf hdf5", ckptconv.pt2tf, {"format": "hdf5"}),
+        ("tf safetensors", ckptconv.pt2tf, {"format": "safetensors"}),
+        ("flax msgpack", ckptconv.pt2flax, {"format": "msgpack"}),
+        ("flax safetensors", ckptconv.pt2flax, {"format": "safetensors"}),
         ("flax unmended", ckptconv.pt2flax, {"heal": False}),
     ]
     for name, convert, options in ways:

@@ -23,12 +23,15 @@ def test_it_is_the_model_of_the_repository(cli: Cli, dates: Path, tmp_path: Path
     assert f"  ckptconv inspect {tmp_path / 'other'}\n" in again.out
 
 
-def test_what_exists_stays_unless_it_is_to_be_replaced(cli: Cli, tmp_path: Path) -> None:
-    """Exit code 4 and the old content; with --overwrite the model takes its place."""
+def test_what_exists_stays(cli: Cli, tmp_path: Path) -> None:
+    """Exit code 4, and what was there is there."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note").write_text("keep")
-    (tmp_path / "mine" / "config.json").write_text("{}")
     assert cli("demo", tmp_path / "mine").code == 4
-    assert (tmp_path / "mine" / "note").read_text() == "keep"
-    assert ckptconv.demo(tmp_path / "mine", overwrite=True).nbytes > 1_600_000
-    assert not (tmp_path / "mine" / "note").exists()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["note"]
+
+
+def test_from_python(tmp_path: Path) -> None:
+    """The function returns what was written."""
+    result = ckptconv.demo(tmp_path / "mine")
+    assert (result.path, result.nbytes > 1_600_000) == (tmp_path / "mine", True)

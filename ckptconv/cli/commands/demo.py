@@ -11,9 +11,8 @@ from ckptconv.cli.shell import as_json, show, target
 
 @click.command()
 @target
-@click.option("--overwrite", is_flag=True, help="Replace an existing directory.")
 @as_json
-def demo(target: Path, overwrite: bool, as_json: bool) -> None:
+def demo(target: Path, as_json: bool) -> None:
     """Write the small trained model that the examples use.
 
     A bert-to-bert pair in PyTorch that rewrites dates: "the 3rd of March, 1998" becomes 1998-03-03. 1.7 MB.
@@ -24,5 +23,5 @@ def demo(target: Path, overwrite: bool, as_json: bool) -> None:
     from ckptconv.report import demo as render
     from ckptconv.verbs import demo as verb
 
-    result = verb.demo(target, overwrite=overwrite)
+    result = verb.demo(target)
     show(as_json, lambda: render.demo_json(result), lambda screen: render.demo_text(result, screen))
