@@ -95,10 +95,11 @@ def conversion_text(result: Conversion, seconds: float | None = None, screen: Sc
     where = str(result.target / result.files[0])
     if len(result.files) > 1:
         where = f"{result.target} ({len(result.files)} shards)"
-    return closing(f"{extent} -> {where}, read back and compared{_took(seconds)}", screen)
+    return closing(f"{extent} -> {where}, read back and compared{took(seconds)}", screen)
 
 
-def _took(seconds: float | None) -> str:
+def took(seconds: float | None) -> str:
+    """Return how long it took, or nothing where nobody measured."""
     return "" if seconds is None else f", in {seconds:.1f} s"
 
 
@@ -133,4 +134,4 @@ def split_text(
         for part in result.parts
     ]
     lines = "\n".join(f"{path}: {tensors}, {nbytes}" for path, tensors, nbytes in rows)
-    return f"{lines}\n{result.pair}, read back and compared{_took(seconds)}"
+    return f"{lines}\n{result.pair}, read back and compared{took(seconds)}"

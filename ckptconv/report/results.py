@@ -25,6 +25,7 @@ RENDERINGS = {
     "Demo": Rendering("demo:demo_text", "demo:demo_json"),
     "Diagnosis": Rendering("doctor:diagnosis_text", "doctor:diagnosis_json"),
     "Diff": Rendering("diff:diff_text", "diff:diff_json", "html.diff:diff_page"),
+    "Export": Rendering("export:export_text", "export:export_json"),
     "Inspection": Rendering(
         "inspect:inspection_text", "inspect_json:inspection_json", "html.inspect:inspection_page"
     ),
@@ -61,7 +62,7 @@ def summary(result: object) -> str:
     """Return the last line of the text: the verdict, or what was written."""
     name = type(result).__name__
     lines = text(result).rstrip().splitlines()
-    return lines[0] if name in ("Demo", "Diagnosis", "Recording") else lines[-1]
+    return lines[0] if name in ("Demo", "Diagnosis", "Export", "Recording") else lines[-1]
 
 
 def notebook(result: object) -> str:

@@ -10,6 +10,7 @@ from ckptconv.artefacts.example import write_example
 from ckptconv.artefacts.formats import ArtefactFormat, artefact_formats
 from ckptconv.artefacts.process import require_libraries, run_export
 from ckptconv.artefacts.stored import WEIGHTS
+from ckptconv.base.results import Result
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
@@ -58,8 +59,8 @@ class ExportOptions:
         return {"max_length": self.max_length, "beams": self.beams, **self.settings}
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+@dataclass(frozen=True, slots=True, repr=False)
+class Export(Result):
     """What an export wrote."""
 
     source: Path
