@@ -10,9 +10,9 @@ from ckptconv.artefacts.example import write_example
 from ckptconv.artefacts.formats import ArtefactFormat, artefact_formats
 from ckptconv.artefacts.process import require_libraries, run_export
 from ckptconv.artefacts.stored import WEIGHTS
-from ckptconv.base.results import Result
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import SourceError
+from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.run.forward import model_class
 from ckptconv.schema.vocabulary import NamingName
