@@ -128,6 +128,7 @@ def _convert(
     _require_loadable(plan, way, options)
     require_companions(source)
     notices = (
+        *checkpoint.notices,
         *plan.notices,
         *_widening(plan, way, options),
         *_added(settings, way),

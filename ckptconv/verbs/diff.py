@@ -160,7 +160,7 @@ def diff(
         tensors=tuple(sorted(tensors, key=lambda line: order.get(line.key, len(order)))),
         config=config_differences(_config(left, part), _config(right, part)),
         nbytes=nbytes,
-        notices=_notices(aligned),
+        notices=(*opened[0].notices, *opened[1].notices, *_notices(aligned)),
     )
 
 

@@ -140,6 +140,8 @@ class Inspection(PagedResult):
     code_hooks: tuple[str, ...]
     """Keys of the config and files beside it that would make transformers run code."""
     targets: tuple[Target, ...]
+    reading: tuple[str, ...] = ()
+    """What a user should know of how the weights were read."""
     measured: bool = False
     """True where the values were read, so that `findings` and `statistics` say something."""
     findings: tuple[Finding, ...] = ()

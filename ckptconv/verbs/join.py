@@ -127,7 +127,8 @@ def join(
         left |= dict.fromkeys(
             (*not_taken(encoder, "tokenizer"), *not_taken(decoder, "nothing", encoder))
         )
-    notices = (*([beside] if whole else []), *assembly.notices, *plan.notices, *left)
+    reading = [notice for part in parts for notice in part.notices]
+    notices = (*reading, *([beside] if whole else []), *assembly.notices, *plan.notices, *left)
     form = formats()["safetensors"]
     result = Conversion(
         (encoder, decoder), target, model.label, "pytorch", form.name, plan, notices

@@ -79,7 +79,12 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     model, plan = planning.model, planning.plan
     require_companions(source)
     parts = tuple(_parts(model, plan))
-    notices = (*plan.notices, *_bridge_notice(parts), *left_behind(source))
+    notices = (
+        *checkpoint.notices,
+        *plan.notices,
+        *_bridge_notice(parts),
+        *left_behind(source),
+    )
     result = Split(source, target, model.label, parts, notices)
     if options.dry_run:
         return result

@@ -201,7 +201,11 @@ def _verify_recorded(
     trace, model = open_trace(path)
     compared = compare_digests(trace, model, target, progress, positions)
     weights = WeightsReport(
-        compared.tensors, compared.nbytes, (), compared.problems, compared.notices
+        compared.tensors,
+        compared.nbytes,
+        (),
+        compared.problems,
+        (*other.notices, *compared.notices),
     )
     outputs = None
     if level == "outputs":
@@ -257,7 +261,7 @@ def compare_weights(
         sum(pair.stored.spec.nbytes for pair, _ in present),
         tuple(_difference(pair, outcome.relation) for pair, outcome in present if outcome.relation),
         tuple(sorted(problems)),
-        (*plan.notices, *_cast_notices(moves)),
+        (*source.notices, *target.notices, *plan.notices, *_cast_notices(moves)),
         moves,
     )
 

@@ -12,6 +12,7 @@ from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import travelling
+from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub.bars import Bars
 from ckptconv.stores.hub.names import HubName
@@ -87,7 +88,8 @@ class Hub:
         other = huggingface.first_choice(files, None)
         if other is None:
             names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
-            return f"{self._name}: no weights there; looked for {names} and their shards."
+            foreign = "".join(f"\n{line}" for line in foreign_weights(files))
+            return f"{self._name}: no weights there; looked for {names} and their shards.{foreign}"
         form, name = other
         advice = (
             f" `ckptconv {form.namings[0]}2pt` makes PyTorch's of them."

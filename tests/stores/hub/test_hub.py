@@ -29,6 +29,7 @@ COMPANIONS = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "README.md",
 ]
 
 
