@@ -205,7 +205,7 @@ def _verify_recorded(
         compared.nbytes,
         (),
         compared.problems,
-        (*other.notices, *compared.notices),
+        (*target.notices, *compared.notices),
     )
     outputs = None
     if level == "outputs":
