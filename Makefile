@@ -4,6 +4,7 @@
 # make fuzz    fifty times the mutants: a million a format, an hour or two
 # make check   lint, format, types, and the documents' links
 # make docs    the documentation as a site, into site/
+# make dist    wheel and sdist, checked: metadata, README, content, and a demo from the installed wheel
 # make bench   time and memory against transformers and dd, into benchmarks/RESULTS.md
 
 PYTHON ?= python3
@@ -15,15 +16,16 @@ SITE   ?= site
 # that wait for each other by spinning take ten times as long (measured).
 JOBS   ?= 2
 FUZZ   ?= 50
-FAST   := not frameworks and not browser and not thorough and not faults and not fuzz
+FAST   := not frameworks and not browser and not thorough and not faults and not fuzz and not soak
 
-.PHONY: demo test soak fuzz check docs bench clean
+.PHONY: demo test soak fuzz check docs dist bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "ckptconv needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing ckptconv and what its tests run (PyTorch, TensorFlow, JAX: about 4 GB) into $(VENV); once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,docs,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[all,docs,dev]'
 	@touch $@
 
 demo: $(VENV)/installed
@@ -38,9 +40,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
-	$(BIN)/python -m pytest -m "browser and not frameworks" -n $(JOBS)
-	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser" -n $(JOBS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m frameworks -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "browser and not frameworks and not soak" -n $(JOBS)
+	$(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser and not soak" -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "frameworks and not soak" -n $(JOBS) --dist loadfile
 
 fuzz: $(VENV)/installed
 	CKPTCONV_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(JOBS)
@@ -48,6 +50,7 @@ fuzz: $(VENV)/installed
 soak: $(VENV)/installed
 	CKPTCONV_FAULTS=100000 $(BIN)/python -m pytest -m faults -n $(JOBS)
 	$(BIN)/python benchmarks/large.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadfile
 	CKPTCONV_SEEDS=20 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_pairs.py
 	$(BIN)/python benchmarks/verify_base.py
 
@@ -60,9 +63,15 @@ check: $(VENV)/installed
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(SITE)
 
+dist: $(VENV)/installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest tests/test_dist.py
+
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/verify.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(SITE) benchmarks/work .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(SITE) dist benchmarks/work .pytest_cache .mypy_cache .ruff_cache

@@ -5,116 +5,32 @@
     ckptconv.pt2tf("bert2bert", "bert2bert-tf")
     assert ckptconv.verify("bert2bert", "bert2bert-tf").matches
 
-The command line is `ckptconv`; each of its verbs is one function here.
+The command line is `ckptconv`; each of its verbs is one function here. The public names stand in `__init__.pyi`, which
+type checkers read as it is. Each is imported when it is first used, so that `ckptconv --help` starts at once.
 """
 
-from __future__ import annotations
+import ast as _ast
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from ckptconv.version import __version__
-
-if TYPE_CHECKING:
-    from ckptconv.base.errors import (
-        CkptconvError,
-        DestinationError,
-        FrameworkError,
-        Interrupted,
-        PlanError,
-        Problem,
-        SourceError,
-    )
-    from ckptconv.base.limits import Limits, limited
-    from ckptconv.run.yardstick import Tolerance
-    from ckptconv.trials.selftest import SelfTest, selftest
-    from ckptconv.verbs.check import Checked, Finding, check
-    from ckptconv.verbs.convert import flax2pt, normalize, pt2flax, pt2tf, tf2pt
-    from ckptconv.verbs.diff import Diff, diff
-    from ckptconv.verbs.doctor import Component, Diagnosis, doctor
-    from ckptconv.verbs.export import Export, ExportOptions, export
-    from ckptconv.verbs.families import families
-    from ckptconv.verbs.inspect import inspect
-    from ckptconv.verbs.inspection import Inspection
-    from ckptconv.verbs.join import JoinOptions, join
-    from ckptconv.verbs.record import Recording, record
-    from ckptconv.verbs.split import Split, split
-    from ckptconv.verbs.verify import Verification, verify
-    from ckptconv.verbs.writing import Conversion, WriteOptions
-
-__all__ = [
-    "Checked",
-    "CkptconvError",
-    "Component",
-    "Conversion",
-    "DestinationError",
-    "Diagnosis",
-    "Diff",
-    "Export",
-    "ExportOptions",
-    "Finding",
-    "FrameworkError",
-    "Inspection",
-    "Interrupted",
-    "JoinOptions",
-    "Limits",
-    "PlanError",
-    "Problem",
-    "Recording",
-    "SelfTest",
-    "SourceError",
-    "Split",
-    "Tolerance",
-    "Verification",
-    "WriteOptions",
-    "__version__",
-    "check",
-    "diff",
-    "doctor",
-    "export",
-    "families",
-    "flax2pt",
-    "inspect",
-    "join",
-    "limited",
-    "normalize",
-    "pt2flax",
-    "pt2tf",
-    "record",
-    "selftest",
-    "split",
-    "tf2pt",
-    "verify",
-]
-
-_MODULES = (
-    "base.errors",
-    "base.limits",
-    "run.yardstick",
-    "verbs.writing",
-    "verbs.check",
-    "verbs.inspect",
-    "verbs.inspection",
-    "verbs.families",
-    "verbs.doctor",
-    "verbs.split",
-    "verbs.convert",
-    "verbs.join",
-    "verbs.export",
-    "verbs.diff",
-    "verbs.record",
-    "verbs.verify",
-    "trials.selftest",
-)
-"""Where the public names live; imported when one is first used, so that `ckptconv --help` starts at once."""
+_STUB = _Path(__file__).with_suffix(".pyi")
+_HOMES = {
+    _alias.name: _line.module or ""
+    for _line in _ast.parse(_STUB.read_text(encoding="utf-8")).body
+    if isinstance(_line, _ast.ImportFrom)
+    for _alias in _line.names
+}
+"""Public name -> the module that defines it."""
+__all__ = sorted(_HOMES)  # type checkers read the stub
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for home in _MODULES:
-            found = getattr(import_module(f"ckptconv.{home}"), name, None)
-            if (
-                getattr(found, "__module__", "").removeprefix("ckptconv.") in _MODULES
-            ):  # not one that it imports
-                return found
-    raise AttributeError(f"module 'ckptconv' has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ckptconv' has no attribute {name!r}")
+    value = getattr(_import_module(_HOMES[name]), name)
+    globals()[name] = value  # from now on without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ckptconv.base.environment import install_command
 from machine import machine
 
 if TYPE_CHECKING:
@@ -46,6 +47,6 @@ def test_what_needs_a_framework_says_how_to_get_it(
     assert extra in ("pytorch", "tf")
     assert " cannot be imported here: " in first
     assert rest == [
-        f"Install it with: pip install 'ckptconv[{extra}]'",
-        "`ckptconv doctor` says what works here; `verify --level weights` needs no framework.",
+        f"Install it with: {install_command(extra)}",
+        "`ckptconv doctor` shows what works here; `verify --level weights` needs no framework.",
     ]

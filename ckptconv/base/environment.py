@@ -1,11 +1,14 @@
-"""What is installed here, by its metadata alone: nothing is imported to ask for its version."""
+"""What is installed here, by its metadata alone, and how to install more; nothing is imported to ask."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+import shlex
 from importlib import metadata
+from pathlib import Path
 from platform import python_version
+from urllib.parse import unquote, urlsplit
 
 from ckptconv.version import __version__
 
@@ -26,6 +29,9 @@ DISTRIBUTIONS = (
 """Whose versions belong into a report."""
 ALSO_AS = {"tensorflow": ("tensorflow-cpu", "tf-nightly")}
 """Other distributions that bring the same module."""
+ROOT = Path(__file__).parents[2]
+OLD_CLASSES = ("tf", "flax")
+"""Extras whose classes transformers 5 no longer has."""
 
 
 def versions() -> dict[str, str]:
@@ -44,45 +50,73 @@ def installed(distribution: str) -> str:
     return ""
 
 
-def ranges() -> dict[str, str]:
-    """Return distribution -> the versions that ckptconv was made for, such as `<5,>=4.57.6`.
+def range_of(distribution: str, extra: str = "") -> str:
+    """Return the versions of a distribution that ckptconv was made for, as an extra asks for them.
 
-    Empty where ckptconv runs from its sources, without metadata of its own.
+    Args:
+        distribution: its name, in any spelling: `huggingface_hub` is `huggingface-hub`.
+        extra: of ckptconv; empty for what the core needs.
     """
+    from packaging.requirements import Requirement  # here, since few commands ask
+    from packaging.utils import canonicalize_name
+
     try:
         lines = metadata.requires("ckptconv") or []
     except metadata.PackageNotFoundError:
-        return {}
-    return dict(_requirement(line) for line in lines)
+        return ""
+    for requirement in map(Requirement, lines):
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+        if applies and canonicalize_name(requirement.name) == canonicalize_name(distribution):
+            return str(requirement.specifier)
+    return ""
 
 
-def _requirement(line: str) -> tuple[str, str]:
-    """Return name and range of one line such as `torch>=2.6; extra == 'pytorch'`."""
-    requirement = line.partition(";")[0].strip()
-    name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-    return name, requirement.removeprefix(name).strip()
+def within(version: str, wanted: str) -> bool:
+    """Return whether a version lies in a range; one that is no version of Python packaging lies in none."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return SpecifierSet(wanted).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
 
 
-def within(version: str, bounds: str) -> bool:
-    """Return whether a version lies in a range of `>=` and `<` bounds, which are all that pyproject.toml uses."""
-    return all(_holds(_numbers(version), *bound) for bound in _bounds(bounds))
+def install_command(extra: str) -> str:
+    """Return the command that installs ckptconv with an extra, from where this copy came from.
+
+    A name alone would ask a package index, where this copy may not be from, and where the name may be another's.
+    """
+    return f"pip install {_requirement(f'[{extra}]' if extra else '')}"
 
 
-def _bounds(bounds: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for bound in filter(None, (part.strip() for part in bounds.split(","))):
-        sign = ">=" if bound.startswith(">=") else "<"
-        yield sign, _numbers(bound.removeprefix(sign))
+def _requirement(extra: str) -> str:
+    try:
+        text = metadata.distribution("ckptconv").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return _directory(ROOT, extra, editable=False)
+    origin = json.loads(text) if text else {}
+    url = str(origin.get("url", ""))
+    if "dir_info" in origin:
+        path = Path(unquote(urlsplit(url).path))
+        return _directory(path, extra, editable=bool(origin["dir_info"].get("editable")))
+    if vcs := origin.get("vcs_info"):
+        url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+    return shlex.quote(f"ckptconv{extra} @ {url}" if url else f"ckptconv{extra}")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the release's numbers, without zeros at the end: 2.21.0+cpu gives 2, 21."""
-    release = re.match(r"[\d.]*", version.strip())
-    digits = release[0].strip(".").split(".") if release else []
-    numbers = [int(number) for number in digits if number]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+def _directory(path: Path, extra: str, *, editable: bool) -> str:
+    return f"{'-e ' if editable else ''}{shlex.quote(f'{path}{extra}')}"
 
 
-def _holds(version: tuple[int, ...], sign: str, bound: tuple[int, ...]) -> bool:
-    return version >= bound if sign == ">=" else version < bound
+def install_advice(extra: str) -> str:
+    """Return what to do where an extra does not work here, in one line or two."""
+    version = installed("transformers")
+    newest = re.match(r"\d+", version)
+    if extra in OLD_CLASSES and newest and int(newest[0]) >= 5:
+        return (
+            f"transformers {version} has no TF or Flax classes; installing [{extra}] here would downgrade it. "
+            "Use another environment,\n"
+            "or record here and check there: `verify SOURCE --save-trace FILE`, `verify --trace FILE TARGET`."
+        )
+    return f"Install it with: {install_command(extra)}"

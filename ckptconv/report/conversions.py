@@ -84,7 +84,7 @@ def conversion_json(result: Conversion) -> dict[str, Json]:
     }
 
 
-def conversion_text(result: Conversion, seconds: float, screen: Screen = PIPE) -> str:
+def conversion_text(result: Conversion, seconds: float | None = None, screen: Screen = PIPE) -> str:
     """Return the closing line of a conversion, or its plan after a dry run."""
     extent = (
         f"{result.pair}: {counted(len(result.plan.moves), 'tensor')}, {size(result.plan.nbytes)}"
@@ -95,7 +95,12 @@ def conversion_text(result: Conversion, seconds: float, screen: Screen = PIPE) -
     where = str(result.target / result.files[0])
     if len(result.files) > 1:
         where = f"{result.target} ({len(result.files)} shards)"
-    return closing(f"{extent} -> {where}, read back and compared, in {seconds:.1f} s", screen)
+    return closing(f"{extent} -> {where}, read back and compared{took(seconds)}", screen)
+
+
+def took(seconds: float | None) -> str:
+    """Return how long it took, or nothing where nobody measured."""
+    return "" if seconds is None else f", in {seconds:.1f} s"
 
 
 def split_json(result: Split) -> dict[str, Json]:
@@ -113,7 +118,9 @@ def split_json(result: Split) -> dict[str, Json]:
     }
 
 
-def split_text(result: Split, seconds: float, *, dry_run: bool, screen: Screen = PIPE) -> str:
+def split_text(
+    result: Split, seconds: float | None = None, *, dry_run: bool = False, screen: Screen = PIPE
+) -> str:
     """Return one line a part, or their plans after a dry run."""
     if dry_run:
         plans = "\n\n".join(f"{part.name}\n{plan_text(part.plan, screen)}" for part in result.parts)
@@ -127,4 +134,4 @@ def split_text(result: Split, seconds: float, *, dry_run: bool, screen: Screen =
         for part in result.parts
     ]
     lines = "\n".join(f"{path}: {tensors}, {nbytes}" for path, tensors, nbytes in rows)
-    return f"{lines}\n{result.pair}, read back and compared, in {seconds:.1f} s"
+    return f"{lines}\n{result.pair}, read back and compared{took(seconds)}"

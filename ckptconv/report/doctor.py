@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.doctor import Component, Diagnosis
 
+TIE = "\N{NO-BREAK SPACE}"
+"""Between a name and its version, where no line breaks."""
 INDENT = 19
 """Columns before the purpose of a component, and all below it."""
 
@@ -32,13 +34,11 @@ def diagnosis_text(diagnosis: Diagnosis, screen: Screen = PIPE) -> str:
 def _component(component: Component, screen: Screen) -> Iterator[str]:
     head = f"{component.name:<8} {component.state:<9} {component.purpose}"
     yield prose(head, screen)
-    packages = [f"{name} {version}" for name, version in component.versions if version]
-    details = [", ".join(packages), component.reason]
-    if component.remedy:
-        details.append(f"install it with: {component.remedy}")
+    packages = [f"{name}{TIE}{version}" for name, version in component.versions if version]
+    details = [", ".join(packages), component.reason, *component.remedy.splitlines()]
     space = " " * INDENT
     for detail in filter(None, details):
-        yield fill(
+        text = fill(
             detail,
             screen.columns,
             initial_indent=space,
@@ -46,6 +46,7 @@ def _component(component: Component, screen: Screen) -> Iterator[str]:
             break_on_hyphens=False,
             break_long_words=False,
         )
+        yield text.replace(TIE, " ")
 
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Json]:

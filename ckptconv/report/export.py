@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ckptconv.artefacts.example import EXAMPLE
 from ckptconv.base.strict_json import Json
+from ckptconv.report.conversions import took
 from ckptconv.report.text import PIPE, Screen, closing, size
 from ckptconv.verbs.export import Export
 
@@ -22,11 +23,11 @@ def export_json(result: Export) -> dict[str, Json]:
     }
 
 
-def export_text(result: Export, seconds: float, screen: Screen = PIPE) -> str:
+def export_text(result: Export, seconds: float | None = None, screen: Screen = PIPE) -> str:
     """Return what was written, and what to do next."""
     ratio = result.nbytes / max(1, result.source_bytes)
     extent = f"{result.pair} -> {result.target}: {result.format}, {size(result.nbytes)}"
-    lines = [closing(f"{extent}, {ratio:.2f} times the weights, in {seconds:.1f} s", screen)]
+    lines = [closing(f"{extent}, {ratio:.2f} times the weights{took(seconds)}", screen)]
     if EXAMPLE in result.files:
         lines.append(f'Try it:   python {result.target / EXAMPLE} "a text"')
     lines.append(f"Prove it: ckptconv verify {result.source} {result.target}")

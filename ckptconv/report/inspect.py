@@ -94,6 +94,7 @@ def parts_table(result: Inspection, screen: Screen = PIPE) -> str:
 
 def notes(result: Inspection) -> Iterator[str]:
     """Return ties, what is not used, code hooks, and what the values show: one sentence each."""
+    yield from result.reading
     yield from _some(
         [f"tied: {tie.name} repeats {tie.repeats} ({_stored(tie)})" for tie in result.ties], "ties"
     )

@@ -28,6 +28,7 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
         "refusal": result.refusal,
         "problems": problems_json(result.problems),
         "unused": list(result.unused),
+        "reading": list(result.reading),
         "code_hooks": list(result.code_hooks),
     }
     document["sides"] = [

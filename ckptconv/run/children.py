@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError
 from ckptconv.run.answers import Answer, Job, Scratch, StoredArrays, read_report, write_job
 from ckptconv.run.runners import runners
@@ -218,8 +219,8 @@ def _reason(child: _Child, code: int) -> str:
 def _unavailable(name: str, why: str) -> str:
     return (
         f"{name} cannot be imported here: {why}\n"
-        f"Install it with: pip install 'ckptconv[{runners()[name].process.extra}]'\n"
-        "`ckptconv doctor` says what works here; `verify --level weights` needs no framework."
+        f"{install_advice(runners()[name].process.extra)}\n"
+        "`ckptconv doctor` shows what works here; `verify --level weights` needs no framework."
     )
 
 

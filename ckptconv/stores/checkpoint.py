@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
@@ -13,9 +15,13 @@ from ckptconv.base.unchanged import Snapshot
 from ckptconv.schema.config import Config
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import companion_folders, companions
+from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import Weights, huggingface, layouts
 from ckptconv.stores.leading_keys import require_no_adapter, require_own_files
+
+MOST_NAMES = 1000
+"""Of a folder below a checkpoint, looked at to say what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,11 @@ class Checkpoint:
     """What its files were before the first of them was read."""
     companions: tuple[Path, ...] = ()
     """The files that travelled along when it was opened."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of how it was read: one sentence each."""
+        return tuple(f"{self.path}: {notice}" for notice in self.weights.notices)
 
     def require_unchanged(self) -> None:
         """Look again at every file that a conversion reads. Raises SourceError: one changed, went away or appeared."""
@@ -76,7 +87,10 @@ def read_config(path: Path) -> Config:
             f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent})."
         )
     if not os.path.lexists(path / "config.json"):
-        raise SourceError(f"{path}: no config.json here, so this is no checkpoint.{_within(path)}")
+        foreign = "".join(f"\n{line}" for line in foreign_weights(list(_names(path))))
+        raise SourceError(
+            f"{path}: no config.json here, so this is no checkpoint.{_within(path)}{foreign}"
+        )
     return Config(read_json(path / "config.json"), str(path / "config.json"))
 
 
@@ -84,10 +98,7 @@ def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
     """Return the weights of a directory; see `open_checkpoint`."""
     candidates = [weights for layout in layouts() for weights in layout.read(path)]
     if not candidates:
-        names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
-        raise SourceError(
-            f"{path}: no weights here; looked for {names} and their shards.{_within(path)}"
-        )
+        raise SourceError(f"{path}: {_no_weights(path)}")
     suitable = [weights for weights in candidates if naming in (None, weights.naming)]
     if not suitable:
         there = ", ".join(f"{weights.files[0].name} ({weights.naming})" for weights in candidates)
@@ -97,16 +108,42 @@ def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
         elif any(weights.naming == "pytorch" for weights in candidates):
             advice = " It is PyTorch's already; `ckptconv normalize` writes it anew."
         raise SourceError(f"{path}: no {naming} weights here; there is {there}.{advice}")
-    return _unwrapped(min(suitable, key=huggingface.preference))
+    chosen = min(suitable, key=huggingface.preference)
+    return replace(chosen, notices=(*chosen.notices, *_beside(chosen, candidates)))
 
 
-def _unwrapped(weights: Weights) -> Weights:
-    """Take the level off that DataParallel puts before every name of a model it wraps."""
-    wrapper = "module."
-    if weights.naming != "pytorch" or not all(name.startswith(wrapper) for name in weights.tensors):
-        return weights
-    tensors = {name.removeprefix(wrapper): stored for name, stored in weights.tensors.items()}
-    return replace(weights, tensors=tensors)
+def _beside(chosen: Weights, candidates: Sequence[Weights]) -> Iterator[str]:
+    """Say which other weights lie in the directory: some class or version of transformers loads those."""
+    others = [
+        f"{weights.files[0].name} ({weights.naming})"
+        for weights in candidates
+        if weights.files != chosen.files
+    ]
+    if others:
+        yield (
+            f"{chosen.files[0].name} is read; other weights lie beside it, and nothing here says that"
+            f" they are the same: {', '.join(others)}"
+        )
+
+
+def _no_weights(path: Path) -> str:
+    """Say that there are no weights, and what there is in their place."""
+    foreign = foreign_weights(list(_names(path)))
+    if foreign:
+        return "\n".join(["no weights here that ckptconv reads.", *foreign])
+    names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
+    return f"no weights here; looked for {names} and their shards.{_within(path)}"
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Return the names of the files in a directory, and of those one level down but in other checkpoints."""
+    for entry in sorted(path.iterdir()):
+        if not entry.is_symlink() and entry.is_dir():
+            if not os.path.lexists(entry / "config.json"):
+                names = islice(os.scandir(entry), MOST_NAMES)
+                yield from (f"{entry.name}/{below.name}" for below in names)
+        else:
+            yield entry.name
 
 
 def _near(path: Path) -> str:

@@ -112,7 +112,7 @@ def _listing(source: Path) -> Iterator[str]:
     except OSError:  # whoever reads the config says why
         return
     for entry in entries:
-        if entry.name in (GENERATION, *TOKENIZER, *PROCESSOR) or not entry.is_dir():
+        if entry.name in (GENERATION, *TOKENIZER, *PROCESSOR) or not _is_folder(entry):
             yield entry.name
         if entry.is_dir(follow_symlinks=False):
             for name in ("config.json", *TOKENIZER, *PROCESSOR):
@@ -127,6 +127,14 @@ def require_companions(source: Path, scope: Scope = "whole") -> None:
     """
     for path in companions(source, scope):
         os.close(open_source(path))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a directory, or leads to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def copy_companions(source: Path, target: Path, scope: Scope = "whole") -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ckptconv.base.errors import DestinationError
+from ckptconv.base.results import Result
 from ckptconv.trials.faults import Sweep, sweep
 from ckptconv.trials.malformed import Refusals, refuse_malformed
 
@@ -15,8 +16,8 @@ POINTS = 150
 """Faults that a self-test injects: every kind of call is struck, within half a minute. `make test` injects more."""
 
 
-@dataclass(frozen=True, slots=True)
-class SelfTest:
+@dataclass(frozen=True, slots=True, repr=False)
+class SelfTest(Result):
     """What came of a self-test."""
 
     malformed: Refusals

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
+from ckptconv.base.results import Result
 from ckptconv.base.workers import finish, workers
 from ckptconv.stores.formats import Format
 from ckptconv.stores.layouts import huggingface
@@ -36,8 +37,8 @@ class Finding:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+@dataclass(frozen=True, slots=True, repr=False)
+class Checked(Result):
     """What a check read, and what it found."""
 
     path: Path

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ckptconv.base.choices import require_choice
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
@@ -37,30 +38,35 @@ from ckptconv.verbs.writing import (
 
 
 def pt2tf(
-    source: Path | str, target: Path | str, form: str = "hdf5", options: WriteOptions | None = None
+    source: Path | str,
+    target: Path | str,
+    format: str = "hdf5",
+    options: WriteOptions | None = None,
 ) -> Conversion:
     """Write what `TFEncoderDecoderModel.from_pretrained(target)` loads.
 
-    Args: form: `hdf5` or `safetensors`.
+    Args: format: `hdf5` or `safetensors`.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    return _convert(source, target, Way("pytorch", "tf", formats()[form]), options)
+    require_choice("format", format, ("hdf5", "safetensors"))
+    return _convert(source, target, Way("pytorch", "tf", formats()[format]), options)
 
 
 def pt2flax(
     source: Path | str,
     target: Path | str,
-    form: str = "msgpack",
+    format: str = "msgpack",
     options: WriteOptions | None = None,
     *,
     heal: bool = True,
 ) -> Conversion:
     """Write what `FlaxEncoderDecoderModel.from_pretrained(target)` loads.
 
-    Args: form: `msgpack` or `safetensors`. heal: mend what Flax's class gets wrong, see `healing.py`.
+    Args: format: `msgpack` or `safetensors`. heal: move rows where Flax's class numbers positions otherwise.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    return _convert(source, target, Way("pytorch", "flax", formats()[form], heal), options)
+    require_choice("format", format, ("msgpack", "safetensors"))
+    return _convert(source, target, Way("pytorch", "flax", formats()[format], heal), options)
 
 
 def tf2pt(
@@ -122,10 +128,10 @@ def _convert(
     _require_loadable(plan, way, options)
     require_companions(source)
     notices = (
+        *checkpoint.notices,
         *plan.notices,
         *_widening(plan, way, options),
         *_added(settings, way),
-        *_way_back(plan),
         *left_behind(source),
     )
     result = Conversion((source,), target, model.label, way.target, way.form.name, plan, notices)
@@ -180,12 +186,6 @@ def _shaping(way: Way) -> dict[str, Json]:
     if way.trained_row:
         shaping["take_trained_row"] = True
     return shaping
-
-
-def _way_back(plan: Plan) -> Iterator[str]:
-    """Say how a model that is trained further in Flax comes back."""
-    if any(fix.repeated for fix in plan.healed):
-        yield "if this model is trained further in Flax, `flax2pt --take-trained-row` is the way back"
 
 
 def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, SourceError
+from ckptconv.base.results import PagedResult
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
 from ckptconv.binding.identify import Identity, bind_whole, identify
 from ckptconv.compare.comparison import Outcome, compare
@@ -73,8 +74,8 @@ class LayerDiff:
     """Over what both checkpoints have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+@dataclass(frozen=True, slots=True, repr=False)
+class Diff(PagedResult):
     """What `diff` found."""
 
     first: Path
@@ -159,7 +160,7 @@ def diff(
         tensors=tuple(sorted(tensors, key=lambda line: order.get(line.key, len(order)))),
         config=config_differences(_config(left, part), _config(right, part)),
         nbytes=nbytes,
-        notices=_notices(aligned),
+        notices=(*opened[0].notices, *opened[1].notices, *_notices(aligned)),
     )
 
 

@@ -20,21 +20,22 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal, TypeAlias
 
-from ckptconv.base.environment import installed, ranges, within
+from ckptconv.base.environment import install_advice, installed, range_of, within
+from ckptconv.base.results import Result
 from ckptconv.version import __version__
 
 State: TypeAlias = Literal["works", "untested", "missing", "broken"]
-"""`untested`: it can be imported, in a version that ckptconv was not made for."""
+"""`untested`: it can be imported, in a version outside the range that ckptconv is tested with."""
 
 TIMEOUT_SECONDS = 120.0
-CORE = ("click", "h5py", "numpy", "tabulate", "tqdm")
+CORE = ("click", "h5py", "numpy", "packaging", "tabulate", "tqdm")
 PURPOSES = {
-    "core": "convert, split, join, inspect, verify --level weights",
-    "pytorch": "verify: runs PyTorch's models",
-    "tf": "verify: runs TensorFlow's models",
-    "flax": "verify: runs Flax's models",
-    "hub": "names of the hub, org/name, wherever a checkpoint is asked for",
-    "html": "reports as web pages, --html",
+    "core": "convert, split, join, inspect, diff, verify --level weights",
+    "pytorch": "verify: runs PyTorch models",
+    "tf": "verify: runs TensorFlow models",
+    "flax": "verify: runs Flax models",
+    "hub": "reads checkpoints from the Hugging Face hub: org/name",
+    "html": "HTML reports: --html",
 }
 EXTRAS = {"hub": ("huggingface_hub",), "html": ("jinja2", "plotly")}
 """What is not a framework: its distributions, which are its modules too."""
@@ -72,18 +73,14 @@ class Component:
 
     @property
     def remedy(self) -> str:
-        """What to install where it does not work; empty where it does."""
-        if self.state == "works":
+        """What to do where it does not work, in a line or two; empty where it does."""
+        if self.state in ("works", "untested"):
             return ""
-        return (
-            "pip install ckptconv"
-            if self.name == "core"
-            else f"pip install 'ckptconv[{self.name}]'"
-        )
+        return install_advice(self.name if self.name != "core" else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+@dataclass(frozen=True, slots=True, repr=False)
+class Diagnosis(Result):
     """What works on this machine."""
 
     version: str
@@ -157,11 +154,11 @@ def _examine(question: _Question, timeout: float) -> Component:
         state: State = "missing" if absent else "broken"
         reason = f"not installed: {', '.join(absent)}" if absent else failure
         return Component(question.name, state, versions, reason, seconds)
-    requirements = ranges()
+    extra = "" if question.name == "core" else question.name
     odd = [
-        f"{name} {version} is not {requirements[name]}"
+        f"{name} {version}: tested with {range_of(name, extra)}"
         for name, version in versions
-        if version and not within(version, requirements.get(name, ""))
+        if version and not within(version, range_of(name, extra))
     ]
     return Component(
         question.name, "untested" if odd else "works", versions, "; ".join(odd), seconds

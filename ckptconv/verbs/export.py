@@ -12,6 +12,7 @@ from ckptconv.artefacts.process import require_libraries, run_export
 from ckptconv.artefacts.stored import WEIGHTS
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import SourceError
+from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.run.forward import model_class
 from ckptconv.schema.model import Model
@@ -60,8 +61,8 @@ class ExportOptions:
         return {"max_length": self.max_length, "beams": self.beams, **self.settings}
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+@dataclass(frozen=True, slots=True, repr=False)
+class Export(Result):
     """What an export wrote."""
 
     source: Path

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ckptconv.base.errors import Problem
+from ckptconv.base.results import PagedResult
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.tensor import TensorSpec
 
@@ -104,8 +105,8 @@ class Finding:
     """One sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+@dataclass(frozen=True, slots=True, repr=False)
+class Inspection(PagedResult):
     """What `inspect` found."""
 
     path: Path
@@ -139,6 +140,8 @@ class Inspection:
     code_hooks: tuple[str, ...]
     """Keys of the config and files beside it that would make transformers run code."""
     targets: tuple[Target, ...]
+    reading: tuple[str, ...] = ()
+    """What a user should know of how the weights were read."""
     measured: bool = False
     """True where the values were read, so that `findings` and `statistics` say something."""
     findings: tuple[Finding, ...] = ()

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+from ckptconv.base.choices import require_choice
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
@@ -69,6 +70,11 @@ class JoinOptions(WriteOptions):
     tie: bool = False
     """Share the encoder with the decoder (BERTShare of Rothe et al., 2020); both must be equal."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: an option is none of its choices."""
+        WriteOptions.__post_init__(self)  # slots=True makes a class of its own: super() has lost it
+        require_choice("cross_attention", self.cross_attention, get_args(CrossAttention))
+
 
 @dataclass(slots=True)
 class _Assembly:
@@ -121,7 +127,8 @@ def join(
         left |= dict.fromkeys(
             (*not_taken(encoder, "tokenizer"), *not_taken(decoder, "nothing", encoder))
         )
-    notices = (*([beside] if whole else []), *assembly.notices, *plan.notices, *left)
+    reading = [notice for part in parts for notice in part.notices]
+    notices = (*reading, *([beside] if whole else []), *assembly.notices, *plan.notices, *left)
     form = formats()["safetensors"]
     result = Conversion(
         (encoder, decoder), target, model.label, "pytorch", form.name, plan, notices

@@ -21,6 +21,8 @@ from ckptconv.stores.companions import GENERATION
 from ckptconv.stores.formats import Format
 from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
+WAY_BACK = "if this model is trained further in Flax, `flax2pt --take-trained-row` is the way back"
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -74,6 +76,8 @@ def plan_bound(
     )
     if way.trained_row:
         plan = _of_trained_rows(plan)
+    if any(fix.repeated for fix in plan.healed):
+        plan = replace(plan, notices=(*plan.notices, WAY_BACK))
     if way.heal:
         _require_healable(model, checkpoint.path)
     return Planned(model, plan, model.settings(way.target))

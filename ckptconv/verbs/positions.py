@@ -1,7 +1,7 @@
 """Whose positions a Flax checkpoint's tables count: what its weights cannot say, and so somebody has to.
 
 PyTorch numbers the positions of RoBERTa-like models from `pad_token_id + 1`, Flax's composite class from 0. A
-checkpoint that was trained in Flax therefore has the row of its first position at the top of the table; one that `from_pt=True`
+checkpoint trained in Flax therefore has the row of its first position at the top of the table; one that `from_pt=True`
 made has it where PyTorch has it. The shapes are the same, and `pt2flax` alone writes down what it did.
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, Problem
+from ckptconv.base.results import Result
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
 from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
@@ -24,8 +25,8 @@ from ckptconv.verbs.outputs import reference_of
 from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+@dataclass(frozen=True, slots=True, repr=False)
+class Recording(Result):
     """What was written."""
 
     source: Path

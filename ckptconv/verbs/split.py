@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.schema.model import Model
@@ -53,8 +54,8 @@ class Part:
     config: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+@dataclass(frozen=True, slots=True, repr=False)
+class Split(Result):
     """What a split wrote, or with `dry_run` would write."""
 
     source: Path
@@ -81,7 +82,12 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     _require_parts(model)
     require_companions(source)
     parts = tuple(_parts(model, plan))
-    notices = (*plan.notices, *_bridge_notice(parts), *left_behind(source))
+    notices = (
+        *checkpoint.notices,
+        *plan.notices,
+        *_bridge_notice(parts),
+        *left_behind(source),
+    )
     result = Split(source, target, model.label, parts, notices)
     if options.dry_run:
         return result

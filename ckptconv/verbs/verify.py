@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+from ckptconv.base.choices import require_choice
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import Problem
+from ckptconv.base.results import PagedResult
 from ckptconv.binding.align import TensorPair, align
 from ckptconv.binding.bind import Binding
 from ckptconv.binding.identify import bind_whole
@@ -66,8 +68,8 @@ class WeightsReport:
         return self.tensors > 0 and not self.differences and not self.problems
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+@dataclass(frozen=True, slots=True, repr=False)
+class Verification(PagedResult):
     """The verdict, and what it rests on."""
 
     source: Path
@@ -143,7 +145,9 @@ def verify(
     positions: how the tables of a RoBERTa-like Flax model without a record count, see `flax2pt`.
     progress: called with bytes compared and bytes to compare; then the models run.
     Raises: SourceError: one of the two is no checkpoint. FrameworkError: a framework is missing or died.
+    ValueError: `level` is neither `weights` nor `outputs`.
     """
+    require_choice("level", level, get_args(Level))
     path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
     if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
         recorded_target = open_checkpoint(resolve(target))
@@ -197,7 +201,11 @@ def _verify_recorded(
     trace, model = open_trace(path)
     compared = compare_digests(trace, model, target, progress, positions)
     weights = WeightsReport(
-        compared.tensors, compared.nbytes, (), compared.problems, compared.notices
+        compared.tensors,
+        compared.nbytes,
+        (),
+        compared.problems,
+        (*target.notices, *compared.notices),
     )
     outputs = None
     if level == "outputs":
@@ -253,7 +261,7 @@ def compare_weights(
         sum(pair.stored.spec.nbytes for pair, _ in present),
         tuple(_difference(pair, outcome.relation) for pair, outcome in present if outcome.relation),
         tuple(sorted(problems)),
-        (*plan.notices, *_cast_notices(moves)),
+        (*source.notices, *target.notices, *plan.notices, *_cast_notices(moves)),
         moves,
     )
 

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from ckptconv.base.choices import require_choice
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import DestinationError
+from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import DtypeChoice
@@ -41,6 +43,12 @@ class WriteOptions:
     progress: Callable[[int, int], None] = lambda done, total: None
     """Called with bytes done and bytes to do; every byte counts twice, written and read back."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: `dtype` is none of the choices, or no shard can be so small."""
+        require_choice("dtype", self.dtype, get_args(DtypeChoice))
+        if self.max_shard_bytes is not None and self.max_shard_bytes < 1:
+            raise ValueError(f"max_shard_bytes: {self.max_shard_bytes} is not at least 1")
+
     def values(self) -> dict[str, Any]:
         """Return every option by name, for a verb that adds its own."""
         return {option.name: getattr(self, option.name) for option in fields(self)}
@@ -58,8 +66,8 @@ class WriteOptions:
         return counted(self.progress, 2 * plan_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+@dataclass(frozen=True, slots=True, repr=False)
+class Conversion(Result):
     """What a conversion wrote, or with `dry_run` would write."""
 
     sources: tuple[Path, ...]

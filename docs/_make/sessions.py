@@ -3,11 +3,11 @@
     python docs/_make/sessions.py [--write] [PAGE ...]     all pages, unless some are named
 
 A page shows a session in a fence of the language `console`: lines that begin with `$ ` are commands of a shell, the
-lines after one are what it printed. All sessions of a page run in one new directory, in order, with the
-`fixtures` of this repository in it. Where a page tells its reader to write files (fences with a title), they run in a
-copy of the repository that has these files, and use the ckptconv in it. A page whose commands start a framework,
-or take long, says the mark of its test between two lines `---` at its top: `mark: frameworks`. Its figures may vary,
-for last digits differ from one machine to the next.
+lines after one are what it printed. All sessions of a page run in one new directory, in order, with the `fixtures` of
+this repository in it, and `dates`, the model that `ckptconv demo dates` writes. Where a page tells its reader to write
+files (fences with a title), they run in a copy of the repository that has these files, and use the ckptconv in it. A
+page whose commands start a framework, or take long, names the mark of its test between two lines `---` at its top:
+`mark: frameworks`. Its figures may vary, for last digits differ from one machine to the next.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOT = DOCS.parent
 FENCE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"---\nmark: (\w+)\n---\n")
-COPIED = ("ckptconv", "fixtures", "tests", "docs", "pyproject.toml", "README.md")
+COPIED = ("ckptconv", "fixtures", "tests", "docs", "pyproject.toml", "README.md", "hatch_build.py")
 SECONDS = 300
 HOME = "/home/you"
 """What stands for the directory in which the sessions run."""
@@ -116,6 +116,9 @@ def _furnish(work: Path, written: dict[str, str]) -> Path:
     work.mkdir()
     if not written:
         (work / "fixtures").symlink_to(ROOT / "fixtures")
+        shutil.copytree(
+            ROOT / "fixtures" / "dates", work / "dates"
+        )  # as `ckptconv demo dates` does
         return ROOT
     for name in COPIED:
         found = ROOT / name

@@ -54,6 +54,7 @@ def torn(tmp_path_factory: pytest.TempPathFactory, make_pair: type[Pair]) -> Pat
     return folder
 
 
+@pytest.mark.thorough
 def test_nothing_is_lost_silently(cli: Cli, torn: Path, tmp_path: Path) -> None:
     """`check` and `inspect` of the missing output, and runs and checks of others, say where old and new lie."""
     parent = Path(shutil.copytree(torn, tmp_path / "parent"))

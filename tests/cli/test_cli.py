@@ -38,6 +38,7 @@ def files(folder: Path) -> set[str]:
     }
 
 
+@pytest.mark.thorough
 def test_split(run: Cli, dates: Path, tmp_path: Path) -> None:
     """Encoder and decoder get their weights, config and tokenizer; the whole keeps its settings."""
     out = tmp_path / "parts"
@@ -65,6 +66,7 @@ def test_split_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("verb", "weights", "notes"),
     [("pt2tf", "tf_model.h5", ""), ("pt2flax", "flax_model.msgpack", HEALED)],

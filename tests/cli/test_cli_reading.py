@@ -85,6 +85,7 @@ def test_inspect_json(cli: Cli, converted_flax: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_verify_weights(run: Cli, dates: Path, converted_tf: Path) -> None:
     """The verdict is the last line, and exit code 0."""
     done = run("verify", dates, converted_tf, "--level", "weights")

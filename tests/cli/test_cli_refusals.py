@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ckptconv.base.environment import install_command
 from ckptconv.schema.families import families
 
 if TYPE_CHECKING:
@@ -248,6 +249,6 @@ def test_a_framework_that_is_missing(
     assert (done.code, done.out) == (5, "")
     assert done.err == (
         f"Error: {extra} cannot be imported here: No module named {missing}\n"
-        f"Install it with: pip install 'ckptconv[{extra}]'\n"
-        "`ckptconv doctor` says what works here; `verify --level weights` needs no framework.\n"
+        f"Install it with: {install_command(extra)}\n"
+        "`ckptconv doctor` shows what works here; `verify --level weights` needs no framework.\n"
     )

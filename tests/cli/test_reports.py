@@ -34,6 +34,7 @@ def test_a_report_on_stdout(cli: Cli, model: Path) -> None:
     assert "bert -> bert" in page.err
 
 
+@pytest.mark.thorough
 def test_dev_stdout_is_stdout(model: Path, tmp_path: Path) -> None:
     """Where it is a file that is neither replaced nor cut short; and a pipe of the shell is written through."""
     command = f"{sys.executable} -m ckptconv verify {model} {model} --level weights --quiet --junit"

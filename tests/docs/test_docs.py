@@ -16,6 +16,7 @@ import ckptconv
 from ckptconv.cli.main import cli
 from ckptconv.report.families import families_markdown
 from ckptconv.verbs.families import families
+from test_layers import FOLDERS
 
 COMMANDS = {
     name: cli.get_command(click.Context(cli), name)
@@ -131,9 +132,21 @@ def test_support_table_is_what_the_tables_say() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Every relative link of the README and the documents leads to a file."""
-    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")):
+    for page in (
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+    ):
         for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_contributing_lists_the_folders() -> None:
+    """The map of the folders is that of the layer test, from the top down."""
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("## The folders")[2]
+    shown = re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)
+    assert shown == [name for name in reversed(FOLDERS) if (ROOT / "ckptconv" / name).is_dir()]
 
 
 def test_the_readme_shows_what_the_tested_page_shows() -> None:

@@ -127,6 +127,7 @@ def transformers_source() -> Path:
     return Path(spec.origin).parent
 
 
+@pytest.mark.thorough
 def test_every_vocabulary_argument_is_a_path_key() -> None:
     """What tokenizers of the installed transformers call their files is what we take for a path in their JSON."""
     arguments = set()

@@ -24,7 +24,7 @@ from tiny import decoders, encoders, plain, random_pair
 FIRST = ("bert", "roberta", "gpt2")
 """Families that are tried in every combination and every format; the others with bert and with themselves."""
 SHARD_BYTES = 20_000
-SEEDS = int(os.environ.get("CKPTCONV_SEEDS", "2"))
+SEEDS = int(os.environ.get("CKPTCONV_SEEDS", "1"))
 """How often the weights of each pair are drawn. Again costs little: all that is compiled has the same shapes."""
 GROUP = 4
 """Seeds whose answers are held at once."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from ckptconv.base.errors import DestinationError
-from ckptconv.report.selftest import selftest_json, selftest_text
 from ckptconv.trials import selftest as suite
 from ckptconv.trials.faults import Sweep, Violation
 from ckptconv.trials.injection import Call, Fault
 from ckptconv.trials.malformed import Failure, Refusals, refuse_malformed
+from ckptconv.trials.report import selftest_json, selftest_text
 from ckptconv.trials.selftest import SelfTest, selftest
 
 BROKEN = SelfTest(

@@ -215,6 +215,7 @@ def check_join(pair: Pair, options: JoinOptions, folder: Folder) -> Any:
     return result
 
 
+@pytest.mark.thorough
 @few(10)
 @given(source=SOURCES, verb=st.sampled_from(sorted(CONVERSIONS)), options=OPTIONS)
 def test_conversions(
@@ -224,6 +225,7 @@ def test_conversions(
     check_conversion(source.pair(make_pair), verb, options, folder)
 
 
+@pytest.mark.thorough
 @few(15)
 @given(source=SOURCES, options=JOIN_OPTIONS)
 def test_join(make_pair: MakePair, folder: Folder, source: Source, options: JoinOptions) -> None:

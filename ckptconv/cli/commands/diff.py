@@ -37,7 +37,7 @@ def diff(
     is 1 if a value or a config key differs; a cast alone is reported but does not count.
 
     \b
-    Example: ckptconv diff fixtures/dates dates-tf
+    Example: ckptconv diff dates dates-tf
     """
     from ckptconv.report import diff as render
     from ckptconv.verbs import diff as verb

@@ -51,7 +51,7 @@ def export(
     proves it. PyTorch makes it, and does not run it.
 
     \b
-    Example: ckptconv export fixtures/dates dates-onnx --format onnx
+    Example: ckptconv export dates dates-onnx --format onnx
     """
     from ckptconv.report import export as render
     from ckptconv.verbs import export as verb

@@ -51,7 +51,7 @@ def inspect(
     duplicates, broken ties, and weights that were never trained.
 
     \b
-    Example: ckptconv inspect fixtures/dates --tensors "*.crossattention.*" --stats
+    Example: ckptconv inspect dates --tensors "*.crossattention.*" --stats
     """
     from ckptconv.report.inspect import inspection_text
     from ckptconv.report.inspect_json import inspection_json

@@ -34,7 +34,7 @@ def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -
     FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result.
 
     \b
-    Example: ckptconv pt2flax fixtures/dates dates-flax
+    Example: ckptconv pt2flax dates dates-flax
     """
     from ckptconv.verbs import convert as verb
 

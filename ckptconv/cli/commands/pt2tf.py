@@ -28,7 +28,7 @@ def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
     TFEncoderDecoderModel.from_pretrained(TARGET) loads the result.
 
     \b
-    Example: ckptconv pt2tf fixtures/dates dates-tf
+    Example: ckptconv pt2tf dates dates-tf
     """
     from ckptconv.verbs import convert as verb
 

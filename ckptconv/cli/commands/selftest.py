@@ -34,7 +34,7 @@ def selftest(faults: bool, folder: Path | None, as_json: bool, quiet: bool) -> N
     \b
     Example: ckptconv selftest
     """
-    from ckptconv.report import selftest as render
+    from ckptconv.trials import report as render
     from ckptconv.trials import selftest as verb
 
     with progress("testing", quiet=quiet):

@@ -21,7 +21,7 @@ def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any
     AutoModel and AutoModelForCausalLM load the parts.
 
     \b
-    Example: ckptconv split fixtures/dates parts
+    Example: ckptconv split dates parts
     """
     from ckptconv.report import conversions as render
     from ckptconv.verbs import split as verb

@@ -124,7 +124,7 @@ def verify(
     is 1. Each may be a PyTorch, TF or Flax checkpoint. PyTorch computes the reference; --trace does without it.
 
     \b
-    Example: ckptconv verify fixtures/dates dates-tf
+    Example: ckptconv verify dates dates-tf
     """
     from ckptconv.report import verify as render
     from ckptconv.verbs import verify as verb

@@ -16,6 +16,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError
 from ckptconv.base.untrusted import printable
 from ckptconv.report.html.blocks import Block, Grid, Page, Plots
@@ -38,7 +39,7 @@ def require_libraries() -> None:
             import_module(name)
         except ImportError:
             raise FrameworkError(
-                f"--html needs {name}, which is not installed here.\nInstall it with: pip install 'ckptconv[html]'"
+                f"--html needs {name}, which is not installed here.\n{install_advice('html')}"
             ) from None
 
 

@@ -23,6 +23,8 @@ class Contents:
 
     tensors: Mapping[str, Stored]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    """What a user should know of how the tensors were found: one sentence each."""
 
 
 Places: TypeAlias = Mapping[str, tuple[Extent, ...]]

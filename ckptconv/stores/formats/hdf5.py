@@ -21,6 +21,7 @@ from ckptconv.schema.namings.tf import flat, place, unflat
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
 from ckptconv.stores.parsers.files import FileReader
+from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
 from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 
@@ -151,8 +152,9 @@ def read(path: Path) -> Contents:
     from ckptconv.stores.parsers import hdf5_process
 
     with FileReader(path) as file:
-        if file.read(0, min(len(SIGNATURE), file.size)) != SIGNATURE:
-            raise SourceError(
+        start = file.read(0, min(START_BYTES, file.size))
+        if not start.startswith(SIGNATURE):
+            raise wrong_file(path, "HDF5", start, "hdf5") or SourceError(
                 f"{path}: not an HDF5 file: it does not begin as one (it may have a user block)"
             )
         answer = hdf5_process.ask(path)

@@ -13,9 +13,11 @@ from pathlib import Path
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
+from ckptconv.stores.parsers import flax_training as training
 from ckptconv.stores.parsers import msgpack_tree as msgpack
 from ckptconv.stores.parsers.files import FileReader, write_at
-from ckptconv.stores.parsers.msgpack_tree import Array, Tree
+from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
+from ckptconv.stores.parsers.msgpack_tree import Array, Other, Tree
 from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 
@@ -27,8 +29,18 @@ CHUNKED = "__msgpack_chunked_array__"
 def read(path: Path) -> Contents:
     """Walk the maps without reading array data; see `Format.read`."""
     with FileReader(path) as file:
+        start = file.read(0, min(START_BYTES, file.size))
+        known = wrong_file(path, "Flax msgpack", start, "msgpack")
+        if known:
+            raise known
         tree = msgpack.parse(file)
-    return Contents({stored.spec.name: stored for stored in _leaves(path, tree, ())})
+        parameters, notices = training.parameters(tree, path)
+        tensors = {stored.spec.name: stored for stored in _leaves(path, parameters, ())}
+        replica = training.first_replica(tensors, file)
+    if replica is not None:
+        tensors, notice = replica
+        notices = (*notices, notice)
+    return Contents(tensors, notices=notices)
 
 
 def _leaves(path: Path, tree: Tree, above: tuple[str, ...]) -> Iterator[Stored]:
@@ -40,6 +52,8 @@ def _leaves(path: Path, tree: Tree, above: tuple[str, ...]) -> Iterator[Stored]:
         require_name(name, str(path))
         if isinstance(value, Array):
             yield Stored.in_file(TensorSpec(name, value.dtype, value.shape), path, (value.extent,))
+        elif isinstance(value, Other):
+            raise SourceError(f"{path}: not a Flax checkpoint: {value.what} at byte {value.at}")
         elif isinstance(value, int):
             raise SourceError(f"{path}: {name!a} is a number, not an array")
         elif CHUNKED in value:
@@ -66,7 +80,7 @@ def _joined(path: Path, name: str, tree: Tree) -> Stored:
     return Stored.in_file(spec, path, tuple(one.extent for one in arrays))
 
 
-def _numbered(value: Tree | Array | int | None) -> list[Tree | Array | int | None]:
+def _numbered(value: Tree | Array | Other | int | None) -> list[Tree | Array | Other | int | None]:
     """Return the values of a map with the keys 0, 1 ..., as flax writes a tuple."""
     return [value.get(str(index)) for index in range(len(value))] if isinstance(value, dict) else []
 

@@ -19,6 +19,7 @@ from ckptconv.schema.namings.tf import flat, unflat
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
 from ckptconv.stores.parsers.files import FileReader, write_at
+from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
 from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 
@@ -74,7 +75,13 @@ def read(path: Path) -> Contents:
 
 def _header(file: FileReader) -> bytes:
     """Return the JSON, with the spaces behind it that align the data."""
-    length = int.from_bytes(file.read(0, 8), "little")
+    start = file.read(0, min(file.size, START_BYTES))
+    length = int.from_bytes(start[:8], "little")
+    if length > file.size - 8 or start[8:9] != b"{":
+        known = wrong_file(file.path, "safetensors", start, "safetensors")
+        if known:
+            raise known
+        file.read(0, 8)  # shorter than that, it is cut short
     if length > file.size - 8:
         raise SourceError(
             f"{file.path}: not a safetensors file: it claims a header of {length} bytes"

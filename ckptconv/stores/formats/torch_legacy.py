@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ckptconv.stores.formats import Contents, Format
 from ckptconv.stores.parsers.files import FileReader
+from ckptconv.stores.parsers.first_bytes import START_BYTES
 from ckptconv.stores.parsers.pickle_machine import load
 from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
 from ckptconv.stores.parsers.torch_pickle import (
-    LEGACY,
     MAGIC_NUMBER,
     NAMES,
     Storage,
@@ -25,22 +25,21 @@ from ckptconv.stores.parsers.torch_views import check_storages, places
 
 PROTOCOL_VERSION = 1001
 _COUNT_BYTES = 8
-_START_BYTES = 512
 
 
 def read(path: Path) -> Contents:
     """Read the five pickles, and the length in front of each storage; see `Format.read`."""
     with FileReader(path) as file:
-        start = file.read(0, min(file.size, _START_BYTES))
+        start = file.read(0, min(file.size, START_BYTES))
         stream = Stream(file, 0, file.size)
         # Only a pickle can begin with this byte; what else the file may be is told by its first bytes.
         if start[:1] != b"\x80" or load(stream, {}) != MAGIC_NUMBER:
-            raise wrong_form(path, LEGACY, start)
+            raise wrong_form(path, start, "torch legacy")
         _check_system(stream)
         storages = Storages(legacy=True)
-        tensors = state_dict(load(stream, NAMES, storages), path)
+        model = state_dict(load(stream, NAMES, storages), path)
         starts = _starts(file, stream, storages.found)
-        return Contents(places(path, file.size, tensors, starts))
+        return Contents(places(path, file.size, model.tensors, starts), notices=model.notices)
 
 
 def _check_system(stream: Stream) -> None:

@@ -13,9 +13,10 @@ from ckptconv.base.limits import limits, more
 from ckptconv.stores.formats import Contents, Format
 from ckptconv.stores.parsers.checksums import check_span
 from ckptconv.stores.parsers.files import FileReader
+from ckptconv.stores.parsers.first_bytes import START_BYTES
 from ckptconv.stores.parsers.pickle_machine import load
 from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
-from ckptconv.stores.parsers.torch_pickle import NAMES, ZIP, Storages, state_dict, wrong_form
+from ckptconv.stores.parsers.torch_pickle import NAMES, Storages, state_dict, wrong_form
 from ckptconv.stores.parsers.torch_views import check_storages, places
 from ckptconv.stores.parsers.zip_archive import SIGNATURE, Member, members
 from ckptconv.stores.tensor import ChecksumSpan, Extent
@@ -30,18 +31,20 @@ def read(path: Path) -> Contents:
     """Read the container's directory and the pickle; see `Format.read`."""
     with FileReader(path) as file:
         if file.size < len(SIGNATURE) or file.read(0, len(SIGNATURE)) != SIGNATURE:
-            raise wrong_form(path, ZIP, file.read(0, min(file.size, 512)))
+            raise wrong_form(path, file.read(0, min(file.size, START_BYTES)), "torch")
         found = members(file)
         _check_small(file, found)
         _check_layout(file, found)
         storages = Storages(legacy=False)
-        tensors = state_dict(_unpickled(file, found, storages), path)
+        model = state_dict(_unpickled(file, found, storages), path)
         data = {
             name.removeprefix(_DATA): one for name, one in found.items() if name.startswith(_DATA)
         }
         check_storages(path, storages.found, {key: one.nbytes for key, one in data.items()})
         starts = {key: one.offset for key, one in data.items()}
-        return Contents(places(path, file.size, tensors, starts, _spans(path, data)))
+        spans = _spans(path, data)
+        stored = places(path, file.size, model.tensors, starts, spans)
+        return Contents(stored, notices=model.notices)
 
 
 def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import travelling
+from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub.bars import Bars
 from ckptconv.stores.hub.names import HubName
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.shard_index import read_index
-
-INSTALL = "pip install 'ckptconv[hub]'"
 
 
 class Hub:
@@ -29,9 +30,18 @@ class Hub:
             self._errors = import_module("huggingface_hub.errors")
         except ImportError:
             raise FrameworkError(
-                f"{name}: no such directory here; and names on the hub need huggingface_hub.\n"
-                f"Install it with: {INSTALL}"
+                f"{name}: no such directory; reading from the hub needs huggingface_hub.\n"
+                f"{install_advice('hub')}"
             ) from None
+
+    @property
+    def _transport_error(self) -> type[Exception]:
+        """The base class of what the HTTP library under huggingface_hub raises.
+
+        From 1 on that is httpx or httpx2, whose errors are no OSErrors; the hub's own HTTP error derives from it.
+        """
+        mro = self._errors.HfHubHTTPError.__mro__
+        return next((base for base in mro if base.__name__ == "HTTPError"), OSError)
 
     def fetch(self, naming: NamingName | None) -> Path:
         """Download what a checkpoint needs into the hub's cache, and return the snapshot there."""
@@ -78,7 +88,8 @@ class Hub:
         other = huggingface.first_choice(files, None)
         if other is None:
             names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
-            return f"{self._name}: no weights there; looked for {names} and their shards."
+            foreign = "".join(f"\n{line}" for line in foreign_weights(files))
+            return f"{self._name}: no weights there; looked for {names} and their shards.{foreign}"
         form, name = other
         advice = (
             f" `ckptconv {form.namings[0]}2pt` makes PyTorch's of them."
@@ -116,10 +127,11 @@ class Hub:
             raise SourceError(f"{self._name}: {otherwise}")
 
     def _asked(self, question: Callable[[], Any], file: str = "") -> Any:
-        """Ask the hub; every error becomes one sentence and the next step. All of its errors are OSErrors."""
+        """Ask the hub; every error becomes one sentence and the next step."""
         errors, name = self._errors, self._name
         try:
-            return question()
+            with self._silent():
+                return question()
         except errors.GatedRepoError:
             raise SourceError(
                 f"{name}: gated: accept its conditions on its page, then set HF_TOKEN or run `hf auth login`."
@@ -139,11 +151,19 @@ class Hub:
             raise SourceError(
                 f"{name}: the hub refuses this name or file ({_reason(error)})."
             ) from None
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # RuntimeError: hf_xet's, which moves the bytes where it is installed
+        except (OSError, RuntimeError, self._transport_error) as error:  # RuntimeError: of hf_xet
             raise FrameworkError(self._broken(file, error)) from None
+
+    @contextmanager
+    def _silent(self) -> Iterator[None]:
+        """Keep the library's log quiet meanwhile: its errors come as exceptions too, and become our sentences."""
+        logging = import_module("huggingface_hub.utils.logging")
+        before = logging.get_verbosity()
+        logging.set_verbosity(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.set_verbosity(before)
 
     def _broken(self, file: str, error: BaseException) -> str:
         """Say that the hub cannot be reached, or that a download broke off."""

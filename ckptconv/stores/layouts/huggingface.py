@@ -99,7 +99,13 @@ def read(folder: Path) -> Iterator[Weights]:
         if os.path.lexists(single):
             if _is(form, single):
                 contents = form.read(single)
-                yield Weights(form, _naming(form, contents), (single,), contents.tensors)
+                yield Weights(
+                    form,
+                    _naming(form, contents),
+                    (single,),
+                    contents.tensors,
+                    notices=contents.notices,
+                )
         elif os.path.lexists(index):
             yield from _sharded(form, index)
 
@@ -134,7 +140,8 @@ def _sharded(form: Format, index: Path) -> Iterator[Weights]:
     tensors = {
         name: stored for shard in contents.values() for name, stored in shard.tensors.items()
     }
-    yield Weights(form, naming, files, tensors, (index,))
+    notices = tuple(notice for shard in contents.values() for notice in shard.notices)
+    yield Weights(form, naming, files, tensors, (index,), notices=notices)
 
 
 LAYOUT = Layout("huggingface", read, rank=0)

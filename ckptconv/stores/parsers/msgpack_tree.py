@@ -15,8 +15,10 @@ from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.parsers.names import is_size
 from ckptconv.stores.tensor import ITEMSIZE, Extent
 
-NDARRAY = 1
-"""flax's extension code of an array."""
+NDARRAY, SCALAR = 1, 3
+"""flax's extension codes of an array, and of a number of numpy's."""
+PASSED_OVER = {0xC0: 0, 0xCA: 4, 0xCB: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+"""Type byte of nil, a float or a negative number -> what follows it [bytes]; after one from 0xe0 on, nothing."""
 WIDTHS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 """Type byte of a whole number -> its length [bytes]."""
 MAX_DEPTH = 32
@@ -34,7 +36,17 @@ class Array:
     extent: Extent
 
 
-Tree: TypeAlias = "dict[str, Tree | Array | int]"
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A value that no parameter has, such as nil in the state of an optimizer; passed over, never read."""
+
+    what: str
+    """How a refusal calls it."""
+    at: int
+    """Where it stands [byte of the file]."""
+
+
+Tree: TypeAlias = "dict[str, Tree | Array | Other | int]"
 
 
 class Parser:
@@ -68,8 +80,8 @@ class Parser:
         """Return the next bytes as a big-endian number."""
         return int.from_bytes(self.take(nbytes), "big")
 
-    def value(self, depth: int) -> Tree | Array | int:
-        """Return the value at the cursor: a map, an array or a whole number."""
+    def value(self, depth: int) -> Tree | Array | Other | int:
+        """Return the value at the cursor: a map, an array, a whole number, or what is passed over."""
         self.nodes += 1
         if self.nodes > limits().tensors * 3 // 2:  # a layer is a map of two arrays or more
             raise self.fail(f"more than {self.nodes - 1} values ({more('tensors')})")
@@ -88,6 +100,9 @@ class Parser:
             return self.array(self.number(1 << (head - 0xC7)))
         if 0xD4 <= head <= 0xD8:
             return self.array(1 << (head - 0xD4))
+        if head in PASSED_OVER or head >= 0xE0:
+            self.take(PASSED_OVER.get(head, 0))
+            return Other(f"unexpected type byte {head:#04x}", self.at)
         raise self.fail(f"unexpected type byte {head:#04x}")
 
     def tree(self, count: int, depth: int) -> Tree:
@@ -98,7 +113,7 @@ class Parser:
         for _ in range(count):
             key = self.text()
             if key in tree:
-                raise self.fail(f"name {key!a} stands twice")
+                raise self.fail(f"duplicate name {key!a}")
             tree[key] = self.value(depth + 1)
         return tree
 
@@ -118,10 +133,13 @@ class Parser:
         except UnicodeDecodeError:
             raise self.fail("a name that is not UTF-8") from None
 
-    def array(self, nbytes: int) -> Array:
+    def array(self, nbytes: int) -> Array | Other:
         """Return the array whose extension payload of `nbytes` bytes follows: (shape, dtype, data)."""
         code = self.number(1)
         end = self.at + nbytes
+        if code == SCALAR and nbytes <= MAX_KEY_BYTES:
+            self.take(nbytes)
+            return Other(f"extension type {SCALAR} is not an array", self.at)
         if code != NDARRAY:
             raise self.fail(f"extension type {code} is not an array")
         if self.number(1) != 0x93:
@@ -166,6 +184,8 @@ def parse(file: FileReader) -> Tree:
     """
     parser = Parser(file)
     tree = parser.value(0)
+    if isinstance(tree, Other):
+        raise parser.fail(tree.what)
     if not isinstance(tree, dict):
         raise parser.fail("the file does not begin with a map")
     if parser.at != file.size:

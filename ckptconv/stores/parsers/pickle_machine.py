@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ckptconv.base.limits import limits, more
-from ckptconv.stores.parsers.stream import Malformed, Stream, refusal, shown
+from ckptconv.stores.parsers.stream import Malformed, Stream, refusal, save_weights_alone, shown
 
 MAX_STRING_BYTES = 1 << 16
 MAX_TEXT_BYTES = 1 << 24
@@ -23,6 +23,16 @@ MAX_TEXT_BYTES = 1 << 24
 MAX_LONG_BYTES = 10
 """The magic number of torch's older form; an int64 takes 9 at most."""
 MAX_GLOBAL_BYTES = 255
+NUMBERED = "\0number {}"
+"""What stands for a number as a key of a dict; no name of a tensor looks so."""
+MARKS = {
+    "pytorch-lightning_version": "a Lightning checkpoint",
+    "optimizer_states": "a Lightning checkpoint",
+    "optimizer_state_dict": "a training checkpoint",
+    "optimizer": "a training checkpoint",
+    "model_state_dict": "a training checkpoint",
+}
+"""Text that tells what a script saved -> what it is."""
 
 _STOP, _PROTO = ord("."), 0x80
 
@@ -97,7 +107,16 @@ def _no_persistent(_: object) -> object:
 class _Machine:
     """Stack, marks and memo of one pickle."""
 
-    __slots__ = ("marks", "memo", "names", "persistent", "stack", "stream", "text_bytes")
+    __slots__ = (
+        "marks",
+        "memo",
+        "names",
+        "persistent",
+        "saved_by",
+        "stack",
+        "stream",
+        "text_bytes",
+    )
 
     def __init__(
         self, stream: Stream, names: Mapping[str, object], persistent: Callable[[object], object]
@@ -109,6 +128,8 @@ class _Machine:
         self.marks: list[list[object]] = []
         self.memo: list[object] = []
         self.text_bytes = 0
+        self.saved_by = ""
+        """What the file is, where a text has told it."""
 
     def pop(self) -> object:
         if not self.stack:
@@ -156,8 +177,9 @@ def load(
             f"more than {limits().pickle_operations} opcodes", more("pickle_operations")
         )
     except Malformed as error:
+        advice = save_weights_alone(stream.path, machine.saved_by)
         raise refusal(
-            stream.path, f"refused pickle: {error}", at=stream.at, advice=error.advice
+            stream.path, f"refused pickle: {error}", at=stream.at, advice=advice or error.advice
         ) from None
 
 
@@ -196,9 +218,11 @@ def _push_text(machine: _Machine) -> None:
     if nbytes > MAX_STRING_BYTES or machine.text_bytes > MAX_TEXT_BYTES:
         raise Malformed(f"a string of {nbytes} bytes is more than any name needs")
     try:
-        machine.stack.append(machine.stream.take(nbytes).decode())
+        text = machine.stream.take(nbytes).decode()
     except UnicodeDecodeError:
         raise Malformed("a string that is not UTF-8") from None
+    machine.saved_by = machine.saved_by or MARKS.get(text, "")
+    machine.stack.append(text)
 
 
 def _mark(machine: _Machine) -> None:
@@ -236,15 +260,19 @@ def _extend(machine: _Machine, items: list[object]) -> None:
 
 
 def _set(machine: _Machine, items: list[object]) -> None:
-    """Only strings are keys: their hashes are salted, so nobody can prepare collisions."""
+    """Keys are strings, whose hashes are salted, so that nobody can prepare collisions; a number becomes one."""
     target = machine.top()
     if not isinstance(target, dict) or len(items) % 2:
         raise Malformed(f"it sets {len(items)} keys and values of a {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
+        if type(key) is int:  # an optimizer numbers its parameters
+            key = NUMBERED.format(key)
         if not isinstance(key, str):
-            raise Malformed(f"a dict key that is no string but a {type(key).__name__}")
+            raise Malformed(
+                f"a dict key that is neither text nor a number but a {type(key).__name__}"
+            )
         if key in target:
-            raise Malformed(f"dict key {shown(key)} stands twice")
+            raise Malformed(f"duplicate dict key {shown(key)}")
         target[key] = value
 
 

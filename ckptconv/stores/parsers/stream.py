@@ -17,6 +17,22 @@ SHOWN = 200
 """Characters of untrusted text that a message may carry."""
 
 
+def save_weights_alone(path: Path, what: str, key: str = "state_dict") -> str:
+    """Return the advice for what a training script saved: what it is, and two lines that save its weights; or "".
+
+    Args: what: with its article; empty where nothing tells. key: under which the weights are.
+    """
+    if not what:
+        return ""
+    if what == "a training checkpoint" and key == "state_dict":
+        key = "model_state_dict"
+    return (
+        f"It is {what}. Where you trust it, save its weights alone:\n"
+        "  import torch\n"
+        f"  torch.save(torch.load({path.name!r}, weights_only=False)[{key!r}], 'pytorch_model.bin')"
+    )
+
+
 class Malformed(ValueError):
     """Bytes that break a rule; whoever knows the file and the position makes a SourceError of it."""
 

@@ -16,8 +16,9 @@ from typing import TypeGuard
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.limits import limits, more
+from ckptconv.stores.parsers.first_bytes import wrong_file
 from ckptconv.stores.parsers.pickle_machine import Function, OrderedDict
-from ckptconv.stores.parsers.stream import FETCH, RESAVE, Malformed, refusal, shown
+from ckptconv.stores.parsers.stream import FETCH, Malformed, refusal, save_weights_alone, shown
 from ckptconv.stores.tensor import ITEMSIZE
 
 MAX_NAME = 512
@@ -33,19 +34,10 @@ MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 ZIP = "the zip form (PyTorch 1.6 and later)"
 LEGACY = "the form before PyTorch 1.6"
 
-_KINDS = (
-    (b"PK\x03\x04", ZIP, RESAVE),
-    (b"\x80\x02\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little"), LEGACY, RESAVE),
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer",
-        "Fetch the file that it points to: git lfs pull.",
-    ),
-)
-"""First bytes -> what to call it, what to do."""
-
 _WRAPPERS = ("state_dict", "model", "module", "model_state_dict")
 """Where training scripts put a state_dict within what they save."""
+SHOWN_KEYS = 5
+"""Of what else they saved, in one notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +178,61 @@ NAMES: Mapping[str, object] = {
 """Every global that a state_dict needs -> what stands in for it."""
 
 
-def state_dict(value: object, path: Path) -> dict[str, Tensor]:
-    """Return the tensors by name, if the value of a pickle is a flat state_dict.
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """The tensors of a model in a pickle."""
 
-    Raises: SourceError: it is none, or holds anything but tensors under printable names.
+    tensors: Mapping[str, Tensor]
+    notices: tuple[str, ...] = ()
+    """How they were found, where they are not all that the pickle holds."""
+
+
+def state_dict(value: object, path: Path) -> StateDict:
+    """Return the tensors by name: of a flat state_dict, or of the one that a training script saved among other things.
+
+    Raises: SourceError: there is none, or more than one, or it holds anything but tensors under printable names.
     """
     if not isinstance(value, dict):
         raise refusal(path, f"it holds a {type(value).__name__}, not a state_dict (name -> tensor)")
+    if not all(isinstance(item, Tensor) for item in value.values()):
+        inner = _only_state_dict(value, path)
+        others = [shown(key) for key in value if key != inner]
+        left = f"; the rest is left: {', '.join(others[:SHOWN_KEYS])}" if others else ""
+        more = f" and {len(others) - SHOWN_KEYS} more" if len(others) > SHOWN_KEYS else ""
+        notice = f"{path.name}: the weights are those under {shown(inner)}{left}{more}"
+        return StateDict(_tensors(value[inner], path), (notice,))
+    return StateDict(_tensors(value, path))
+
+
+def _only_state_dict(value: Mapping[str, object], path: Path) -> str:
+    """Return the key of the one state_dict in what a training script saved.
+
+    Raises: SourceError: none, several, or one under a key that does not say that it is the model's.
+    """
+    keys = [key for key, item in value.items() if _is_state_dict(item)]
+    if len(keys) == 1 and keys[0] in _WRAPPERS:
+        return keys[0]
+    if not keys:
+        key, item = next((key, item) for key, item in value.items() if not isinstance(item, Tensor))
+        raise refusal(path, f"{shown(key)} is a {type(item).__name__}, not a tensor")
+    which = ", ".join(map(shown, keys[:SHOWN_KEYS]))
+    raise refusal(
+        path,
+        f"tensors lie under {which}: which of them are the model's is not certain",
+        advice=save_weights_alone(path, "a training checkpoint", keys[0]),
+    )
+
+
+def _is_state_dict(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(item, Tensor) for item in value.values())
+    )
+
+
+def _tensors(value: Mapping[str, object], path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a flat dict. Raises SourceError: too many, something else, or an unprintable name."""
     if len(value) > limits().tensors:
         raise refusal(
             path, f"{len(value)} tensors, more than {limits().tensors}", advice=more("tensors")
@@ -202,20 +242,17 @@ def state_dict(value: object, path: Path) -> dict[str, Tensor]:
         if not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise refusal(path, f"tensor name {shown(name)} is empty, too long, or not printable")
         if not isinstance(tensor, Tensor):
-            found = f"{shown(name)} is a {type(tensor).__name__}, not a tensor"
-            inner = name in _WRAPPERS and isinstance(tensor, dict)
-            hint = f"; save the state_dict under {shown(name)} alone" if inner else ""
-            raise refusal(path, found + hint)
+            raise refusal(path, f"{shown(name)} is a {type(tensor).__name__}, not a tensor")
         tensors[name] = tensor
     return tensors
 
 
-def wrong_form(path: Path, wanted: str, start: bytes) -> SourceError:
-    """Return the error for a file that is not of the form `wanted`; `start`: its first 512 bytes or fewer."""
-    if start[257:262] == b"ustar":
-        return refusal(path, "a tar file, as the first releases of PyTorch wrote")
-    for prefix, kind, advice in _KINDS:
-        if start.startswith(prefix):
-            return refusal(path, f"expected {wanted}, found {kind}", advice=advice)
-    found = f"a file that begins with {shown(start[:16])}" if start else "an empty file"
-    return refusal(path, f"expected {ZIP} or {LEGACY}, found {found}", advice=FETCH)
+def wrong_form(path: Path, start: bytes, form: str) -> SourceError:
+    """Return the error for a file that is not of a form.
+
+    Args: start: its first 512 bytes or fewer. form: the format that was to read it.
+    """
+    expected = f"{ZIP} or {LEGACY}"
+    known = wrong_file(path, expected, start, form)
+    begins = f"a file that begins with {shown(start[:16])}"
+    return known or refusal(path, f"expected {expected}, found {begins}", advice=FETCH)

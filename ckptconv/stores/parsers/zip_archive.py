@@ -92,7 +92,7 @@ def members(file: FileReader) -> dict[str, Member]:
     for entry in _entries(file, directory):
         roots.add(entry.root)
         if entry.name in found:
-            raise refusal(file.path, f"zip member {shown(entry.name)} stands twice")
+            raise refusal(file.path, f"duplicate zip member {shown(entry.name)}")
         if len(roots) > 1:
             raise refusal(
                 file.path, f"zip member {shown(entry.raw)} is outside the one root directory"

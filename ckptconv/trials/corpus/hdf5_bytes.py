@@ -103,16 +103,26 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], bytes]], ...] = (
         _READ,
         lambda path: hdf5.SIGNATURE.ljust(4096, b"\xff"),
     ),
-    ("empty-file", "a download that never began", _BEGIN, lambda path: b""),
+    ("empty-file", "a download that never began", "found an empty file", lambda path: b""),
     ("zeros", "a disk that lost it", _BEGIN, lambda path: bytes(4096)),
     (
         "git-lfs-pointer",
         "no weights at all",
-        _BEGIN,
+        "found a Git LFS pointer",
         lambda path: b"version https://git-lfs.github.com/spec/v1\n",
     ),
-    ("web-page", "no weights at all", _BEGIN, lambda path: b"<!DOCTYPE html><html></html>"),
-    ("zip-of-keras-3", "a model that runs code", _BEGIN, lambda path: b"PK\3\4".ljust(100, b"\0")),
+    (
+        "web-page",
+        "no weights at all",
+        "found a page of HTML",
+        lambda path: b"<!DOCTYPE html><html></html>",
+    ),
+    (
+        "zip-of-keras-3",
+        "a model that runs code",
+        "found a zip archive",
+        lambda path: b"PK\3\4".ljust(100, b"\0"),
+    ),
 )
 
 

@@ -241,16 +241,21 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     (
         "shard-empty",
         "a download that never began",
-        "cut short",
+        "found an empty file",
         _then(lambda folder: (folder / _TWO).write_bytes(b"")),
     ),
     (
         "shard-not-a-shard",
         "a file of another kind",
-        "not a safetensors file|disagree",
+        "expected safetensors, found JSON|disagree",
         _mapped(_NAME, "config.json"),
     ),
-    ("shard-the-index", "a circle", "not a safetensors file|disagree", _mapped(_NAME, _INDEX)),
+    (
+        "shard-the-index",
+        "a circle",
+        "expected safetensors, found JSON|disagree",
+        _mapped(_NAME, _INDEX),
+    ),
     ("shard-of-another-tensor", "a tensor that is not there", _AGREE, _mapped(_NAME, _TWO)),
     (
         "tensor-that-is-nowhere",

@@ -83,8 +83,8 @@ _KEYS: tuple[tuple[str, bytes, str], ...] = (
     ("past-the-end", b"\xda\x01\xff", "expected a name|cut short|not UTF-8"),
     ("empty", b"\xa0", "'' is empty or contains '/'"),
     ("with-a-slash", b"\xa3a/b", "'a/b' is empty or contains '/'"),
-    ("twice", msgpack.text("encoder"), "name 'encoder' stands twice"),
-    ("twice-in-two-spellings", b"\xd9\x07encoder", "name 'encoder' stands twice"),
+    ("twice", msgpack.text("encoder"), "duplicate name 'encoder'"),
+    ("twice-in-two-spellings", b"\xd9\x07encoder", "duplicate name 'encoder'"),
     ("escape", b"\xa5\x1b[2Ja", _PRINT),
     ("nul", b"\xa3a\x00b", _PRINT),
     ("newline", b"\xa3a\nb", _PRINT),
@@ -395,7 +395,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
         lambda: chunks(shape=packed({"0": b"\xcf\x40\x00\x00\x00\x00\x00\x00\x00", "1": b"\x04"})),
     ),
     # The whole.
-    ("empty-file", "a download that never began", "cut short", lambda: b""),
+    ("empty-file", "a download that never began", "found an empty file", lambda: b""),
     ("map-alone", "a download that stopped", "cut short", lambda: b"\x81"),
     (
         "map-of-too-many",
@@ -460,19 +460,19 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     (
         "git-lfs-pointer",
         "no weights at all",
-        "does not begin with a map",
+        "found a Git LFS pointer",
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
     ),
     (
         "web-page",
         "no weights at all",
-        "does not begin with a map",
+        "found a page of HTML",
         lambda: b"<!DOCTYPE html><html></html>",
     ),
     (
         "pickle",
         "a form that runs code",
-        "bytes after the end",
+        "found a pickle",
         lambda: b"\x80\x02cos\nsystem\n(X\x02\0\0\0idtR.",
     ),
     ("zeros", "a disk that lost it", "does not begin with a map", lambda: bytes(4096)),

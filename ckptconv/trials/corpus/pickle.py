@@ -155,15 +155,20 @@ _VALUES: tuple[tuple[str, str, str, bytes], ...] = (
     (
         "key-is-a-tuple",
         "hashes that take for ever",
-        "no string but a tuple",
+        "neither text nor a number but a tuple",
         b"}" + _DOUBLED + b"Ns",
     ),
-    ("key-is-an-integer", "a name that is none", "no string but a int", b"}K\1Ns"),
-    ("key-is-a-list", "a key that changes", "no string but a list", b"}]Ns"),
+    (
+        "key-is-a-float",
+        "a name that is none",
+        "neither text nor a number but a float",
+        b"}G" + bytes(8) + b"Ns",
+    ),
+    ("key-is-a-list", "a key that changes", "neither text nor a number but a list", b"}]Ns"),
     (
         "key-stands-twice",
         "readers take the first or the last",
-        "'a' stands twice",
+        "duplicate dict key 'a'",
         b"}" + (text("a") + b"Ns") * 2,
     ),
     ("call-a-string", "a call by name", "it calls a str", text("os.system") + b")R"),
@@ -558,7 +563,8 @@ def _wholes() -> Iterator[tuple[str, str, str, bytes]]:
     yield "a-list", "no state_dict", "holds a list", PROTO + b"]" + whole[2:-1] + b"a."
     yield "a-tensor", "no state_dict", "holds a Tensor", PROTO + sound + b"."
     inner = PROTO + b"}" + text("model") + whole[2:-1] + b"s."
-    yield "in-a-dict", "a state_dict further in", "save the state_dict under 'model' alone", inner
+    twice = inner[:-1] + text("ema") + whole[2:-1] + b"s."
+    yield "two-in-a-dict", "which of two is not certain", "tensors lie under 'model', 'ema'", twice
     yield "epoch", "no tensor", "'epoch' is a int", state_dict({**entries(), "epoch": b"K\3"})
     yield (
         "optimizer",

@@ -41,7 +41,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     (
         "empty-file",
         "a download that never began",
-        "cut short: needs bytes up to 8, the file has 0",
+        "found an empty file",
         lambda: b"",
     ),
     (
@@ -584,14 +584,39 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     (
         "git-lfs-pointer",
         "no weights at all",
-        _CLAIMS,
+        "expected safetensors, found a Git LFS pointer",
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
     ),
-    ("web-page", "no weights at all", _CLAIMS, lambda: b"<!DOCTYPE html><html></html>"),
-    ("zip", "another format", _CLAIMS, lambda: b"PK\3\4" + bytes(100)),
-    ("hdf5", "another format", _CLAIMS, lambda: b"\x89HDF\r\n\x1a\n".ljust(2048, b"\0")),
-    ("pickle", "a form that runs code", _CLAIMS, lambda: b"\x80\2cos\nsystem\n(X\2\0\0\0idtR."),
-    ("gguf", "another format", _CLAIMS, lambda: b"GGUF\3\0\0\0" + bytes(100)),
+    (
+        "web-page",
+        "no weights at all",
+        "found a page of HTML",
+        lambda: b"<!DOCTYPE html><html></html>",
+    ),
+    (
+        "zip",
+        "another format",
+        "expected safetensors, found a zip archive",
+        lambda: b"PK\3\4" + bytes(100),
+    ),
+    (
+        "hdf5",
+        "another format",
+        "expected safetensors, found an HDF5 file",
+        lambda: b"\x89HDF\r\n\x1a\n".ljust(2048, b"\0"),
+    ),
+    (
+        "pickle",
+        "a form that runs code",
+        "expected safetensors, found a pickle",
+        lambda: b"\x80\2cos\nsystem\n(X\2\0\0\0idtR.",
+    ),
+    (
+        "gguf",
+        "another format",
+        "expected safetensors, found a GGUF file",
+        lambda: b"GGUF\3\0\0\0" + bytes(100),
+    ),
     ("zeros", "a disk that lost it", _BEGIN, lambda: bytes(4096)),
 )
 

@@ -104,13 +104,13 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     (
         "magic-other",
         "another format",
-        "found a file that begins with",
+        "found a pickle",
         lambda: whole(magic=PROTO + number(7) + b"."),
     ),
     (
         "magic-is-a-list",
         "another format",
-        "found a file that begins with",
+        "found a pickle",
         lambda: whole(magic=PROTO + b"]."),
     ),
     ("magic-of-protocol-4", "other opcodes", "protocol 2 or 3", lambda: b"\x80\4" + whole()[2:]),

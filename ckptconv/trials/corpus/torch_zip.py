@@ -70,19 +70,19 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     (
         "member-twice",
         "readers take the first or the last",
-        r"'data/3' stands twice",
+        r"duplicate zip member 'data/3'",
         lambda: _added(_KEY, b"\0" * 8),
     ),
     (
         "pickle-twice-behind",
         "readers take the first or the last",
-        "'data.pkl' stands twice",
+        "duplicate zip member 'data.pkl'",
         lambda: _twice(1),
     ),
     (
         "pickle-twice-in-front",
         "readers take the first or the last",
-        "'data.pkl' stands twice",
+        "duplicate zip member 'data.pkl'",
         lambda: _twice(-1),
     ),
     (
@@ -660,7 +660,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     (
         "web-page",
         "no weights at all",
-        "begins with '<!DOCTYPE",
+        "found a page of HTML",
         lambda: b"<!DOCTYPE html><html></html>",
     ),
     ("hdf5", "no weights of PyTorch", "HDF", lambda: b"\x89HDF\r\n\x1a\n".ljust(2048, b"\0")),

@@ -23,7 +23,7 @@ def _holding(files: Mapping[str, bytes], *, config: bool = True) -> Callable[[Pa
     return build
 
 
-_NO_WEIGHTS = "no weights here; looked for flax_model.msgpack, model.safetensors, pytorch_model.bin, tf_model.h5"
+_NO_WEIGHTS = "no weights here"
 _NO_CONFIG = "no config.json here, so this is no checkpoint"
 _SAVED = {
     "saved_model.pb": b"\x08\x01\x12\x00",

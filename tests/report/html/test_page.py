@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from browser import DESKTOP, PHONE
+from ckptconv.base.environment import install_command
 from ckptconv.base.errors import FrameworkError
 from ckptconv.report.html.blocks import (
     Aligned,
@@ -128,7 +129,7 @@ def test_a_missing_library(missing: str, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(FrameworkError) as caught:
         require_libraries()
     assert str(caught.value) == (
-        f"--html needs {missing}, which is not installed here.\nInstall it with: pip install 'ckptconv[html]'"
+        f"--html needs {missing}, which is not installed here.\nInstall it with: {install_command('html')}"
     )
 
 

@@ -55,6 +55,7 @@ def test_determinism(verification: Verification) -> None:
     assert page_html(verification_page(verification)) == page_html(verification_page(verification))
 
 
+@pytest.mark.thorough
 def test_size(match: Verification) -> None:
     """A page for 521 tensors and 48 maps of attention, as a bert-base pair has, stays below 6 MB."""
     shapes: dict[str, tuple[int, ...]] = {}

@@ -33,6 +33,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert [name for name in first if first[name] != other[name]] == ["model.safetensors"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("encoder", "decoder"), pairs())
 def test_every_family_makes_a_pair(encoder: str, decoder: str, tmp_path: Path) -> None:
     """What transformers saves has the names and shapes that the tables expect, through a bridge."""

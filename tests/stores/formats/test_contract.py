@@ -151,6 +151,7 @@ def test_foreign_files_are_refused(name: str, tmp_path: Path) -> None:
             formats()[name].read(path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name in WRITTEN if name != "hdf5"])
 def test_flipped_bytes_never_lead_out(name: str, tmp_path: Path) -> None:
     """One bit changed anywhere: a refusal, or places that lie in the file and fit their shapes."""

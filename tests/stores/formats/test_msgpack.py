@@ -209,7 +209,7 @@ def test_what_flax_does_not_write(tmp_path: Path, value: object, reason: str) ->
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"\x82\xa1a\x80\xa1a\x80", "name 'a' stands twice"),
+        (b"\x82\xa1a\x80\xa1a\x80", "duplicate name 'a'"),
         (b"\x80\x00", "bytes after the end"),
         (b"\x81\xa1\xff\x80", "a name that is not UTF-8"),
         (b"\x81\xa1a" * 40 + b"\x80", "maps deeper than 32 levels"),

@@ -166,11 +166,11 @@ TAR = b"sys_info".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0")
         (b"\x80", "refused pickle"),
         (TAR, "a tar file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"PK\3\4rest", "found the zip form"),
-        (b"\x89HDF\r\n\x1a\n", "begins with '\\x89HDF"),
+        (b"PK\3\4rest", "found a zip archive"),
+        (b"\x89HDF\r\n\x1a\n", "found an HDF5 file"),
         (b"\x80\x04\x95" + RAW, "protocol 2 or 3"),
-        (b"\x80\x02}.", "or the form before PyTorch 1.6, found a file"),
-        (b"\x80\x02K\x07." + RAW, "or the form before PyTorch 1.6, found a file"),
+        (b"\x80\x02}.", "or the form before PyTorch 1.6, found a pickle"),
+        (b"\x80\x02K\x07." + RAW, "or the form before PyTorch 1.6, found a pickle"),
         (
             MAGIC + b"\x80\x02M\xea\x03." + system() + state() + keys("77") + DATA,
             "version is not 1001",
@@ -246,6 +246,7 @@ def test_cuts_of_a_large_file(model: Path) -> None:
             read(model)
 
 
+@pytest.mark.thorough
 def test_mutations(model: Path) -> None:
     """5,000 random changes end in a SourceError or in a place within the file."""
     chance = random.Random(16)

@@ -24,6 +24,7 @@ def test_every_cut(model: Path) -> None:
             read(model)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("raw", [container(pad=3), container(flags=8, zip64=True)])
 def test_every_bit_of_the_structure(model: Path, raw: bytes) -> None:
     """A flipped bit anywhere but in pickle and data is refused, or lies where no reader looks."""

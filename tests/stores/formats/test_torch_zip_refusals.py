@@ -24,10 +24,11 @@ def test_refused_objects(tmp_path: Path) -> None:
     sparse = torch.eye(2).to_sparse()
     cases = {
         "'epoch' is a int": {"epoch": 3},
-        "'model'": {"model": {"a": torch.ones(1)}},
+        "tensors lie under 'ema': which": {"ema": {"a": torch.ones(1)}},
         "a list": [torch.ones(1)],
         "a Tensor": torch.ones(1),
-        "no string but a int": {0: torch.ones(1)},
+        "is empty, too long, or not printable": {0: torch.ones(1)},
+        "but a tuple": {(0,): torch.ones(1)},
         "'x' is expanded": {"x": torch.ones(1).expand(9)},
         "ComplexFloat": {"c": torch.ones(1, dtype=torch.complex64)},
         "_rebuild_sparse_tensor": {"s": sparse},
@@ -80,7 +81,7 @@ WIDE = container(zip64=True)
     ("raw", "said"),
     [
         (container(method=8), "compressed (method 8)"),
-        (container((*MEMBERS, DATA)), "stands twice"),
+        (container((*MEMBERS, DATA)), "duplicate zip member"),
         (container((*MEMBERS, ("M/data/1", b""))), "outside the one root"),
         (container((*MEMBERS, ("m/DATA/0", b""))), "'m/DATA/0' is not one"),
         (container((*MEMBERS, ("m/data/x", b""))), "is not one that torch.save writes"),
@@ -197,7 +198,7 @@ WIDE = container(zip64=True)
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"", "expected the zip form"),
         (b"PK", "expected the zip form"),
-        (b"<html>", "begins with '<html>'"),
+        (b"<html>", "found a page of HTML"),
     ],
 )
 def test_refused(model: Path, raw: bytes, said: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptconv.base.environment import install_command
 from ckptconv.stores.hub.names import HubName, hub_name
 from ckptconv.stores.layouts.huggingface import first_choice
 
@@ -107,6 +108,6 @@ def test_without_the_library(dates: Path, tmp_path: Path) -> None:
     ]
     assert [one.returncode for one in done] == [5, 0]
     assert done[0].stderr == (
-        "Error: org/name: no such directory here; and names on the hub need huggingface_hub.\n"
-        "Install it with: pip install 'ckptconv[hub]'\n"
+        "Error: org/name: no such directory; reading from the hub needs huggingface_hub.\n"
+        f"Install it with: {install_command('hub')}\n"
     )

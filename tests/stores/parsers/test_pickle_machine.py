@@ -268,7 +268,7 @@ def test_lengths(run: Load, data: bytes) -> None:
         b"NNa.",
         b"N" + text("a") + b"Ns.",
         b"}(Nu.",
-        b"}K\x01Ns.",
+        b"}G" + bytes(8) + b"Ns.",
         b"})Ns.",
         b"}" + text("a") + b"Ns" + text("a") + b"Ns.",
         b"N)R.",

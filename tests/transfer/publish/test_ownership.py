@@ -164,6 +164,7 @@ def test_old_outputs_are_ours(tmp_path: Path) -> None:
 SOURCES = {"normalize": 1, "pt2tf": 1, "pt2flax": 1, "split": 1, "join": 2}
 
 
+@pytest.mark.thorough
 def test_every_verb_that_writes(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     """Each replaces the output of each other, parts included, and refuses, with exit code 4, what has one file more."""
     source, out = pair.write(tmp_path / "source"), tmp_path / "out"
@@ -180,6 +181,7 @@ def test_every_verb_that_writes(cli: Cli, pair: Pair, tmp_path: Path) -> None:
             (folder / "notes.txt").unlink()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["directory", "file", "target"])
 def test_a_mount_point_is_never_crossed(pair: Pair, tmp_path: Path, what: str) -> None:
     """A bind mount, whose device number is that of its surroundings, is seen too: exit code 4, nothing is lost."""
