@@ -178,3 +178,13 @@ def test_the_class_loads_all_of_it_and_answers_the_same(
 
 def _rms(values: np.ndarray[Any, Any]) -> float:
     return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
+
+
+@pytest.mark.parametrize(("family", "naming"), [("t5", "flax"), ("bart", "tf")])
+def test_verify_finds_that_they_match(family: str, naming: str, folder: Path) -> None:
+    """Probes, cached steps, searches and coverage work for a model of one piece as for a pair."""
+    case = Case("seq2seq", family)
+    result = ckptconv.verify(folder / case.name / "pytorch", folder / case.name / naming)
+    assert result.matches
+    assert result.outputs is not None
+    assert {quantity.name for quantity in result.outputs.quantities} >= {"logits", "encoder.last"}

@@ -165,11 +165,15 @@ def left_out(
 
 
 def token_facts(model: Model, special: SpecialTokens) -> dict[str, Json]:
-    """Return what is needed to feed a decoder: start and pad, its tokens; decoder, how many it may get, or None."""
+    """Return what is needed to feed a decoder.
+
+    start and pad, its tokens; decoder, how many it may get, or None; loss, whether there is one to compare.
+    """
     return {
         "start": special.decoder_start,
         "pad": pad_id(model.decoder.config),
         "decoder": position_limit(model.decoder),
+        "loss": model.has_common_loss,
     }
 
 
@@ -185,7 +189,8 @@ def fed_decoder(
     mask = np.array([[1] * len(row) + [0] * (length - len(row)) for row in rows], np.int64)
     labels = np.array([[*row[1:], *[IGNORED] * (length - len(row) + 1)] for row in rows], np.int64)
     batch = {"decoder_input_ids": ids, "decoder_attention_mask": mask}
-    return batch | ({"labels": labels} if (labels >= 0).any() else {})
+    wanted = facts.get("loss", True) and (labels >= 0).any()
+    return batch | ({"labels": labels} if wanted else {})
 
 
 def ids_problems(arrays: Batch, model: Model, role: Role) -> Iterator[str]:

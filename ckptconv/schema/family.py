@@ -51,6 +51,8 @@ class Whole:
     reads: Modality = "tokens"
     healings: tuple[Healing, ...] = ()
     refused: Mapping[NamingName, str] = field(default_factory=dict)
+    notices: Mapping[NamingName, str] = field(default_factory=dict)
+    """What the user of a naming's class must know, as shown at conversion."""
     limits: Limits = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
 

@@ -117,6 +117,11 @@ class Model:
         raise NotImplementedError  # pragma: no cover
 
     @property
+    def has_common_loss(self) -> bool:
+        """True where the classes of all frameworks define their loss alike."""
+        return True
+
+    @property
     def reads(self) -> Modality:
         """What its encoder reads."""
         tables = self.encoder.tables
@@ -169,6 +174,10 @@ class Model:
         reasons = list(self.refusals(naming))
         if reasons:
             raise SourceError("\n".join(reasons))
+
+    def notices(self, naming: NamingName) -> Iterator[str]:
+        """Return what the user of a framework's class must know."""
+        return iter(())
 
     def settings(self, naming: NamingName) -> dict[str, Mapping[str, Json]]:
         """Return what the configs have to say beside the source's, so that the target's class runs: by part."""

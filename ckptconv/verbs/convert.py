@@ -130,6 +130,7 @@ def _convert(
     notices = (
         *checkpoint.notices,
         *plan.notices,
+        *model.notices(way.target),
         *_widening(plan, way, options),
         *_added(settings, way),
         *left_behind(source),

@@ -162,7 +162,8 @@ def _draw(
     batch: dict[str, Array] = {}
     for role, mask in masks.items():
         batch |= draw_ids(rng, model, role, name, mask)
-    batch["labels"] = next_tokens(batch["decoder_input_ids"], masks["decoder"])
+    if model.has_common_loss:
+        batch["labels"] = next_tokens(batch["decoder_input_ids"], masks["decoder"])
     probes |= {f"{name}.{key}": array for key, array in batch.items()}
 
 

@@ -9,7 +9,7 @@ sixteen digits below the others, where the bound is twelve.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -50,9 +50,19 @@ class _Influence:
 class Gradients:
     """A model that runs with gradients, and keeps note of what they reach."""
 
-    def __init__(self, model: Any, outputs: Outputs, valid: ValidPlaces) -> None:
-        """Watch every parameter. `outputs` runs one probe and returns what the class gives."""
-        self.model, self._outputs, self._valid = model, outputs, valid
+    def __init__(
+        self,
+        model: Any,
+        outputs: Outputs,
+        valid: ValidPlaces,
+        precision: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Watch every parameter.
+
+        Args: outputs: runs one probe and returns what the class gives. precision: in which it runs; what is computed
+        again on the way back is so outside of the caller's.
+        """
+        self.model, self._outputs, self._valid, self._precision = model, outputs, valid, precision
         self._random = np.random.default_rng(0)
         self._influences: dict[str, _Influence] = {}
         torch = import_module("torch")
@@ -72,7 +82,7 @@ class Gradients:
         torch = import_module("torch")
         with torch.enable_grad(), ExitStack() as stack:
             if not maps:  # a long probe
-                stack.enter_context(_recomputing(self.model))
+                stack.enter_context(_recomputing(self.model, self._precision))
             outputs = self._outputs(self.model, batch, maps)
             number = self._number(outputs, batch)
             if number.requires_grad:
@@ -116,13 +126,23 @@ def _count(reached: Any) -> list[int]:
 
 
 @contextmanager
-def _recomputing(model: Any) -> Iterator[None]:
+def _recomputing(
+    model: Any, precision: Callable[[], AbstractContextManager[None]]
+) -> Iterator[None]:
     """Keep each layer's input only, and compute the rest again on the way back: a long probe takes gigabytes else."""
     torch = import_module("torch")
-    recomputed = partial(import_module("torch.utils.checkpoint").checkpoint, use_reentrant=False)
+    recomputed = partial(
+        import_module("torch.utils.checkpoint").checkpoint,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), precision()),
+    )
     with ExitStack() as stack:
+        within: set[Any] = set()
         for module in model.modules():
-            if isinstance(module, torch.nn.ModuleList):
+            if isinstance(module, torch.nn.ModuleList) and module not in within:
+                within.update(
+                    module.modules()
+                )  # T5's layers are lists of their own: one level is enough
                 for layer in module:
                     layer.forward = partial(
                         recomputed, layer.forward

@@ -14,6 +14,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
+from ckptconv.run.runners._old_clip import GIVEN_BACK, give_back_clip
 from ckptconv.run.runners._outputs import cross_entropy, quantities, set_generation
 
 WARNING_KINDS = {
@@ -145,6 +146,7 @@ class Flax(Runner):
     def load(self, path: Path, precision: str, model_class: str) -> FlaxSession:
         """Load a model, its parameters widened to float32 where they are narrower. `precision` is float32."""
         jax = import_module("jax")
+        t5 = "T5" in model_class and give_back_clip()
         logger = logging.getLogger("transformers.modeling_flax_utils")
         warnings = _Warnings()
         logger.addHandler(warnings)
@@ -160,6 +162,7 @@ class Flax(Runner):
             "x64": False,
             "traced": False,
             "device": jax.default_backend(),
+            **({"jnp.clip": GIVEN_BACK} if t5 else {}),
         }
         return FlaxSession(model, loading_problems(warnings.messages), settings)
 

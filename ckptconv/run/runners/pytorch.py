@@ -75,7 +75,7 @@ class PyTorchReach(Gradients):
 
     def __init__(self, model: Any, valid: ValidPlaces) -> None:
         """Watch every parameter."""
-        super().__init__(model, _outputs, valid)
+        super().__init__(model, _outputs, valid, lambda: in_precision(model.dtype))
 
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run one probe; the answer is that of `PyTorchSession.forward`."""

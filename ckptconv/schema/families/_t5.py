@@ -6,7 +6,7 @@ longt5 and umt5. Norms have a gain alone. The first block of a stack holds the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ckptconv.schema.config import Config
@@ -131,6 +131,10 @@ def t5_limits(c: Config) -> dict[NamingName, str]:
         replace(c, values={**c.values, "feed_forward_proj": function}), "feed_forward_proj"
     )
 
+
+CLIP: Mapping[NamingName, str] = {
+    "flax": "the Flax class needs jax 0.9 or older: it uses a keyword of jnp.clip that jax 0.10 dropped"
+}
 
 T5_ALIASES = {
     "hidden_size": "d_model",

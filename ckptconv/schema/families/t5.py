@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._t5 import T5_ALIASES, t5_limits, t5_whole
+from ckptconv.schema.families._t5 import CLIP, T5_ALIASES, t5_limits, t5_whole
 from ckptconv.schema.family import Family, Whole
 from ckptconv.schema.vocabulary import Module
 
@@ -28,6 +28,7 @@ FAMILY = Family(
             "flax": "FlaxT5ForConditionalGeneration",
         },
         limits=t5_limits,
+        notices=CLIP,
     ),
     defaults={
         "vocab_size": 32128,

@@ -5,7 +5,7 @@ Source: transformers 4.57.6, `MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING` and `MODEL
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ckptconv.schema.config import Config
@@ -35,6 +35,17 @@ class Seq2Seq(Model):
     def decoder(self) -> Part:
         """The same part."""
         return self.whole
+
+    @property
+    def has_common_loss(self) -> bool:
+        """False: TF's classes leave padding out of the loss, PyTorch's only labels of -100."""
+        return False
+
+    def notices(self, naming: NamingName) -> Iterator[str]:
+        """Return what the user of a framework's class must know."""
+        tables = self.whole.tables
+        if isinstance(tables, Whole) and naming in tables.notices:
+            yield tables.notices[naming]
 
     @property
     def classes(self) -> Mapping[NamingName, str]:
