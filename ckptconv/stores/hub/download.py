@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.base.environment import install_advice
-from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
+from ckptconv.base.untrusted import one_line
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import travelling
 from ckptconv.stores.foreign import foreign_weights
@@ -27,21 +28,12 @@ class Hub:
         self._name = name
         try:
             self._library = import_module("huggingface_hub")
-            self._errors = import_module("huggingface_hub.errors")
-        except ImportError:
+        except ImportError as error:
+            missing = "" if error.name == "huggingface_hub" else f" ({one_line(str(error))})"
             raise FrameworkError(
-                f"{name}: no such directory; reading from the hub needs huggingface_hub.\n"
+                f"{name}: no such directory; reading from the hub needs huggingface_hub{missing}.\n"
                 f"{install_advice('hub')}"
             ) from None
-
-    @property
-    def _transport_error(self) -> type[Exception]:
-        """The base class of what the HTTP library under huggingface_hub raises.
-
-        From 1 on that is httpx or httpx2, whose errors are no OSErrors; the hub's own HTTP error derives from it.
-        """
-        mro = self._errors.HfHubHTTPError.__mro__
-        return next((base for base in mro if base.__name__ == "HTTPError"), OSError)
 
     def fetch(self, naming: NamingName | None) -> Path:
         """Download what a checkpoint needs into the hub's cache, and return the snapshot there."""
@@ -127,32 +119,41 @@ class Hub:
             raise SourceError(f"{self._name}: {otherwise}")
 
     def _asked(self, question: Callable[[], Any], file: str = "") -> Any:
-        """Ask the hub; every error becomes one sentence and the next step."""
-        errors, name = self._errors, self._name
+        """Ask the hub; every error becomes one sentence and the next step.
+
+        The library's own errors are told by their names, which older versions keep in other modules. What else comes
+        out of it depends on the version (requests' errors are OSErrors, httpx's are not) and on what the server sends
+        (a ValueError for a revision that is a path).
+        """
         try:
             with self._silent():
                 return question()
-        except errors.GatedRepoError:
-            raise SourceError(
+        except CkptconvError:  # a signal came meanwhile
+            raise
+        except Exception as error:
+            raise self._translated(error, file) from None
+
+    def _translated(self, error: Exception, file: str) -> CkptconvError:
+        """Return an exception of the library in our own words."""
+        kinds, name = {kind.__name__ for kind in type(error).__mro__}, self._name
+        if "GatedRepoError" in kinds:
+            return SourceError(
                 f"{name}: gated: accept its conditions on its page, then set HF_TOKEN or run `hf auth login`."
-            ) from None
-        except errors.RevisionNotFoundError:
-            raise SourceError(
+            )
+        if "RevisionNotFoundError" in kinds:
+            return SourceError(
                 f"{name.repo}: has no branch, tag or commit {name.revision!r} on the hub."
-            ) from None
-        except errors.RepositoryNotFoundError:
-            raise SourceError(
+            )
+        if "RepositoryNotFoundError" in kinds:
+            return SourceError(
                 f"{name}: no such directory here, and no such model on the hub that you may read.\n"
                 "Check the name; for a private model set HF_TOKEN or run `hf auth login`."
-            ) from None
-        except (errors.HFValidationError, errors.EntryNotFoundError) as error:
-            if isinstance(error, errors.LocalEntryNotFoundError):
-                raise FrameworkError(self._broken(file, error.__cause__ or error)) from None
-            raise SourceError(
-                f"{name}: the hub refuses this name or file ({_reason(error)})."
-            ) from None
-        except (OSError, RuntimeError, self._transport_error) as error:  # RuntimeError: of hf_xet
-            raise FrameworkError(self._broken(file, error)) from None
+            )
+        if "LocalEntryNotFoundError" in kinds:
+            return FrameworkError(self._broken(file, error.__cause__ or error))
+        if kinds & {"HFValidationError", "EntryNotFoundError"}:
+            return SourceError(f"{name}: the hub refuses this name or file ({_reason(error)}).")
+        return FrameworkError(self._broken(file, error))
 
     @contextmanager
     def _silent(self) -> Iterator[None]:
