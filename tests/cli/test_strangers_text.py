@@ -233,8 +233,11 @@ def test_names_of_directories(cli: Cli, good: Path, tmp_path: Path) -> None:
     assert_tame(cli("check", tmp_path / NAME / "absent"), "check")
 
 
-def test_arguments(cli: Cli, good: Path, tmp_path: Path) -> None:
+def test_arguments(
+    cli: Cli, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a shell's `*` may put on the command line, for every option that takes text."""
+    monkeypatch.chdir(tmp_path)
     for args in (
         [NAME], ["inspect", NAME, NAME, NAME], ["inspect", good, f"--{NAME}"], ["--limit", NAME, "inspect", good],
         ["inspect", good, "--format", NAME], ["inspect", good, "--tensors", NAME], ["inspect", good, "--html", NAME],
