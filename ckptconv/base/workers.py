@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from threading import Barrier
 from typing import Any, TypeVar
 
@@ -24,9 +25,9 @@ class Workers(ThreadPoolExecutor):
     """A pool that only the main thread gives work."""
 
     def submit(self, work: Callable[..., T], /, *args: Any, **more: Any) -> Future[T]:
-        """Add work; signals wait."""
+        """Add work, which runs under the limits that hold here; signals wait."""
         with signals_blocked():
-            return super().submit(work, *args, **more)
+            return super().submit(copy_context().run, work, *args, **more)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end what they have begun; signals wait."""

@@ -20,6 +20,7 @@ from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import Weights, huggingface, layouts
 from ckptconv.stores.leading_keys import require_no_adapter, require_own_files
+from ckptconv.stores.parsers.announced import require_announced
 
 MOST_NAMES = 1000
 """Of a folder below a checkpoint, looked at to say what it is."""
@@ -67,6 +68,7 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     before = Snapshot.of(path, *sorted(below), *companion_folders(path))
     beside = companions(path)
     config = read_config(path)
+    require_announced([path / "config.json"])
     require_own_files(config)
     weights = read_weights(path, naming)
     require_no_adapter(path)

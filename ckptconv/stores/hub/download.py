@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,6 +20,9 @@ from ckptconv.stores.hub.bars import Bars
 from ckptconv.stores.hub.names import HubName
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.shard_index import read_index
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""What a revision is on the hub: a commit of git."""
 
 
 class Hub:
@@ -46,6 +50,10 @@ class Hub:
             lambda: self._library.HfApi().model_info(self._name.repo, revision=self._name.revision)
         )
         files = {sibling.rfilename for sibling in info.siblings or ()}
+        self._require(
+            COMMIT.fullmatch(info.sha or "") is not None,
+            f"the hub names {str(info.sha)[:80]!a} as its commit, which is none.",
+        )
         self._require("config.json" in files, "no config.json there, so this is no checkpoint.")
         # The first file is asked for by the revision's own name, so that the cache knows where it points.
         folder = self._file("config.json", self._name.revision).parent
@@ -153,6 +161,8 @@ class Hub:
             return FrameworkError(self._broken(file, error.__cause__ or error))
         if kinds & {"HFValidationError", "EntryNotFoundError"}:
             return SourceError(f"{name}: the hub refuses this name or file ({_reason(error)}).")
+        if "ValueError" in kinds and "OSError" not in kinds:  # of a commit that is a path
+            return SourceError(f"{name}: the hub answered what it should not ({_reason(error)}).")
         return FrameworkError(self._broken(file, error))
 
     @contextmanager
