@@ -13,6 +13,7 @@ from ckptconv.base.errors import CkptconvError, Interrupted, PlanError, Problem
 from ckptconv.base.untrusted import LOG_COMMAND
 from ckptconv.base.untrusted import one_line as one_line
 from ckptconv.base.untrusted import printable as printable
+from ckptconv.report.documents import stamped
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -188,13 +189,14 @@ def error_json(error: CkptconvError, exit_code: int) -> dict[str, Json]:
     problems = error.problems if isinstance(error, PlanError) else ()
     kind = "Interrupted" if isinstance(error, Interrupted) else type(error).__name__
     notices: list[Json] = list(getattr(error, "__notes__", ()))
-    return {
+    body: dict[str, Json] = {
         "error": kind,
         "message": str(error),
         "exit_code": exit_code,
         "problems": problems_json(problems),
         **({"notices": notices} if notices else {}),
     }
+    return stamped("error", body)
 
 
 def problems_json(problems: Sequence[Problem]) -> list[Json]:
