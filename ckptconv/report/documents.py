@@ -435,6 +435,8 @@ class InspectionDocument(Document):
     bytes: int
     refusal: str
     problems: list[ProblemEntry]
+    reading: NotRequired[list[str]]
+    """How the weights were read: one sentence each."""
     unused: list[str]
     code_hooks: list[str]
     sides: list[SideEntry]
