@@ -11,7 +11,6 @@ import errno
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +19,10 @@ from ckptconv.base.errors import SourceError
 from ckptconv.schema.namings.tf import flat, place, unflat
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
+from ckptconv.stores.parsers import keras_layers
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
+from ckptconv.stores.parsers.keras_layers import Listed
 from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 
@@ -41,8 +42,6 @@ DTYPES = {
 """bfloat16 and bool have no HDF5 type that TF reads back."""
 SUPERBLOCK_BYTES = 48
 """What stands first in every file, at least."""
-COMPARED_BYTES = 1 << 20
-"""Of two copies of a tensor, at a time."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 KERAS_VERSION = "2.21.0"
@@ -163,31 +162,35 @@ def read(path: Path) -> Contents:
                 f"{path}: {str(answer['refused']).encode('ascii', 'backslashreplace').decode()}"
             )
         try:
-            inode, found = (
-                tuple(answer["file"]),
-                [_stored(path, file.size, *place) for place in answer["tensors"]],
-            )
+            inode = tuple(answer["file"])
+            listed = [_listed(path, file.size, *place) for place in answer["tensors"]]
         except (KeyError, TypeError, AttributeError):
             raise SourceError(f"{path}: {hdf5_process.NONSENSE}") from None
         if inode != file.inode:
             raise SourceError(f"{path}: was replaced while it was read")
-    _check_apart(path, found)
-    return Contents(_by_name(path, [_unflattened(stored) for stored in found]))
+        _check_apart(path, [tensor.stored for tensor in listed])
+        tensors, notices = keras_layers.by_name(listed, file)
+        return Contents(tensors, notices=notices)
 
 
-def _unflattened(stored: Stored) -> Stored:
-    """Return a tensor under its own name, where the file is a shard and has no groups."""
-    return replace(stored, spec=stored.spec.renamed(unflat(stored.spec.name)))
-
-
-def _stored(
-    path: Path, size: int, name: str, dtype: str, shape: list[int], offset: int, nbytes: int
-) -> Stored:
+def _listed(
+    path: Path,
+    size: int,
+    layer: str,
+    weight: str,
+    dtype: str,
+    shape: list[int],
+    offset: int,
+    nbytes: int,
+) -> Listed:
     """Turn one line of the answer into a place. Raises SourceError where it does not lie plainly in the file."""
+    require_name(f"{layer}/{weight}" if layer else weight, str(path))
+    # In a layer, the first level is the model's own name, which differs from save to save.
+    name = weight.split("/", 1)[-1] if layer else unflat(weight)
     require_name(name, str(path))
     where = f"{path}: {ascii(name)[:200]}"
     if len(shape) > MAX_RANK or not all(map(is_size, (*shape, offset, nbytes))):
-        raise SourceError(f"{where}: a shape or a place that no file can have")
+        raise SourceError(f"{where}: invalid shape or offset")
     spec = TensorSpec(name, dtype, tuple(shape))
     if nbytes != spec.nbytes:
         raise SourceError(
@@ -197,44 +200,16 @@ def _stored(
         raise SourceError(
             f"{where}: cut short: its data ends at byte {offset + nbytes}, the file has {size}"
         )
-    return Stored.in_file(spec, path, (Extent(offset, nbytes),))
+    return Listed(layer, weight, Stored.in_file(spec, path, (Extent(offset, nbytes),)))
 
 
-def _by_name(path: Path, found: Sequence[Stored]) -> dict[str, Stored]:
-    """Return each tensor once: what several layers use may lie in the group of each.
-
-    Raises: SourceError: the groups do not hold the same.
-    """
-    tensors: dict[str, Stored] = {}
-    with FileReader(path) as file:
-        for stored in found:
-            first = tensors.setdefault(stored.spec.name, stored)
-            if not (first == stored or _same(file, first, stored)):
-                name = ascii(stored.spec.name)[:200]
-                raise SourceError(
-                    f"{path}: {name} is in several groups, and they do not hold the same tensor"
-                )
-    return tensors
-
-
-def _same(file: FileReader, first: Stored, second: Stored) -> bool:
-    """Tell whether two data sets are of one type and shape, and hold the same bytes."""
-    if first.spec != second.spec:
-        return False
-    (one,), (other,) = first.extents, second.extents
-    return all(
-        file.read(one.offset + at, count) == file.read(other.offset + at, count)
-        for at in range(0, one.nbytes, COMPARED_BYTES)
-        for count in [min(COMPARED_BYTES, one.nbytes - at)]
-    )
-
-
-def _check_apart(path: Path, found: Sequence[Stored]) -> None:
-    """Refuse data sets that share bytes: no library writes such a file."""
-    apart = {(one.extents[0].offset, one.spec) for one in found if one.spec.nbytes}
-    end, ordered = 0, sorted(apart, key=itemgetter(0))
+def _check_apart(path: Path, tensors: Sequence[Stored]) -> None:
+    """Refuse data sets that share bytes, but for one tensor that lies in several groups."""
+    places = {(stored.chunks[0].offset, stored.spec) for stored in tensors if stored.spec.nbytes}
+    ordered = sorted(places, key=itemgetter(0))
+    end = SUPERBLOCK_BYTES
     for offset, spec in ordered:
-        if offset < max(end, SUPERBLOCK_BYTES):
+        if offset < end:
             raise SourceError(
                 f"{path}: {ascii(spec.name)[:200]} shares bytes with something else in the file"
             )
