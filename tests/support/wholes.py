@@ -19,7 +19,12 @@ _NONE = {"USE_TORCH": "0", "USE_TF": "0", "USE_FLAX": "0", "HF_HUB_OFFLINE": "1"
 ENVIRONMENT = {
     "pytorch": _NONE | {"USE_TORCH": "1"},
     "tf": _NONE | {"USE_TF": "1", "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-    "flax": _NONE | {"USE_FLAX": "1", "JAX_PLATFORMS": "cpu"},
+    "flax": _NONE
+    | {
+        "USE_FLAX": "1",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    },
 }
 """Of a process with one framework alone."""
 NOISE, GAIN = 0.3, 1.5
