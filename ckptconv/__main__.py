@@ -1,6 +1,29 @@
-"""`python -m ckptconv`."""
+"""`python -m ckptconv`, and the script of that name: the command line, imported where it may fail."""
 
-from ckptconv.cli.main import main
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+INTERNAL_ERROR = 70
+"""Exit code; see `base/errors.py`, which may be what cannot be imported."""
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    try:
+        from ckptconv.cli.main import main as run
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        text = (
+            f"Error: ckptconv cannot be loaded: {type(error).__name__}: {ascii(str(error))[:300]}\n"
+        )
+        with suppress(OSError):
+            os.write(2, text.encode())
+        sys.exit(INTERNAL_ERROR)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -1,13 +1,15 @@
 """Every way in which a command can fail, and the exit code that says so.
 
 CkptconvError
+├── UsageError         2   an argument of a function in Python is none that it takes
 ├── SourceError        3   the source is refused: malformed, unsafe, incomplete, unknown
 │   └── PlanError      3   tensors and tables disagree; carries every problem at once
 ├── DestinationError   4   the destination exists, is full, cannot be written; nothing was published
 ├── FrameworkError     5   this environment lacks a framework, or a framework died
+├── InternalError     70   a fault of ckptconv itself, or a system without memory, threads or files to spare
 └── Interrupted  130, 143  SIGINT, SIGTERM; nothing was published
 
-A mismatch (verify, diff, check) is a result with exit code 1, not an exception. 2 is Click's own: wrong usage.
+A mismatch (verify, diff, check) is a result with exit code 1, not an exception. 2 is also Click's own, for options.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from ckptconv.base.untrusted import one_line
 class CkptconvError(Exception):
     """Base of all errors that are shown to a user as a message, never as a traceback."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 70
+
+
+class UsageError(CkptconvError, ValueError):
+    """An argument is none that the function takes; nothing was read or written. A ValueError as well."""
+
+    exit_code = 2
 
 
 class SourceError(CkptconvError):
@@ -75,6 +83,10 @@ class FrameworkError(CkptconvError):
     """A framework is missing here, or its process died before it answered."""
 
     exit_code = 5
+
+
+class InternalError(CkptconvError):
+    """An exception that nobody foresaw; it says nothing about the checkpoints."""
 
 
 class Interrupted(CkptconvError):

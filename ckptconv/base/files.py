@@ -1,14 +1,18 @@
 """A checkpoint's files, opened so that none leads astray.
 
 They come from strangers: `config.json` may be a link to a private file, or a pipe at which a reader waits
-for ever. A link counts only where it stays in the folder it lies in, or where the hub's cache makes it so:
-`models--ORG--NAME/snapshots/REVISION/file -> ../../blobs/HASH`, within the same model.
+for ever. A link counts only where it stays in the folder it lies in, or leads into a cache of the hub, whose contents
+bear their own digest as names (`models--ORG--NAME/blobs/HASH`, held against the bytes where they are read).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
@@ -22,6 +26,35 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+_FOLLOWS: ContextVar[bool] = ContextVar("follows links", default=False)
+BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""What the hub's cache calls contents: by the digest of git (SHA-1), or by their sha256."""
+
+
+@contextmanager
+def following_links(follow: bool = True) -> Iterator[None]:
+    """Follow links that lead out of a checkpoint, within the block: its user trusts them."""
+    token = _FOLLOWS.set(follow)
+    try:
+        yield
+    finally:
+        _FOLLOWS.reset(token)
+
+
+def blob_name(path: Path) -> str | None:
+    """Return the name of what a link leads to in a cache of the hub: a digest of its bytes; None: of another."""
+    if not path.is_symlink():
+        return None
+    real = Path(os.path.realpath(path))
+    return real.name if _is_blob(real) else None
+
+
+def _is_blob(real: Path) -> bool:
+    """Tell whether a file lies in a cache of the hub, under the digest of its bytes: `models--ORG--NAME/blobs/HASH`."""
+    cache = real.parent.parent.name.startswith(("models--", "datasets--", "spaces--"))
+    return cache and real.parent.name == "blobs" and BLOB.fullmatch(real.name) is not None
 
 
 def open_source(path: Path) -> int:
@@ -57,10 +90,11 @@ def _open(path: Path) -> int:
 def real_path(path: Path) -> Path:
     """Return where a file really lies. Raises OSError: nowhere. SourceError: a link leads out of the checkpoint."""
     folder, real = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path, strict=True))
-    if folder not in real.parents and real.parent != _blobs(folder):
+    inside = folder in real.parents or real.parent == _blobs(folder) or _is_blob(real)
+    if not inside and not _FOLLOWS.get():
         raise SourceError(
             f"{path}: is a link that leads out of the checkpoint, which ckptconv does not follow.\n"
-            "Where you trust it, put the file itself in its place."
+            "Where you trust it, put the file itself in its place, or run `ckptconv --follow-links ...`."
         )
     return real
 

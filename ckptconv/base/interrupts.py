@@ -14,11 +14,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class _State:
-    """How many blocks hold signals back, the signal that came meanwhile, and what was published."""
+    """How many blocks hold signals back, the signal that came meanwhile, what was published, whether the run ends."""
 
-    held = 0
+    blocks = 0
     pending: int | None = None
     published: str | None = None
+    ended = False
 
 
 def note_published(path: str) -> None:
@@ -27,14 +28,20 @@ def note_published(path: str) -> None:
 
 
 def install() -> None:
-    """Turn the first signal into `Interrupted`, raised in the main thread wherever it is; for a command line only."""
-    _State.published = None
+    """Turn the first signal into `Interrupted`, raised in the main thread wherever it is; for a command line only.
+
+    A signal that the parent ignores, as `nohup` and shells that start a job in the background do, stays ignored.
+    """
+    _State.published, _State.ended = None, False
     for number in SIGNALS:
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    if _State.held:
+    if _State.ended:
+        return
+    if _State.blocks:
         _State.pending = number
         return
     _end(number)
@@ -42,22 +49,21 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def _end(number: int) -> NoReturn:
     """Raise, and let no later signal disturb what is cleared up and said from here on."""
-    for signal_number in SIGNALS:
-        signal.signal(signal_number, signal.SIG_IGN)
+    _State.ended = True
     raise Interrupted(number, _State.published)
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Hold signals back until the block ends.
 
     Python's own `Thread.start` is such a block: an exception in its midst leaves a thread that complains.
     """
-    _State.held += 1
+    _State.blocks += 1
     try:
         yield
     finally:
-        _State.held -= 1
-    if not _State.held and _State.pending is not None:
+        _State.blocks -= 1
+    if not _State.blocks and _State.pending is not None:
         number, _State.pending = _State.pending, None
         _end(number)

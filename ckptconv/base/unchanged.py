@@ -43,7 +43,7 @@ def _now(path: Path) -> Identity | None:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the files of a directory were before the first of them was read."""
+    """What the files of some directories were before the first of them was read."""
 
     files: Mapping[Path, Identity]
 
@@ -63,3 +63,12 @@ class Snapshot:
         """Look again at the files that were read. Raises SourceError: one changed, appeared or went away."""
         for path in read:
             require_same(path, self.files.get(path))
+
+    def require_none_new(self, paths: Iterable[Path]) -> None:
+        """Look whether one of some files has come meanwhile. Raises SourceError: it has."""
+        for path in paths:
+            if path not in self.files and _now(path) is not None:
+                raise SourceError(
+                    f"{path}: appeared while the other files were read; nothing was published.\n"
+                    "Run again when nothing writes to the directory."
+                )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from threading import Barrier
 from typing import Any, TypeVar
 
-from ckptconv.base.interrupts import held
+from ckptconv.base.interrupts import signals_blocked
 
 T = TypeVar("T")
 
@@ -24,19 +25,19 @@ class Workers(ThreadPoolExecutor):
     """A pool that only the main thread gives work."""
 
     def submit(self, work: Callable[..., T], /, *args: Any, **more: Any) -> Future[T]:
-        """Add work; signals wait."""
-        with held():
-            return super().submit(work, *args, **more)
+        """Add work, which runs under the limits that hold here; signals wait."""
+        with signals_blocked():
+            return super().submit(copy_context().run, work, *args, **more)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end what they have begun; signals wait."""
-        with held():
+        with signals_blocked():
             super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 def workers(count: int) -> Workers:
     """Return a pool whose threads have all begun."""
-    with held():
+    with signals_blocked():
         pool = Workers(count)
         together = Barrier(count + 1)
         for _ in range(count):
@@ -50,7 +51,7 @@ def finish(futures: Sequence[Future[T]]) -> list[T]:
     try:
         ended = False
         while not ended:
-            with held():
+            with signals_blocked():
                 waiting = wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)
             failed = any(not future.cancelled() and future.exception() for future in waiting.done)
             ended = failed or not waiting.not_done

@@ -14,6 +14,8 @@ import click
 
 from ckptconv.base.errors import CkptconvError, Interrupted
 from ckptconv.cli.reports import github_summary, on_github
+from ckptconv.cli.speech import to_stderr, without_breaks
+from ckptconv.cli.unforeseen import unforeseen
 
 if TYPE_CHECKING:
     from ckptconv.verbs.verify import Verification
@@ -27,9 +29,9 @@ def reporting(junit: Path | None) -> Iterator[Callable[[Verification], None]]:
     """
     try:
         yield partial(_report, junit, time.monotonic())
-    except CkptconvError as error:
+    except Exception as error:
         if not isinstance(error, Interrupted):
-            _report_error(junit, error)
+            _report_error(junit, error if isinstance(error, CkptconvError) else unforeseen(error))
         raise
 
 
@@ -52,7 +54,7 @@ def _report_error(junit: Path | None, error: CkptconvError) -> None:
         from ckptconv.report.junit import error_junit
         from ckptconv.transfer.publish.file import write_file
 
-        write_file(junit, error_junit(error))
+        write_file(junit, error_junit(error, without_breaks))
     if on_github():
         from ckptconv.report.github import error_annotation
 
@@ -69,4 +71,4 @@ def _add_to_summary(text: str) -> None:
         with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        click.echo(f"note: {path}: no summary was written ({error.strerror})", err=True)
+        to_stderr(f"note: {path}: no summary was written ({error.strerror})")

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from ckptconv.base.files import following_links
 from ckptconv.base.limits import NAMES, limited
 from ckptconv.cli import commands
 from ckptconv.cli.shell import run
@@ -104,14 +105,20 @@ def _print_versions(ctx: click.Context, param: click.Parameter, value: bool) -> 
     metavar="NAME=NUMBER",
     help="Raise or lower a safety limit of the parsers: --limit tensors=1000000.",
 )
+@click.option(
+    "--follow-links",
+    is_flag=True,
+    help="Follow links that lead out of a checkpoint; for directories that you trust.",
+)
 @click.pass_context
-def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...]) -> None:
+def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...], follow_links: bool) -> None:
     """Move encoder-decoder checkpoints between PyTorch, TensorFlow and Flax, and prove that they are the same.
 
     Exit codes: 0 done, 1 verify, diff or check found a difference, 2 wrong usage, 3 source refused,
     4 destination failed, 5 framework missing or died, 70 internal error. Outputs are whole or absent.
     """
     ctx.with_resource(limited(**dict(limit)))
+    ctx.with_resource(following_links(follow_links))
 
 
 def main() -> NoReturn:

@@ -9,7 +9,7 @@ from shutil import get_terminal_size
 from threading import Event, Lock, Thread
 from typing import Any, TypeAlias
 
-from ckptconv.base.interrupts import held
+from ckptconv.base.interrupts import signals_blocked
 
 Advance: TypeAlias = Callable[[int, int], None]
 """Called with bytes done and bytes to do; a total of 0 says that nobody knows."""
@@ -91,7 +91,7 @@ def _ticking(bar: _Bar) -> Iterator[None]:
             bar.tick()
 
     thread = Thread(target=tick, daemon=True)
-    with held():
+    with signals_blocked():
         thread.start()
     try:
         yield

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,13 @@ import click
 
 from ckptconv.base.errors import CkptconvError, Interrupted
 from ckptconv.base.interrupts import install
+from ckptconv.base.untrusted import one_line
 from ckptconv.cli.progress import progress
-from ckptconv.cli.speech import Phases, set_verbose, to_stderr
+from ckptconv.cli.speech import Phases, set_verbose, to_stderr, without_breaks
 from ckptconv.cli.speech import say as say  # commands take their words from here
 from ckptconv.cli.speech import show as show
+from ckptconv.cli.streams import prepare_streams, silence_stdout
+from ckptconv.cli.unforeseen import unforeseen
 from ckptconv.stores.hub.bars import show_downloads
 
 if TYPE_CHECKING:
@@ -123,16 +127,21 @@ as_html = click.option(
 )
 
 
+def verbose_option(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what adds --verbose, which `speech.verbose()` and an internal error's traceback heed."""
+    option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
+        "--verbose", is_flag=True, expose_value=False, callback=set_verbose, help=help
+    )
+    return option
+
+
+traceable = verbose_option("Print the traceback of an internal error.")
+
+
 def quiet(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --quiet, which the command gets, and --verbose, which `speech.verbose()` tells."""
+    """Add --quiet, which the command gets, and --verbose."""
     for option in (
-        click.option(
-            "--verbose",
-            is_flag=True,
-            expose_value=False,
-            callback=set_verbose,
-            help="Print versions, the time of each phase, and every notice.",
-        ),
+        verbose_option("Print versions, the time of each phase, and every notice."),
         click.option(
             "--quiet",
             is_flag=True,
@@ -230,34 +239,49 @@ def writing_options(
 
 def run(cli: click.Group) -> NoReturn:
     """Run the command line; every error becomes a message and an exit code, never a traceback."""
+    prepare_streams()
     install()
     show_downloads(sys.stderr.isatty())
     try:
         cli.main(prog_name="ckptconv", standalone_mode=False)
-        sys.exit(0)
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except (CkptconvError, KeyboardInterrupt, click.Abort) as error:
-        _fail(error if isinstance(error, CkptconvError) else Interrupted(signal.SIGINT))
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of the output went away; nobody is left to tell
-        sys.exit(0)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(Interrupted(signal.SIGINT))
+    except CkptconvError as error:
+        _fail(error)
+    except Exception as error:
+        _fail(unforeseen(error), error)
+    sys.exit(0)
 
 
-def _fail(error: CkptconvError) -> NoReturn:
-    """Print an error where the caller looks for it, and end with its code."""
+def _show_usage(error: click.ClickException) -> None:
+    """Print what is wrong with the command line. It quotes arguments, among them names of files, in one line."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    click.UsageError(one_line(error.format_message()), context).show()
+
+
+def _fail(error: CkptconvError, cause: Exception | None = None) -> NoReturn:
+    """Print an error where the caller looks for it, and end with its code.
+
+    Args:
+        error: what happened.
+        cause: the exception that nobody foresaw; --verbose shows where it was raised.
+    """
     from ckptconv.report import text as render
 
     code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
+    if cause is not None and "--verbose" in sys.argv[1:]:
+        to_stderr(render.printable("".join(traceback.format_exception(cause))).rstrip())
+    to_stderr(render.error_text(error, without_breaks))
+    say(False, tuple(getattr(error, "__notes__", ())))
     try:
         if "--json" in sys.argv[1:]:
             click.echo(render.dump(render.error_json(error, code)))
-        to_stderr(render.error_text(error))
-        say(False, tuple(getattr(error, "__notes__", ())))
-    except OSError:  # a full disk, a closed pipe: nobody can be told, but the exit code still tells
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.stdout.flush()
+    except OSError:  # a full disk, a closed stream: the exit code still tells
+        silence_stdout()
     sys.exit(code)

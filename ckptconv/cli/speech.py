@@ -14,6 +14,7 @@ import click
 
 from ckptconv.base.errors import DestinationError
 from ckptconv.cli.progress import Advance
+from ckptconv.cli.streams import silence_stdout
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -81,11 +82,10 @@ def show(
             click.echo(dump(value()))
         elif not quiet:
             stream = sys.stderr if stdout_taken else sys.stdout
-            click.echo(painted(printable(text(screen(stream))), stream), err=stdout_taken)
-    except BrokenPipeError:  # the reader went away, as `head` does; the exit code still tells
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            shown = printable(without_breaks(text(screen(stream))))
+            click.echo(painted(shown, stream), err=stdout_taken)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         raise DestinationError(
             f"the result cannot be printed ({error.strerror}); the work itself is done."
         ) from None
@@ -103,9 +103,32 @@ def screen(stream: TextIO) -> Screen:
 
 def to_stderr(text: str) -> None:
     """Print lines to stderr: wrapped to fit where it is a terminal, untouched where it is not."""
+    from ckptconv.base.untrusted import printable
+
+    text = without_breaks(text)
     if sys.stderr.isatty():
         text = "\n".join(_fitted(line) for line in text.split("\n"))
-    click.echo(painted(text, sys.stderr), err=True)
+    click.echo(painted(printable(text), sys.stderr), err=True)
+
+
+def without_breaks(text: str) -> str:
+    """Escape the names that came in with the command line where they hold line breaks.
+
+    A shell's `*` puts there what others have called their files. Messages of several lines quote paths as they are, so
+    that this is where they can still be told from breaks of ours.
+    """
+    paths = (*sys.argv[1:], _directory())
+    names = {name for path in paths for name in path.split(os.sep)}  # noqa: PTH206  # any text
+    for name in sorted((name for name in names if "\n" in name), key=len, reverse=True):
+        text = text.replace(name, name.replace("\n", "\\n"))
+    return text
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  # a text, not a Path
+    except FileNotFoundError:
+        return ""
 
 
 def _fitted(line: str) -> str:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ckptconv.base.strict_json import Json, read_json
+from ckptconv.compare.generation import config_defaults, generate_defaults
 from ckptconv.schema.config import Config
 from ckptconv.schema.families import families
 
@@ -63,38 +64,13 @@ SETTINGS = frozenset(
         "use_bfloat16",
         "use_cache",
         "tf_legacy_loss",
-        "pruned_heads",
-        "tie_encoder_decoder",
     }
 )
 """What a caller gets back, and how it is computed; not what."""
-GENERATION: Mapping[str, Json] = {
-    "bad_words_ids": None,
-    "begin_suppress_tokens": None,
-    "diversity_penalty": 0.0,
-    "do_sample": False,
-    "early_stopping": False,
-    "encoder_no_repeat_ngram_size": 0,
-    "exponential_decay_length_penalty": None,
-    "forced_bos_token_id": None,
-    "forced_eos_token_id": None,
-    "length_penalty": 1.0,
-    "max_length": 20,
-    "min_length": 0,
-    "no_repeat_ngram_size": 0,
-    "num_beam_groups": 1,
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "remove_invalid_values": False,
-    "repetition_penalty": 1.0,
-    "suppress_tokens": None,
-    "temperature": 1.0,
-    "top_k": 50,
-    "top_p": 1.0,
-    "typical_p": 1.0,
-    "tie_word_embeddings": True,
-}
-"""Keys of every config -> their defaults in transformers 4.57.6, which version 5 leaves out."""
+MODEL_TOKENS = frozenset({"bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"})
+"""Tokens that a model reads as well as `generate`: for positions, embeddings, and labels that become inputs."""
+COMMON: Mapping[str, Json] = {"pruned_heads": {}, "tie_word_embeddings": True}
+"""Keys of every config -> their defaults in transformers 4.57.6, beside those of generation."""
 DERIVED = frozenset(
     {
         "attention_layers",
@@ -125,18 +101,20 @@ class ConfigDifference:
 def config_differences(one: Config, other: Config) -> tuple[ConfigDifference, ...]:
     """Compare two configs, with each family's defaults for what the file leaves out.
 
-    What cannot change an answer is left out: dropout, labels, versions, dtypes, what a forward pass returns.
+    What cannot change an answer is left out: dropout, labels, versions, dtypes, what a forward pass returns. So
+    are the settings of generation, which `generation.py` resolves: a config's are not always read.
     """
-    return tuple(_differences("", _with_defaults(one), _with_defaults(other)))
+    return tuple(_differences("", with_defaults(one), with_defaults(other)))
 
 
-def _with_defaults(config: Config) -> Config:
-    """Read a config with its family's defaults, if it has a family."""
+def with_defaults(config: Config) -> Config:
+    """Read a config with its class's defaults, if there is a table for its family."""
+    common = {**COMMON, **config_defaults()}
     family = families().get(str(config.get("model_type")))
     if family is None:
-        return config.read_as(GENERATION, {})
+        return config.read_as(common, {})
     return config.read_as(
-        {**GENERATION, **_class_defaults(family.model_type), **family.defaults}, family.aliases
+        {**common, **_class_defaults(family.model_type), **family.defaults}, family.aliases
     )
 
 
@@ -157,12 +135,12 @@ def _differences(prefix: str, one: Config, other: Config) -> Iterator[ConfigDiff
         {config.aliases.get(key, key) for config in (one, other) for key in config.values}
     ):
         first, second = _value(one, key), _value(other, key)
-        if is_idle(key) or (key in DERIVED and None in (first, second)):
+        if is_idle(key) or is_generation(key) or (key in DERIVED and None in (first, second)):
             continue
         if isinstance(first, dict) and isinstance(second, dict):
-            sides = (_with_defaults(config.part(key)) for config in (one, other))
+            sides = (with_defaults(config.part(key)) for config in (one, other))
             yield from _differences(f"{prefix}{key}.", *sides)
-        elif first != second and (first or second):  # absent, null and false are one and the same
+        elif first != second and not (_is_no(first) and _is_no(second)):
             yield ConfigDifference(f"{prefix}{key}", first, second)
 
 
@@ -172,7 +150,17 @@ def _value(config: Config, key: str) -> Json:
     return config.get(common)
 
 
+def _is_no(value: Json) -> bool:
+    """Tell whether a value is absent, null or false, which are one and the same; 0 is a value."""
+    return value is None or value is False
+
+
 def is_idle(key: str) -> bool:
     """Tell whether no answer depends on a key."""
-    dropout = "dropout" in key or key.endswith(("_drop", "pdrop")) or key == "layerdrop"
+    dropout = "dropout" in key or key.endswith(("_drop", "pdrop", "layerdrop"))
     return dropout or key in BOOKKEEPING or key in SETTINGS or key in OF_OTHER_HEADS
+
+
+def is_generation(key: str) -> bool:
+    """Tell whether `generate` alone reads a key."""
+    return key in generate_defaults() and key not in MODEL_TOKENS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckptconv.base.strict_json import Json
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, closing, counted, one_line, prose, size
 from ckptconv.transfer.manifest import MANIFEST
 from ckptconv.verbs.check import Checked
@@ -36,7 +37,7 @@ def check_text(result: Checked, screen: Screen = PIPE) -> str:
 def check_json(result: Checked) -> dict[str, Json]:
     """Return a check for --json."""
     origin = result.manifest.origin
-    return {
+    body: dict[str, Json] = {
         "path": str(result.path),
         "verdict": "whole" if result.whole else "changed",
         "manifest": result.manifest.digest,
@@ -51,3 +52,4 @@ def check_json(result: Checked) -> dict[str, Json]:
             for finding in result.findings
         ],
     }
+    return stamped("check", body)

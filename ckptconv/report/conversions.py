@@ -7,10 +7,12 @@ from dataclasses import asdict
 
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Move, Plan
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
 from ckptconv.transfer.cast_losses import TensorValues
 from ckptconv.verbs.split import Split
 from ckptconv.verbs.writing import Conversion
+from ckptconv.version import __version__
 
 
 def plan_json(plan: Plan) -> list[Json]:
@@ -69,7 +71,8 @@ def values_json(values: Sequence[TensorValues]) -> list[Json]:
 
 def conversion_json(result: Conversion) -> dict[str, Json]:
     """Return a conversion for --json."""
-    return {
+    body: dict[str, Json] = {
+        "ckptconv": __version__,
         "sources": [str(source) for source in result.sources],
         "target": str(result.target),
         "pair": result.pair,
@@ -82,6 +85,7 @@ def conversion_json(result: Conversion) -> dict[str, Json]:
         "values": values_json(result.values),
         "tensors": plan_json(result.plan),
     }
+    return stamped("conversion", body)
 
 
 def conversion_text(result: Conversion, seconds: float | None = None, screen: Screen = PIPE) -> str:
@@ -105,7 +109,8 @@ def took(seconds: float | None) -> str:
 
 def split_json(result: Split) -> dict[str, Json]:
     """Return a split for --json."""
-    return {
+    body: dict[str, Json] = {
+        "ckptconv": __version__,
         "source": str(result.source),
         "target": str(result.target),
         "pair": result.pair,
@@ -116,6 +121,7 @@ def split_json(result: Split) -> dict[str, Json]:
             for part in result.parts
         ],
     }
+    return stamped("split", body)
 
 
 def split_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, counted, printable, prose, size
 
 if TYPE_CHECKING:
@@ -27,4 +28,9 @@ def demo_text(result: Demo, screen: Screen = PIPE) -> str:
 
 def demo_json(result: Demo) -> dict[str, Json]:
     """Return the same for --json."""
-    return {"path": str(result.path), "files": list(result.files), "bytes": result.nbytes}
+    body: dict[str, Json] = {
+        "path": str(result.path),
+        "files": list(result.files),
+        "bytes": result.nbytes,
+    }
+    return stamped("demo", body)

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ckptconv.report.documents import stamped
 from ckptconv.report.relations import figures_json, number_text, relation_json, relation_lines
 from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
 
@@ -90,7 +91,7 @@ def _verdict(result: Diff) -> str:
 
 def diff_json(result: Diff) -> dict[str, Json]:
     """Return a diff for --json: every tensor, the equal ones too."""
-    return {
+    body: dict[str, Json] = {
         "verdict": "equal" if result.matches else "different",
         "first": _side_json(result, 0),
         "second": _side_json(result, 1),
@@ -112,6 +113,7 @@ def diff_json(result: Diff) -> dict[str, Json]:
         "tensors": [_tensor_json(tensor) for tensor in result.tensors],
         "notices": list(result.notices),
     }
+    return stamped("diff", body)
 
 
 def _side_json(result: Diff, side: int) -> dict[str, Json]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, counted, printable, prose, size
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _component(component: Component, screen: Screen) -> Iterator[str]:
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Json]:
     """Return a diagnosis for --json."""
-    return {
+    body: dict[str, Json] = {
         "works": diagnosis.works,
         "ckptconv": diagnosis.version,
         "python": diagnosis.python,
@@ -71,3 +72,4 @@ def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Json]:
         "memory_bytes": diagnosis.memory_bytes,
         "free_bytes": {str(path): free for path, free in diagnosis.free_bytes},
     }
+    return stamped("diagnosis", body)

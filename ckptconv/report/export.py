@@ -5,13 +5,14 @@ from __future__ import annotations
 from ckptconv.artefacts.example import EXAMPLE
 from ckptconv.base.strict_json import Json
 from ckptconv.report.conversions import took
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, closing, size
 from ckptconv.verbs.export import Export
 
 
 def export_json(result: Export) -> dict[str, Json]:
     """Return an export for --json."""
-    return {
+    body: dict[str, Json] = {
         "source": str(result.source),
         "target": str(result.target),
         "pair": result.pair,
@@ -21,6 +22,7 @@ def export_json(result: Export) -> dict[str, Json]:
         "artefact": dict(result.record),
         "notices": list(result.notices),
     }
+    return stamped("export", body)
 
 
 def export_text(result: Export, seconds: float | None = None, screen: Screen = PIPE) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, prose, table
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def families_markdown(supports: Sequence[Support]) -> str:
 
 def families_json(supports: Sequence[Support]) -> dict[str, Json]:
     """Return one object a field."""
-    return {
+    body: dict[str, Json] = {
         "families": [
             {
                 "model_type": support.model_type,
@@ -64,6 +65,7 @@ def families_json(supports: Sequence[Support]) -> dict[str, Json]:
             for support in supports
         ]
     }
+    return stamped("families", body)
 
 
 def _rows(supports: Sequence[Support]) -> list[tuple[str, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from ckptconv.base.errors import PlanError
-from ckptconv.report.text import MAX_PROBLEMS, PIPE, Screen, printable, prose, size, table
+from ckptconv.report.text import MAX_PROBLEMS, PIPE, Screen, one_line, printable, prose, size, table
 from ckptconv.verbs.inspection import Inspection, SideSummary, Target, TensorLine, Tie
 
 MAX_FINDINGS = 5
@@ -25,9 +25,9 @@ def inspection_text(result: Inspection, *, tensors: str = "", screen: Screen = P
         screen: where the text is shown; a terminal gets names with their middle left out where they are too long.
     """
     blocks = [
-        "\n".join(prose(f"{name:<11} {value}", screen) for name, value in facts(result)),
+        "\n".join(prose(one_line(f"{name:<11} {value}"), screen) for name, value in facts(result)),
         parts_table(result, screen),
-        prose("\n".join(notes(result)), screen),
+        prose("\n".join(map(one_line, notes(result))), screen),
         _tensors_text(result, tensors or ("*" if result.measured else ""), screen),
         targets_text(result, screen),
         prose(state(result), screen),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from ckptconv.base.strict_json import Json
+from ckptconv.report.documents import stamped
 from ckptconv.report.inspect import matching
 from ckptconv.report.text import problems_json
 from ckptconv.verbs.inspection import Inspection, TensorLine
@@ -79,7 +80,7 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
         else None
     )
     document["tensors"] = [_tensor(line) for line in matching(result, tensors or "*")]
-    return document
+    return stamped("inspection", document)
 
 
 def _tensor(line: TensorLine) -> dict[str, Json]:

@@ -5,6 +5,7 @@ There is no standard but the common ground of what reads it: testsuites > testsu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
@@ -35,12 +36,17 @@ def verification_junit(result: Verification, seconds: float = 0.0) -> str:
     return _document(root)
 
 
-def error_junit(error: CkptconvError) -> str:
-    """Return a document that says why nothing could be verified."""
+def error_junit(error: CkptconvError, tame: Callable[[str], str] = str) -> str:
+    """Return a document that says why nothing could be verified.
+
+    Args:
+        error: what happened.
+        tame: what else is done to its text, before it is made printable.
+    """
     root = Xml.Element("testsuites", name=NAME)
     suite = Xml.SubElement(root, "testsuite", name="verify")
     case = Xml.SubElement(suite, "testcase", name="verify", classname="ckptconv.verify")
-    text = printable(str(error))
+    text = printable(tame(str(error)))
     Xml.SubElement(
         case, "error", message=text.partition("\n")[0], type=type(error).__name__
     ).text = text

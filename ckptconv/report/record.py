@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, closing, printable, size
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def recording_text(result: Recording, screen: Screen = PIPE) -> str:
 
 def recording_json(result: Recording) -> dict[str, Json]:
     """Return a recording for --json."""
-    return {
+    body: dict[str, Json] = {
         "source": str(result.source),
         "trace": str(result.path),
         "pair": result.pair,
@@ -31,3 +32,4 @@ def recording_json(result: Recording) -> dict[str, Json]:
         "tensors": result.tensors,
         "answers": result.answers,
     }
+    return stamped("recording", body)

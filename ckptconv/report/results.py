@@ -12,7 +12,10 @@ from ckptconv.report.text import PIPE, Screen, printable
 
 
 class Rendering(NamedTuple):
-    """The functions that show one kind of result, as `module:name`; each is imported when it is first asked for."""
+    """The functions that show one kind of result, as `module:name`; each is imported when it is first asked for.
+
+    A module is one of this folder, unless it is named in full.
+    """
 
     text: str
     document: str
@@ -30,7 +33,9 @@ RENDERINGS = {
         "inspect:inspection_text", "inspect_json:inspection_json", "html.inspect:inspection_page"
     ),
     "Recording": Rendering("record:recording_text", "record:recording_json"),
-    "SelfTest": Rendering("selftest:selftest_text", "selftest:selftest_json"),
+    "SelfTest": Rendering(
+        "ckptconv.trials.report:selftest_text", "ckptconv.trials.report:selftest_json"
+    ),
     "Split": Rendering("conversions:split_text", "conversions:split_json"),
     "Verification": Rendering(
         "verify:verification_text", "verify:verification_json", "html.verify:verification_page"
@@ -42,7 +47,8 @@ RENDERINGS = {
 @cache
 def _function(place: str) -> Callable[..., Any]:
     module, _, name = place.partition(":")
-    function: Callable[..., Any] = getattr(import_module(f"ckptconv.report.{module}"), name)
+    module = module if module.startswith("ckptconv.") else f"ckptconv.report.{module}"
+    function: Callable[..., Any] = getattr(import_module(module), name)
     return function
 
 

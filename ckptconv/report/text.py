@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import CkptconvError, Interrupted, PlanError, Problem
+from ckptconv.base.untrusted import LOG_COMMAND
 from ckptconv.base.untrusted import one_line as one_line
 from ckptconv.base.untrusted import printable as printable
+from ckptconv.report.documents import stamped
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -160,12 +162,17 @@ def _wrapped(line: str, columns: int) -> str:
 
 
 def dump(value: Mapping[str, Json]) -> str:
-    """Return JSON in pure ASCII, so that no name from a checkpoint can steer a terminal."""
-    return json.dumps(value, indent=2, ensure_ascii=True)
+    """Return JSON in pure ASCII, so that no name from a checkpoint can steer a terminal or the runner of a CI."""
+    return LOG_COMMAND.sub(r"\\u0023", json.dumps(value, indent=2, ensure_ascii=True))
 
 
-def error_text(error: CkptconvError) -> str:
-    """Return a message for stderr: what, where, expected, found, next step."""
+def error_text(error: CkptconvError, tame: Callable[[str], str] = str) -> str:
+    """Return a message for stderr: what, where, expected, found, next step.
+
+    Args:
+        error: what happened.
+        tame: what else is done to the text, before it is made printable.
+    """
     text = str(error)
     if isinstance(error, PlanError) and len(error.problems) > MAX_PROBLEMS:
         abridged = PlanError(error.what, error.problems[:MAX_PROBLEMS])
@@ -174,7 +181,7 @@ def error_text(error: CkptconvError) -> str:
         text = "\n".join(
             [first, *str(abridged).splitlines()[1:], rest, *([error.hint] if error.hint else [])]
         )
-    return f"Error: {printable(text)}"
+    return f"Error: {printable(tame(text))}"
 
 
 def error_json(error: CkptconvError, exit_code: int) -> dict[str, Json]:
@@ -182,13 +189,14 @@ def error_json(error: CkptconvError, exit_code: int) -> dict[str, Json]:
     problems = error.problems if isinstance(error, PlanError) else ()
     kind = "Interrupted" if isinstance(error, Interrupted) else type(error).__name__
     notices: list[Json] = list(getattr(error, "__notes__", ()))
-    return {
+    body: dict[str, Json] = {
         "error": kind,
         "message": str(error),
         "exit_code": exit_code,
         "problems": problems_json(problems),
         **({"notices": notices} if notices else {}),
     }
+    return stamped("error", body)
 
 
 def problems_json(problems: Sequence[Problem]) -> list[Json]:

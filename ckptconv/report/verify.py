@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ckptconv.report.cause import cause_json, cause_text
 from ckptconv.report.coverage import percent_text
+from ckptconv.report.documents import stamped
 from ckptconv.report.outputs import outputs_json, outputs_text
 from ckptconv.report.relations import relation_json, relation_lines
 from ckptconv.report.text import (
@@ -91,7 +92,7 @@ def _weights_text(report: WeightsReport, screen: Screen) -> str:
 def verification_json(result: Verification) -> dict[str, Json]:
     """Return a verification for --json."""
     weights = result.weights
-    return {
+    body: dict[str, Json] = {
         "verdict": verdict(result),
         "source": str(result.source),
         "target": str(result.target),
@@ -120,3 +121,4 @@ def verification_json(result: Verification) -> dict[str, Json]:
         "where": cause_json(result.where),
         "notices": list(notices(result)),
     }
+    return stamped("verification", body)

@@ -6,7 +6,6 @@ docs/trace.md has the format; `trace_reader.py` reads it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,14 @@ from ckptconv.run.answers import Answer
 from ckptconv.run.fingerprints import Fingerprint
 from ckptconv.run.modalities import Example
 from ckptconv.run.runners import Array
+from ckptconv.run.trace_seal import PLACEHOLDER, seal
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import Stored, TensorSpec
-from ckptconv.transfer.publish.file import replaced
+from ckptconv.transfer.publish.file import fsync, replaced
 from ckptconv.version import __version__
 
-KIND, VERSION = "ckptconv-trace", "1"
+KIND, VERSION = "ckptconv-trace", "2"
 """What the metadata of the file says under `format` and `version`."""
 SIDES = ("source", "reference")
 
@@ -135,16 +135,21 @@ def write_trace(path: Path, trace: Trace) -> int:
         return TensorSpec(name, str(tensor.dtype), tensor.shape)
 
     specs = [spec(name) for name in names]  # one array at a time
-    metadata = {"format": KIND, "version": VERSION, "trace": json.dumps(_metadata(trace))}
+    metadata = {
+        "format": KIND,
+        "version": VERSION,
+        "sha256": PLACEHOLDER,
+        "trace": json.dumps(_metadata(trace)),
+    }
     with replaced(path) as beside:
         places = safetensors.create_with(beside, specs, metadata)
         with beside.open("r+b") as file:
             for name, extents in places.items():
                 file.seek(extents[0].offset)
                 file.write(np.ascontiguousarray(array(name)).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-            return file.seek(0, os.SEEK_END)
+        seal(beside)
+        fsync(beside)
+        return beside.stat().st_size
 
 
 def _metadata(trace: Trace) -> dict[str, Any]:

@@ -12,9 +12,13 @@ from ckptconv.run.fingerprints import Fingerprint
 from ckptconv.run.modalities import Example
 from ckptconv.run.trace import KIND, SIDES, VERSION, Question, RecordedArrays, Trace, stored_array
 from ckptconv.run.trace_schema import Fields
+from ckptconv.run.trace_seal import require_sealed
 from ckptconv.schema.vocabulary import NAMINGS
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import Stored
+
+UNSEALED = "1"
+"""The version of 0.1.0, whose traces have no digest of their own."""
 
 
 def read_trace(path: Path) -> Trace:
@@ -27,11 +31,14 @@ def read_trace(path: Path) -> Trace:
         raise SourceError(
             f"{path}: not a trace; `ckptconv verify SOURCE --save-trace FILE` writes one."
         )
-    if contents.metadata.get("version") != VERSION:
-        version = ascii(contents.metadata.get("version"))[:40]
+    version = contents.metadata.get("version")
+    if version not in (VERSION, UNSEALED):
         raise SourceError(
-            f"{path}: a trace of version {version}; this ckptconv reads version {VERSION}."
+            f"{path}: a trace of version {ascii(version)[:40]}; this ckptconv reads versions"
+            f" {UNSEALED} and {VERSION}."
         )
+    if version != UNSEALED:
+        require_sealed(path, contents.metadata.get("sha256", ""))
     fields = Fields(
         parse_json(contents.metadata.get("trace", ""), f"{path}: trace"), f"{path}: trace"
     )

@@ -32,6 +32,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from ckptconv.base.arguments import require_number
 from ckptconv.compare.difference import Difference
 
 Side: TypeAlias = Literal["source", "target"]
@@ -61,6 +62,11 @@ class Tolerance:
 
     atol: float
     rtol: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no tolerance. Raises UsageError."""
+        require_number("atol", self.atol)
+        require_number("rtol", self.rtol)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.leftovers import replacement_of
 from ckptconv.base.strict_json import read_json
 from ckptconv.base.unchanged import Snapshot
+from ckptconv.base.untrusted import one_line
 from ckptconv.schema.config import Config
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import companion_folders, companions
@@ -19,6 +20,7 @@ from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import Weights, huggingface, layouts
 from ckptconv.stores.leading_keys import require_no_adapter, require_own_files
+from ckptconv.stores.parsers.announced import require_announced
 
 MOST_NAMES = 1000
 """Of a folder below a checkpoint, looked at to say what it is."""
@@ -42,11 +44,17 @@ class Checkpoint:
         return tuple(f"{self.path}: {notice}" for notice in self.weights.notices)
 
     def require_unchanged(self) -> None:
-        """Look again at every file that a conversion reads. Raises SourceError: one changed, went away or appeared."""
+        """Look again at every file that a conversion reads.
+
+        Raises: SourceError: one changed, went away, or appeared: the output would lack it, or be made of weights that
+            transformers no longer takes first.
+        """
         weights = self.weights
         read = [self.path / "config.json", *weights.indexes, *weights.files]
         present = [path for path in companions(self.path) if os.path.lexists(path)]
         travelled = [path for path in self.companions if path not in present]
+        rivals = (self.path / name for name in huggingface.every_name())
+        self.before.require_none_new([*present, *rivals])
         self.before.require_unchanged([*read, *present, *travelled])
 
 
@@ -60,6 +68,7 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     before = Snapshot.of(path, *sorted(below), *companion_folders(path))
     beside = companions(path)
     config = read_config(path)
+    require_announced([path / "config.json"])
     require_own_files(config)
     weights = read_weights(path, naming)
     require_no_adapter(path)
@@ -153,10 +162,10 @@ def _near(path: Path) -> str:
     parent = path.parent
     names = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
     near = get_close_matches(path.name, names, n=1)
-    return f" Did you mean {parent / near[0]}?" if near else ""
+    return f" Did you mean {parent}{os.sep}{one_line(near[0])}?" if near else ""
 
 
 def _within(path: Path) -> str:
     """Name the checkpoints one level down, where a directory holds some."""
     inside = sorted(entry.parent.name for entry in path.glob("*/config.json"))[:5]
-    return f" There is one in: {', '.join(inside)}." if inside else ""
+    return f" There is one in: {', '.join(map(one_line, inside))}." if inside else ""

@@ -21,6 +21,7 @@ from blake3 import blake3
 from ckptconv.base.workers import finish, workers
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
+from ckptconv.stores.parsers.announced import require_same_digest
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import Extent
 
@@ -130,7 +131,8 @@ def _source_digest(path: Path, stop: Event) -> FileDigest:
     with FileReader(path) as file:
         digest = FileDigest(file.size, extents_digest(file, [Extent(0, file.size)], stop))
         file.require_unchanged()
-        return digest
+    require_same_digest(path, digest.sha256)
+    return digest
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.base.strict_json import Json
+from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, one_line, prose, table
 from ckptconv.trials.faults import Sweep
 from ckptconv.trials.malformed import Refusals
@@ -56,7 +57,7 @@ def _broken(result: SelfTest) -> Iterator[str]:
 def selftest_json(result: SelfTest) -> dict[str, Json]:
     """Return a self-test for --json."""
     faults = result.faults
-    return {
+    body: dict[str, Json] = {
         "verdict": "holds" if result.holds else "broken",
         "malformed": {
             "counts": dict(result.malformed.counts),
@@ -76,3 +77,4 @@ def selftest_json(result: SelfTest) -> dict[str, Json]:
         },
         "seconds": round(result.seconds, 1),
     }
+    return stamped("selftest", body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from threading import Event, Lock
 from typing import Literal
@@ -20,7 +21,7 @@ from ckptconv.base.workers import finish, workers
 from ckptconv.stores.formats import Format
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.tensor import Extent, Stored
+from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored
 from ckptconv.transfer.digests import FileDigest, TensorDigest, extents_digest, file_digest
 from ckptconv.transfer.manifest import MANIFEST, SUMS, Manifest, read_manifest
 
@@ -63,7 +64,9 @@ class Checked(Result):
 def check(
     path: Path | str, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Checked:
-    """Compare a directory with its manifest.
+    """Compare a directory with its manifest: the names and kinds of all that lies in it, and every byte of every file.
+
+    Modes, owners, times and extended attributes are nothing that a manifest knows.
 
     Args: progress: called with bytes read and bytes to read.
     Raises: SourceError: there is no manifest, or it is malformed.
@@ -72,33 +75,68 @@ def check(
     if not os.path.lexists(path) and (interrupted := replacement_of(path)):
         raise SourceError(interrupted)
     manifest, declared, raw = read_manifest(path)
-    there = set(_entries(path))
-    digests = _digests(path, manifest, there, progress)
+    entries, hidden = _listing(path)
+    digests = _digests(path, manifest, entries, progress)
     findings = [
-        *_manifest_findings(path, manifest, declared, raw, there),
-        *_moved(path, manifest, there, digests),
+        *_manifest_findings(path, manifest, declared, raw, entries),
+        *hidden,
+        *_moved(path, manifest, entries, digests),
     ]
     for name, digest in digests.items():
         if isinstance(digest, SourceError):
             findings.append(Finding("unreadable", name, str(digest)))
         elif digest.sha256 != manifest.files[name].sha256:
             findings += _changes(path / name, name, manifest.files[name], digest)
-    nbytes = sum(one.nbytes for one in digests.values() if isinstance(one, FileDigest))
+        else:
+            findings += _contradictions(name, manifest.files[name], digest.nbytes)
+    nbytes = sum(digest.nbytes for digest in digests.values() if isinstance(digest, FileDigest))
     real = Path(os.path.realpath(path))
     notices = (*stages_of(real), *interrupted_replacements(real.parent))
     return Checked(path, manifest, nbytes, tuple(findings), notices)
 
 
-def _entries(folder: Path) -> Iterator[str]:
-    """Return what lies below a folder: files, and with a slash at the end empty folders and links to folders."""
-    for root, folders, names in os.walk(folder):
+def _listing(folder: Path) -> tuple[set[str], list[Finding]]:
+    """List what lies below a folder: files, and with a slash at the end empty folders and links to folders.
+
+    Returns: the names, and a finding for each folder that may not be listed: what it holds is unknown.
+    """
+    entries: set[str] = set()
+    errors: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=errors.append):
         above = Path(root).relative_to(folder)
-        yield from ((above / name).as_posix() for name in names)
-        yield from (
-            f"{(above / name).as_posix()}/" for name in folders if Path(root, name).is_symlink()
-        )
+        entries |= {(above / name).as_posix() for name in names}
+        links = (name for name in folders if Path(root, name).is_symlink())
+        entries |= {f"{(above / name).as_posix()}/" for name in links}
         if not folders and not names and root != str(folder):
-            yield f"{above.as_posix()}/"
+            entries.add(f"{above.as_posix()}/")
+    hidden = [
+        Finding(
+            "unreadable",
+            f"{Path(os.path.relpath(error.filename, folder)).as_posix()}/",
+            f"cannot be listed ({error.strerror})",
+        )
+        for error in errors
+    ]
+    return entries, sorted(hidden)
+
+
+def _contradictions(name: str, expected: FileDigest, nbytes: int) -> Iterator[Finding]:
+    """Find what a manifest cannot mean of a file that has the digest it gives: it was made anew, and wrongly."""
+    if expected.nbytes != nbytes:
+        yield Finding(
+            "edited", MANIFEST, f"says that {name} has {expected.nbytes} bytes; it has {nbytes}"
+        )
+    for tensor, digest in sorted(expected.tensors.items()):
+        stored = sum(extent.nbytes for extent in digest.extents)
+        needed = prod(digest.shape) * ITEMSIZE.get(digest.dtype, -1)
+        end = max((extent.offset + extent.nbytes for extent in digest.extents), default=0)
+        if stored != needed or end > nbytes:
+            shape = list(digest.shape)
+            yield Finding(
+                "edited",
+                MANIFEST,
+                f"says that {tensor} of {name} is {digest.dtype} {shape}, which is not what lies where it says",
+            )
 
 
 def _digests(
@@ -143,6 +181,8 @@ def _manifest_findings(
         )
     elif raw != dumped:
         yield Finding("edited", MANIFEST, "the same content, in other bytes")
+    if not manifest.files:
+        yield Finding("edited", MANIFEST, "names no file, so there is nothing that it could prove")
     if SUMS not in there:
         yield Finding("removed", SUMS)
         return
@@ -206,7 +246,7 @@ def _changes(path: Path, name: str, expected: FileDigest, actual: FileDigest) ->
 def _in_place(path: Path, expected: FileDigest) -> Iterator[Finding]:
     """Compare every tensor where the manifest says that it lies."""
     with FileReader(path) as file:
-        for name, tensor in expected.tensors.items():
+        for name, tensor in sorted(expected.tensors.items()):
             if _tensor_digest(file, tensor.extents, tensor) != tensor.digest:
                 yield Finding("tensor", name, "changed")
 
@@ -223,7 +263,7 @@ def _by_header(path: Path, name: str, expected: FileDigest) -> Iterator[Finding]
         for shared in sorted(actual.keys() - expected.tensors.keys())
     )
     with FileReader(path) as file:
-        for shared in expected.tensors.keys() & actual.keys():
+        for shared in sorted(expected.tensors.keys() & actual.keys()):
             if _differs(file, actual[shared], expected, shared):
                 yield Finding("tensor", shared, "changed")
 

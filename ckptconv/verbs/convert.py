@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ckptconv.base.choices import require_choice
+from ckptconv.base.arguments import require_choice
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
@@ -26,7 +26,7 @@ from ckptconv.transfer.loop import split_shards, write_weights
 from ckptconv.transfer.manifest import write_manifest
 from ckptconv.transfer.publish.stage import published
 from ckptconv.verbs.planning import Way, planned
-from ckptconv.verbs.positions import Positions
+from ckptconv.verbs.positions import Positions, require_positions
 from ckptconv.verbs.writing import (
     Conversion,
     WriteOptions,
@@ -35,6 +35,9 @@ from ckptconv.verbs.writing import (
     source_files,
     written_dtype,
 )
+
+TF_FORMATS = ("hdf5", "safetensors")
+FLAX_FORMATS = ("msgpack", "safetensors")
 
 
 def pt2tf(
@@ -48,7 +51,7 @@ def pt2tf(
     Args: format: `hdf5` or `safetensors`.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    require_choice("format", format, ("hdf5", "safetensors"))
+    require_choice("format", format, TF_FORMATS)
     return _convert(source, target, Way("pytorch", "tf", formats()[format]), options)
 
 
@@ -65,7 +68,7 @@ def pt2flax(
     Args: format: `msgpack` or `safetensors`. heal: move rows where Flax's class numbers positions otherwise.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    require_choice("format", format, ("msgpack", "safetensors"))
+    require_choice("format", format, FLAX_FORMATS)
     return _convert(source, target, Way("pytorch", "flax", formats()[format], heal), options)
 
 
@@ -96,6 +99,7 @@ def flax2pt(
     which is the one that Flax trains, though training has told them apart.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
+    require_positions(positions)
     way = Way(
         "flax",
         "pytorch",

@@ -19,7 +19,9 @@ from ckptconv.binding.identify import Identity, bind_whole, identify
 from ckptconv.compare.comparison import Outcome, compare
 from ckptconv.compare.configs import ConfigDifference, config_differences
 from ckptconv.compare.relation import Figures, Kind, Relation, Sums
+from ckptconv.compare.tokenizers import tokenizer_notices
 from ckptconv.compare.weights import check_equal
+from ckptconv.run.settings import differing_settings
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
@@ -27,7 +29,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.pieces import OpenFiles
-from ckptconv.verbs.positions import Positions, fixes_of_both
+from ckptconv.verbs.positions import Positions, fixes_of_both, require_positions
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -127,6 +129,7 @@ def diff(
     positions: how the tables of a RoBERTa-like Flax model without a record count, see `flax2pt`.
     Raises: SourceError: one of the two is no checkpoint, contradicts its own config, or they share no tensor.
     """
+    require_positions(positions)
     first, second = Path(first), Path(second)
     opened = open_checkpoint(resolve(first)), open_checkpoint(resolve(second))
     left, right = (_identified(checkpoint) for checkpoint in opened)
@@ -158,9 +161,14 @@ def diff(
         models=(left.description, right.description),
         forms=(_form(opened[0]), _form(opened[1])),
         tensors=tuple(sorted(tensors, key=lambda line: order.get(line.key, len(order)))),
-        config=config_differences(_config(left, part), _config(right, part)),
+        config=_config_differences(opened, (left, right), part),
         nbytes=nbytes,
-        notices=(*opened[0].notices, *opened[1].notices, *_notices(aligned)),
+        notices=(
+            *opened[0].notices,
+            *opened[1].notices,
+            *_notices(aligned),
+            *tokenizer_notices(opened[0].path, opened[1].path, ("A", "B")),
+        ),
     )
 
 
@@ -227,6 +235,16 @@ def _notices(aligned: Alignment) -> tuple[str, ...]:
 
 def _form(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.weights.naming} {checkpoint.weights.format.name}"
+
+
+def _config_differences(
+    opened: tuple[Checkpoint, Checkpoint], identities: tuple[Identity, Identity], part: str
+) -> tuple[ConfigDifference, ...]:
+    """Return the keys that matter and differ; of whole models those of generation too, as `verify` does."""
+    if not part:
+        return differing_settings(*opened)
+    left, right = (_config(identity, part) for identity in identities)
+    return config_differences(left, right)
 
 
 def _config(identity: Identity, part: str) -> Config:

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal, TypeAlias
 
+from ckptconv.base.arguments import require_number
 from ckptconv.base.environment import install_advice, installed, range_of, within
 from ckptconv.base.results import Result
 from ckptconv.version import __version__
@@ -116,6 +117,7 @@ def doctor(*, timeout: float = TIMEOUT_SECONDS) -> Diagnosis:
     Args: timeout: seconds that one import may take.
     Raises: nothing; what does not work is part of the result.
     """
+    require_number("timeout", timeout)
     core = _examine(_Question("core", CORE, CORE), timeout)
     questions = list(_questions()) if core.state in ("works", "untested") else []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

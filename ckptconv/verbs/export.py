@@ -10,6 +10,7 @@ from ckptconv.artefacts.example import write_example
 from ckptconv.artefacts.formats import ArtefactFormat, artefact_formats
 from ckptconv.artefacts.process import require_libraries, run_export
 from ckptconv.artefacts.stored import WEIGHTS
+from ckptconv.base.arguments import require_choice
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import SourceError
 from ckptconv.base.results import Result
@@ -91,6 +92,7 @@ def export(
     FrameworkError: a library is missing, or the export died. DestinationError: nothing was published.
     """
     options, target = options or ExportOptions(), Path(target)
+    require_choice("form", form, artefact_formats())
     chosen = artefact_formats()[form]
     require_libraries(chosen)
     path = resolve(source)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ckptconv.base.choices import require_choice
+from ckptconv.base.arguments import require_choice, require_integer
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
@@ -71,8 +71,9 @@ class JoinOptions(WriteOptions):
     """Share the encoder with the decoder (BERTShare of Rothe et al., 2020); both must be equal."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError: an option is none of its choices."""
-        WriteOptions.__post_init__(self)  # slots=True makes a class of its own: super() has lost it
+        """Refuse what `join` does not take. Raises UsageError."""
+        WriteOptions.__post_init__(self)
+        require_integer("seed", self.seed)
         require_choice("cross_attention", self.cross_attention, get_args(CrossAttention))
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ckptconv.base.errors import CkptconvError, SourceError
+from ckptconv.base.arguments import require_choice
+from ckptconv.base.errors import SourceError
 from ckptconv.schema.fixes import Healed, RollPositions
 from ckptconv.schema.model import Model, applied_fixes
 from ckptconv.stores.checkpoint import Checkpoint
@@ -20,6 +21,12 @@ from ckptconv.transfer.manifest import MANIFEST, read_manifest
 Positions: TypeAlias = Literal["trained-in-flax", "as-pytorch"]
 """Trained in Flax: the row of the first position is the first. As PyTorch: it is row `pad_token_id + 1`."""
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
+
+
+def require_positions(positions: Positions | None) -> None:
+    """Refuse what is no way of counting. Raises UsageError."""
+    if positions is not None:
+        require_choice("positions", positions, POSITIONS)
 
 
 def position_fixes(model: Model) -> tuple[Healed, ...]:
@@ -45,10 +52,9 @@ def unrecorded_fixes(
     """Return what training in Flax did to a checkpoint's tables and no record says; () for every other checkpoint.
 
     Raises: SourceError: nobody says how the positions count, or there is nothing to say.
-    CkptconvError: there is no such choice.
+    UsageError: there is no such choice.
     """
-    if positions not in (None, *POSITIONS):
-        raise CkptconvError(f"positions must be one of {', '.join(POSITIONS)}, found {positions!r}")
+    require_positions(positions)
     if not is_ambiguous(model, checkpoint):
         if positions is not None and checkpoint.weights.naming == "flax":
             raise SourceError(f"{checkpoint.path}: {_settled(model)}; leave --positions away.")

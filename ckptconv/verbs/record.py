@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckptconv.base.arguments import require_integer, require_number, require_texts
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, Problem
 from ckptconv.base.results import Result
@@ -22,7 +23,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
 from ckptconv.transfer.publish.places import require_apart_from_inputs
 from ckptconv.verbs.outputs import reference_of
-from ckptconv.verbs.positions import Positions, unrecorded_fixes
+from ckptconv.verbs.positions import Positions, require_positions, unrecorded_fixes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,6 +70,7 @@ def record(
     Raises: SourceError: no checkpoint. DestinationError: the file cannot be written.
     FrameworkError: PyTorch, or the source's framework, is missing or died.
     """
+    require_run_arguments(seed, texts, timeout, positions)
     require_place(path)
     checkpoint_path = resolve(source)
     require_apart_from_inputs(
@@ -93,6 +95,17 @@ def record(
     nbytes = write_trace(path, trace)
     answers = sum(len(answer.arrays) for answer in trace.sides.values())
     return Recording(checkpoint.path, path, model.label, nbytes, len(weights), answers)
+
+
+def require_run_arguments(
+    seed: int, texts: Sequence[str], timeout: float | None, positions: Positions | None
+) -> None:
+    """Refuse arguments with which no model can be run. Raises UsageError."""
+    require_integer("seed", seed)
+    require_texts("texts", texts)
+    if timeout is not None:
+        require_number("timeout", timeout)
+    require_positions(positions)
 
 
 def open_trace(path: Path) -> tuple[Trace, Model]:

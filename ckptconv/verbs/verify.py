@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ckptconv.base.choices import require_choice
+from ckptconv.base.arguments import require_choice, require_number
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import Problem
 from ckptconv.base.results import PagedResult
@@ -25,6 +25,7 @@ from ckptconv.binding.plan import make_plan
 from ckptconv.compare.comparison import compare
 from ckptconv.compare.configs import ConfigDifference
 from ckptconv.compare.relation import Relation
+from ckptconv.compare.tokenizers import tokenizer_notices
 from ckptconv.compare.weights import WeightDifference, check_equal
 from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
@@ -43,7 +44,12 @@ from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.outputs import compare_outputs
 from ckptconv.verbs.positions import Positions, fixes_of_both
-from ckptconv.verbs.record import compare_digests, open_trace, record
+from ckptconv.verbs.record import (
+    compare_digests,
+    open_trace,
+    record,
+    require_run_arguments,
+)
 
 Level: TypeAlias = Literal["weights", "outputs"]
 
@@ -145,9 +151,12 @@ def verify(
     positions: how the tables of a RoBERTa-like Flax model without a record count, see `flax2pt`.
     progress: called with bytes compared and bytes to compare; then the models run.
     Raises: SourceError: one of the two is no checkpoint. FrameworkError: a framework is missing or died.
-    ValueError: `level` is neither `weights` nor `outputs`.
+    UsageError: an argument is none that it takes, such as a level of another name.
     """
     require_choice("level", level, get_args(Level))
+    require_run_arguments(seed, texts, timeout, positions)
+    if min_coverage is not None:
+        require_number("min_coverage", min_coverage, 0, 100)
     path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
     if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
         recorded_target = open_checkpoint(resolve(target))
@@ -157,6 +166,9 @@ def verify(
     model = read_model(without_fixes(first.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(first, model, second, progress, positions)
+    names = "the source", "the target"
+    tokenizers = tuple(tokenizer_notices(first.path, second.path, names))
+    weights = replace(weights, notices=weights.notices + tokenizers)
     namings, form = (first.weights.naming, second.weights.naming), second.weights.format.name
     outputs = None
     if save_trace:

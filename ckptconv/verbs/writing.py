@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from ckptconv.base.choices import require_choice
+from ckptconv.base.arguments import require_choice, require_integer
 from ckptconv.base.counting import counted
 from ckptconv.base.errors import DestinationError
 from ckptconv.base.results import Result
@@ -44,10 +44,10 @@ class WriteOptions:
     """Called with bytes done and bytes to do; every byte counts twice, written and read back."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError: `dtype` is none of the choices, or no shard can be so small."""
+        """Refuse what no verb takes. Raises UsageError."""
         require_choice("dtype", self.dtype, get_args(DtypeChoice))
-        if self.max_shard_bytes is not None and self.max_shard_bytes < 1:
-            raise ValueError(f"max_shard_bytes: {self.max_shard_bytes} is not at least 1")
+        if self.max_shard_bytes is not None:
+            require_integer("max_shard_bytes", self.max_shard_bytes, 1)
 
     def values(self) -> dict[str, Any]:
         """Return every option by name, for a verb that adds its own."""
@@ -128,7 +128,7 @@ def require_consistent(plan: Plan) -> None:
 
     Raises: SourceError: a file is damaged, or two tensors that must be one differ.
     """
-    require_checksums(plan.sources.values())
+    require_checksums(plan.sources.values(), announced=False)  # the manifest's digests tell
     check_equal(plan.equalities)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 from command_table import table
+from json_documents import documents
 from python_reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,12 @@ ELSEWHERE = {
     "fixtures/README.md": "fixtures.md",
 }
 """File of the repository -> page of the site."""
+GENERATED = {
+    "<!-- python reference -->": reference,
+    "<!-- commands -->": table,
+    "<!-- documents -->": documents,
+}
+"""Mark in a page -> what stands in its place."""
 LINK = re.compile(r"(?<!!)\[((?:[^\]\[]|\[[^\]]*\])*)\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)")
 FENCES = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
@@ -40,9 +47,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     here = page.file.src_uri
     origin = next((source for source, own in ELSEWHERE.items() if own == here), f"docs/{here}")
     pages = {f"docs/{one.src_uri}": one.src_uri for one in files} | ELSEWHERE
-    markdown = markdown.replace("<!-- python reference -->", reference()).replace(
-        "<!-- commands -->", table()
-    )
+    for mark, generated in GENERATED.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, generated())
     parts = FENCES.split(markdown)
     return "".join(
         part if part.startswith("```") else _linked(part, origin, here, pages) for part in parts

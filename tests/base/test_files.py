@@ -86,7 +86,7 @@ def test_links_that_are_not(tmp_path: Path, place: str, target: str) -> None:
         open_source(path)
     assert str(refusal.value) == (
         f"{path}: is a link that leads out of the checkpoint, which ckptconv does not follow.\n"
-        "Where you trust it, put the file itself in its place."
+        "Where you trust it, put the file itself in its place, or run `ckptconv --follow-links ...`."
     )
 
 

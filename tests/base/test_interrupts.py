@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ckptconv.base.errors import Interrupted
-from ckptconv.base.interrupts import SIGNALS, held, install, note_published
+from ckptconv.base.interrupts import SIGNALS, install, note_published, signals_blocked
 
 pytestmark = pytest.mark.thorough
 
@@ -34,8 +34,8 @@ def test_a_signal_is_an_exception(number: signal.Signals) -> None:
 
 def nested(done: list[str]) -> None:
     """Note what was done while a signal was held, in a block within a block."""
-    with held():
-        with held():
+    with signals_blocked():
+        with signals_blocked():
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("inner")
         done.append("outer")
@@ -43,7 +43,7 @@ def nested(done: list[str]) -> None:
 
 def failing() -> None:
     """Fail in a block in which a signal came."""
-    with held():
+    with signals_blocked():
         os.kill(os.getpid(), signal.SIGTERM)
         raise KeyError
 
@@ -53,7 +53,7 @@ def test_a_held_signal_comes_when_the_block_ends() -> None:
     done: list[str] = []
     with pytest.raises(Interrupted):
         nested(done)
-    with held():
+    with signals_blocked():
         done.append("after")
     assert done == ["inner", "outer", "after"]
 
@@ -62,7 +62,7 @@ def test_an_error_in_the_block_is_not_hidden() -> None:
     """An exception of the block's own goes on; the signal that came meanwhile is raised by the next block."""
     with pytest.raises(KeyError):
         failing()
-    with pytest.raises(Interrupted), held():
+    with pytest.raises(Interrupted), signals_blocked():
         pass
 
 

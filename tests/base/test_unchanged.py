@@ -105,6 +105,29 @@ def test_a_source_that_changes_meanwhile(
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+@pytest.mark.parametrize("verb", ["pt2flax", "split", "normalize"])
+@pytest.mark.parametrize(
+    "name",
+    ["generation_config.json", "tokenizer.json", "tf_model.h5", "pytorch_model.bin.index.json"],
+)
+def test_a_companion_that_appears_meanwhile(
+    cli: Cli, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, name: str
+) -> None:
+    """Settings, a tokenizer or other weights that come while the weights are read: exit code 3, no output."""
+    source = pair.write(tmp_path / "source")
+    real = pieces.OpenFiles.read_into
+
+    def read_into(*args: object) -> None:
+        real(*args)  # type: ignore[arg-type]
+        (source / name).write_text("{}")
+
+    monkeypatch.setattr(pieces.OpenFiles, "read_into", read_into)
+    done = cli(verb, source, tmp_path / "out")
+    assert (done.code, done.out) == (3, "")
+    assert f"Error: {source}/{name}: appeared while the other files were read" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 def test_what_nobody_reads_may_change(
     cli: Cli, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

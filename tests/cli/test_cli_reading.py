@@ -37,7 +37,8 @@ COMPLETE = """would convert:
   normalize  yes
   pt2tf      yes
   pt2flax    yes; encoder.embeddings.token_type_embeddings: row 0 repeated 64 times, since `encode`
-             passes positions as token types
+             passes positions as token types; if this model is trained further in Flax, `flax2pt
+             --take-trained-row` is the way back
 
 complete: every tensor is one that the config asks for, and none is missing
 """

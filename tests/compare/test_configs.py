@@ -11,6 +11,7 @@ import pytest
 
 from ckptconv.base.strict_json import read_json
 from ckptconv.compare.configs import DEFAULTS, ConfigDifference, config_differences
+from ckptconv.compare.generation import DEFAULTS_FILE
 from ckptconv.schema.config import Config
 from ckptconv.schema.families import families
 from tiny import CONFIGS, ROOT
@@ -45,13 +46,27 @@ def test_a_default_is_as_good_as_the_value() -> None:
     one = {
         "model_type": "bert",
         "num_hidden_layers": 12,
-        "num_beams": 1,
+        "tie_word_embeddings": True,
         "is_decoder": False,
         "sep_token_id": None,
     }
     assert differences(one, {"model_type": "bert"}) == ()
-    assert differences({"model_type": "bert", "num_beams": 4}, {"model_type": "bert"}) == (
-        ConfigDifference("num_beams", 4, 1),
+    assert differences({"model_type": "bert", "hidden_act": "relu"}, {"model_type": "bert"}) == (
+        ConfigDifference("hidden_act", "relu", "gelu"),
+    )
+
+
+def test_zero_is_a_value() -> None:
+    """0 and null differ, unless the class fills in the 0: BERT pads with token 0."""
+    assert differences({"model_type": "bert", "bos_token_id": 0}, {"model_type": "bert"}) == (
+        ConfigDifference("bos_token_id", 0, None),
+    )
+    assert differences({"model_type": "bert", "pad_token_id": 0}, {"model_type": "bert"}) == ()
+    assert differences({"model_type": "bert", "pad_token_id": None}, {"model_type": "bert"}) == (
+        ConfigDifference("pad_token_id", None, 0),
+    )
+    assert (
+        differences({"model_type": "roberta", "bos_token_id": 0}, {"model_type": "roberta"}) == ()
     )
 
 
@@ -68,7 +83,6 @@ def test_sides_are_levels() -> None:
     one = {
         "encoder": {"model_type": "bert", "hidden_act": "gelu"},
         "decoder": {"model_type": "gpt2"},
-        "pad_token_id": 0,
     }
     other = {
         "encoder": {"model_type": "bert", "hidden_act": "relu"},
@@ -96,8 +110,12 @@ def test_a_config_that_transformers_saves_anew_is_the_same() -> None:
     with patch.dict(os.environ, {"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0"}):
         from transformers import AutoConfig
 
-        asked = runpy.run_path(str(ROOT / "fixtures" / "make_defaults.py"))["defaults"]
-        assert {name: asked(name) for name in families()} == read_json(ROOT / "ckptconv" / DEFAULTS)
+        script = runpy.run_path(str(ROOT / "fixtures" / "make_defaults.py"))
+        pinned = read_json(ROOT / "ckptconv" / "schema" / DEFAULTS_FILE)
+        assert script["generation_defaults"]() == pinned
+        assert {name: script["defaults"](name) for name in families()} == read_json(
+            ROOT / "ckptconv" / "schema" / DEFAULTS
+        )
         plain = {
             f"{name} {one['variant']}": one["config"]
             for name, some in CONFIGS.items()

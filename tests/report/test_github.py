@@ -20,7 +20,7 @@ def test_the_escapes_are_the_runners() -> None:
         "::error title=a%3A b%2C 5 %25%0Ac::a: b, 5 %25\\x0d%0Ac".replace("\\x0d", "\\r")
     )
     assert error_annotation(SourceError("x: no\n::add-mask::y")) == (
-        "::error title=verify%3A SourceError::x: no%0A::add-mask::y"
+        "::error title=verify%3A SourceError::x: no%0A\\x3a:add-mask::y"
     )
 
 

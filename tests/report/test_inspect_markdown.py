@@ -42,7 +42,7 @@ DATES = """\
 | normalize | yes |
 | pt2tf | yes |
 | pt2flax | yes; encoder.embeddings.token\\_type\\_embeddings: row 0 repeated 64 times, since \\`encode\\` passes \
-positions as token types |
+positions as token types; if this model is trained further in Flax, \\`flax2pt --take-trained-row\\` is the way back |
 
 | tensor | part | dtype | shape |
 | --- | --- | --- | --- |

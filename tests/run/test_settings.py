@@ -91,11 +91,52 @@ def test_without_the_file_the_configs_count(both: tuple[Path, Path]) -> None:
         ("decoder.eos_token_id", None, 7),
         ("eos_token_id", 2, None),
         ("generation_config.num_beams", 4, 1),
+        ("generation_config.pad_token_id", None, 1),
     ]
 
 
 def test_a_token_that_one_file_alone_names(both: tuple[Path, Path]) -> None:
-    """The source's file says nothing of padding; without a file the target takes the config's: no difference."""
+    """The source's file says nothing of padding, so its end (2) pads; without a file the target takes the config's."""
     (both[1] / GENERATION).unlink()
     change(both[0] / GENERATION, num_beams=None)
+    assert keys(both) == [("generation_config.pad_token_id", None, 1)]
+    change(both[1] / "config.json", pad_token_id=2)
+    change(both[0] / "config.json", pad_token_id=2)
+    assert keys(both) == []
+
+
+def test_what_only_the_targets_file_says(both: tuple[Path, Path]) -> None:
+    """A source without a file has the defaults, and whatever the target's file adds to them counts."""
+    for folder in both:
+        (folder / GENERATION).unlink()
+    assert keys(both) == []
+    added = {"decoder_start_token_id": 3, "eos_token_id": 2, "pad_token_id": 1}
+    (both[1] / GENERATION).write_text(json.dumps(added | {"sequence_bias": [[[4], 9.0]]}))
+    assert keys(both) == [("generation_config.sequence_bias", None, [[[4], 9.0]])]
+    (both[1] / GENERATION).write_text(json.dumps(added | {"forced_bos_token_id": 0}))
+    assert keys(both) == [("generation_config.forced_bos_token_id", None, 0)]
+
+
+def test_a_file_made_of_a_config_gives_way_to_it(both: tuple[Path, Path]) -> None:
+    """Where `_from_model_config` stands and the config has settings of its own, these count, as in transformers."""
+    change(both[1] / "config.json", num_beams=3)
+    assert keys(both) == []  # the file counts
+    change(both[1] / GENERATION, _from_model_config=True)
+    assert keys(both) == [
+        ("generation_config.num_beams", 4, 3),
+        ("generation_config.pad_token_id", None, 1),
+    ]
+
+
+def test_ties_and_pruned_heads_count(both: tuple[Path, Path]) -> None:
+    """They change which numbers a model has, so equal weights are not enough; their defaults are no difference."""
+    change(both[1] / "config.json", tie_encoder_decoder=True, tie_word_embeddings=False)
+    change(both[1] / "config.json", "encoder", pruned_heads={"0": [1]})
+    assert keys(both) == [
+        ("encoder.pruned_heads.0", None, [1]),
+        ("tie_encoder_decoder", None, True),
+        ("tie_word_embeddings", True, False),
+    ]
+    change(both[1] / "config.json", tie_encoder_decoder=False, tie_word_embeddings=True)
+    change(both[1] / "config.json", "encoder", pruned_heads={})
     assert keys(both) == []

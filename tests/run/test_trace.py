@@ -16,6 +16,7 @@ from ckptconv.base.errors import DestinationError, SourceError
 from ckptconv.run.recording import recorded_model
 from ckptconv.run.trace import Trace, write_trace
 from ckptconv.run.trace_reader import read_trace
+from ckptconv.run.trace_seal import PLACEHOLDER, seal
 from tracing import made_up
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_the_reference_library_reads_it(written: tuple[Trace, Path]) -> None:
     """A trace is a file of safetensors like any other."""
     trace, path = written
     with safe_open(path, "numpy") as file:
-        assert file.metadata().keys() == {"format", "version", "trace"}
+        assert file.metadata().keys() == {"format", "version", "trace", "sha256"}
         probe = file.get_tensor("probes/full.input_ids")
         assert np.array_equal(probe, trace.probes["full.input_ids"])
 
@@ -81,7 +82,9 @@ def malformed(path: Path, change: Change) -> Path:
         del metadata["trace"]
     else:
         metadata["trace"] = json.dumps(said)
+    metadata["sha256"] = PLACEHOLDER
     save_file(tensors, path, metadata)
+    seal(path)
     return path
 
 
@@ -91,8 +94,8 @@ CASES: dict[str, tuple[Change, str]] = {
         "not a trace; `ckptconv verify SOURCE",
     ),
     "another version": (
-        lambda said, tensors, meta: meta.update(version="2"),
-        "a trace of version '2'; this",
+        lambda said, tensors, meta: meta.update(version="3"),
+        "a trace of version '3'; this",
     ),
     "no JSON": (lambda said, tensors, meta: meta.update(trace="same"), "trace: not valid JSON"),
     "no source": (
@@ -174,3 +177,32 @@ def test_a_malformed_trace_is_refused(written: tuple[Trace, Path], case: str) ->
         recorded_model(read_trace(path), str(path))
     assert str(refusal.value).startswith(f"{path}: ")
     assert message in str(refusal.value)
+
+
+def test_every_bit_counts(written: tuple[Trace, Path]) -> None:
+    """A bit that was flipped anywhere, in the header, in the digest or in an answer, is a refusal; so is a lost end."""
+    path = written[1]
+    good = path.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    places = [*range(0, header, 97), *range(header, len(good), len(good) // 200), len(good) - 1]
+    for number, place in enumerate(places):
+        data = bytearray(good)
+        data[place] ^= 1 << number % 8
+        path.write_bytes(data)
+        with pytest.raises(SourceError):
+            read_trace(path)
+    path.write_bytes(good[:-1])
+    with pytest.raises(SourceError):
+        read_trace(path)
+    path.write_bytes(good)
+    read_trace(path)
+
+
+def test_a_trace_of_the_first_version(written: tuple[Trace, Path]) -> None:
+    """It has no digest of its own, and is read as before."""
+    path = written[1]
+    with safe_open(path, "numpy") as file:
+        metadata = {"format": "ckptconv-trace", "version": "1", "trace": file.metadata()["trace"]}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    save_file(tensors, path, metadata)
+    assert read_trace(path).weights == written[0].weights

@@ -6,7 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,8 @@ from ckptconv import SourceError, WriteOptions
 from ckptconv.base.strict_json import dump_json
 from ckptconv.stores.formats import formats
 from ckptconv.transfer.manifest import MANIFEST, SUMS
+from conftest import ROOT
+from written import as_nobody, write_output
 
 if TYPE_CHECKING:
     from conftest import Cli, MakePair, Pair
@@ -293,3 +298,106 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
         f"Error: {tmp_path}/source: no ckptconv.json here, so there is nothing to check against.\n"
         "ckptconv writes one into every directory that it makes.\n"
     )
+
+
+def remade(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a manifest, and make its own digest and the sums anew, as somebody would who means harm."""
+    values = json.loads((out / MANIFEST).read_text())
+    change(values)
+    del values["sha256"]
+    spelled = json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    dumped = dump_json({**values, "sha256": sha256(spelled).hexdigest()})
+    (out / MANIFEST).write_bytes(dumped)
+    digests = {name: file["sha256"] for name, file in values["files"].items()}
+    digests[MANIFEST] = sha256(dumped).hexdigest()
+    (out / SUMS).write_text("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)))
+
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda values: values["files"][WEIGHTS].update(bytes=10**60), f"says that {WEIGHTS} has 1{'0' * 60} bytes"),
+    (lambda values: values["files"]["vocab.txt"].update(bytes=7), "says that vocab.txt has 7 bytes; it has 4"),
+    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(shape=[1]), f"says that {BIAS} of {WEIGHTS}"),
+    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(dtype="float64"), f"says that {BIAS}"),
+    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(dtype="x\n::error::"), "is x\\n::error:: ["),
+    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS]["extents"][0].__setitem__(0, 10**9), f"{BIAS} of"),
+])  # fmt: skip
+def test_a_manifest_that_was_made_anew(
+    cli: Cli, out: Path, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    """Its digest fits, but sizes, shapes, dtypes or places that no such file can have are found all the same."""
+    remade(out, change)
+    done = cli("check", out)
+    assert done.code == 1
+    assert done.out.startswith("edited ")
+    assert says in " ".join(done.out.split())
+    assert "1 change since" in done.out
+
+
+def test_a_manifest_of_nothing(cli: Cli, tmp_path: Path) -> None:
+    """An empty directory with a manifest that names no file is not whole."""
+    out = write_output(tmp_path / "out", {})
+    done = cli("check", out)
+    assert (done.code, done.out.splitlines()[0]) == (
+        1,
+        "edited      ckptconv.json: names no file, so there is nothing that it could prove",
+    )
+
+
+CHECK = """
+from ckptconv.verbs.check import check
+import ckptconv.stores.formats, ckptconv.transfer.digests
+become_nobody()
+for finding in check(Path(sys.argv[1])).findings:
+    print(finding.kind, finding.name, finding.detail)
+"""
+
+
+def test_a_directory_that_may_not_be_listed(tmp_path: Path) -> None:
+    """What it holds is unknown, so the output is not whole: one that was added, and one of ours."""
+    out = write_output(tmp_path / "out", {"encoder/config.json": "{}", "config.json": "{}"})
+    (out / "evil" / "deep").mkdir(parents=True)
+    (out / "evil" / WEIGHTS).write_text("hidden")
+    out.chmod(0o755)
+    for name in ("evil", "encoder"):
+        (out / name).chmod(0o700)
+    assert as_nobody(CHECK, out).splitlines() == [
+        "unreadable encoder/ cannot be listed (Permission denied)",
+        "unreadable evil/ cannot be listed (Permission denied)",
+        "removed encoder/config.json ",
+    ]
+
+
+def test_what_no_manifest_knows(out: Path) -> None:
+    """Modes, times and extended attributes are no part of the promise."""
+    (out / WEIGHTS).chmod(0o777)
+    os.utime(out / "config.json", (0, 0))
+    with suppress(OSError):
+        os.setxattr(out / "config.json", "user.x", b"x")
+    assert findings(out) == []
+
+
+SEEDS = """
+import sys
+from ckptconv.verbs.check import check
+print([finding.name for finding in check(sys.argv[1]).findings])
+"""
+
+
+def test_the_order_of_findings(out: Path, pair: Pair, tmp_path: Path) -> None:
+    """It does not depend on the seed of Python's hashes."""
+    pair.arrays = {name: array + 1 for name, array in pair.arrays.items()}
+    pair.arrays["new"] = pair.arrays.pop(BIAS)
+    shutil.copy(pair.write(tmp_path / "other") / WEIGHTS, out / WEIGHTS)
+    lines = {
+        subprocess.run(
+            [sys.executable, "-c", SEEDS, str(out)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(lines) == 1

@@ -129,7 +129,7 @@ def test_an_answer_to_no_question(make_pair: MakePair, tmp_path: Path, cli: Cli)
             ckptconv.flax2pt(folder / "flax", folder / "out", positions="as-pytorch")
         with pytest.raises(SourceError, match="leave --positions away"):
             ckptconv.diff(folder / "flax", source, positions="as-pytorch")
-    with pytest.raises(CkptconvError, match="trained-in-flax, as-pytorch"):
+    with pytest.raises(CkptconvError, match="'trained-in-flax', 'as-pytorch'"):
         ckptconv.flax2pt(folder / "flax", folder / "out", positions="from-zero")  # type: ignore[arg-type]
     assert cli("flax2pt", folder / "flax", folder / "out", "--positions", "from-zero").code == 2
 

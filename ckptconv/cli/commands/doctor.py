@@ -7,18 +7,20 @@ import sys
 import click
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.cli.shell import as_json, show
+from ckptconv.cli.numbers import SECONDS
+from ckptconv.cli.shell import as_json, show, traceable
 
 
 @click.command()
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1),
+    type=SECONDS,
     default=120.0,
     show_default=True,
     help="Time limit for importing one framework, in seconds.",
 )
 @as_json
+@traceable
 def doctor(timeout: float, as_json: bool) -> None:
     """Check which frameworks work here, and what to install.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ckptconv.cli.shell import as_json, show
+from ckptconv.cli.shell import as_json, show, traceable
 
 
 @click.command()
@@ -12,6 +12,7 @@ from ckptconv.cli.shell import as_json, show
     "--markdown", is_flag=True, help="Print the table as Markdown, as in docs/support.md."
 )
 @as_json
+@traceable
 def families(markdown: bool, as_json: bool) -> None:
     """Show which model types are supported.
 

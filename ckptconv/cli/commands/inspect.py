@@ -9,7 +9,7 @@ import click
 
 from ckptconv.cli.progress import progress
 from ckptconv.cli.reports import require_outputs
-from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show
+from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show, traceable
 
 
 @click.command()
@@ -37,6 +37,7 @@ from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show
 )
 @as_html
 @as_json
+@traceable
 def inspect(
     checkpoint: Path,
     tensors: str,

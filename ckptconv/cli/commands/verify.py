@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ckptconv.cli.ci import reporting
+from ckptconv.cli.numbers import PERCENT, SECONDS, SEED
 from ckptconv.cli.progress import progress
 from ckptconv.cli.reports import github_summary, require_outputs
 from ckptconv.cli.shell import (
@@ -81,7 +82,7 @@ def _file(help: str, **settings: Any) -> Any:
 )
 @click.option(
     "--min-coverage",
-    type=click.FloatRange(0, 100),
+    type=PERCENT,
     metavar="PERCENT",
     help="Fail unless at least PERCENT of the weights influence the compared outputs.",
 )
@@ -96,11 +97,11 @@ def _file(help: str, **settings: Any) -> Any:
     "--junit", **_file("Write JUnit XML with a test case for each check.", callback=writable)
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed for the random test inputs."
+    "--seed", type=SEED, default=0, show_default=True, help="Seed for the random test inputs."
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     help="Time limit for the frameworks, in seconds.",
 )
 @positions

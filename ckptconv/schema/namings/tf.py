@@ -1,6 +1,8 @@
 """How the TF classes of transformers 4.57.6 spell and store a module (tf-keras layers, TFConv1D).
 
-`weight` is how TF's families spell the word embeddings that they make with `add_weight`.
+`weight` is how TF's families spell the word embeddings that they make with `add_weight`; before
+transformers 4.30 also those that are Keras's embeddings today (GPT-2's and CTRL's words, OPT's positions), as
+`from_pretrained` reads them still.
 """
 
 from ckptconv.schema.tensors import Naming, kinds
@@ -17,7 +19,7 @@ NAMING = Naming(
         conv1d          bias       bias              1 out
         norm            weight     gamma             dim
         norm            bias       beta              dim
-        embedding       weight     embeddings        row dim
+        embedding       weight     embeddings|weight row dim
         word_embedding  weight     weight            row dim
         affine          weight     weight            dim
         affine          bias       bias              dim

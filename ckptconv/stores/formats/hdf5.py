@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -19,8 +18,10 @@ from typing import TYPE_CHECKING
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
+from ckptconv.stores.parsers import keras_layers
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
+from ckptconv.stores.parsers.keras_layers import Listed
 from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 
@@ -155,26 +156,35 @@ def read(path: Path) -> Contents:
                 f"{path}: {str(answer['refused']).encode('ascii', 'backslashreplace').decode()}"
             )
         try:
-            inode, found = (
-                tuple(answer["file"]),
-                [_stored(path, file.size, *place) for place in answer["tensors"]],
-            )
+            inode = tuple(answer["file"])
+            listed = [_listed(path, file.size, *place) for place in answer["tensors"]]
         except (KeyError, TypeError, AttributeError):
             raise SourceError(f"{path}: {hdf5_process.NONSENSE}") from None
         if inode != file.inode:
             raise SourceError(f"{path}: was replaced while it was read")
-    _check_apart(path, found)
-    return Contents(_by_name(path, found))
+        _check_apart(path, [tensor.stored for tensor in listed])
+        tensors, notices = keras_layers.by_name(listed, file)
+        return Contents(tensors, notices=notices)
 
 
-def _stored(
-    path: Path, size: int, name: str, dtype: str, shape: list[int], offset: int, nbytes: int
-) -> Stored:
+def _listed(
+    path: Path,
+    size: int,
+    layer: str,
+    weight: str,
+    dtype: str,
+    shape: list[int],
+    offset: int,
+    nbytes: int,
+) -> Listed:
     """Turn one line of the answer into a place. Raises SourceError where it does not lie plainly in the file."""
+    require_name(f"{layer}/{weight}" if layer else weight, str(path))
+    # In a layer, the first level is the model's own name, which differs from save to save.
+    name = weight.split("/", 1)[-1] if layer else weight
     require_name(name, str(path))
     where = f"{path}: {ascii(name)[:200]}"
     if len(shape) > MAX_RANK or not all(map(is_size, (*shape, offset, nbytes))):
-        raise SourceError(f"{where}: a shape or a place that no file can have")
+        raise SourceError(f"{where}: invalid shape or offset")
     spec = TensorSpec(name, dtype, tuple(shape))
     if nbytes != spec.nbytes:
         raise SourceError(
@@ -184,28 +194,18 @@ def _stored(
         raise SourceError(
             f"{where}: cut short: its data ends at byte {offset + nbytes}, the file has {size}"
         )
-    return Stored.in_file(spec, path, (Extent(offset, nbytes),))
+    return Listed(layer, weight, Stored.in_file(spec, path, (Extent(offset, nbytes),)))
 
 
-def _by_name(path: Path, found: Sequence[Stored]) -> dict[str, Stored]:
-    tensors = {stored.spec.name: stored for stored in found}
-    if len(tensors) != len(found):
-        names = Counter(stored.spec.name for stored in found)
-        raise SourceError(f"{path}: name {ascii(names.most_common(1)[0][0])[:200]} stands twice")
-    return tensors
-
-
-def _check_apart(path: Path, found: Sequence[Stored]) -> None:
+def _check_apart(path: Path, tensors: Sequence[Stored]) -> None:
     """Refuse data sets that share bytes: no library writes such a file."""
-    end, ordered = (
-        0,
-        sorted(
-            ((one.extents[0].offset, one.spec) for one in found if one.spec.nbytes),
-            key=itemgetter(0),
-        ),
+    ordered = sorted(
+        ((stored.chunks[0].offset, stored.spec) for stored in tensors if stored.spec.nbytes),
+        key=itemgetter(0),
     )
+    end = SUPERBLOCK_BYTES
     for offset, spec in ordered:
-        if offset < max(end, SUPERBLOCK_BYTES):
+        if offset < end:
             raise SourceError(
                 f"{path}: {ascii(spec.name)[:200]} shares bytes with something else in the file"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -68,7 +69,24 @@ def read(path: Path) -> Contents:
     if len(tensors) != len(header):
         raise SourceError(f"{path}: header: two names differ only in '/' and {joiner!r}")
     _check_no_holes(path, tensors, 8 + len(raw), size)
-    return Contents(tensors, {name: str(value) for name, value in metadata.items()})
+    texts = {name: str(value) for name, value in metadata.items()}
+    return Contents({**tensors, **_aliases(path, tensors, texts)}, texts)
+
+
+def _aliases(
+    path: Path, tensors: Mapping[str, Stored], metadata: Mapping[str, str]
+) -> dict[str, Stored]:
+    """Return the tensors that were left out since another one shares their memory.
+
+    Source: safetensors 0.8, torch.py (`save_model`): the metadata gives the name that was kept for each.
+    """
+    aliases = {}
+    for name, kept in metadata.items():
+        if name not in tensors and kept in tensors:
+            require_name(name, f"{path}: header: __metadata__")
+            stored = tensors[kept]
+            aliases[name] = replace(stored, spec=stored.spec.renamed(name))
+    return aliases
 
 
 def _header(file: FileReader) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.leftovers import replacement_of
+from ckptconv.base.untrusted import one_line
 from ckptconv.stores.hub.names import hub_name
 
 if TYPE_CHECKING:
@@ -90,5 +91,5 @@ def _from_cache(path: Path) -> Path | None:
             f"{path}: nothing was downloaded into this part of the hub's cache. Fetch the model again."
         )
     raise SourceError(
-        f"{path}: several snapshots and no main; give one of them: {', '.join(names)} (in snapshots/)."
+        f"{path}: several snapshots and no main; give one of them: {', '.join(map(one_line, names))} (in snapshots/)."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.base.environment import install_advice
-from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
+from ckptconv.base.untrusted import one_line
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import travelling
 from ckptconv.stores.foreign import foreign_weights
@@ -19,6 +21,9 @@ from ckptconv.stores.hub.names import HubName
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.shard_index import read_index
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""What a revision is on the hub: a commit of git."""
+
 
 class Hub:
     """Fetches one model, and says what went wrong in its own words."""
@@ -27,21 +32,12 @@ class Hub:
         self._name = name
         try:
             self._library = import_module("huggingface_hub")
-            self._errors = import_module("huggingface_hub.errors")
-        except ImportError:
+        except ImportError as error:
+            missing = "" if error.name == "huggingface_hub" else f" ({one_line(str(error))})"
             raise FrameworkError(
-                f"{name}: no such directory; reading from the hub needs huggingface_hub.\n"
+                f"{name}: no such directory; reading from the hub needs huggingface_hub{missing}.\n"
                 f"{install_advice('hub')}"
             ) from None
-
-    @property
-    def _transport_error(self) -> type[Exception]:
-        """The base class of what the HTTP library under huggingface_hub raises.
-
-        From 1 on that is httpx or httpx2, whose errors are no OSErrors; the hub's own HTTP error derives from it.
-        """
-        mro = self._errors.HfHubHTTPError.__mro__
-        return next((base for base in mro if base.__name__ == "HTTPError"), OSError)
 
     def fetch(self, naming: NamingName | None) -> Path:
         """Download what a checkpoint needs into the hub's cache, and return the snapshot there."""
@@ -54,6 +50,10 @@ class Hub:
             lambda: self._library.HfApi().model_info(self._name.repo, revision=self._name.revision)
         )
         files = {sibling.rfilename for sibling in info.siblings or ()}
+        self._require(
+            COMMIT.fullmatch(info.sha or "") is not None,
+            f"the hub names {str(info.sha)[:80]!a} as its commit, which is none.",
+        )
         self._require("config.json" in files, "no config.json there, so this is no checkpoint.")
         # The first file is asked for by the revision's own name, so that the cache knows where it points.
         folder = self._file("config.json", self._name.revision).parent
@@ -127,32 +127,43 @@ class Hub:
             raise SourceError(f"{self._name}: {otherwise}")
 
     def _asked(self, question: Callable[[], Any], file: str = "") -> Any:
-        """Ask the hub; every error becomes one sentence and the next step."""
-        errors, name = self._errors, self._name
+        """Ask the hub; every error becomes one sentence and the next step.
+
+        The library's own errors are told by their names, which older versions keep in other modules. What else comes
+        out of it depends on the version (requests' errors are OSErrors, httpx's are not) and on what the server sends
+        (a ValueError for a revision that is a path).
+        """
         try:
             with self._silent():
                 return question()
-        except errors.GatedRepoError:
-            raise SourceError(
+        except CkptconvError:  # a signal came meanwhile
+            raise
+        except Exception as error:
+            raise self._translated(error, file) from None
+
+    def _translated(self, error: Exception, file: str) -> CkptconvError:
+        """Return an exception of the library in our own words."""
+        kinds, name = {kind.__name__ for kind in type(error).__mro__}, self._name
+        if "GatedRepoError" in kinds:
+            return SourceError(
                 f"{name}: gated: accept its conditions on its page, then set HF_TOKEN or run `hf auth login`."
-            ) from None
-        except errors.RevisionNotFoundError:
-            raise SourceError(
+            )
+        if "RevisionNotFoundError" in kinds:
+            return SourceError(
                 f"{name.repo}: has no branch, tag or commit {name.revision!r} on the hub."
-            ) from None
-        except errors.RepositoryNotFoundError:
-            raise SourceError(
+            )
+        if "RepositoryNotFoundError" in kinds:
+            return SourceError(
                 f"{name}: no such directory here, and no such model on the hub that you may read.\n"
                 "Check the name; for a private model set HF_TOKEN or run `hf auth login`."
-            ) from None
-        except (errors.HFValidationError, errors.EntryNotFoundError) as error:
-            if isinstance(error, errors.LocalEntryNotFoundError):
-                raise FrameworkError(self._broken(file, error.__cause__ or error)) from None
-            raise SourceError(
-                f"{name}: the hub refuses this name or file ({_reason(error)})."
-            ) from None
-        except (OSError, RuntimeError, self._transport_error) as error:  # RuntimeError: of hf_xet
-            raise FrameworkError(self._broken(file, error)) from None
+            )
+        if "LocalEntryNotFoundError" in kinds:
+            return FrameworkError(self._broken(file, error.__cause__ or error))
+        if kinds & {"HFValidationError", "EntryNotFoundError"}:
+            return SourceError(f"{name}: the hub refuses this name or file ({_reason(error)}).")
+        if "ValueError" in kinds and "OSError" not in kinds:  # of a commit that is a path
+            return SourceError(f"{name}: the hub answered what it should not ({_reason(error)}).")
+        return FrameworkError(self._broken(file, error))
 
     @contextmanager
     def _silent(self) -> Iterator[None]:

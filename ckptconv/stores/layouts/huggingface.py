@@ -51,6 +51,13 @@ def shard_names(form: Format, count: int) -> list[str]:
     return [shard_name(form, number, count) for number in range(1, count + 1)]
 
 
+def every_name() -> Iterator[str]:
+    """Return the file names under which transformers looks for weights: in one file, or an index of shards."""
+    for form in formats().values():
+        yield weights_name(form)
+        yield index_name(form)
+
+
 def format_of(name: str) -> Format | None:
     """Return the format that a weights file is written in, by its suffix; None: ckptconv writes no such file."""
     suffix = Path(name).suffix

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from zlib import crc32
 
 from ckptconv.base.workers import finish, workers
+from ckptconv.stores.parsers.announced import require_announced
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.parsers.stream import FETCH, refusal, shown
 from ckptconv.stores.tensor import ChecksumSpan, Stored
@@ -22,11 +23,15 @@ def checksum_spans(tensors: Iterable[Stored]) -> tuple[ChecksumSpan, ...]:
     return tuple(sorted(found, key=lambda span: (span.path, span.extent.offset)))
 
 
-def require_checksums(tensors: Iterable[Stored]) -> None:
+def require_checksums(tensors: Iterable[Stored], *, announced: bool = True) -> None:
     """Compare all that these tensors are read from with the files' own checksums, where there are some.
 
+    Args: announced: also with the digests that the hub announced, which takes reading the files as a whole.
     Raises: SourceError: as `check_span`.
     """
+    tensors = list(tensors)
+    if announced:
+        require_announced(chunk.path for stored in tensors for chunk in stored.chunks)
     spans = checksum_spans(tensors)
     if spans:
         with workers(WORKERS) as pool:

@@ -99,18 +99,20 @@ class Walk:
         else:
             raise Refused(f"{shown(name)} is neither a group nor a data set")
 
-    def tensors(self) -> Iterator[tuple[str, Any]]:
-        """Follow `layer_names` to data sets (a shard) or to groups with `weight_names` (a whole model)."""
+    def tensors(self) -> Iterator[tuple[str, str, Any]]:
+        """Follow `layer_names` to data sets (a shard) or to groups with `weight_names` (a whole model).
+
+        Returns: layer, or "" in a shard; name as it is listed there; the data set.
+        """
         left = dict(self.datasets)
         for layer in self._names("", "layer_names"):
             if layer in self.datasets:
-                yield layer, self._take(left, layer)
+                yield "", layer, self._take(left, layer)
                 continue
             if layer not in self.groups:
                 raise Refused(f"{shown(layer)} is in layer_names, but not in the file")
             for weight in self._names(layer, "weight_names"):
-                # The first level is the model's own name, which differs from save to save.
-                yield weight.split("/", 1)[-1], self._take(left, f"{layer}/{weight}")
+                yield layer, weight, self._take(left, f"{layer}/{weight}")
         if left:
             raise Refused(f"{shown(min(left))} is in no list of names")
 
@@ -118,7 +120,7 @@ class Walk:
         if path not in self.datasets:
             raise Refused(f"{shown(path)} is in a list of names, but is no data set of the file")
         if path not in left:
-            raise Refused(f"name {shown(path)} stands twice in the lists of names")
+            raise Refused(f"duplicate name {shown(path)} in the lists of names")
         return left.pop(path)
 
     def _names(self, group: str, key: str) -> list[str]:
@@ -157,8 +159,8 @@ class Walk:
             value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()
         ]
 
-    def place(self, name: str, dataset: Any) -> list[Any]:
-        """Return [name, dtype, shape, offset, bytes] of a data set that lies plainly in the file."""
+    def place(self, layer: str, name: str, dataset: Any) -> list[Any]:
+        """Return [layer, name, dtype, shape, offset, bytes] of a data set that lies plainly in the file."""
         h5, plan, where = self.h5, dataset.get_create_plist(), shown(name)
         if plan.get_layout() == h5.h5d.CHUNKED:
             raise Refused(f"{where}: is cut into chunks, or compressed; {SAVE_ANEW}")
@@ -175,7 +177,7 @@ class Walk:
         offset, stored = dataset.get_offset(), dataset.get_storage_size()
         if offset is None and 0 not in shape:
             raise Refused(f"{where}: its values were never written")
-        return [name, dtype, shape, offset or 0, stored if offset is not None else 0]
+        return [layer, name, dtype, shape, offset or 0, stored if offset is not None else 0]
 
     def _dtype(self, kind: Any, where: str) -> str:
         if kind.committed():
@@ -224,7 +226,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         if file.get_create_plist().get_userblock():
             raise Refused("something lies before the HDF5 data (a user block)")
         walk = Walk(file, request)
-        places = [walk.place(name, dataset) for name, dataset in walk.tensors()]
+        places = [walk.place(*found) for found in walk.tensors()]
         return {"file": [status.st_dev, status.st_ino], "tensors": places}
     except Refused as error:
         return {"refused": str(error)}
@@ -246,7 +248,7 @@ def warm_up() -> None:
         file.attrs["layer_names"] = np.asarray([b"x"])
         file["x"] = np.zeros(1, np.float32)
         walk = Walk(file.id, {"tensors": 9, "text": 99})
-        assert [walk.place(*found)[:3] for found in walk.tensors()] == [["x", "float32", [1]]]
+        assert [walk.place(*found)[:4] for found in walk.tensors()] == [["", "x", "float32", [1]]]
 
 
 def serve() -> None:

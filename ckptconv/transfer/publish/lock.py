@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.base.errors import DestinationError
-from ckptconv.base.interrupts import held
+from ckptconv.base.interrupts import signals_blocked
 from ckptconv.base.leftovers import (
     OLD,
     TOKEN,
@@ -85,12 +85,12 @@ def locked(target: Path) -> Iterator[Lock]:
     path = lock_path(target)
     lock: Lock | None = None
     try:
-        with held():
+        with signals_blocked():
             lock = _acquire(path, target)
         yield lock
     finally:
         if lock is not None:
-            with held():
+            with signals_blocked():
                 if lock.clean:
                     with suppress(OSError):
                         path.unlink()  # while it is held: nobody can hold another file of this name

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.base.errors import CkptconvError, DestinationError, SourceError
-from ckptconv.base.interrupts import held, note_published
+from ckptconv.base.interrupts import note_published, signals_blocked
 from ckptconv.base.leftovers import interrupted_replacements, new_stage
 from ckptconv.transfer.publish.file import fsync
 from ckptconv.transfer.publish.lock import clear, locked, removal_remarks
@@ -83,7 +83,7 @@ def _without(absent: Sequence[Path]) -> Iterator[None]:
     try:
         yield
     finally:
-        with held():
+        with signals_blocked():
             for parent in absent:
                 with suppress(OSError):  # it is not empty where the run succeeded
                     parent.rmdir()
@@ -105,7 +105,7 @@ def _removed(stage: _Stage, remarks: list[str]) -> Iterator[None]:
             f"what was written cannot be read back; nothing was published.\n{text}"
         ) from None
     finally:
-        with held():
+        with signals_blocked():
             remarks += removal_remarks(stage.path)
 
 
@@ -130,7 +130,7 @@ def _require_room(parent: Path, needs: int) -> None:
 
 def _publish(stage: _Stage, target: Path, absent: Sequence[Path], *, overwrite: bool) -> None:
     """Put the stage in the target's place; no signal comes between the rename and the knowledge of it."""
-    with held():
+    with signals_blocked():
         if overwrite and os.path.lexists(target):
             require_replaceable(target)  # once more: minutes have passed
             stage.path = exchange(stage.path, target)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.vocabulary import NAMINGS, NamingName
-from ckptconv.stores.formats.safetensors import CODES, create, read
+from ckptconv.stores.formats.safetensors import CODES, create, create_with, read
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -161,3 +161,16 @@ def test_a_name_in_a_message_is_escaped_and_cut(tmp_path: Path) -> None:
         read(path)
     assert "\x1b" not in str(refusal.value)
     assert len(str(refusal.value)) < 500
+
+
+def test_names_that_were_left_out(tmp_path: Path) -> None:
+    """`save_model` of the library names in the metadata what shares memory with what it kept: both are there."""
+    spec = TensorSpec("kept", "float32", (2,))
+    create_with(tmp_path / "m", [spec], {"left.out": "kept", "format": "pt", "other": "text"})
+    tensors = read(tmp_path / "m").tensors
+    assert set(tensors) == {"kept", "left.out"}
+    assert tensors["left.out"].chunks == tensors["kept"].chunks
+    assert tensors["left.out"].spec.name == "left.out"
+    create_with(tmp_path / "n", [spec], {"\x1b[31m": "kept"})
+    with pytest.raises(SourceError, match="does not print"):
+        read(tmp_path / "n")

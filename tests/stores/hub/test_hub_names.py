@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from ckptconv.base.environment import install_command
+from ckptconv.base.errors import CkptconvError
+from ckptconv.stores.hub.download import Hub
 from ckptconv.stores.hub.names import HubName, hub_name
 from ckptconv.stores.layouts.huggingface import first_choice
 
@@ -111,3 +114,32 @@ def test_without_the_library(dates: Path, tmp_path: Path) -> None:
         "Error: org/name: no such directory; reading from the hub needs huggingface_hub.\n"
         f"Install it with: {install_command('hub')}\n"
     )
+
+
+def error_class(name: str, *bases: type[Exception]) -> type[Exception]:
+    """Return a class of errors as some version of the library has it."""
+    return type(name, bases or (Exception,), {})
+
+
+@pytest.mark.parametrize(("error", "code", "says"), [
+    (error_class("ConnectError")("httpx: no route"), 5, "the hub cannot be reached (ConnectError)"),
+    (error_class("ConnectionError", OSError)(), 5, "the hub cannot be reached (ConnectionError)"),
+    (ValueError("../../pwned is no commit"), 5, "the hub cannot be reached (ValueError)"),
+    (RuntimeError("xet"), 5, "the hub cannot be reached (RuntimeError)"),
+    (KeyError("siblings"), 5, "the hub cannot be reached (KeyError)"),
+    (error_class("GatedRepoError", error_class("RepositoryNotFoundError"))(), 3, "gated: accept"),
+    (error_class("RepositoryNotFoundError")(), 3, "no such model on the hub"),
+    (error_class("RevisionNotFoundError")(), 3, "has no branch, tag or commit 'main'"),
+    (error_class("HFValidationError", ValueError)(), 3, "the hub refuses this name"),
+    (error_class("LocalEntryNotFoundError", error_class("EntryNotFoundError"))(), 5, "cannot be reached"),
+])  # fmt: skip
+def test_errors_of_every_version(error: Exception, code: int, says: str) -> None:
+    """Whatever a version of the library raises is a refusal or a missing hub, in our words; never an internal error."""
+    pytest.importorskip("huggingface_hub")
+
+    def ask() -> NoReturn:
+        raise error
+
+    with pytest.raises(CkptconvError) as refusal:
+        Hub(HubName("org/name"))._asked(ask)
+    assert (refusal.value.exit_code, says in str(refusal.value)) == (code, True), refusal.value

@@ -1,0 +1,169 @@
+"""Whatever the caller closed, broke or forbids: an exit code that says what happened, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conftest import ROOT
+
+if TYPE_CHECKING:
+    from conftest import Cli, Pair
+
+pytestmark = pytest.mark.thorough
+
+CKPTCONV = f"{sys.executable} -P -m ckptconv"
+LOCKED = """
+import os, sys
+from ckptconv.base import errors
+from ckptconv.cli.main import main
+from ckptconv.verbs import inspect
+def inspect_nothing(*args, **more):
+    raise KeyError("a\\n::error::b")
+inspect.inspect = inspect_nothing
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, make_pair: type[Pair]) -> Path:
+    """Return a checkpoint; not to be changed."""
+    return make_pair().write(tmp_path_factory.mktemp("streams") / "model")
+
+
+def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in a directory."""
+    return subprocess.run(
+        ["bash", "-c", command.replace("ckptconv", CKPTCONV)],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("redirection", "code"), [
+    ("2>&-", 0), ("2>/dev/full", 0), ("2> >(true)", 0), ("<&-", 0), ("<&- 2>&-", 0),
+    (">&-", 4), (">/dev/full", 4), (">&- 2>&-", 4), ("<&- >&- 2>&-", 4), ("> >(exit)", 0),
+    ("--quiet <&- >&- 2>&-", 0),
+])  # fmt: skip
+def test_a_stream_that_fails(model: Path, tmp_path: Path, redirection: str, code: int) -> None:
+    """Nothing is written into a checkpoint instead; only a result that cannot be printed is an error."""
+    done = shell(f"sleep 0.1; ckptconv pt2flax {model} out {redirection}", tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert shell("ckptconv check out", tmp_path).returncode == 0
+    if code and "2>" not in redirection:
+        assert "the result cannot be printed" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "code"), [
+    ("verify {model} {model} --level weights", 0), ("inspect {model}", 0), ("--help", 0), ("--version", 0),
+    ("families", 0), ("inspect absent", 3), ("nonsense", 2), ("verify {model} other --level weights", 1),
+])  # fmt: skip
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "> >(exit)", ">/dev/full", ">&-"])
+def test_the_exit_code_still_tells(
+    model: Path, tmp_path: Path, command: str, redirection: str, code: int
+) -> None:
+    """Broken streams change no verdict; 1 means a difference and nothing else."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in model.iterdir():
+        data = bytearray(path.read_bytes())
+        if path.name == "model.safetensors":
+            data[-1] ^= 64
+        (other / path.name).write_bytes(data)
+    done = shell(f"ckptconv {command.format(model=model)} {redirection}", tmp_path)
+    printing = redirection in (">/dev/full", ">&-") and code in (0, 1)
+    assert (done.returncode, "Traceback" in done.stderr) == (4 if printing else code, False), (
+        done.stderr
+    )
+
+
+def test_a_deleted_working_directory(model: Path, tmp_path: Path) -> None:
+    """A relative path leads nowhere from there; an absolute one does."""
+    gone = "mkdir gone; cd gone; rmdir ../gone; ckptconv"
+    done = shell(f"{gone} pt2tf {model} out", tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False)
+    assert "the working directory was deleted" in done.stderr
+    for command in (
+        "inspect .",
+        "check out",
+        "verify ../model out",
+        f"join a {model} b",
+        "diff . .",
+        "doctor",
+    ):
+        done = shell(f"{gone} {command}", tmp_path)
+        assert (done.returncode in (0, 3, 4, 5), "Traceback" in done.stderr) == (True, False), (
+            done.stderr
+        )
+    assert shell(f"{gone} pt2tf {model} {tmp_path}/out", tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("limit", ["-v 120000", "-v 250000", "-n 8", "-f 1", "-s 64"])
+@pytest.mark.parametrize(
+    "command", ["pt2flax {model} out", "verify {model} {model} --level weights"]
+)
+def test_a_system_that_is_short(model: Path, tmp_path: Path, limit: str, command: str) -> None:
+    """Without memory, threads, files or room a run ends with a code that no verdict has, and leaves nothing half."""
+    done = shell(f"ulimit {limit}; ckptconv {command.format(model=model)}", tmp_path)
+    assert done.returncode != 1, done.stderr
+    assert "Traceback" not in done.stderr
+    if (tmp_path / "out").exists():
+        assert shell("ckptconv check out", tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_an_ignored_signal_stays_ignored(
+    model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As under `nohup`, or in the background of a script."""
+    script = (
+        "import os, signal, sys; from ckptconv.cli.main import main; from ckptconv.transfer.publish import stage;"
+        f"real = stage._publish; stage._publish = lambda *a, **k: (os.kill(os.getpid(), {number}), real(*a, **k));"
+        "main()"
+    )
+    command = [sys.executable, "-c", script, "pt2tf", str(model), str(tmp_path / "out")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for handler, code in ((signal.SIG_IGN, 0), (signal.SIG_DFL, 128 + number)):
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, check=False,
+            preexec_fn=partial(signal.signal, number, handler),
+        )  # fmt: skip
+        assert (done.returncode, (tmp_path / "out").exists()) == (code, code == 0), done.stderr
+        if code == 0:
+            assert shell("rm -r out", tmp_path).returncode == 0
+
+
+def test_a_fault_of_our_own(model: Path, tmp_path: Path) -> None:
+    """Exit code 70 and one sentence that begins no line with what a stranger wrote; --verbose adds the traceback."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", LOCKED, "inspect", str(model), *options]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    plain = run()
+    assert (plain.returncode, plain.stdout) == (70, "")
+    first, second = plain.stderr.splitlines()
+    assert first.startswith("Error: internal error in cli/commands/inspect.py:")
+    assert first.endswith("KeyError: 'a\\n::error::b'")
+    assert second.startswith("Please report it")
+    assert '"exit_code": 70' in run("--json").stdout
+    assert run("--verbose").stderr.startswith("Traceback (most recent call last):")
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("--min-coverage", "nan"), ("--min-coverage", "inf"), ("--min-coverage", "101"), ("--timeout", "nan"),
+    ("--timeout", "inf"), ("--timeout", "1e300"), ("--timeout", "0"), ("--seed", "-1"), ("--seed", "1e3"),
+    ("--seed", str(2**63)), ("--tolerance", "nan"), ("--tolerance", "inf"), ("--tolerance", "-1"),
+])  # fmt: skip
+def test_numbers_that_are_none(cli: Cli, model: Path, option: str, value: str) -> None:
+    """Wrong usage is exit code 2, before any work."""
+    done = cli("verify", model, model, option, value)
+    assert (done.code, done.out) == (2, "")
+    assert f"Invalid value for '{option}'" in done.err

@@ -1,0 +1,188 @@
+"""`generation`: two settings are one exactly when `generate` of the real class cannot tell them apart."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from ckptconv.compare.generation import generate_defaults, normal, resolved
+from ckptconv.schema.config import Config
+from tiny import plain, random_pair
+
+ABSENT: Any = object()
+VALUES: tuple[Any, ...] = (ABSENT, 0, None, "", [], 7, 0.5, True, [3], "never")
+"""What is put at every key: 0, null, absent, "", [], and values of other kinds."""
+EMPTY = Config({})
+READ_AS_STATED = ("cache_implementation", "compile_config", "watermarking_config")
+"""Keys of which most values are refused by the class itself, so that no model runs with them."""
+
+
+def form(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the normal form of a file."""
+    return normal(resolved(values, EMPTY, None))
+
+
+def test_zero_is_a_value_and_null_is_none() -> None:
+    """Token 0 is a token; null is the end of a default; what does nothing is nothing."""
+    for key in ("forced_bos_token_id", "forced_eos_token_id", "decoder_start_token_id"):
+        assert form({key: 0}) != form({key: None}) == form({})
+    assert form({"eos_token_id": 0}) != form({"eos_token_id": None})
+    assert form({"max_length": None}) != form({})
+    assert form({"top_k": None}) == form({"top_k": 0}) != form({})
+    for off in ({"min_length": 0}, {"no_repeat_ngram_size": None}, {"repetition_penalty": None}):
+        assert form(off) == form({})
+
+
+def test_tokens_stand_in_for_each_other() -> None:
+    """Padding is the first end where no token is named, and bos starts a decoder without a start of its own."""
+    assert form({"eos_token_id": 2}) == form({"eos_token_id": [2], "pad_token_id": 2})
+    assert form({"eos_token_id": [2, 5], "pad_token_id": 2}) == form({"eos_token_id": [2, 5]})
+    assert form({"eos_token_id": [5, 2], "pad_token_id": 2}) == form({"eos_token_id": [2, 5]})
+    assert form({"eos_token_id": [5, 2]}) != form({"eos_token_id": [2, 5]})
+    assert form({"bos_token_id": 4}) == form({"decoder_start_token_id": 4})
+    assert form({"bos_token_id": 4, "decoder_start_token_id": 3}) == form(
+        {"decoder_start_token_id": 3}
+    )
+
+
+def test_without_a_file_the_config_counts() -> None:
+    """The whole's keys where they are not null, and where they are unset the decoder's, with its class's defaults."""
+    root = Config({"num_beams": 4, "max_length": 20, "eos_token_id": None})
+    decoder = Config({"max_length": 9, "num_beams": 2}, defaults={"eos_token_id": 2})
+    values = resolved(None, root, decoder)
+    assert (values["num_beams"], values["max_length"], values["eos_token_id"]) == (4, 9, 2)
+    file = {"num_beams": 3}
+    assert resolved(file, root, decoder)["num_beams"] == 3
+    assert resolved(file | {"_from_model_config": True}, root, decoder)["num_beams"] == 4
+    plain_root = Config({"num_beams": None, "eos_token_id": 5})
+    assert resolved(file | {"_from_model_config": True}, plain_root, decoder)["num_beams"] == 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a tiny pair in PyTorch."""
+    folder = tmp_path_factory.mktemp("generation") / "pair"
+    with patch.dict(os.environ, {"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0"}):
+        random_pair(plain("bert"), plain("bert"), folder)
+        yield import_module("transformers").EncoderDecoderModel.from_pretrained(folder)
+
+
+def behaviour(model: Any, values: dict[str, Any], folder: Path) -> str:
+    """Return all that the class makes of a file before the first step: what it reads afterwards, or its refusal."""
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    transformers = import_module("transformers")
+    try:
+        settings = transformers.GenerationConfig.from_pretrained(folder)
+        model.generation_config = settings
+        settings, _ = model._prepare_generation_config(None)
+        model._prepare_special_tokens(settings, True, device="cpu")
+        names = {"inputs_tensor": None, "input_ids_length": 1, "model_input_name": "input_ids"}
+        settings = model._prepare_generated_length(
+            generation_config=settings,
+            has_default_max_length=True,
+            has_default_min_length=True,
+            **names,
+        )
+        ids = import_module("torch").ones((1, 3), dtype=import_module("torch").long)
+        processors = model._get_logits_processor(settings, 1, ids, device="cpu", model_kwargs={})
+        criteria = model._get_stopping_criteria(settings, transformers.StoppingCriteriaList())
+        # one method runs both, and samples where `do_sample` is no no
+        mode = str(settings.get_generation_mode()).replace("SAMPLE", "GREEDY_SEARCH")
+        lines = [mode, *_scores(processors)]
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    stops = [f"{type(stop).__name__} {sorted(vars(stop).items())}" for stop in criteria]
+    return "\n".join([*lines, *stops, *_read_later(settings)])
+
+
+def _scores(processors: Any) -> Iterator[str]:
+    """Return what the processors make of the scores of steps 1 to 9."""
+    torch = import_module("torch")
+    generator = torch.Generator().manual_seed(0)
+    for length in range(1, 10):
+        scores = torch.randn((1, 53), generator=generator)
+        ids = torch.randint(0, 53, (1, length), generator=generator)
+        yield str(processors(ids, scores).tolist())
+
+
+def _read_later(settings: Any) -> Iterator[str]:
+    """Return what the search itself reads, as it reads it."""
+    for key in ("_pad_token_tensor", "_eos_token_tensor", "_decoder_start_token_tensor"):
+        yield f"{key} {getattr(settings, key, None)}"
+    for key in ("num_beams", "length_penalty", "num_return_sequences", "max_length", "use_cache"):
+        yield f"{key} {getattr(settings, key)}"
+    for key in ("output_scores", "output_logits", "return_dict_in_generate", "token_healing"):
+        yield f"{key} {bool(getattr(settings, key))}"
+    early = settings.early_stopping
+    yield f"early {early is True} {early == 'never'} sample {bool(settings.do_sample)}"
+
+
+SAMPLING = {"do_sample": True}
+BASES: tuple[dict[str, Any], ...] = (
+    {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+    {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, **SAMPLING},
+    {"decoder_start_token_id": 1, "eos_token_id": [2, 5]},
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.frameworks
+def test_alike_is_what_the_real_class_treats_alike(model: Any, tmp_path: Path) -> None:
+    """At every key of `GenerationConfig`, each pair of values: one form, and the class makes the same of both.
+
+    And where the class makes something else of them, the forms differ. A key that only a later step reads
+    differs by its value.
+    """
+    checked = 0
+    for base in BASES:
+        for key in generate_defaults():
+            files = [
+                {name: each for name, each in {**base, key: value}.items() if each is not ABSENT}
+                for value in VALUES
+            ]
+            made = [(form(file), behaviour(model, file, tmp_path)) for file in files]
+            for (first, one), (second, other) in combinations(made, 2):
+                assert first != second or one == other, (key, one, other)
+                checked += 1
+    assert checked == 3 * len(generate_defaults()) * len(VALUES) * (len(VALUES) - 1) // 2
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.frameworks
+def test_the_class_resolves_files_and_configs_as_we_do(model: Any, tmp_path: Path) -> None:
+    """Settings in the file, in the whole's config, in the decoder's, with and without the mark of a made file."""
+    transformers = import_module("transformers")
+    model.config.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for file in (None, {"num_beams": 3}, {"num_beams": 3, "_from_model_config": True}):
+        for root in ({}, {"num_beams": 4}, {"max_length": 7, "num_beams": 1}, {"max_length": None}):
+            for decoder in ({}, {"num_beams": 2, "eos_token_id": 0}, {"min_length": 5}):
+                both = {**config, **root, "decoder": {**config["decoder"], **decoder}}
+                (tmp_path / "config.json").write_text(json.dumps(both))
+                real = transformers.EncoderDecoderConfig.from_pretrained(tmp_path)
+                model.config = real
+                if file is None:
+                    model.generation_config = transformers.GenerationConfig.from_model_config(real)
+                else:
+                    (tmp_path / "generation_config.json").write_text(json.dumps(file))
+                    model.generation_config = transformers.GenerationConfig.from_pretrained(
+                        tmp_path
+                    )
+                settings, _ = model._prepare_generation_config(None)
+                found = resolved(file, *(_with_defaults(part) for part in (both, both["decoder"])))
+                for key, value in found.items():
+                    assert getattr(settings, key) == value, (key, file, root, decoder)
+
+
+def _with_defaults(values: dict[str, Any]) -> Config:
+    from ckptconv.compare.configs import with_defaults
+
+    return with_defaults(Config(values))
