@@ -72,7 +72,8 @@ class Checkpoint:
             transformers no longer takes first.
         """
         weights = self.weights
-        read = [self.path / "config.json", *weights.indexes, *weights.files]
+        config = [self.path / "config.json"] if self.path not in weights.files else []
+        read = [*config, *weights.indexes, *weights.files]
         present = [path for path in companions(self.path) if os.path.lexists(path)]
         travelled = [path for path in self.companions if path not in present]
         rivals = (self.path / name for name in huggingface.every_name())
@@ -97,6 +98,18 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     words = tuple(unreadable_dtypes(config.values))
     config = with_readable_dtypes(config, weights.tensors.values()) if words else config
     return Checkpoint(path, config, weights, before, beside, words)
+
+
+def open_any(path: Path) -> Checkpoint:
+    """Open a checkpoint, or a file of tensors by itself, which has no config: an adapter, a shard, a state_dict.
+
+    Raises: SourceError: no checkpoint, no such file, or one that is malformed.
+    """
+    if not os.path.isfile(path):
+        return open_checkpoint(path)
+    before = Snapshot.of(path.parent)
+    weights = huggingface.read_file(path)
+    return Checkpoint(path, Config({}, str(path)), weights, before)
 
 
 def open_for_comparison(path: Path) -> Checkpoint:
