@@ -1,6 +1,7 @@
-"""sha256 of files, of tensors in files, and of tables: what a manifest is made of.
+"""Digests of files, of tensors in files, and of tables: what a manifest is made of.
 
-sha256 and not something faster, since `sha256sum`, git-lfs and the hub say it of the same files.
+Files have their sha256, since `sha256sum`, git-lfs and the hub say it of the same files. Tensors, whose digests nobody
+else reads, have BLAKE3, which takes a quarter of the time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
+from typing import Literal, Protocol, TypeAlias
+
+from blake3 import blake3
 
 from ckptconv.base.workers import finish, workers
 from ckptconv.schema.tensors import SchemaTensor
@@ -21,8 +25,26 @@ from ckptconv.stores.parsers.announced import require_same_digest
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import Extent
 
+Algorithm: TypeAlias = Literal["sha256", "blake3"]
 BLOCK_BYTES = 1 << 18
 """Read at a time: it stays in the cache until it is hashed."""
+
+
+class Hasher(Protocol):
+    """What makes a digest, as those of hashlib do."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> object:
+        """Take more bytes."""
+        ...  # pragma: no cover
+
+    def hexdigest(self) -> str:
+        """Return the digest of all that it took [64 hex digits]."""
+        ...  # pragma: no cover
+
+
+def hasher(algorithm: Algorithm) -> Hasher:
+    """Return a new hasher."""
+    return sha256() if algorithm == "sha256" else blake3()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +55,10 @@ class TensorDigest:
     shape: tuple[int, ...]
     extents: tuple[Extent, ...]
     """Where its bytes lie in the file."""
-    sha256: str
+    digest: str
     """Of its data, row-major, little-endian [64 hex digits]."""
+    algorithm: Algorithm = "blake3"
+    """Manifests of ckptconv 0.1 have sha256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +93,10 @@ def extents_digest(
     extents: Iterable[Extent],
     stop: Event | None = None,
     progress: Callable[[int], None] = lambda nbytes: None,
+    algorithm: Algorithm = "sha256",
 ) -> str:
     """Return the digest of some runs of a file, one after the other; see `file_digest`."""
-    digest, buffer = sha256(), memoryview(bytearray(BLOCK_BYTES))
+    digest, buffer = hasher(algorithm), memoryview(bytearray(BLOCK_BYTES))
     for extent in extents:
         for start in range(extent.offset, extent.offset + extent.nbytes, BLOCK_BYTES):
             if stop is not None and stop.is_set():

@@ -10,9 +10,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock, local
+
+from blake3 import blake3
 
 from ckptconv.base.strict_json import dump_json
 from ckptconv.base.workers import finish, workers
@@ -172,7 +173,7 @@ class _Pour:
         return self._write(move, self._buffers.pieces)
 
     def _write(self, move: Move, pieces: Pieces) -> Poured:
-        digest, start = sha256(), 0
+        digest, start = blake3(), 0
         for piece in pieces.of(move):
             digest.update(piece)
             self._put(self._places[move.target.name], start, piece)

@@ -20,14 +20,16 @@ from ckptconv.base.files import read_source
 from ckptconv.base.limits import limits, more
 from ckptconv.base.strict_json import Json, dump_json, parse_json
 from ckptconv.stores.tensor import Extent
-from ckptconv.transfer.digests import FileDigest, Sources, TensorDigest, file_digest
+from ckptconv.transfer.digests import Algorithm, FileDigest, Sources, TensorDigest, file_digest
 from ckptconv.version import __version__
 
 MANIFEST, SUMS = "ckptconv.json", "SHA256SUMS"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,200}(/(?!\.)[A-Za-z0-9._-]{1,200}){0,8}")
 """A file below the directory, and nowhere else."""
-LAYOUT = 1
-"""Counts the changes of the manifest's own form."""
+LAYOUT = 2
+"""Counts the changes of the manifest's own form: 2 has BLAKE3 of the tensors, where 1 had sha256."""
+LAYOUTS = (1, 2)
+"""Those that are read."""
 KEYS = {
     "manifest",
     "ckptconv",
@@ -68,12 +70,13 @@ class Manifest:
     origin: Origin
     files: Mapping[str, FileDigest]
     """Path below the directory, with slashes -> digests."""
+    layout: int = LAYOUT
 
     def content(self) -> dict[str, Json]:
         """Return everything but the manifest's own digest."""
         origin = self.origin
         return {
-            "manifest": LAYOUT,
+            "manifest": self.layout,
             "ckptconv": origin.version,
             "command": origin.command,
             "options": dict(origin.options),
@@ -116,7 +119,7 @@ def _file(digest: FileDigest) -> Json:
                 "dtype": one.dtype,
                 "shape": list(one.shape),
                 "extents": [_extent(run) for run in one.extents],
-                "sha256": one.sha256,
+                one.algorithm: one.digest,
             }
             for name, one in digest.tensors.items()
         }
@@ -161,7 +164,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str, bytes]:
     if len(raw) > most:
         raise SourceError(f"{path}: more than {most} bytes of JSON; {more('json_bytes')}")
     values = parse_json(raw, str(path))
-    if type(values.get("manifest")) is int and values["manifest"] != LAYOUT:
+    if type(values.get("manifest")) is int and values["manifest"] not in LAYOUTS:
         raise SourceError(
             f"{path}: of a layout ({values['manifest']}) that ckptconv {__version__} does not know."
         )
@@ -191,7 +194,7 @@ def _manifest(values: Mapping[str, Json]) -> Manifest:
         sources=sources,
         version=_text(values, "ckptconv"),
     )
-    return Manifest(origin, _files(values["files"]))
+    return Manifest(origin, _files(values["files"]), _whole(values["manifest"]))
 
 
 def _files(value: Json) -> dict[str, FileDigest]:
@@ -224,9 +227,9 @@ def _tensor(values: Mapping[str, Json]) -> TensorDigest:
     )
     if len(extents) != len(runs):
         raise TypeError("extents must be pairs")
-    return TensorDigest(
-        _text(values, "dtype"), tuple(map(_whole, shape)), extents, _text(values, "sha256")
-    )
+    algorithm: Algorithm = "blake3" if "blake3" in values else "sha256"
+    dtype, digest = _text(values, "dtype"), _text(values, algorithm)
+    return TensorDigest(dtype, tuple(map(_whole, shape)), extents, digest, algorithm)
 
 
 def _text(values: Mapping[str, Json], key: str) -> str:

@@ -7,7 +7,7 @@ that a damaged header hides nothing. A file of another size is opened as what it
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,8 +21,8 @@ from ckptconv.base.workers import finish, workers
 from ckptconv.stores.formats import Format
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.tensor import ITEMSIZE, Stored
-from ckptconv.transfer.digests import FileDigest, extents_digest, file_digest
+from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored
+from ckptconv.transfer.digests import FileDigest, TensorDigest, extents_digest, file_digest
 from ckptconv.transfer.manifest import MANIFEST, SUMS, Manifest, read_manifest
 
 WORKERS = 2
@@ -247,7 +247,7 @@ def _in_place(path: Path, expected: FileDigest) -> Iterator[Finding]:
     """Compare every tensor where the manifest says that it lies."""
     with FileReader(path) as file:
         for name, tensor in sorted(expected.tensors.items()):
-            if extents_digest(file, tensor.extents) != tensor.sha256:
+            if _tensor_digest(file, tensor.extents, tensor) != tensor.digest:
                 yield Finding("tensor", name, "changed")
 
 
@@ -272,7 +272,12 @@ def _differs(file: FileReader, stored: Stored, expected: FileDigest, name: str) 
     tensor = expected.tensors[name]
     if (stored.spec.dtype, stored.spec.shape) != (tensor.dtype, tensor.shape):
         return True
-    return extents_digest(file, stored.extents) != tensor.sha256
+    return _tensor_digest(file, stored.extents, tensor) != tensor.digest
+
+
+def _tensor_digest(file: FileReader, extents: Sequence[Extent], expected: TensorDigest) -> str:
+    """Return the digest of a tensor by the algorithm that its manifest has."""
+    return extents_digest(file, extents, algorithm=expected.algorithm)
 
 
 def _form(name: str) -> Format:

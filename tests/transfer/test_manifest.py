@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from blake3 import blake3
 from safetensors.numpy import load_file
 
 import ckptconv
@@ -48,7 +49,7 @@ def test_a_manifest_whole(pair: Pair, tmp_path: Path) -> None:
         "tables",
     }
     assert found == {
-        "manifest": 1,
+        "manifest": 2,
         "ckptconv": __version__,
         "command": "normalize",
         "options": {
@@ -65,8 +66,8 @@ def test_a_manifest_whole(pair: Pair, tmp_path: Path) -> None:
         "files": digests(tmp_path / "b", *names),
     }
     arrays = load_file(tmp_path / "b" / "model.safetensors")
-    assert {name: (one["dtype"], one["shape"], one["sha256"]) for name, one in tensors.items()} == {
-        name: ("float16", list(array.shape), sha256(array.tobytes()).hexdigest())
+    assert {name: (one["dtype"], one["shape"], one["blake3"]) for name, one in tensors.items()} == {
+        name: ("float16", list(array.shape), blake3(array.tobytes()).hexdigest())
         for name, array in arrays.items()
     }
     data = (tmp_path / "b" / "model.safetensors").read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from blake3 import blake3
 
 import ckptconv
 from ckptconv.base.errors import DestinationError
@@ -34,7 +35,7 @@ def poured(file: Path) -> dict[str, Poured]:
     return {
         name: Poured(
             one.spec,
-            sha256(
+            blake3(
                 b"".join(data[run.offset : run.offset + run.nbytes] for run in one.extents)
             ).hexdigest(),
         )
@@ -51,8 +52,8 @@ def test_digests(file: Path) -> None:
         file.stat().st_size,
         sha256(file.read_bytes()).hexdigest(),
     )
-    assert {name: one.sha256 for name, one in digest.tensors.items()} == {
-        name: one.sha256 for name, one in expected.items()
+    assert {name: one.digest for name, one in digest.tensors.items()} == {
+        name: one.blake3 for name, one in expected.items()
     }
     assert {name: one.extents for name, one in digest.tensors.items()} == {
         name: one.extents for name, one in FORM.read(file).tensors.items()
@@ -68,12 +69,12 @@ def test_another_content(file: Path, lie: str) -> None:
     one = expected[name]
     if lie == "more":
         name = "new"
-        expected[name] = Poured(TensorSpec(name, "float32", (1,)), one.sha256)
+        expected[name] = Poured(TensorSpec(name, "float32", (1,)), one.blake3)
     elif lie == "less":
         del expected[name]
     else:
         spec = TensorSpec(name, "float32", (7, 23)) if lie == "shape" else one.spec
-        expected[name] = Poured(spec, "0" * 64 if lie == "bytes" else one.sha256)
+        expected[name] = Poured(spec, "0" * 64 if lie == "bytes" else one.blake3)
     with pytest.raises(DestinationError) as refusal, ThreadPoolExecutor(2) as pool:
         read_back(FORM, file, expected, pool, lambda nbytes: None)
     assert str(refusal.value) == (

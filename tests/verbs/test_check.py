@@ -202,7 +202,7 @@ def test_the_manifest_itself(out: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"manifest": 2}, "of a layout (2) that ckptconv"),
+        ({"manifest": 3}, "of a layout (3) that ckptconv"),
         ({"files": []}, "malformed: 'expected an object'"),
         ({"files": {"../x": {}}}, "malformed: \"file name '../x'\""),
         ({"files": {"a": {"bytes": -1, "sha256": ""}}}, "malformed: 'sizes must be whole numbers'"),
