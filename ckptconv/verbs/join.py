@@ -29,25 +29,20 @@ from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     Scope,
     companions,
-    copy_companions,
     left_behind,
     not_taken,
     require_companions,
-    write_config,
 )
 from ckptconv.stores.configs import part_config, whole_config
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
-from ckptconv.transfer.digests import digested
-from ckptconv.transfer.loop import write_weights
-from ckptconv.transfer.manifest import write_manifest
-from ckptconv.transfer.publish.stage import published
 from ckptconv.verbs.parts import Borrowed, from_self_attention
 from ckptconv.verbs.writing import (
+    Content,
     Conversion,
     WriteOptions,
+    publish,
     require_apart,
-    require_consistent,
     source_files,
     written_dtype,
 )
@@ -142,29 +137,9 @@ def join(
         "tie": options.tie,
     }
     origin = result.origin("join", {**options.shaping(), **own}, model.tensors, "pytorch")
+    written = whole_config(model.config, plan.healed, written_dtype(plan))
     read = _sources(parts, assembly.bridge, whole)
-    require_consistent(plan)
-    remarks: list[str] = []
-    with (
-        published(target, overwrite=options.overwrite, needs=plan.nbytes, remarks=remarks) as stage,
-        digested(read) as sources,
-    ):
-        progress = options.counter(plan.nbytes)
-        written = write_weights(
-            plan,
-            form,
-            "pytorch",
-            stage,
-            options.max_shard_bytes,
-            progress,
-            allow_overflow=options.allow_overflow,
-        )
-        write_config(stage, whole_config(model.config, plan.healed, written_dtype(plan)))
-        copy_companions(folder, stage, scope)
-        for part in parts:
-            part.require_unchanged()
-        write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
-    return result.done(written, remarks)
+    return publish(result, origin, Content(written, folder, scope), read, parts, form, options)
 
 
 def _sources(
