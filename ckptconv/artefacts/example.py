@@ -78,7 +78,7 @@ def write_example(folder: Path, form: ArtefactFormat, record: Mapping[str, Any],
 
     Args: pad: token that fills short rows. Raises OSError.
     """
-    inputs = record["programs"].get("generate", {}).get("inputs", [])
+    inputs = record["programs"]["encode"]["inputs"] if record["search"] else []
     if not form.example or "input_ids" not in [value["name"] for value in inputs]:
         return
     names = [name for name in TOKENIZERS if (folder / name).is_file()]

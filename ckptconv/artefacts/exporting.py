@@ -20,6 +20,7 @@ from ckptconv.artefacts.generation.settings import Search, SettingsError, search
 from ckptconv.artefacts.program import Traced
 from ckptconv.artefacts.tracing.examples import examples_of
 from ckptconv.artefacts.tracing.trace import TraceError, trace
+from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 
 TOKENIZER = "tokenizer.json"
@@ -60,8 +61,15 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
     own = None if notices else search
     generate = trace_generate(traced, own) if own and not form.traces_search else None
     _write_tokenizer(folder)
-    written = form.write(Work(traced, own, generate, folder, job["options"]))
-    return {"record": _record(job, traced, own, written), "notices": [*notices]}
+    try:
+        written = dict(form.write(Work(traced, own, generate, folder, job["options"])))
+    except SourceError as error:
+        raise Refused(
+            f"{_families(model)}: no {form.name} can be written of it\n{error}"
+        ) from error
+    remarks = written.pop("notices", [])
+    assert isinstance(remarks, list)
+    return {"record": _record(job, traced, own, written), "notices": [*notices, *remarks]}
 
 
 def _loaded(folder: Path, model_class: str) -> Any:

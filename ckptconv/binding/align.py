@@ -5,7 +5,7 @@ The two may be of any naming, whole or a part alone, mended or not; what is abse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from ckptconv.binding.bind import Binding
@@ -153,7 +153,14 @@ def _sort_unknown(first: Binding, second: Binding, part: str, alignment: Alignme
         if left is None or right is None or first.naming != second.naming:
             alignment.unpaired += [Unpaired(tensor, left, None)] if left else []
             alignment.unpaired += [Unpaired(tensor, None, right)] if right else []
-        elif (left.spec.shape, left.spec.dtype) != (right.spec.shape, right.spec.dtype):
+        elif not _alike(left.spec, right.spec):
             alignment.unpaired.append(Unpaired(tensor, left, right))
         else:
-            alignment.pairs.append(TensorPair(Move(tensor, right.spec, left), right))
+            spec = replace(right.spec, dtype=left.spec.dtype)
+            alignment.pairs.append(TensorPair(Move(tensor, spec, left), right))
+
+
+def _alike(left: TensorSpec, right: TensorSpec) -> bool:
+    """Tell whether two tensors of one name can be compared: of one shape, and of one type or both of floats."""
+    floats = left.dtype in FLOATS and right.dtype in FLOATS
+    return left.shape == right.shape and (left.dtype == right.dtype or floats)

@@ -6,7 +6,7 @@ How an error is judged is `yardstick.py`'s, how tokens are is `tokens.py`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -158,14 +158,17 @@ def prepare(
     reference: Path | None = None,
     options: Options | None = None,
     own_generation: bool = False,
+    faults: Sequence[str] = (),
 ) -> Comparison:
     """Make probes from `model`, the source's, and jobs for both models.
 
     Args: reference: the source as PyTorch's, where neither side is. own_generation: also generate by the source's
-    own settings, for a target that has them built in.
+    own settings, for a target that has them built in. faults: why the source's class cannot generate, as
+    `generation_faults` returns them: then nothing is generated, and they are said.
     Raises: FrameworkError: PyTorch runs nowhere.
     """
     options = options or Options()
+    options = replace(options, texts=()) if faults else options
     sides = [source, target]
     if REFERENCE not in (source.runner, target.runner):
         if reference is None:
@@ -181,11 +184,13 @@ def prepare(
     jobs = make_jobs(
         model, sides, probes | dict(options.inputs.probes), own, options, own_generation
     )
+    if faults:
+        jobs = tuple(replace(job, generate={}) for job in jobs)
     return Comparison(
         model,
         jobs[0].probes,
         special,
-        tuple(modality.left_out(model, supports)),
+        (*modality.left_out(model, supports), *faults),
         jobs,
         options.tolerance,
         options.timeout,

@@ -26,6 +26,7 @@ from ckptconv.run.forward import (
     model_class,
 )
 from ckptconv.run.inputs import require_usable
+from ckptconv.run.known_faults import generation_faults
 from ckptconv.run.modalities import Probes, modality_of
 from ckptconv.run.places import Places
 from ckptconv.run.report import ForwardReport
@@ -62,7 +63,11 @@ def record_answers(
     if reference:
         sides.append(Runnable(REFERENCE, reference))
     own = generation_file(source.path)
+    faults = generation_faults(model, source.runner, config)
+    options = replace(options, texts=()) if faults else options
     jobs = make_jobs(model, sides, probes, own or {}, options)
+    if faults:
+        jobs = tuple(replace(job, generate={}) for job in jobs)
     answers = [
         replace(answer, seconds=0.0, loaded=()) for answer in run_children(jobs, options.timeout)
     ]
@@ -194,12 +199,13 @@ def compare_recorded(
         jobs[0] = replace(source, precisions=("float32", "float64"))
     else:
         jobs.append(replace(source, runner=REFERENCE, precisions=("float32", "float64")))
+    faults = generation_faults(model, trace.naming, Config(trace.config, str(where)))
     supports = [runners()[trace.naming].support(None), target.support]
     comparison = Comparison(
         model,
         probes,
         special_tokens(model, trace.generation or {}),
-        tuple(modality_of(model).left_out(model, supports)),
+        (*modality_of(model).left_out(model, supports), *faults),
         tuple(jobs),
         options.tolerance,
     )

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.leftovers import replacement_of
-from ckptconv.base.strict_json import read_json
+from ckptconv.base.strict_json import Json, read_json
 from ckptconv.base.unchanged import Snapshot
 from ckptconv.base.untrusted import one_line
 from ckptconv.schema.config import Config
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import companion_folders, companions
+from ckptconv.stores.dtype_words import stored_dtype, unreadable_dtypes, with_readable_dtypes
 from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import Weights, huggingface, layouts
@@ -37,11 +38,32 @@ class Checkpoint:
     """What its files were before the first of them was read."""
     companions: tuple[Path, ...] = ()
     """The files that travelled along when it was opened."""
+    dtype_words: tuple[tuple[str, Json], ...] = ()
+    """Key and value of the file's dtypes that no class reads; `config` has those of the tensors in their place."""
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What a user should know of how it was read: one sentence each."""
-        return tuple(f"{self.path}: {notice}" for notice in self.weights.notices)
+        notices = (*self.weights.notices, *self.dtype_notices)
+        return tuple(f"{self.path}: {notice}" for notice in notices)
+
+    @property
+    def dtype_notices(self) -> tuple[str, ...]:
+        """What was taken for the words in `dtype_words`."""
+        dtype = stored_dtype(self.weights.tensors.values()) if self.dtype_words else ""
+        return tuple(
+            f"config.json: {key}: {value!a} is no dtype that a class reads; taken as {dtype}, which the tensors have"
+            for key, value in self.dtype_words
+        )
+
+    def require_loadable(self) -> None:
+        """Refuse what its own class cannot load. Raises SourceError."""
+        if self.dtype_words:
+            keys = ", ".join(f"{key}: {value!a}" for key, value in self.dtype_words)
+            raise SourceError(
+                f"{self.config.where}: {keys} is no dtype, so no class of transformers 4.57.6 loads this checkpoint.\n"
+                "A conversion, or `ckptconv normalize`, writes the dtype that the tensors have."
+            )
 
     def require_unchanged(self) -> None:
         """Look again at every file that a conversion reads.
@@ -50,7 +72,8 @@ class Checkpoint:
             transformers no longer takes first.
         """
         weights = self.weights
-        read = [self.path / "config.json", *weights.indexes, *weights.files]
+        config = [self.path / "config.json"] if self.path not in weights.files else []
+        read = [*config, *weights.indexes, *weights.files]
         present = [path for path in companions(self.path) if os.path.lexists(path)]
         travelled = [path for path in self.companions if path not in present]
         rivals = (self.path / name for name in huggingface.every_name())
@@ -72,7 +95,21 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     require_own_files(config)
     weights = read_weights(path, naming)
     require_no_adapter(path)
-    return Checkpoint(path, config, weights, before, beside)
+    words = tuple(unreadable_dtypes(config.values))
+    config = with_readable_dtypes(config, weights.tensors.values()) if words else config
+    return Checkpoint(path, config, weights, before, beside, words)
+
+
+def open_any(path: Path) -> Checkpoint:
+    """Open a checkpoint, or a file of tensors by itself, which has no config: an adapter, a shard, a state_dict.
+
+    Raises: SourceError: no checkpoint, no such file, or one that is malformed.
+    """
+    if not os.path.isfile(path):
+        return open_checkpoint(path)
+    before = Snapshot.of(path.parent)
+    weights = huggingface.read_file(path)
+    return Checkpoint(path, Config({}, str(path)), weights, before)
 
 
 def open_for_comparison(path: Path) -> Checkpoint:

@@ -15,6 +15,7 @@ from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.results import PagedResult
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
+from ckptconv.binding.bind import bind
 from ckptconv.binding.identify import Identity, bind_whole, identify
 from ckptconv.compare.comparison import Outcome, compare
 from ckptconv.compare.configs import ConfigDifference, config_differences
@@ -24,7 +25,7 @@ from ckptconv.compare.weights import check_equal
 from ckptconv.run.settings import differing_settings
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
+from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.stores.tensor import Stored
@@ -131,8 +132,8 @@ def diff(
     """
     require_positions(positions)
     first, second = Path(first), Path(second)
-    opened = open_checkpoint(resolve(first)), open_checkpoint(resolve(second))
-    left, right = (_identified(checkpoint) for checkpoint in opened)
+    opened = open_any(resolve(first)), open_any(resolve(second))
+    left, right = _identified_alike(*opened)
     part = _common_part(first, left, second, right)
     left, right = _positioned(opened, (left, right), positions)
     aligned = align(left.binding, right.binding, part)
@@ -166,20 +167,41 @@ def diff(
         notices=(
             *opened[0].notices,
             *opened[1].notices,
+            *_by_name_notice(left, right),
             *_notices(aligned),
             *tokenizer_notices(opened[0].path, opened[1].path, ("A", "B")),
         ),
     )
 
 
+def _identified_alike(first: Checkpoint, second: Checkpoint) -> tuple[Identity, Identity]:
+    """Return what both are; where no table knows one of them, both by the names of their tensors alone.
+
+    Raises: SourceError: of different frameworks, so that names tell nothing. PlanError: as `_identified`.
+    """
+    identities = identify(first), identify(second)
+    refusals = [identity.refusal for identity in identities if identity.refusal]
+    if not refusals:
+        return _identified(first), _identified(second)
+    if first.weights.naming != second.weights.naming:
+        raise SourceError(refusals[0])
+    left, right = (_by_name(checkpoint) for checkpoint in (first, second))
+    return left, right
+
+
+def _by_name(checkpoint: Checkpoint) -> Identity:
+    """Return a checkpoint as one of which no table knows anything."""
+    nothing = bind((), checkpoint.weights.tensors, checkpoint.weights.naming)
+    label = str(checkpoint.config.get("model_type") or "unknown model")
+    return Identity("other", nothing, label, config=checkpoint.config)
+
+
 def _identified(checkpoint: Checkpoint) -> Identity:
     """Return what a checkpoint is.
 
-    Raises: SourceError: no table for it. PlanError: tensors that contradict its config, or one of them twice.
+    Raises: PlanError: tensors that contradict its config, or one of them twice.
     """
     identity = identify(checkpoint)
-    if identity.refusal:
-        raise SourceError(identity.refusal)
     problems = [problem for problem in identity.binding.misfits() if problem.kind != "unexpected"]
     if problems:
         hint = "Is this config.json the one of these weights?"
@@ -231,6 +253,12 @@ def _notices(aligned: Alignment) -> tuple[str, ...]:
         for why, keys in reasons.items()
         if keys
     )
+
+
+def _by_name_notice(left: Identity, right: Identity) -> tuple[str, ...]:
+    if left.kind != "other" and right.kind != "other":
+        return ()
+    return ("no table knows the model: tensors are compared by their names alone",)
 
 
 def _form(checkpoint: Checkpoint) -> str:

@@ -13,7 +13,7 @@ from ckptconv.binding.identify import Identity, identify, identify_part, is_one_
 from ckptconv.binding.moves import Equality
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
+from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.leading_keys import leads
@@ -39,7 +39,7 @@ def inspect(
     Args: stats: read every value too. progress: called with bytes done and bytes to do.
     Raises: SourceError: no checkpoint, or unreadable. What the tables object to is part of the result.
     """
-    checkpoint = open_checkpoint(resolve(path))
+    checkpoint = open_any(resolve(path))
     identity = identify(checkpoint)
     targets, equalities = _targets(checkpoint, identity)
     result = _summary(checkpoint, identity, targets)
@@ -64,7 +64,7 @@ def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, 
         saved_by=str(config.get("transformers_version") or ""),
         naming=weights.naming,
         format=weights.format.name,
-        reading=weights.notices,
+        reading=(*weights.notices, *checkpoint.dtype_notices),
         files=tuple(file.name for file in weights.files),
         file_bytes=sum(file.stat().st_size for file in weights.files),
         dtypes=tuple(sorted({tensor.spec.dtype for tensor in stored.values()})),

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ckptconv.run.forward import Options, Runnable, prepare
+from ckptconv.run.known_faults import generation_faults
 from ckptconv.run.report import ForwardReport
 from ckptconv.schema.model import Model
 from ckptconv.schema.vocabulary import NamingName
@@ -28,8 +29,11 @@ def compare_outputs(
     Where neither is PyTorch's, the source is converted to PyTorch for the time of the run: PyTorch computes in
     float64 what all others are measured by, and TF's and Flax's classes cannot.
 
-    Raises: SourceError: that conversion is refused. FrameworkError: a framework is missing, or a child failed.
+    Raises: SourceError: that conversion is refused, or a side's own class cannot load it.
+    FrameworkError: a framework is missing, or a child failed.
     """
+    source.require_loadable()
+    target.require_loadable()
     namings = source.weights.naming, target.weights.naming
     with reference_of(source, namings, positions) as reference:
         return prepare(
@@ -38,6 +42,7 @@ def compare_outputs(
             Runnable(target.weights.naming, target.path),
             reference=reference,
             options=options,
+            faults=generation_faults(model, source.weights.naming, source.config),
         ).run()
 
 

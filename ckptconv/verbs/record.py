@@ -77,6 +77,7 @@ def record(
         {"trace": path}, checkpoints=[checkpoint_path], files=[inputs] if inputs else []
     )
     checkpoint = open_for_comparison(checkpoint_path)
+    checkpoint.require_loadable()
     model = read_model(without_fixes(checkpoint.config))
     own = read_inputs(inputs, model) if inputs else Inputs()
     total = sum(stored.spec.nbytes for stored in checkpoint.weights.tensors.values())

@@ -221,6 +221,7 @@ def _verify_recorded(
     )
     outputs = None
     if level == "outputs":
+        target.require_loadable()
         outputs = compare_recorded(
             trace, path, model, Runnable(target.weights.naming, target.path), options
         )

@@ -66,8 +66,10 @@ def test_no_checkpoint_there(cli: Cli, pair: Pair, tmp_path: Path, name: str, te
     pair.write(tmp_path / "dates")
     path = tmp_path / name
     message = f"Error: {text.format(root=tmp_path)}\n"
-    done = [cli("inspect", path), cli("split", path, tmp_path / "out"), cli("verify", path, path)]
-    assert [(one.code, one.out, one.err) for one in done] == [(3, "", message)] * 3
+    done = [cli("split", path, tmp_path / "out"), cli("verify", path, path)]
+    if not path.suffix:  # inspect and diff read a file by itself
+        done.append(cli("inspect", path))
+    assert {(run.code, run.out, run.err) for run in done} == {(3, "", message)}
 
 
 def test_no_weights_there(cli: Cli, pair: Pair, tmp_path: Path) -> None:

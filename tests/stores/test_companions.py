@@ -197,7 +197,7 @@ def test_a_companion_that_appears_is_noticed(pair: Pair, tmp_path: Path) -> None
         checkpoint.require_unchanged()
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text("new")
-        with pytest.raises(SourceError, match="changed while it was read"):
+        with pytest.raises(SourceError, match="appeared while the other files were read"):
             checkpoint.require_unchanged()
         checkpoint = open_checkpoint(source)
         checkpoint.require_unchanged()

@@ -66,3 +66,19 @@ def test_two_pytorch_directories(dates: Path, tmp_path: Path) -> None:
         "inputs.attention_mask: 1 rows hold nothing but padding, and are left out of the comparison"
     )
     assert empty in report.notices
+
+
+def test_a_model_that_flax_trained_and_cannot_generate_with(dates: Path, tmp_path: Path) -> None:
+    """Without the rows that healing repeats, Flax's `encode` gives NaN: a known fault is named, the rest is judged."""
+    ckptconv.pt2flax(dates, tmp_path / "flax", heal=False)
+    ckptconv.flax2pt(tmp_path / "flax", tmp_path / "pt")
+    verdict = ckptconv.verify(tmp_path / "flax", tmp_path / "pt", texts=["3 May 1999"], timeout=600)
+    assert verdict.outputs is not None
+    assert verdict.matches
+    assert len(verdict.outputs.quantities) > 10
+    assert (verdict.outputs.generations, verdict.outputs.texts) == ((), ())
+    assert any("passes positions as token types" in note for note in verdict.outputs.notices)
+    # a target that users would generate with is no match
+    other = ckptconv.verify(dates, tmp_path / "flax", timeout=600)
+    assert other.outputs is not None
+    assert not all(generation.matches for generation in other.outputs.generations)

@@ -56,12 +56,14 @@ class ArtefactFormat:
     """File in `run/runners/` that runs it."""
     write: Callable[[Work], Mapping[str, Json]]
     """Writes the programs; returns entries of the artefact's record: `programs`, name -> file, inputs, outputs, and
-    `weights`, the names of the stored tensors that are used."""
+    `weights`, the names of the stored tensors that are used; `notices`, lines to say, do not stay in the record."""
     example: Example | None = None
     traces_search: bool = False
     """True: `write` makes a program of the search itself, in its own way."""
     keeps_weights: bool = True
     """False: the weights lie in the format's own files, and the safetensors file goes away in the end."""
+    options: tuple[str, ...] = ()
+    """Options of the command line that are its alone; they come in `Work.options`."""
 
 
 def artefact_formats() -> dict[str, ArtefactFormat]:

@@ -22,7 +22,8 @@ from ckptconv.cli.shell import as_json, quiet, say, show, source, target
     type=click.Choice(sorted(artefact_formats())),
     default="onnx",
     show_default=True,
-    help="What runs it: onnx for ONNX Runtime and Triton.",
+    help="What runs it: onnx for ONNX Runtime and Triton, savedmodel for TensorFlow and its Serving, jax for JAX,"
+    " litert for phones.",
 )
 @click.option(
     "--max-length",
@@ -34,6 +35,22 @@ from ckptconv.cli.shell import as_json, quiet, say, show, source, target
     type=click.IntRange(min=1),
     help="Beams of the search; else the checkpoint's own setting.",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="litert: rows of every input, which are fixed; 1 by default.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    help="litert: tokens of every input, which are fixed; 64 by default.",
+)
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="litert: weights as 8-bit integers; what that costs is measured and said.",
+)
+@click.option("--orbax", is_flag=True, help="jax: the weights once more, as Orbax lays them out.")
 @click.option("--overwrite", is_flag=True, help="Replace an artefact that is there already.")
 @click.option(
     "--timeout",
@@ -56,9 +73,10 @@ def export(
     from ckptconv.report import export as render
     from ckptconv.verbs import export as verb
 
+    settings = _settings(form, options)
     started = time.monotonic()
     with progress("writing weights", "tracing the model", quiet=quiet) as advance:
-        chosen = verb.ExportOptions(progress=advance, **options)
+        chosen = verb.ExportOptions(progress=advance, settings=settings, **options)
         result = verb.export(source, target, form, chosen)
     say(quiet, result.notices)
     seconds = time.monotonic() - started
@@ -68,3 +86,21 @@ def export(
         lambda screen: render.export_text(result, seconds, screen),
         quiet=quiet,
     )
+
+
+def _settings(form: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of single formats out of `options`; return those that were given.
+
+    Raises: click.UsageError: one is of another format.
+    """
+    formats = artefact_formats()
+    names = {name for chosen in formats.values() for name in chosen.options}
+    values = {name: options.pop(name) for name in sorted(names)}
+    settings = {name: value for name, value in values.items() if value}
+    for name in settings:
+        if name not in formats[form].options:
+            owners = [chosen.name for chosen in formats.values() if name in chosen.options]
+            raise click.UsageError(
+                f"--{name} is an option of --format {', '.join(owners)}, not of {form}."
+            )
+    return settings

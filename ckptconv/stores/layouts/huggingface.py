@@ -10,10 +10,12 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from ckptconv.base.errors import SourceError
 from ckptconv.base.files import read_source
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.formats import Contents, Format, formats
 from ckptconv.stores.layouts import Layout, Weights
+from ckptconv.stores.parsers.first_bytes import START_BYTES, kind_of
 from ckptconv.stores.parsers.shard_index import read_index
 
 FILE_NAMES: Mapping[str, str] = {
@@ -115,6 +117,24 @@ def read(folder: Path) -> Iterator[Weights]:
                 )
         elif os.path.lexists(index):
             yield from _sharded(form, index)
+
+
+def read_file(path: Path) -> Weights:
+    """Open one file of tensors, whatever it is called.
+
+    Raises: SourceError: of no format that is read, or malformed.
+    """
+    kind = kind_of(read_source(path, START_BYTES))
+    by_suffix = {Path(name).suffix: name_of for name_of, name in FILE_NAMES.items()}
+    name = kind.form if kind and kind.form else by_suffix.get(path.suffix, "")
+    if not name:
+        found = kind.name if kind else "a file of no known format"
+        known = ", ".join(sorted(set(by_suffix)))
+        raise SourceError(f"{path}: {found}; tensors are read from {known}.")
+    form = formats()[name]
+    contents = form.read(path)
+    naming = _naming(form, contents)
+    return Weights(form, naming, (path,), contents.tensors, notices=contents.notices)
 
 
 def _is(form: Format, path: Path) -> bool:

@@ -1,0 +1,174 @@
+"""A LiteRT file of `encode` and `step` with static shapes: our TensorFlow graphs, by TensorFlow's own converter.
+
+Imports torch and TensorFlow: used in the export's child process only.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ckptconv.artefacts.lowering import graph, tf_ops
+from ckptconv.artefacts.lowering.prepare import metas
+from ckptconv.artefacts.lowering.saved_model import Artefact
+from ckptconv.artefacts.lowering.tf import BACKEND, Weights
+from ckptconv.artefacts.program import Program
+
+STEPS = 16
+"""Over which the loss of integers is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What is fixed in the file."""
+
+    batch: int
+    length: int
+    """Of the inputs."""
+    max_length: int
+    """Of the answers, which is the rows of the decoder's caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A LiteRT file."""
+
+    content: bytes
+    signatures: Mapping[str, Any]
+    """Signature -> what the record says of its inputs and outputs."""
+
+
+def converted(programs: Mapping[str, Program], sizes: Sizes, *, quantize: bool) -> File:
+    """Return a file with the signatures `encode` and `step`.
+
+    Args: programs: both, decomposed. quantize: weights as 8-bit integers with a scale a row.
+    Raises: SourceError: an operator has no entry.
+    """
+    graph.require({name: program.exported for name, program in programs.items()}, BACKEND)
+    weights = Weights()
+    encode = _concrete(weights, programs["encode"], _encode_specs(programs["encode"], sizes))
+    shapes = {name: tensor.shape for name, tensor in encode.structured_outputs.items()}
+    step = _concrete(weights, programs["step"], _step_specs(programs["step"], sizes, shapes))
+    functions = {"encode": encode, "step": step}
+    with tempfile.TemporaryDirectory(prefix="ckptconv-") as name:
+        tf.saved_model.save(Artefact(weights), name, signatures=functions)
+        converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=list(functions))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if quantize:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        content = bytes(converter.convert())
+    signatures = {
+        name: _signature(programs[name], function) for name, function in functions.items()
+    }
+    return File(content, signatures)
+
+
+def _signature(program: Program, function: Any) -> dict[str, Any]:
+    """Return inputs and outputs as the record has them."""
+    inputs, outputs = function.structured_input_signature[1], function.structured_outputs
+    return {
+        "inputs": [_described(name, inputs[name]) for name in program.inputs],
+        "outputs": [_described(name, outputs[name]) for name in program.outputs],
+    }
+
+
+def _described(name: str, tensor: Any) -> dict[str, Any]:
+    return {"name": name, "dtype": tensor.dtype.name, "shape": [int(size) for size in tensor.shape]}
+
+
+def measured_loss(exact: File, rounded: File, sizes: Sizes, vocabulary: int) -> dict[str, float]:
+    """Return how far the logits of a file of integers are from those of the exact one, over random inputs.
+
+    Returns: `relative_error`, root mean square of the differences over that of the logits; `same_best_token`, the
+    share of steps whose best token stays.
+    """
+    runners = [_Runner(file.content) for file in (exact, rounded)]
+    generator = np.random.default_rng(0)
+    inputs = {
+        value["name"]: _random(generator, value, vocabulary)
+        for value in exact.signatures["encode"]["inputs"]
+    }
+    tokens = generator.integers(0, vocabulary, (min(STEPS, sizes.max_length), sizes.batch, 1))
+    first, second = (runner.logits(inputs, tokens) for runner in runners)
+    scale = float(np.sqrt(np.mean(np.square(first))))
+    error = float(np.sqrt(np.mean(np.square(first - second))))
+    same = float(np.mean(first.argmax(-1) == second.argmax(-1)))
+    return {"relative_error": error / scale, "same_best_token": same}
+
+
+def _random(generator: np.random.Generator, value: Mapping[str, Any], vocabulary: int) -> Any:
+    if value["name"] == "attention_mask":
+        return np.ones(value["shape"], np.int64)
+    if value["dtype"] == "int64":
+        return generator.integers(0, vocabulary, value["shape"])
+    return generator.standard_normal(value["shape"]).astype(np.float32)
+
+
+class _Runner:
+    """Runs the two signatures of a file."""
+
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.interpreter = Interpreter(model_content=content, num_threads=1)
+        self.encode = self.interpreter.get_signature_runner("encode")
+        self.step = self.interpreter.get_signature_runner("step")
+
+    def logits(self, inputs: Mapping[str, Any], tokens: Any) -> Any:
+        """Return logits (steps, rows, vocabulary) of given tokens (steps, rows, 1)."""
+        takes = self.step.get_input_details()
+        fixed = {
+            name: value
+            for name, value in {**inputs, **self.encode(**inputs)}.items()
+            if name in takes
+        }
+        own = {
+            name: np.zeros(detail["shape"], np.float32)
+            for name, detail in takes.items()
+            if "_self_" in name
+        }
+        results = []
+        for position, row in enumerate(tokens):
+            answer = self.step(decoder_input_ids=row, position=np.array(position), **fixed, **own)
+            results.append(answer.pop("logits"))
+            own = {name.removeprefix("next_"): value for name, value in answer.items()}
+        return np.stack(results)
+
+
+def _concrete(weights: Weights, program: Program, specs: Mapping[str, Any]) -> Any:
+    function = weights.function(program)
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        results = function([tensors[name] for name in program.inputs])
+        return dict(zip(program.outputs, results, strict=True))
+
+    return tf.function(call, autograph=False).get_concrete_function(**specs)
+
+
+def _encode_specs(program: Program, sizes: Sizes) -> dict[str, Any]:
+    specs = {}
+    for name, meta in zip(program.inputs, metas(program), strict=True):
+        fixed = (sizes.batch, sizes.length)
+        shape = [
+            size if isinstance(size, int) else fixed[axis] for axis, size in enumerate(meta.shape)
+        ]
+        specs[name] = tf.TensorSpec(shape, tf_ops.dtype_of(meta.dtype), name=name)
+    return specs
+
+
+def _step_specs(program: Program, sizes: Sizes, encoded: Mapping[str, Any]) -> dict[str, Any]:
+    specs = {}
+    for name, meta in zip(program.inputs, metas(program), strict=True):
+        fixed = (sizes.batch, sizes.length, sizes.max_length, None)
+        shape = [
+            size if isinstance(size, int) else fixed[axis] for axis, size in enumerate(meta.shape)
+        ]
+        specs[name] = tf.TensorSpec(
+            encoded.get(name, shape), tf_ops.dtype_of(meta.dtype), name=name
+        )
+    return specs

@@ -1,0 +1,73 @@
+"""Every operator of the lowerings answers what PyTorch answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+TOLERANCE = {"float64": 1e-12, "float32": 3e-5, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+def differences(answers: list[tuple[str, Any]], results: Any) -> Iterator[str]:
+    """Say which answers are not PyTorch's: dtype, shape, numbers, NaN and infinities."""
+    import torch
+
+    for (name, expected), result in zip(answers, results, strict=True):
+        pairs = (
+            [(expected, result)]
+            if isinstance(expected, torch.Tensor)
+            else list(zip(expected, result, strict=True))
+        )
+        for right, ours in pairs:
+            dtype = str(right.dtype).removeprefix("torch.")
+            array = np.asarray(ours).astype(dtype if dtype != "bfloat16" else "float32")
+            right = (right.float() if dtype == "bfloat16" else right).numpy()
+            if array.shape != right.shape:
+                yield f"{name}: shape {array.shape} is not {right.shape}"
+            elif dtype in TOLERANCE:
+                if not np.allclose(
+                    array, right, TOLERANCE[dtype], TOLERANCE[dtype], equal_nan=True
+                ):
+                    yield f"{name}: {array} is not {right}"
+            elif not np.array_equal(array, right):
+                yield f"{name}: {array} is not {right}"
+
+
+def test_tensorflow() -> None:
+    """All calls in one graph of TensorFlow, whose inputs have free shapes."""
+    import tensorflow as tf
+
+    import operators
+    from ckptconv.artefacts.lowering.graph import Scope, run
+    from ckptconv.artefacts.lowering.tf import BACKEND, array_of
+
+    calls = operators.calls()
+    assert {f"aten.{name}" for name in calls} == set(BACKEND.table)
+    module, inputs, answers = operators.graph_of(calls)
+    arrays = [tf.constant(array_of(tensor)) for tensor in inputs]
+    specs = [tf.TensorSpec([None] * array.ndim, array.dtype) for array in arrays]
+    function = tf.function(
+        lambda *x: run(module, x, Scope(BACKEND)), input_signature=specs, autograph=False
+    )
+    assert list(differences(answers, function(*arrays))) == []
+
+
+def test_jax() -> None:
+    """All calls in one program of JAX."""
+    import jax
+
+    import operators
+    from ckptconv.artefacts.lowering.graph import Scope, run
+    from ckptconv.artefacts.lowering.jax import BACKEND, array_of
+
+    calls = operators.calls()
+    assert {f"aten.{name}" for name in calls} == set(BACKEND.table)
+    module, inputs, answers = operators.graph_of(calls)
+    with jax.enable_x64(True):
+        function = jax.jit(lambda *x: run(module, x, Scope(BACKEND)))
+        results = function(*[array_of(tensor) for tensor in inputs])
+        assert list(differences(answers, results)) == []
