@@ -117,7 +117,7 @@ def export(
         job = _job(stage, model_class(planning.model, "pytorch"), chosen, options)
         answer = run_export(job, str(path), options.timeout)
         write_record(stage, answer["record"])
-        write_example(stage, chosen, answer["record"], _pad(planning))
+        write_example(stage, chosen, answer["record"])
         if not chosen.keeps_weights:
             (stage / WEIGHTS).unlink()
             digests = {name: digest for name, digest in digests.items() if name != WEIGHTS}
@@ -161,12 +161,6 @@ def _job(
         "beams": options.beams,
         "options": dict(options.settings),
     }
-
-
-def _pad(planning: Planned) -> int:
-    """Return the encoder's padding token; masked places hold it, and some families count positions by it."""
-    pad = planning.model.encoder.config.get("pad_token_id")
-    return pad if isinstance(pad, int) else 0
 
 
 def _origin(
