@@ -109,7 +109,9 @@ class ArtefactSession(Session):
         """Return buffers full of noise: a step that looked beyond its position would answer something else."""
         random = np.random.default_rng(SEED)
         most = self.artefact.limit("decoder") or length
-        length = length - SPARE_ROWS if length > most else length  # some classes have a mask of that size
+        length = (
+            length - SPARE_ROWS if length > most else length
+        )  # some classes have a mask of that size
         noise = {}
         for name, shape in self.buffers.items():
             assert isinstance(shape, list)
