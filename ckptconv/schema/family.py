@@ -16,6 +16,11 @@ Settings: TypeAlias = Callable[[Config], Mapping[str, Json]]
 Limits: TypeAlias = Callable[[Config], Mapping[NamingName, str]]
 
 
+def no_modules(_config: Config) -> Modules:
+    """Say that a family has none."""
+    return ()
+
+
 def no_limits(_config: Config) -> Mapping[NamingName, str]:
     """Say that every config of a family is fine in every naming."""
     return {}
@@ -61,6 +66,9 @@ class Decoder:
     limits: Limits = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
     """Config keys that a naming's class reads and the config class does not have: the target gets them."""
+    other_names: Table = no_modules
+    """Modules of the other classes in which the family is published that are the decoder's by another name: tied to
+    its own."""
 
 
 @dataclass(frozen=True, slots=True)

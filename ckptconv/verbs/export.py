@@ -18,7 +18,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.run.forward import model_class
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.artefact import is_artefact, write_record
-from ckptconv.stores.checkpoint import open_for_comparison
+from ckptconv.stores.checkpoint import open_preferring_pytorch
 from ckptconv.stores.companions import (
     copy_companions,
     left_behind,
@@ -100,7 +100,7 @@ def export(
         raise SourceError(
             f"{path}: is an artefact already; give the checkpoint that it was made of."
         )
-    checkpoint = open_for_comparison(path)
+    checkpoint = open_preferring_pytorch(path)
     require_apart(path, target)
     naming: NamingName = checkpoint.weights.naming
     planning = planned(checkpoint, Way(naming, "pytorch", formats()["safetensors"]))

@@ -25,7 +25,7 @@ from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
 from ckptconv.schema.models.pair import MODEL as PAIR
 from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
+from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.companions import (
     Scope,
     companions,
@@ -91,12 +91,8 @@ def join(
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     options = options or JoinOptions()
-    encoder, decoder, target = (
-        resolve(encoder, "pytorch"),
-        resolve(decoder, "pytorch"),
-        Path(target),
-    )
-    parts = open_checkpoint(encoder, "pytorch"), open_checkpoint(decoder, "pytorch")
+    encoder, decoder, target = resolve(encoder), resolve(decoder), Path(target)
+    parts = open_preferring_pytorch(encoder), open_preferring_pytorch(decoder)
     for source in (encoder, decoder):
         require_apart(source, target)
     whole = _whole_beside(*parts)
@@ -184,11 +180,14 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
             raise SourceError(
                 f"{checkpoint.path}: is an encoder-decoder already; `ckptconv split` gives its encoder and decoder."
             )
+    reads: dict[str, Json] = {"is_decoder": True, "add_cross_attention": True}
+    if decoder.config.get("is_encoder_decoder"):  # a whole BART's; its decoder class sets it so
+        reads["is_encoder_decoder"] = False
     values: dict[str, Json] = {
         "model_type": PAIR.model_type,
         "is_encoder_decoder": True,
         "encoder": dict(encoder.config.values),
-        "decoder": {**decoder.config.values, "is_decoder": True, "add_cross_attention": True},
+        "decoder": {**decoder.config.values, **reads},
     }
     for key in ("dtype", "torch_dtype", "transformers_version"):
         if key in decoder.config.values:
@@ -207,6 +206,8 @@ def _assemble(
         if binding.duplicates:
             raise PlanError(f"{checkpoint.path}: names", binding.duplicates)
         bindings.append(binding)
+        notices += _foreign(part.name, checkpoint)
+        notices += [f"{part.name}: {binding.wrapper_notice}"] if binding.wrapper else []
         notices += _unused(part.name, binding)
     bridge = _bridge(model, checkpoints[0].path, options)
     if bridge:
@@ -223,6 +224,13 @@ def _assemble(
             f"{section}: {count} tensors are new, drawn with seed {options.seed}; train them before use"
         )
     return assembly
+
+
+def _foreign(part: str, checkpoint: Checkpoint) -> Iterator[str]:
+    """Say that a part is read from another framework's weights: there are none of PyTorch's."""
+    weights = checkpoint.weights
+    if weights.naming != "pytorch":
+        yield f"{part}: read from {weights.naming} weights ({weights.files[0].name})"
 
 
 def _unused(part: str, binding: Binding) -> Iterator[str]:
@@ -247,8 +255,7 @@ def _bridge(model: Model, encoder: Path, options: JoinOptions) -> Checkpoint | N
     beside = encoder.resolve().parent / "bridge"
     if options.bridge is None and not beside.is_dir():
         return None
-    folder = resolve(options.bridge, "pytorch") if options.bridge else beside
-    return open_checkpoint(folder, "pytorch")
+    return open_preferring_pytorch(resolve(options.bridge) if options.bridge else beside)
 
 
 def _new_tensors(binding: Binding) -> Iterator[SchemaTensor]:

@@ -38,7 +38,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_for_comparison
+from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_preferring_pytorch
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
@@ -163,7 +163,7 @@ def verify(
         recorded_target = open_checkpoint(resolve(target))
         verdict = _verify_recorded(path, recorded_target, level, options, positions, progress)
         return replace(verdict, min_coverage=min_coverage)
-    first, second = open_for_comparison(path), open_checkpoint(resolve(target))
+    first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
     model = read_model(without_fixes(first.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(first, model, second, progress, positions)

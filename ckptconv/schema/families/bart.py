@@ -15,7 +15,15 @@ from ckptconv.schema.families._bart import BART_TWINS, bart_layer
 from ckptconv.schema.families._blocks import tied_output
 from ckptconv.schema.families._limits import activation
 from ckptconv.schema.family import Decoder, Family
-from ckptconv.schema.vocabulary import Module, Modules, embedding, layers, norm, word_embedding
+from ckptconv.schema.vocabulary import (
+    Module,
+    Modules,
+    embedding,
+    layers,
+    norm,
+    repeats,
+    word_embedding,
+)
 
 OFFSET = 2
 """Of positions in their table."""
@@ -39,6 +47,16 @@ def head(c: Config) -> Modules:
     return tied_output("lm_head", c, "model.decoder.embed_tokens", bias=None)
 
 
+def other_names(c: Config) -> Iterator[Module]:
+    """The one table of a whole BART, which its decoder has as well unless the config unties them.
+
+    Source: `_tie_weights` of `BartModel`.
+    """
+    if c.flag("tie_word_embeddings", default=True):
+        shared = word_embedding("model.shared", c.size("vocab_size"), c.size("hidden_size"))
+        yield repeats(shared, "model.decoder.embed_tokens", tied=True)
+
+
 FAMILY = Family(
     model_type="bart",
     base="model.decoder",
@@ -49,6 +67,7 @@ FAMILY = Family(
         self_attention=BART_TWINS,
         classes={"pytorch": "BartForCausalLM", "flax": "FlaxBartForCausalLM"},
         limits=lambda c: activation(c, "activation_function"),
+        other_names=other_names,
     ),
     defaults={
         "vocab_size": 50265,

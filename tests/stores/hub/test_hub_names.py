@@ -85,6 +85,7 @@ def test_what_is_a_name(text: str, name: HubName | None) -> None:
         ("model.safetensors model.safetensors.index.json", "pytorch", "model.safetensors"),
         ("model.safetensors", "tf", "model.safetensors"),
         ("tf_model.h5", None, "tf_model.h5"),
+        ("flax_model.msgpack pytorch_model.bin tf_model.h5", None, "pytorch_model.bin"),
         ("tf_model.h5", "pytorch", None),
     ],
 )
