@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias, get_args
 from ckptconv.base.arguments import require_choice, require_integer
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.strict_json import Json, read_json
+from ckptconv.base.unchanged import Snapshot
 from ckptconv.binding.bind import Binding, joined
 from ckptconv.binding.identify import identify, identify_part
 from ckptconv.binding.ops import Fill
@@ -28,6 +29,7 @@ from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.companions import (
     Scope,
+    companion_folders,
     companions,
     left_behind,
     not_taken,
@@ -83,6 +85,28 @@ class _Assembly:
     bridge: Checkpoint | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What is read around the parts: the config of the whole, and all that travels along."""
+
+    folder: Path
+    scope: Scope
+    files: tuple[Path, ...]
+    before: Snapshot
+
+    @classmethod
+    def of(cls, folder: Path, scope: Scope, whole: Config | None) -> _Surroundings:
+        """Look at a directory before the first of its files is copied."""
+        before = Snapshot.of(folder, *companion_folders(folder))
+        files = (*companions(folder, scope), *([Path(whole.where)] if whole else []))
+        return cls(folder, scope, files, before)
+
+    def require_unchanged(self) -> None:
+        """Look again. Raises SourceError: a file changed, went away or appeared."""
+        self.before.require_none_new(companions(self.folder, self.scope))
+        self.before.require_unchanged(self.files)
+
+
 def join(
     encoder: Path | str, decoder: Path | str, target: Path | str, options: JoinOptions | None = None
 ) -> Conversion:
@@ -111,6 +135,7 @@ def join(
     )
     folder = Path(whole.where).parent if whole else encoder
     scope: Scope = "whole" if whole else "tokenizer"
+    surroundings = _Surroundings.of(folder, scope, whole)
     require_companions(folder, scope)
     beside = f"config and what else belongs to the whole: taken from {folder}"
     folders = dict.fromkeys((encoder, decoder, folder))
@@ -135,7 +160,16 @@ def join(
     origin = result.origin("join", {**options.shaping(), **own}, model.tensors, "pytorch")
     written = whole_config(model.config, plan.healed, written_dtype(plan))
     read = _sources(parts, assembly.bridge, whole)
-    return publish(result, origin, Content(written, folder, scope), read, parts, form, options)
+    bridge = [assembly.bridge] if assembly.bridge else []
+    return publish(
+        result,
+        origin,
+        Content(written, folder, scope),
+        read,
+        [*parts, *bridge, surroundings],
+        form,
+        options,
+    )
 
 
 def _sources(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 from ckptconv.base.arguments import require_choice, require_integer
 from ckptconv.base.counting import counted
@@ -155,12 +155,19 @@ class Content:
     """Which of them."""
 
 
+class Watched(Protocol):
+    """Something that is read and must not change meanwhile: a checkpoint, or what lies around one."""
+
+    def require_unchanged(self) -> None:
+        """Look again. Raises SourceError: it is not what it was."""
+
+
 def publish(
     result: Conversion,
     origin: Origin,
     content: Content,
     read: Mapping[str, Sequence[Path]],
-    checkpoints: Sequence[Checkpoint],
+    checkpoints: Sequence[Watched],
     form: Format,
     options: WriteOptions,
 ) -> Conversion:
