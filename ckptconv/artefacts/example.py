@@ -73,17 +73,14 @@ for answer in generate(input_ids, attention_mask):
 """
 
 
-def write_example(folder: Path, form: ArtefactFormat, record: Mapping[str, Any], pad: int) -> None:
-    """Write the example, where the artefact generates from tokens.
-
-    Args: pad: token that fills short rows. Raises OSError.
-    """
+def write_example(folder: Path, form: ArtefactFormat, record: Mapping[str, Any]) -> None:
+    """Write the example, where the artefact generates from tokens. Raises OSError."""
     inputs = record["programs"]["encode"]["inputs"] if record["search"] else []
     if not form.example or "input_ids" not in [value["name"] for value in inputs]:
         return
     names = [name for name in TOKENIZERS if (folder / name).is_file()]
     library, functions = TOKENIZERS[names[0]] if names else NUMBERS
-    search = record["search"]
+    search, pad = record["search"], record["encoder_pad"] or 0
     ends = search["ends"] or [-1]
     (folder / EXAMPLE).write_text(
         f'"""Answer texts with {form.example.needs}: python {EXAMPLE} "a text" "another"."""\n\n'

@@ -172,12 +172,20 @@ def _record(
         "format": job["format"],
         "class": job["model_class"],
         "limits": {"encoder": traced.limits.encoder, "decoder": traced.limits.decoder},
+        "encoder_pad": _pad(traced.model),
         "search": asdict(search) if search else {},
         "versions": {
             name: str(import_module(name).__version__) for name in ("torch", "transformers")
         },
         **written,
     }
+
+
+def _pad(model: Any) -> int | None:
+    """Return the encoder's padding token; some families count positions by it."""
+    config = getattr(model.config, "encoder", None) or model.config
+    pad = getattr(config, "pad_token_id", None)
+    return pad if isinstance(pad, int) else None
 
 
 def _line(error: Exception) -> str:

@@ -71,13 +71,13 @@ def range_of(distribution: str, extra: str = "") -> str:
     return ""
 
 
-def within(version: str, wanted: str) -> bool:
+def within(version: str, versions: str) -> bool:
     """Return whether a version lies in a range; one that is no version of Python packaging lies in none."""
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
 
     try:
-        return SpecifierSet(wanted).contains(Version(version), prereleases=True)
+        return SpecifierSet(versions).contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
 

@@ -36,7 +36,7 @@ class Limits:
 
 
 _CURRENT: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039  # frozen
-NAMES = tuple(one.name for one in fields(Limits))
+NAMES = tuple(limit.name for limit in fields(Limits))
 
 
 def limits() -> Limits:

@@ -5,6 +5,7 @@ It never refuses: what is missing, left over, misshapen or stored twice is part 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -43,6 +44,15 @@ class Binding:
     """What stands before every name and belongs to none, such as `module.`."""
     sharers: dict[str, list[str]] = field(default_factory=dict)
     """Key -> keys of the tensors that share its values."""
+
+    @property
+    def wrapper_notice(self) -> str:
+        """What to say of the wrapper: one sentence, or nothing."""
+        if not self.wrapper:
+            return ""
+        whole = all(name.startswith(self.wrapper) for name in self.unknown)
+        names = "every name begins" if whole else "the model's names begin"
+        return f"{names} with {self.wrapper!r}, which wraps the model: taken off"
 
     def owner(self, key: str) -> str | None:
         """Return the key under which the values of a tensor are stored: its own, or one that shares or repeats it."""
@@ -188,7 +198,10 @@ def bind(
 
 def joined(tensors: Iterable[SchemaTensor], parts: Iterable[Binding]) -> Binding:
     """Return one binding of what several hold, under PyTorch's names of the whole and in its order of axes."""
-    whole = bind(tensors, {}, "pytorch")
+    parts, schema = tuple(parts), {tensor.key: tensor for tensor in tensors}
+    for part in parts:  # what is a part's tensor by another name has no place in the whole
+        schema |= {key: tensor for key, tensor in part.tensors.items() if key not in schema}
+    whole = bind(schema.values(), {}, "pytorch")
     for part in parts:
         for key, stored in part.stored.items():
             tensor = whole.tensors.get(key)
@@ -215,40 +228,36 @@ def _keys(names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
 def names_alone(
     tensors: Iterable[SchemaTensor], part: str, base: str, separator: str, naming: NamingName
 ) -> dict[str, tuple[str, ...]]:
-    """Return the names that a part's tensors have in a file of its own: with or without the base model's level.
+    """Return the names that a part's tensors have in a file of its own: with or without the base model's levels.
 
-    Args: part: what stands before the part's names in the whole. base: the attribute that holds the base model.
+    Args: part: what stands before the part's names in the whole. base: the attribute that holds the base model, with
+    dots where it lies deeper: each class of a family may begin at another level.
     separator: between the levels of a name.
     """
-    above, level = part + separator, base + separator
+    above, levels = part + separator, base.split(".") if base else []
+    starts = [separator.join([*levels[:count], ""]) for count in range(1, len(levels) + 1)]
     result = {}
     for tensor in tensors:
         whole = [name for name in tensor.names_in(naming) if name.startswith(above)]
         short = [name.removeprefix(above) for name in whole]
-        bare = [name.removeprefix(level) for name in short]
-        below = [level + name for name in bare] if base else []
+        bare = [name.removeprefix(start) for start in reversed(starts) for name in short]
+        below = [starts[-1] + name.removeprefix(starts[-1]) for name in short] if starts else []
         result[tensor.key] = tuple(dict.fromkeys([*short, *bare, *below]))
     return result
 
 
 def _wrapper(store: Mapping[str, Stored], keys: Collection[str]) -> str:
-    """Return the levels that stand before every name and belong to none: what wraps a model puts them there.
+    """Return the levels that stand before the model's names and belong to none: what wraps a model puts them there.
 
-    Only where no name is known as it stands, and some are without those levels.
+    Only where no name is known as it stands, and none would be known without other levels: of two models in one
+    store, nothing tells which is meant.
     """
-    if not store or any(name in keys for name in store):
+    if any(name in keys for name in store):
         return ""
-    first, last = min(store), max(store)  # what these two begin with, every name does
-    common = next(
-        (n for n, (letter, rival) in enumerate(zip(first, last, strict=False)) if letter != rival),
-        min(len(first), len(last)),
-    )
-    candidates = (first[:end] for end in range(1, common + 1) if first[end - 1] in "./")
-    return next(
-        (
-            prefix
-            for prefix in candidates
-            if any(name.removeprefix(prefix) in keys for name in store)
-        ),
-        "",
-    )
+    hits = Counter[str]()
+    for name in store:
+        for end in (place + 1 for place, letter in enumerate(name) if letter in "./"):
+            if name[end:] in keys:
+                hits[name[:end]] += 1
+    likely = max(hits, key=lambda prefix: (hits[prefix], -len(prefix)), default="")
+    return likely if all(prefix.startswith(likely) for prefix in hits) else ""

@@ -170,7 +170,7 @@ def _part(checkpoint: Checkpoint, role: Role) -> Identity:
         joined = {**config.values, "is_decoder": True, "add_cross_attention": True}
         config = replace(config, values=joined)
     part = read_part(config, role, role)
-    tensors = expand(chain(part.stack(), part.head()), namings())
+    tensors = expand(chain(part.stack(), part.head(), part.other_names()), namings())
     base = part.family.main_layer if weights.naming == "tf" else part.family.base
     separator = namings()[weights.naming].separator
     names = names_alone(tensors, role, base, separator, weights.naming)

@@ -157,8 +157,7 @@ class _Planner:
 
     def notices(self, moves: Iterable[Move], fixes: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
-        if self.binding.wrapper:
-            yield f"every name begins with {self.binding.wrapper!r}, which wraps the model: taken off"
+        yield from filter(None, [self.binding.wrapper_notice])
         made: dict[str, list[str]] = {}
         for move in moves:
             if move.fill is not None and move.tensor.key not in self.fills:

@@ -89,8 +89,6 @@ class Checkpoint(Directory):
 CHECKPOINT = Checkpoint()
 source = click.argument("source", type=CHECKPOINT)
 target = click.argument("target", type=Directory())
-other = click.argument("target", type=CHECKPOINT)
-"""The second checkpoint of a verb that reads two."""
 positions = click.option(
     "--positions",
     type=click.Choice(["trained-in-flax", "as-pytorch"]),

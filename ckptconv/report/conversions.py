@@ -61,8 +61,8 @@ def values_json(values: Sequence[TensorValues]) -> list[Json]:
         {
             "tensor": tensor.name,
             "elements": tensor.numel,
-            "dtype": tensor.kept,
-            "written": tensor.written,
+            "dtype": tensor.source_dtype,
+            "written": tensor.target_dtype,
             **asdict(tensor.counts),
         }
         for tensor in values

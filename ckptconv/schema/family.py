@@ -20,6 +20,11 @@ Modality: TypeAlias = Literal["tokens", "pixels", "samples", "features"]
 """What an encoder reads: token ids, an image, a waveform, or a spectrogram."""
 
 
+def no_modules(_config: Config) -> Modules:
+    """Say that a family has none."""
+    return ()
+
+
 def no_limits(_config: Config) -> Mapping[NamingName, str]:
     """Say that every config of a family is fine in every naming."""
     return {}
@@ -84,6 +89,9 @@ class Decoder:
     """Config keys that a naming's class reads and the config class does not have: the target gets them."""
     reads_any_width: bool = False
     """True where its cross-attention is as wide as `cross_attention_hidden_size` says, so that no bridge is needed."""
+    other_names: Table = no_modules
+    """Modules of the other classes in which the family is published that are the decoder's by another name: tied to
+    its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,13 @@ class Part:
             return iter(())
         return part("head", under(self.name, tables.head(self.config)))
 
+    def other_names(self) -> Iterator[Module]:
+        """Return what stands for modules of the part in other classes of the family, below the part's name."""
+        tables = self.tables
+        if not isinstance(tables, Decoder):
+            return iter(())
+        return part(self.role, under(self.name, tables.other_names(self.config)))
+
     def refusal(self, naming: NamingName) -> str:
         """Return why no class of a framework can hold and run the part; empty where one can."""
         tables = self.tables

@@ -10,6 +10,9 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, dump_json, read_json
 
 RECORD = "artefact.json"
+MARKS = ("decoder_step.onnx",)
+"""Files without which no artefact of a format is complete, and that nothing else has."""
+WRITERS = ("transformers_version", "_from_model_config")
 VERSION = 1
 """Counts the changes of the record's own form."""
 
@@ -48,6 +51,12 @@ class Artefact:
         """The search that `generate` makes by default."""
         return _object(self.values["search"])
 
+    def generation(self) -> Mapping[str, Json]:
+        """Return the generation config that travelled along, but for what says who wrote it."""
+        path = self.path / "generation_config.json"
+        values = read_json(path) if path.is_file() else {}
+        return {name: value for name, value in values.items() if name not in WRITERS}
+
     def limit(self, side: str) -> int | None:
         """Return how many positions `encoder` or `decoder` has; None where there is no table of them."""
         limit = _object(self.values["limits"])[side]
@@ -65,8 +74,8 @@ class Artefact:
 
 
 def is_artefact(path: Path) -> bool:
-    """Tell whether a directory is an artefact, by its record."""
-    return (path / RECORD).is_file()
+    """Tell whether a directory is an artefact: by its record, or by a file that only artefacts have."""
+    return any((path / name).is_file() for name in (RECORD, *MARKS))
 
 
 def read_artefact(path: Path) -> Artefact:
@@ -74,8 +83,10 @@ def read_artefact(path: Path) -> Artefact:
 
     Raises: SourceError: there is no record, it is malformed, or of a later version of ckptconv.
     """
-    if not is_artefact(path):
-        raise SourceError(f"{path}: no {RECORD} here, so this is no artefact of `ckptconv export`.")
+    if not (path / RECORD).is_file():
+        raise SourceError(
+            f"{path}: no {RECORD} here, without which an artefact of `ckptconv export` cannot be judged."
+        )
     values = read_json(path / RECORD)
     if values.get("artefact") != VERSION:
         raise SourceError(

@@ -112,8 +112,8 @@ def open_any(path: Path) -> Checkpoint:
     return Checkpoint(path, Config({}, str(path)), weights, before)
 
 
-def open_for_comparison(path: Path) -> Checkpoint:
-    """Open what is to be compared with: PyTorch's weights where there are some, or those of another framework."""
+def open_preferring_pytorch(path: Path) -> Checkpoint:
+    """Open PyTorch's weights where there are some, or those of another framework."""
     checkpoint = open_checkpoint(path)
     if checkpoint.weights.naming != "pytorch" and huggingface.present(path, "pytorch"):
         return open_checkpoint(path, "pytorch")

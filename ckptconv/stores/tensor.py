@@ -157,11 +157,14 @@ class Stored:
         )
 
     def reordered(self, axes: Sequence[str], wanted: Sequence[str]) -> Stored:
-        """Return the same tensor, read in another order of its axes; both orders by labels."""
+        """Return the same tensor, read in another order of its axes; both orders by labels.
+
+        An axis of length one, `1`, may be on one side only.
+        """
         if axes == wanted:
             return self
         shape = self.spec.shape
-        strides = {axis: prod(shape[n + 1 :]) for n, axis in enumerate(axes)}
-        sizes = dict(zip(axes, shape, strict=True))
+        strides = {"1": 1} | {axis: prod(shape[n + 1 :]) for n, axis in enumerate(axes)}
+        sizes = {"1": 1} | dict(zip(axes, shape, strict=True))
         spec = replace(self.spec, shape=tuple(sizes[axis] for axis in wanted))
         return replace(self, spec=spec, strides=tuple(strides[axis] for axis in wanted))

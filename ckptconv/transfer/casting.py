@@ -127,18 +127,18 @@ def cast(items: Items, source: str, target: str) -> tuple[Items, Counts]:
 
 def _cast(items: Items, source: str, target: str) -> tuple[Items, Counts]:
     result = encode(decode(items, source), target)
-    found = special(items, source)
+    nonfinite = special(items, source)
     before, after = _magnitudes(items, source), _magnitudes(result, target)
     infinite = int(np.count_nonzero(after == _infinity(target)))
     zeros = int(np.count_nonzero(after == 0))
     low = (after < _normal(target)) & (after != 0) & (before >= _normal(source))
     inexact = decode(result[low], target) != decode(items[low], source) if low.any() else low
     lost = Counts(
-        overflowed=infinite - found.infinite,
+        overflowed=infinite - nonfinite.infinite,
         zeroed=zeros - int(np.count_nonzero(before == 0)),
         subnormal=int(np.count_nonzero(inexact)),
     )
-    return result, found + lost
+    return result, nonfinite + lost
 
 
 def special(items: Items, dtype: str) -> Counts:

@@ -120,10 +120,10 @@ class Pending:
 
     def result(self) -> Sources:
         """Wait for them. Raises SourceError: a file cannot be read, or was changed meanwhile."""
-        found = dict(zip(self._futures, finish([*self._futures.values()]), strict=True))
+        digests = dict(zip(self._futures, finish([*self._futures.values()]), strict=True))
         return {
-            role: {name: one for (of, name), one in found.items() if of == role}
-            for role, _ in found
+            role: {name: digest for (of, name), digest in digests.items() if of == role}
+            for role, _ in digests
         }
 
 
@@ -164,20 +164,20 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
 
 def tables_digest(rows: Iterable[SchemaTensor], namings: Iterable[NamingName]) -> str:
     """Return the digest of what the tables say of a model in some namings: names, axes, sizes, ties."""
-    wanted = sorted(set(namings))
-    said = [
+    sorted_namings = sorted(set(namings))
+    content = [
         {
             "key": row.key,
             "kind": row.module.kind,
             "presence": row.module.presence,
             "sizes": dict(row.sizes),
             "spellings": {
-                one: [row.spellings[one].names, row.spellings[one].axes]
-                for one in wanted
-                if one in row.spellings
+                naming: [row.spellings[naming].names, row.spellings[naming].axes]
+                for naming in sorted_namings
+                if naming in row.spellings
             },
             "tied": [row.tied_to, row.module.tied, row.module.copied],
         }
         for row in rows
     ]
-    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

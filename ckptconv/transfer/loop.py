@@ -1,4 +1,4 @@
-"""The only loop that moves tensors: lay the files out, pour, read everything back, make it durable.
+"""The only loop that moves tensors: lay the files out, write, read everything back, make it durable.
 
 Two threads, since reading, permuting, checking and writing all release Python's lock. Every target
 has its place before the first byte is written, so the order of the moves changes nothing in the files.
@@ -28,7 +28,7 @@ from ckptconv.transfer.casting import NOTHING
 from ckptconv.transfer.digests import FileDigest
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 from ckptconv.transfer.publish.file import fsync
-from ckptconv.transfer.readback import Poured, read_back
+from ckptconv.transfer.readback import WrittenTensor, read_back
 
 WORKERS = 2
 LARGE_BYTES = 16 << 20
@@ -69,22 +69,22 @@ def write_weights(
         raise AssertionError(f"{form.name} is only read")
     shards = split_shards(plan.moves, max_shard_bytes)
     names = huggingface.shard_names(form, len(shards))
-    poured: dict[str, Poured] = {}
+    written_tensors: dict[str, WrittenTensor] = {}
     values: list[TensorValues] = []
     with OpenFiles() as files, workers(WORKERS) as pool, workers(1) as syncer:
         for name, moves in zip(names, shards, strict=True):
             places = form.create(
                 folder / name, [move.target for move in moves], naming, len(shards) > 1
             )
-            pour = _Pour(files, folder / name, places, progress)
-            poured |= pour.run(pool, moves)
-            values += pour.values
+            writer = _Writer(files, folder / name, places, progress)
+            written_tensors |= writer.run(pool, moves)
+            values += writer.values
         if not allow_overflow:
             require_finite(_sources(plan), values)
         durable = [syncer.submit(fsync, folder / name) for name in names]
         digests = {}
         for name, moves in zip(names, shards, strict=True):
-            expected = {move.target.name: poured[move.target.name] for move in moves}
+            expected = {move.target.name: written_tensors[move.target.name] for move in moves}
             digests[name] = read_back(form, folder / name, expected, pool, progress)
         finish(durable)
     if len(shards) > 1:
@@ -115,7 +115,7 @@ def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move
     return shards
 
 
-class _OnePerThread:
+class _PiecesPerThread:
     """Pieces, with their buffers, that a thread keeps from one tensor to the next."""
 
     def __init__(self, files: OpenFiles) -> None:
@@ -127,12 +127,12 @@ class _OnePerThread:
         """This thread's own."""
         if not hasattr(self._local, "pieces"):
             self._local.pieces = Pieces(self._files)
-        made: Pieces = self._local.pieces
-        return made
+        pieces: Pieces = self._local.pieces
+        return pieces
 
 
-class _Pour:
-    """Pours the moves of one file."""
+class _Writer:
+    """Writes the moves of one file."""
 
     def __init__(
         self,
@@ -142,37 +142,37 @@ class _Pour:
         progress: Callable[[int], None],
     ) -> None:
         self._files, self._path, self._places, self._progress = files, path, places, progress
-        self._buffers = _OnePerThread(files)
+        self._buffers = _PiecesPerThread(files)
         self._large = Lock()
         self._fd = -1
         self._values: dict[str, TensorValues] = {}
         self.values: list[TensorValues] = []
         """What the moves found, in the plan's order."""
 
-    def run(self, pool: ThreadPoolExecutor, moves: Sequence[Move]) -> dict[str, Poured]:
+    def run(self, pool: ThreadPoolExecutor, moves: Sequence[Move]) -> dict[str, WrittenTensor]:
         """Write every move's bytes at its place. Raises what a move raises; the others are given up."""
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             # In the target's order: a fifth quicker than in the source's (measured, page cache warm).
             ordered = sorted(moves, key=lambda move: self._places[move.target.name][0].offset)
-            poured = {
-                one.spec.name: one
-                for one in finish([pool.submit(self._move, move) for move in ordered])
+            written_tensors = {
+                written.spec.name: written
+                for written in finish([pool.submit(self._move, move) for move in ordered])
             }
             self.values = [
                 self._values[move.target.name] for move in moves if move.target.name in self._values
             ]
-            return poured
+            return written_tensors
         finally:
             os.close(self._fd)
 
-    def _move(self, move: Move) -> Poured:
+    def _move(self, move: Move) -> WrittenTensor:
         if move.permutation and move.target.nbytes > LARGE_BYTES:
             with self._large:
                 return self._write(move, Pieces(self._files))
         return self._write(move, self._buffers.pieces)
 
-    def _write(self, move: Move, pieces: Pieces) -> Poured:
+    def _write(self, move: Move, pieces: Pieces) -> WrittenTensor:
         digest, start = blake3(), 0
         for piece in pieces.of(move):
             digest.update(piece)
@@ -181,15 +181,14 @@ class _Pour:
             self._progress(len(piece))
         if start != move.target.nbytes:
             raise AssertionError(
-                f"{move.target.name}: {start} bytes made, {move.target.nbytes} planned"
+                f"{move.target.name}: {start} bytes written, {move.target.nbytes} planned"
             )
         if move.source and pieces.counts != NOTHING:
-            kept = move.source.spec
-            found = TensorValues(
-                kept.name, kept.dtype, move.target.dtype, move.target.numel, pieces.counts
+            source = move.source.spec
+            self._values[move.target.name] = TensorValues(
+                source.name, source.dtype, move.target.dtype, move.target.numel, pieces.counts
             )
-            self._values[move.target.name] = found
-        return Poured(move.target, digest.hexdigest())
+        return WrittenTensor(move.target, digest.hexdigest())
 
     def _put(self, extents: Sequence[Extent], start: int, piece: memoryview) -> None:
         """Write a piece at byte `start` of a tensor, across its extents."""

@@ -84,12 +84,12 @@ class Manifest:
             "dialect": origin.naming,
             "format": origin.format,
             "tables": origin.tables,
-            "healed": [dict(one) for one in origin.healed],
+            "healed": [dict(fix) for fix in origin.healed],
             "sources": {
-                role: {name: _file(one) for name, one in files.items()}
+                role: {name: _file(digest) for name, digest in files.items()}
                 for role, files in origin.sources.items()
             },
-            "files": {name: _file(one) for name, one in self.files.items()},
+            "files": {name: _file(digest) for name, digest in self.files.items()},
         }
 
     @property
@@ -105,7 +105,7 @@ class Manifest:
 
     def sums(self, dumped: bytes) -> bytes:
         """Return what `sha256sum -c` reads: every file, and the manifest, whose bytes are `dumped`."""
-        digests = {name: one.sha256 for name, one in self.files.items()}
+        digests = {name: digest.sha256 for name, digest in self.files.items()}
         digests[MANIFEST] = sha256(dumped).hexdigest()
         return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
 
@@ -116,12 +116,12 @@ def _file(digest: FileDigest) -> Json:
     if digest.tensors:
         values["tensors"] = {
             name: {
-                "dtype": one.dtype,
-                "shape": list(one.shape),
-                "extents": [_extent(run) for run in one.extents],
-                one.algorithm: one.digest,
+                "dtype": tensor.dtype,
+                "shape": list(tensor.shape),
+                "extents": [_extent(run) for run in tensor.extents],
+                tensor.algorithm: tensor.digest,
             }
-            for name, one in digest.tensors.items()
+            for name, tensor in digest.tensors.items()
         }
     return values
 
@@ -130,17 +130,17 @@ def _extent(extent: Extent) -> Json:
     return [extent.offset, extent.nbytes]
 
 
-def write_manifest(folder: Path, origin: Origin, known: Mapping[str, FileDigest]) -> Manifest:
+def write_manifest(folder: Path, origin: Origin, digests: Mapping[str, FileDigest]) -> Manifest:
     """Write the manifest of a finished folder, and the sums beside it.
 
-    Args: known: digests of the weights files, by path below the folder; the others are made here.
+    Args: digests: digests of the weights files, by path below the folder; the others are made here.
     Raises: OSError: the destination failed.
     """
     names = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
     manifest = Manifest(
-        origin, {name: known.get(name) or file_digest(folder / name) for name in names}
+        origin, {name: digests.get(name) or file_digest(folder / name) for name in names}
     )
     dumped = manifest.dump()
     (folder / MANIFEST).write_bytes(dumped)
@@ -198,7 +198,7 @@ def _manifest(values: Mapping[str, Json]) -> Manifest:
 
 
 def _files(value: Json) -> dict[str, FileDigest]:
-    return {_name(name): _file_of(_object(one)) for name, one in _object(value).items()}
+    return {_name(name): _file_of(_object(file)) for name, file in _object(value).items()}
 
 
 def _name(name: str) -> str:
@@ -210,10 +210,11 @@ def _name(name: str) -> str:
 
 def _file_of(values: Mapping[str, Json]) -> FileDigest:
     tensors = {
-        name: _tensor(_object(one)) for name, one in _object(values.get("tensors", {})).items()
+        name: _tensor(_object(tensor))
+        for name, tensor in _object(values.get("tensors", {})).items()
     }
     nbytes = _whole(values["bytes"])
-    if sum(run.nbytes for one in tensors.values() for run in one.extents) > nbytes:
+    if sum(run.nbytes for tensor in tensors.values() for run in tensor.extents) > nbytes:
         raise ValueError("tensors that are larger than their file")
     return FileDigest(nbytes, _text(values, "sha256"), tensors)
 
@@ -253,12 +254,14 @@ def _object(value: Json) -> dict[str, Json]:
 
 def below(folder: str, digests: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
     """Return the digests of a folder's files as the folder above names them."""
-    return {f"{folder}/{name}": one for name, one in digests.items()}
+    return {f"{folder}/{name}": digest for name, digest in digests.items()}
 
 
 def within(folder: str, digests: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
     """Return the digests of the files of a folder, as itself names them."""
     start = f"{folder}/"
     return {
-        name.removeprefix(start): one for name, one in digests.items() if name.startswith(start)
+        name.removeprefix(start): digest
+        for name, digest in digests.items()
+        if name.startswith(start)
     }

@@ -128,10 +128,10 @@ class Pieces:
             assert move.fill is not None
             yield from (memoryview(piece).cast("B") for piece in drawn(move.fill, move.target))
             return
-        kept, written = move.source.spec.dtype, move.target.dtype
+        source, target = move.source.spec.dtype, move.target.dtype
         for piece in self._ordered(move, move.source):
             result, counts = (
-                (piece, special(piece, kept)) if kept == written else cast(piece, kept, written)
+                (piece, special(piece, source)) if source == target else cast(piece, source, target)
             )
             self.counts += counts
             yield memoryview(result).cast("B")

@@ -27,7 +27,7 @@ STEP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Poured:
+class WrittenTensor:
     """A target whose bytes were written, and their digest."""
 
     spec: TensorSpec
@@ -46,7 +46,7 @@ class _Run:
 def read_back(
     form: Format,
     path: Path,
-    expected: Mapping[str, Poured],
+    expected: Mapping[str, WrittenTensor],
     pool: ThreadPoolExecutor,
     progress: Callable[[int], None],
 ) -> FileDigest:
@@ -65,7 +65,8 @@ def read_back(
     named = sorted(wrong) + [name for name in names if digests[name] != expected[name].blake3]
     if named:
         raise DestinationError(
-            f"{path.name}: read back otherwise than written: {', '.join(map(one_line, named[:5]))};"
+            f"{path.name}: read-back check failed: data on disk differs from what was written:"
+            f" {', '.join(map(one_line, named[:5]))};"
             " nothing was published.\nThe disk or the memory of this machine may be faulty."
         )
     tensors = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from ckptconv.base.arguments import require_choice
@@ -13,25 +12,21 @@ from ckptconv.binding.moves import Plan
 from ckptconv.binding.plan import widening_notice
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.companions import (
-    copy_companions,
     left_behind,
     require_companions,
-    write_config,
 )
 from ckptconv.stores.configs import whole_config
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
-from ckptconv.transfer.digests import digested
-from ckptconv.transfer.loop import split_shards, write_weights
-from ckptconv.transfer.manifest import write_manifest
-from ckptconv.transfer.publish.stage import published
+from ckptconv.transfer.loop import split_shards
 from ckptconv.verbs.planning import Way, planned
 from ckptconv.verbs.positions import Positions, require_positions
 from ckptconv.verbs.writing import (
+    Content,
     Conversion,
     WriteOptions,
+    publish,
     require_apart,
-    require_consistent,
     source_files,
     written_dtype,
 )
@@ -145,33 +140,15 @@ def _convert(
     origin = result.origin(
         _verb(way), {**options.shaping(), **_shaping(way)}, model.tensors, way.source
     )
+    content = Content(
+        whole_config(
+            model.config, model.classes["pytorch"], plan.healed, written_dtype(plan), settings
+        ),
+        source,
+        "whole",
+    )
     read = {"source": source_files(checkpoint)}
-    require_consistent(plan)
-    remarks: list[str] = []
-    with (
-        published(target, overwrite=options.overwrite, needs=plan.nbytes, remarks=remarks) as stage,
-        digested(read) as sources,
-    ):
-        progress = options.counter(plan.nbytes)
-        written = write_weights(
-            plan,
-            way.form,
-            way.target,
-            stage,
-            options.max_shard_bytes,
-            progress,
-            allow_overflow=options.allow_overflow,
-        )
-        write_config(
-            stage,
-            whole_config(
-                model.config, model.classes["pytorch"], plan.healed, written_dtype(plan), settings
-            ),
-        )
-        copy_companions(source, stage)
-        checkpoint.require_unchanged()
-        write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
-    return result.done(written, remarks)
+    return publish(result, origin, content, read, [checkpoint], way.form, options)
 
 
 def _verb(way: Way) -> str:

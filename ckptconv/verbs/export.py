@@ -20,7 +20,7 @@ from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import Pair
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.artefact import is_artefact, write_record
-from ckptconv.stores.checkpoint import open_for_comparison
+from ckptconv.stores.checkpoint import open_preferring_pytorch
 from ckptconv.stores.companions import (
     copy_companions,
     left_behind,
@@ -102,7 +102,7 @@ def export(
         raise SourceError(
             f"{path}: is an artefact already; give the checkpoint that it was made of."
         )
-    checkpoint = open_for_comparison(path)
+    checkpoint = open_preferring_pytorch(path)
     require_apart(path, target)
     naming: NamingName = checkpoint.weights.naming
     planning = planned(checkpoint, Way(naming, "pytorch", formats()["safetensors"]))
@@ -120,7 +120,7 @@ def export(
         job = _job(stage, model_class(planning.model, "pytorch"), chosen, options)
         answer = run_export(job, str(path), options.timeout)
         write_record(stage, answer["record"])
-        write_example(stage, chosen, answer["record"], _pad(planning))
+        write_example(stage, chosen, answer["record"])
         if not chosen.keeps_weights:
             (stage / WEIGHTS).unlink()
             digests = {name: digest for name, digest in digests.items() if name != WEIGHTS}
@@ -176,12 +176,6 @@ def _job(
         "beams": options.beams,
         "options": dict(options.settings),
     }
-
-
-def _pad(planning: Planned) -> int:
-    """Return the encoder's padding token; masked places hold it, and some families count positions by it."""
-    pad = planning.model.encoder.config.get("pad_token_id")
-    return pad if isinstance(pad, int) else 0
 
 
 def _origin(

@@ -200,9 +200,6 @@ def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
     verb = f"join (as {role})"
     if identity.refusal:
         return Target(verb, identity.refusal)
-    if checkpoint.weights.naming != "pytorch":
-        naming = checkpoint.weights.naming
-        return Target(verb, f"join reads PyTorch's weights; these are {naming}'s.")
     problems = identity.problems
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias, get_args
 from ckptconv.base.arguments import require_choice, require_integer
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.strict_json import Json, read_json
+from ckptconv.base.unchanged import Snapshot
 from ckptconv.binding.bind import Binding, joined
 from ckptconv.binding.identify import identify, identify_part
 from ckptconv.binding.ops import Fill
@@ -25,29 +26,25 @@ from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
 from ckptconv.schema.models.pair import PAIR
 from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
+from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.companions import (
     Scope,
+    companion_folders,
     companions,
-    copy_companions,
     left_behind,
     not_taken,
     require_companions,
-    write_config,
 )
 from ckptconv.stores.configs import part_config, whole_config
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
-from ckptconv.transfer.digests import digested
-from ckptconv.transfer.loop import write_weights
-from ckptconv.transfer.manifest import write_manifest
-from ckptconv.transfer.publish.stage import published
 from ckptconv.verbs.parts import Borrowed, from_self_attention
 from ckptconv.verbs.writing import (
+    Content,
     Conversion,
     WriteOptions,
+    publish,
     require_apart,
-    require_consistent,
     source_files,
     written_dtype,
 )
@@ -88,6 +85,28 @@ class _Assembly:
     bridge: Checkpoint | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What is read around the parts: the config of the whole, and all that travels along."""
+
+    folder: Path
+    scope: Scope
+    files: tuple[Path, ...]
+    before: Snapshot
+
+    @classmethod
+    def of(cls, folder: Path, scope: Scope, whole: Config | None) -> _Surroundings:
+        """Look at a directory before the first of its files is copied."""
+        before = Snapshot.of(folder, *companion_folders(folder))
+        files = (*companions(folder, scope), *([Path(whole.where)] if whole else []))
+        return cls(folder, scope, files, before)
+
+    def require_unchanged(self) -> None:
+        """Look again. Raises SourceError: a file changed, went away or appeared."""
+        self.before.require_none_new(companions(self.folder, self.scope))
+        self.before.require_unchanged(self.files)
+
+
 def join(
     encoder: Path | str, decoder: Path | str, target: Path | str, options: JoinOptions | None = None
 ) -> Conversion:
@@ -96,12 +115,8 @@ def join(
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     options = options or JoinOptions()
-    encoder, decoder, target = (
-        resolve(encoder, "pytorch"),
-        resolve(decoder, "pytorch"),
-        Path(target),
-    )
-    parts = open_checkpoint(encoder, "pytorch"), open_checkpoint(decoder, "pytorch")
+    encoder, decoder, target = resolve(encoder), resolve(decoder), Path(target)
+    parts = open_preferring_pytorch(encoder), open_preferring_pytorch(decoder)
     for source in (encoder, decoder):
         require_apart(source, target)
     whole = _whole_beside(*parts)
@@ -120,6 +135,7 @@ def join(
     )
     folder = Path(whole.where).parent if whole else encoder
     scope: Scope = "whole" if whole else "tokenizer"
+    surroundings = _Surroundings.of(folder, scope, whole)
     require_companions(folder, scope)
     beside = f"config and what else belongs to the whole: taken from {folder}"
     folders = dict.fromkeys((encoder, decoder, folder))
@@ -142,32 +158,18 @@ def join(
         "tie": options.tie,
     }
     origin = result.origin("join", {**options.shaping(), **own}, model.tensors, "pytorch")
+    written = whole_config(model.config, model.classes["pytorch"], plan.healed, written_dtype(plan))
     read = _sources(parts, assembly.bridge, whole)
-    require_consistent(plan)
-    remarks: list[str] = []
-    with (
-        published(target, overwrite=options.overwrite, needs=plan.nbytes, remarks=remarks) as stage,
-        digested(read) as sources,
-    ):
-        progress = options.counter(plan.nbytes)
-        written = write_weights(
-            plan,
-            form,
-            "pytorch",
-            stage,
-            options.max_shard_bytes,
-            progress,
-            allow_overflow=options.allow_overflow,
-        )
-        write_config(
-            stage,
-            whole_config(model.config, model.classes["pytorch"], plan.healed, written_dtype(plan)),
-        )
-        copy_companions(folder, stage, scope)
-        for part in parts:
-            part.require_unchanged()
-        write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
-    return result.done(written, remarks)
+    bridge = [assembly.bridge] if assembly.bridge else []
+    return publish(
+        result,
+        origin,
+        Content(written, folder, scope),
+        read,
+        [*parts, *bridge, surroundings],
+        form,
+        options,
+    )
 
 
 def _sources(
@@ -212,11 +214,14 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
             raise SourceError(
                 f"{checkpoint.path}: is an encoder-decoder already; `ckptconv split` gives its encoder and decoder."
             )
+    reads: dict[str, Json] = {"is_decoder": True, "add_cross_attention": True}
+    if decoder.config.get("is_encoder_decoder"):  # a whole BART's; its decoder class sets it so
+        reads["is_encoder_decoder"] = False
     values: dict[str, Json] = {
         "model_type": PAIR.model_type,
         "is_encoder_decoder": True,
         "encoder": dict(encoder.config.values),
-        "decoder": {**decoder.config.values, "is_decoder": True, "add_cross_attention": True},
+        "decoder": {**decoder.config.values, **reads},
     }
     for key in ("dtype", "torch_dtype", "transformers_version"):
         if key in decoder.config.values:
@@ -235,6 +240,8 @@ def _assemble(
         if binding.duplicates:
             raise PlanError(f"{checkpoint.path}: names", binding.duplicates)
         bindings.append(binding)
+        notices += _foreign(part.name, checkpoint)
+        notices += [f"{part.name}: {binding.wrapper_notice}"] if binding.wrapper else []
         notices += _unused(part.name, binding)
     bridge = _bridge(model, checkpoints[0].path, options)
     if bridge:
@@ -251,6 +258,13 @@ def _assemble(
             f"{section}: {count} tensors are new, drawn with seed {options.seed}; train them before use"
         )
     return assembly
+
+
+def _foreign(part: str, checkpoint: Checkpoint) -> Iterator[str]:
+    """Say that a part is read from another framework's weights: there are none of PyTorch's."""
+    weights = checkpoint.weights
+    if weights.naming != "pytorch":
+        yield f"{part}: read from {weights.naming} weights ({weights.files[0].name})"
 
 
 def _unused(part: str, binding: Binding) -> Iterator[str]:
@@ -275,8 +289,7 @@ def _bridge(model: Model, encoder: Path, options: JoinOptions) -> Checkpoint | N
     beside = encoder.resolve().parent / "bridge"
     if options.bridge is None and not beside.is_dir():
         return None
-    folder = resolve(options.bridge, "pytorch") if options.bridge else beside
-    return open_checkpoint(folder, "pytorch")
+    return open_preferring_pytorch(resolve(options.bridge) if options.bridge else beside)
 
 
 def _new_tensors(binding: Binding) -> Iterator[SchemaTensor]:

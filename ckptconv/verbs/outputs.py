@@ -11,8 +11,8 @@ from ckptconv.run.forward import Options, Runnable, prepare
 from ckptconv.run.known_faults import generation_faults
 from ckptconv.run.report import ForwardReport
 from ckptconv.schema.model import Model
-from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.verbs.artefact import artefact_of, require_tokens, runnable_of
 from ckptconv.verbs.convert import flax2pt, tf2pt
 from ckptconv.verbs.positions import Positions
 
@@ -34,27 +34,31 @@ def compare_outputs(
     """
     source.require_loadable()
     target.require_loadable()
-    namings = source.weights.naming, target.weights.naming
-    with reference_of(source, namings, positions) as reference:
+    artefact = artefact_of(target)
+    if artefact:
+        require_tokens(options)
+    first, second = Runnable(source.weights.naming, source.path), runnable_of(target)
+    with reference_of(source, (first.runner, second.runner), positions) as reference:
         return prepare(
             model,
-            Runnable(source.weights.naming, source.path),
-            Runnable(target.weights.naming, target.path),
+            first,
+            second,
             reference=reference,
             options=options,
+            own_generation=artefact is not None,
             faults=generation_faults(model, source.weights.naming, source.config),
         ).run()
 
 
 @contextmanager
 def reference_of(
-    source: Checkpoint, namings: Sequence[NamingName], positions: Positions | None = None
+    source: Checkpoint, names: Sequence[str], positions: Positions | None = None
 ) -> Iterator[Path | None]:
     """Give a PyTorch checkpoint of the source; None where one of the models that run is PyTorch's.
 
-    Args: namings: of the models that run.
+    Args: names: of the runners.
     """
-    if "pytorch" in namings:
+    if "pytorch" in names:
         yield None
         return
     with TemporaryDirectory(prefix="ckptconv-reference-") as folder:

@@ -18,7 +18,7 @@ from ckptconv.run.trace import Trace, write_trace
 from ckptconv.run.trace_reader import read_trace
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
-from ckptconv.stores.checkpoint import Checkpoint, open_for_comparison
+from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.file import require_place
 from ckptconv.transfer.publish.places import require_apart_from_inputs
@@ -76,7 +76,7 @@ def record(
     require_apart_from_inputs(
         {"trace": path}, checkpoints=[checkpoint_path], files=[inputs] if inputs else []
     )
-    checkpoint = open_for_comparison(checkpoint_path)
+    checkpoint = open_preferring_pytorch(checkpoint_path)
     checkpoint.require_loadable()
     model = read_model(without_fixes(checkpoint.config))
     own = read_inputs(inputs, model) if inputs else Inputs()

@@ -27,7 +27,7 @@ from ckptconv.compare.configs import ConfigDifference
 from ckptconv.compare.relation import Relation
 from ckptconv.compare.tokenizers import tokenizer_notices
 from ckptconv.compare.weights import WeightDifference, check_equal
-from ckptconv.run.forward import Options, Runnable
+from ckptconv.run.forward import Options
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.localization import Where, find_where
 from ckptconv.run.recording import compare_recorded
@@ -38,10 +38,11 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_for_comparison
+from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_preferring_pytorch
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
+from ckptconv.verbs.artefact import format_name, pointers, runnable_of
 from ckptconv.verbs.outputs import compare_outputs
 from ckptconv.verbs.positions import Positions, fixes_of_both
 from ckptconv.verbs.record import (
@@ -139,7 +140,7 @@ def verify(
     positions: Positions | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
-    """Compare a checkpoint with a converted one; each may be PyTorch's, TF's or Flax's.
+    """Compare a checkpoint with a converted one, each PyTorch's, TF's or Flax's, or with what `export` made of it.
 
     Args: source: a checkpoint; or a file, the trace of one (see `record`), which needs neither it nor PyTorch,
     and brings its own seed, texts and inputs.
@@ -162,14 +163,18 @@ def verify(
         recorded_target = open_checkpoint(resolve(target))
         verdict = _verify_recorded(path, recorded_target, level, options, positions, progress)
         return replace(verdict, min_coverage=min_coverage)
-    first, second = open_for_comparison(path), open_checkpoint(resolve(target))
+    first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
     model = read_model(without_fixes(first.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(first, model, second, progress, positions)
     names = "the source", "the target"
     tokenizers = tuple(tokenizer_notices(first.path, second.path, names))
-    weights = replace(weights, notices=weights.notices + tokenizers)
-    namings, form = (first.weights.naming, second.weights.naming), second.weights.format.name
+    weights = replace(
+        weights,
+        notices=weights.notices + tokenizers,
+        problems=(*weights.problems, *pointers(second)),
+    )
+    namings, form = (first.weights.naming, second.weights.naming), format_name(second)
     outputs = None
     if save_trace:
         record(
@@ -182,9 +187,7 @@ def verify(
             positions=positions,
         )
         trace, _ = open_trace(save_trace)
-        outputs = compare_recorded(
-            trace, save_trace, model, Runnable(namings[1], second.path), options
-        )
+        outputs = compare_recorded(trace, save_trace, model, runnable_of(second), options)
     elif level == "outputs":
         outputs = compare_outputs(first, model, second, options, positions)
     config = differing_settings(first, second)
@@ -212,26 +215,20 @@ def _verify_recorded(
     """Compare a checkpoint with a trace, which has digests instead of weights."""
     trace, model = open_trace(path)
     compared = compare_digests(trace, model, target, progress, positions)
-    weights = WeightsReport(
-        compared.tensors,
-        compared.nbytes,
-        (),
-        compared.problems,
-        (*target.notices, *compared.notices),
-    )
+    problems = (*compared.problems, *pointers(target))
+    notices = (*target.notices, *compared.notices)
+    weights = WeightsReport(compared.tensors, compared.nbytes, (), problems, notices)
     outputs = None
     if level == "outputs":
         target.require_loadable()
-        outputs = compare_recorded(
-            trace, path, model, Runnable(target.weights.naming, target.path), options
-        )
+        outputs = compare_recorded(trace, path, model, runnable_of(target), options)
     config = settings_apart(
         Config(trace.config, str(path)),
         trace.generation,
         target.config,
         generation_file(target.path),
     )
-    namings, form = (trace.naming, target.weights.naming), target.weights.format.name
+    namings, form = (trace.naming, target.weights.naming), format_name(target)
     return Verification(path, target.path, model.label, *namings, form, weights, outputs, config)
 
 

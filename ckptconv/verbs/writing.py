@@ -1,12 +1,12 @@
-"""What the writing verbs share: their options, their result, and the checks before the first byte."""
+"""What the writing verbs share: options, result, the checks before the first byte, and publishing."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 from ckptconv.base.arguments import require_choice, require_integer
 from ckptconv.base.counting import counted
@@ -19,12 +19,14 @@ from ckptconv.compare.weights import check_constants, check_equal
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.stores.companions import companions
+from ckptconv.stores.companions import Scope, companions, copy_companions, write_config
+from ckptconv.stores.formats import Format
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.cast_losses import TensorValues, value_notices
-from ckptconv.transfer.digests import tables_digest
-from ckptconv.transfer.loop import Written
-from ckptconv.transfer.manifest import Origin
+from ckptconv.transfer.digests import digested, tables_digest
+from ckptconv.transfer.loop import Written, write_weights
+from ckptconv.transfer.manifest import Origin, write_manifest
+from ckptconv.transfer.publish.stage import published
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +144,61 @@ def written_dtype(plan: Plan) -> str | None:
         if move.source and move.source.spec.dtype != move.target.dtype
     }
     return changed.pop() if len(changed) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What lies beside the weights of a target."""
+
+    config: Mapping[str, Json]
+    folder: Path
+    """Whose settings, tokenizer and other files travel."""
+    scope: Scope
+    """Which of them."""
+
+
+class Watched(Protocol):
+    """Something that is read and must not change meanwhile: a checkpoint, or what lies around one."""
+
+    def require_unchanged(self) -> None:
+        """Look again. Raises SourceError: it is not what it was."""
+
+
+def publish(
+    result: Conversion,
+    origin: Origin,
+    content: Content,
+    read: Mapping[str, Sequence[Path]],
+    checkpoints: Sequence[Watched],
+    form: Format,
+    options: WriteOptions,
+) -> Conversion:
+    """Write a planned target whole, with its manifest, or not at all.
+
+    Args: origin: but for the digests of `read`, which are made meanwhile. checkpoints: nothing of them may change.
+    Raises: SourceError: a source is damaged, or changes meanwhile. DestinationError: nothing was published.
+    """
+    plan = result.plan
+    require_consistent(plan)
+    remarks: list[str] = []
+    with (
+        published(
+            result.target, overwrite=options.overwrite, needs=plan.nbytes, remarks=remarks
+        ) as stage,
+        digested(read) as sources,
+    ):
+        written = write_weights(
+            plan,
+            form,
+            result.naming,
+            stage,
+            options.max_shard_bytes,
+            options.counter(plan.nbytes),
+            allow_overflow=options.allow_overflow,
+        )
+        write_config(stage, content.config)
+        copy_companions(content.folder, stage, content.scope)
+        for checkpoint in checkpoints:
+            checkpoint.require_unchanged()
+        write_manifest(stage, replace(origin, sources=sources.result()), written.digests)
+    return result.done(written, remarks)

@@ -15,7 +15,7 @@ from ckptconv.stores.parsers.files import FileReader
 from ckptconv.transfer import pieces
 
 if TYPE_CHECKING:
-    from conftest import Cli, Pair
+    from conftest import Cli, MakePair, Pair
 
 pytestmark = pytest.mark.thorough
 
@@ -142,3 +142,29 @@ def test_what_nobody_reads_may_change(
 
     monkeypatch.setattr(pieces.OpenFiles, "read_into", read_into)
     assert cli("pt2flax", source, tmp_path / "out").code == 0
+
+
+@pytest.mark.parametrize("what", ["whole's config", "whole's tokenizer", "new tokenizer", "bridge"])
+def test_what_lies_around_the_parts_of_a_join(
+    cli: Cli, make_pair: MakePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The config and the tokenizer of the whole above, and the projection, are part of what is read."""
+    pair = make_pair("bert", "gpt2", dec={"n_embd": 5})
+    pair.files["vocab.txt"] = "one\ntwo\n"
+    parts = tmp_path / "parts"
+    assert cli("split", pair.write(tmp_path / "source"), parts).code == 0
+    path = {
+        "whole's config": parts / "config.json",
+        "whole's tokenizer": parts / "vocab.txt",
+        "new tokenizer": parts / "tokenizer.json",
+        "bridge": parts / "bridge" / "config.json",
+    }[what]
+    real = pieces.OpenFiles.read_into
+
+    def read_into(*args: object) -> None:
+        real(*args)  # type: ignore[arg-type]
+        append(path)
+
+    monkeypatch.setattr(pieces.OpenFiles, "read_into", read_into)
+    done = cli("join", parts / "encoder", parts / "decoder", tmp_path / "out")
+    assert (done.code, f"{path}: " in done.err, (tmp_path / "out").exists()) == (3, True, False)

@@ -21,7 +21,7 @@ from ckptconv.schema.vocabulary import Module, conv1d, embedding, linear, norm, 
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.verbs.inspection import Finding
-from tiny import _half, _import, _specials, decoders, plain
+from tiny import _half, _specials, decoders, import_pytorch, plain
 
 if TYPE_CHECKING:
     pass
@@ -168,7 +168,7 @@ def new_parts(folder: Path) -> dict[str, Finding]:
 @pytest.mark.frameworks
 def test_a_pair_that_transformers_made_of_a_trained_model(dates: Path, tmp_path: Path) -> None:
     """What `from_encoder_decoder_pretrained` draws is found, cross-attention and head, and nothing else."""
-    _, transformers = _import()
+    _, transformers = import_pytorch()
     ckptconv.split(dates, tmp_path / "parts")
     both = [str(tmp_path / "parts" / "encoder")] * 2
     transformers.EncoderDecoderModel.from_encoder_decoder_pretrained(*both).save_pretrained(
@@ -182,7 +182,7 @@ def test_a_pair_that_transformers_made_of_a_trained_model(dates: Path, tmp_path:
 @pytest.mark.frameworks
 def test_real_classes_before_and_after_one_step(tmp_path: Path) -> None:
     """In every family, the class's new cross-attention looks new as a whole; after one step, none of a trained one."""
-    torch, transformers = _import()
+    torch, transformers = import_pytorch()
     torch.manual_seed(1)
     seen = {}
     for family in decoders():

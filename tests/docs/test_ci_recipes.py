@@ -17,7 +17,9 @@ FENCES = re.findall(
 )
 SCRIPTS = [text for kind, text in FENCES if kind == "sh"]
 COMMAND = re.compile(r"^ *- (?:run: )?(ckptconv .*)$", re.MULTILINE)
-PIPELINES = [COMMAND.findall(text) for kind, text in FENCES if kind == "yaml"]
+PIPELINES = [
+    COMMAND.findall(text) for kind, text in FENCES if kind == "yaml" and COMMAND.search(text)
+]
 SHARED = "set -eu\n" + "\n".join(PIPELINES[0])
 """Both pipelines run the same commands."""
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +37,12 @@ class Hub:
     """Repositories that exist for the bearer of the token `secret` alone."""
     cut: dict[str, int] = field(default_factory=dict)
     """File name -> bytes of it after which the connection is closed."""
+    endless: bool = False
+    """Whether the list of files never ends."""
+    longer: dict[str, int] = field(default_factory=dict)
+    """File name -> bytes that follow it beyond what was announced."""
+    sha: str = ""
+    """What the hub names as its commit, in place of a true one."""
     asked: list[str] = field(default_factory=list)
     """`METHOD path` of every request."""
     url: str = ""
@@ -85,9 +91,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"}, with_body)
         sha, files = commit(repo + revision), self.hub.repos[repo][revision]
         if path.startswith("/api/"):
+            if self.hub.endless and with_body:
+                return self._endless()
             siblings = [{"rfilename": name} for name in files]
             body = json.dumps(
-                {"id": repo, "modelId": repo, "sha": sha, "siblings": siblings, "tags": []}
+                {
+                    "id": repo,
+                    "modelId": repo,
+                    "sha": self.hub.sha or sha,
+                    "siblings": siblings,
+                    "tags": [],
+                }
             ).encode()
             return self._send(200, body, {"Content-Type": "application/json"}, with_body)
         if repo in self.hub.gated:
@@ -97,6 +111,19 @@ class _Handler(BaseHTTPRequestHandler):
                 404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha}, with_body
             )
         return self._file(found["file"], files[found["file"]], sha, with_body)
+
+    def _endless(self) -> None:
+        """Send a list of files until the other side hangs up."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            self.wfile.write(b'{"siblings": [')
+            while True:
+                self.wfile.write(b'{"rfilename": "a"},' * 50_000)
+        except OSError:
+            return
 
     def _file(self, name: str, data: bytes, sha: str, with_body: bool) -> None:
         """Send a file, or the rest of it that a Range asks for."""
@@ -108,6 +135,17 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if with_body and name in self.hub.longer:  # without a length, so that the client reads on
+            self.send_response(200)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.close_connection = True
+            with suppress(OSError):
+                self.wfile.write(data)
+                for _ in range(0, self.hub.longer[name], 1 << 16):
+                    self.wfile.write(bytes(1 << 16))
+            return
         self._send(206 if start else 200, data[start:], headers, with_body, self.hub.cut.get(name))
 
     def _send(

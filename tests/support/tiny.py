@@ -121,7 +121,7 @@ def random_pair(
     else pickle. dtype: of the saved weights. composite: more settings of the whole, such as
     `tie_encoder_decoder=True`.
     """
-    torch, transformers = _import()
+    torch, transformers = import_pytorch()
     encoder, decoder = _half(transformers, encoder_config), _half(transformers, decoder_config)
     if bridge is not None:
         _set_width(encoder, decoder, bridge)
@@ -137,7 +137,7 @@ def random_pair(
     return folder
 
 
-def _import() -> tuple[Any, Any]:
+def import_pytorch() -> tuple[Any, Any]:
     """Import PyTorch and transformers; without TF and JAX that takes half of the time."""
     with patch.dict(os.environ, {"USE_TORCH": "1", "USE_TF": "0", "USE_FLAX": "0"}):
         torch = import_module("torch")

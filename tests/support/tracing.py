@@ -16,7 +16,7 @@ from ckptconv.run.runners import Array
 from ckptconv.run.trace import Question, Trace
 from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
-from ckptconv.stores.checkpoint import open_for_comparison
+from ckptconv.stores.checkpoint import open_preferring_pytorch
 from probing import supports
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def quantities(composition: Model, noise: float, seed: int = 0) -> dict[str, Arr
 
 def made_up(pair: Pair, folder: Path) -> tuple[Trace, Model]:
     """Write a pair, and return a trace of it with answers that no model gave."""
-    source = open_for_comparison(pair.write(folder))
+    source = open_preferring_pytorch(pair.write(folder))
     composition = read_model(source.config)
     probes, suited = probes_for_all(composition, 0, *supports("pytorch"))
     generated = answers()[0].arrays

@@ -156,7 +156,8 @@ def test_a_byte_that_changes_on_the_way(
         write_weights(plan, formats()[form], naming, tmp_path / "out")
     (broken,) = (move.target.name for move in plan.moves if move.target.name in str(refusal.value))
     assert str(refusal.value) == (
-        f"{huggingface.weights_name(formats()[form])}: read back otherwise than written: {broken};"
+        f"{huggingface.weights_name(formats()[form])}: read-back check failed:"
+        f" data on disk differs from what was written: {broken};"
         " nothing was published.\n"
         "The disk or the memory of this machine may be faulty."
     )

@@ -14,7 +14,7 @@ import ckptconv
 from ckptconv.base.errors import DestinationError
 from ckptconv.stores.formats import formats
 from ckptconv.stores.tensor import TensorSpec
-from ckptconv.transfer.readback import Poured, read_back
+from ckptconv.transfer.readback import WrittenTensor, read_back
 
 if TYPE_CHECKING:
     from conftest import Pair
@@ -29,11 +29,11 @@ def file(pair: Pair, tmp_path: Path) -> Path:
     return tmp_path / "b" / "flax_model.msgpack"
 
 
-def poured(file: Path) -> dict[str, Poured]:
+def poured(file: Path) -> dict[str, WrittenTensor]:
     """Return what was poured into a file."""
     found, data = FORM.read(file).tensors, file.read_bytes()
     return {
-        name: Poured(
+        name: WrittenTensor(
             one.spec,
             blake3(
                 b"".join(data[run.offset : run.offset + run.nbytes] for run in one.extents)
@@ -69,15 +69,16 @@ def test_another_content(file: Path, lie: str) -> None:
     one = expected[name]
     if lie == "more":
         name = "new"
-        expected[name] = Poured(TensorSpec(name, "float32", (1,)), one.blake3)
+        expected[name] = WrittenTensor(TensorSpec(name, "float32", (1,)), one.blake3)
     elif lie == "less":
         del expected[name]
     else:
         spec = TensorSpec(name, "float32", (7, 23)) if lie == "shape" else one.spec
-        expected[name] = Poured(spec, "0" * 64 if lie == "bytes" else one.blake3)
+        expected[name] = WrittenTensor(spec, "0" * 64 if lie == "bytes" else one.blake3)
     with pytest.raises(DestinationError) as refusal, ThreadPoolExecutor(2) as pool:
         read_back(FORM, file, expected, pool, lambda nbytes: None)
     assert str(refusal.value) == (
-        f"flax_model.msgpack: read back otherwise than written: {name}; nothing was published.\n"
+        f"flax_model.msgpack: read-back check failed:"
+        f" data on disk differs from what was written: {name}; nothing was published.\n"
         "The disk or the memory of this machine may be faulty."
     )

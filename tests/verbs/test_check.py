@@ -278,6 +278,8 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
         (out / name).stat().st_size for name in (*FILES, "config.json", "model.safetensors")
     )
     assert found == {
+        "schema": "ckptconv.check",
+        "schema_version": 1,
         "path": str(out),
         "verdict": "changed",
         "ckptconv": "0.1.0",

@@ -48,7 +48,8 @@ def run_greedy(
     best. What follows the columns that count is padding.
     """
     rows, length = cross[0].shape[0], places.shape[0]
-    cross, columns = tuple(cross), torch.arange(length)
+    columns = torch.arange(length)
+    cross = tuple(tensor.clone() for tensor in cross)  # GPT-2's are views of one: a loop takes none
     tokens = (
         torch.where(columns == 0, search.start, search.pad)[None, :]
         .expand(rows, length)

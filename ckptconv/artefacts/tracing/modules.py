@@ -7,6 +7,7 @@ a bias) is in the graph, for a pair as for one piece.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -45,27 +46,20 @@ class Signature:
     """Name under which the class takes the position of a new token; empty where it takes none."""
 
 
-def signature(model: Any, start: int) -> Signature:
-    """Read from a class's own `forward` how it is called."""
+def signature(model: Any, start: int, given: Collection[str]) -> Signature:
+    """Read from a class's own `forward` how it is called.
+
+    Args: start: token that answers begin with. given: names of inputs that are at hand; a mask of images is not.
+    """
     accepted = inspect.signature(model.forward).parameters
-    inputs = (model.main_input_name, *(name for name in MASKS if _takes_mask(model, name)))
+    masks = (name for name in MASKS if name in accepted and name in given)
     decoder = getattr(model, "decoder", None)
     position = "cache_position" if "cache_position" in accepted else ""
-    if (
-        not position
-        and decoder is not None
-        and "cache_position" in inspect.signature(decoder.forward).parameters
-    ):
-        position = "decoder_cache_position"
+    if not position and decoder is not None:
+        own = inspect.signature(decoder.forward).parameters
+        position = "decoder_cache_position" if "cache_position" in own else ""
+    inputs = (model.main_input_name, *masks)
     return Signature(inputs, start, layer_count(model), position_limit(model), position)
-
-
-def _takes_mask(model: Any, name: str) -> bool:
-    """Tell whether a class has a mask of its inputs; one of images takes none, and passes it on if it is given."""
-    return (
-        name in inspect.signature(model.forward).parameters
-        and model.main_input_name != "pixel_values"
-    )
 
 
 def position_limit(model: Any) -> int | None:

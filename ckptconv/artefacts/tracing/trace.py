@@ -36,7 +36,7 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    sign = signature(model, start)
+    sign = signature(model, start, examples)
     inputs = tuple(examples[name] for name in sign.inputs)
     with torch.no_grad():
         first = Encode(model, sign).first(*inputs)

@@ -171,7 +171,11 @@ def verify(
 
 
 def _require_sense(
-    target: Path | None, level: str, shown: Path | None, trace: Path | None, options: dict[str, Any]
+    target: Path | None,
+    level: str,
+    report: Path | None,
+    trace: Path | None,
+    options: dict[str, Any],
 ) -> None:
     """Refuse options that contradict each other, as wrong usage."""
     recorded = [name for name in ("texts", "inputs", "seed", "save_trace") if options[name]]
@@ -188,7 +192,7 @@ def _require_sense(
     if (
         not target
         and not trace
-        and (shown or options["tolerance"] or options["min_coverage"] is not None)
+        and (report or options["tolerance"] or options["min_coverage"] is not None)
     ):
         raise click.UsageError("without TARGET nothing is compared: only --save-trace is possible.")
 
@@ -200,9 +204,9 @@ def _record(
     from ckptconv.report import record as render
     from ckptconv.verbs.record import record
 
-    wanted = {name: options[name] for name in ("seed", "texts", "inputs", "timeout")}
+    chosen = {name: options[name] for name in ("seed", "texts", "inputs", "timeout")}
     with progress("reading weights", "running the model", quiet=quiet) as advance:
-        result = record(source, options["save_trace"], progress=advance, **wanted)
+        result = record(source, options["save_trace"], progress=advance, **chosen)
     show(
         as_json,
         lambda: render.recording_json(result),

@@ -113,6 +113,13 @@ def places(maps: Sequence[Map]) -> list[tuple[str, Figure]]:
     ]
 
 
+def worst_place(maps: Sequence[Map]) -> int:
+    """Return which of `places` differs most, to be shown first."""
+    names = [name for name, _ in places(maps)]
+    worst = max(maps, key=lambda chart: float(chart.heads.max()))
+    return names.index(worst.name)
+
+
 def _places(chart: Map) -> Figure:
     row = int(chart.apart.max(axis=(1, 2, 3)).argmax())
     apart = chart.apart[row].max(axis=0)[:PLACES, :PLACES]

@@ -50,9 +50,8 @@ def diff_page(result: Diff) -> Page:
         if differ or keys
         else f"All {len(result.tensors):,} tensors hold the same values."
     )
-    first, second = result.models
-    title = first if first == second else f"{first} and {second}"
-    word = "EQUAL" if result.matches else "DIFFERENT"
+    title = f"{result.first} and {result.second}"
+    word = "Equal" if result.matches else "Different"
     return Page(
         "diff", title, word, "good" if result.matches else "bad", summary, tuple(_sections(result))
     )
@@ -124,7 +123,10 @@ def _moved(layers: tuple[LayerDiff, ...]) -> Figure:
         traces,
         height=340,
         x=axis,
-        y=powers(_drawn(layer.figures.relative) for layer in layers),
+        y={
+            **powers(_drawn(layer.figures.relative) for layer in layers),
+            "title": {"text": "change / RMS"},
+        },
         barmode="group",
         bargap=0.3,
     )

@@ -38,7 +38,9 @@ def powers(values: Iterable[float | None]) -> dict[str, Any]:
     """Return a logarithmic axis: powers of ten alone where the values span two of them, else what lies between too."""
     logs = [log10(value) for value in values if value]
     wide = bool(logs) and floor(max(logs)) - ceil(min(logs)) >= 1
-    steps = {"dtick": 1} if wide else {"nticks": 6}
+    steps: dict[str, Any] = {"dtick": 1} if wide else {"nticks": 6}
+    if wide:  # whole decades, so that bars begin where a line is
+        steps["range"] = [floor(min(logs)) - 0.02, ceil(max(logs)) + 0.02]
     return {"type": "log", "exponentformat": "power", "tickfont": {"size": 10}, **steps}
 
 

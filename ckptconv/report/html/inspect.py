@@ -53,28 +53,27 @@ FIGURES = (
 def inspection_page(result: Inspection) -> Page:
     """Return an inspection as a page."""
     word, tone, summary = _verdict(result)
-    return Page(
-        "inspect", dict(facts(result))["model"], word, tone, summary, tuple(_sections(result))
-    )
+    subject = f"{result.path}: {dict(facts(result))['model']}".replace("->", "\N{RIGHTWARDS ARROW}")
+    return Page("inspect", subject, word, tone, summary, tuple(_sections(result)))
 
 
 def _verdict(result: Inspection) -> tuple[str, Tone, str]:
     if result.refusal:
-        return "UNKNOWN", "calm", f"No table applies: {result.refusal}"
+        return "Unknown", "calm", f"No table applies: {result.refusal}"
     if result.problems:
         count = len(result.problems)
         return (
-            "INCOMPLETE",
+            "Incomplete",
             "bad",
             f"{count} problem{'s' if count > 1 else ''} with its tensors; see State.",
         )
     if any(finding.sign == "not finite" for finding in result.findings):
         return (
-            "NOT FINITE",
+            "Not finite",
             "bad",
             "Every tensor that the config asks for is there, but some values are not numbers.",
         )
-    return "COMPLETE", "good", "Every tensor is one that the config asks for, and none is missing."
+    return "Complete", "good", "Every tensor is one that the config asks for, and none is missing."
 
 
 def _sections(result: Inspection) -> Iterator[Section]:
@@ -198,7 +197,8 @@ def _spread(result: Inspection) -> Figure:
         for line in result.tensors
         if line.statistics and line.statistics.std > 0
     ]
-    return figure(traces, height=380, x=axis, y=powers(spreads))
+    spread = {**powers(spreads), "title": {"text": "standard deviation"}}
+    return figure(traces, height=380, x=axis, y=spread)
 
 
 def _grid(result: Inspection) -> Grid:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from ckptconv.report.diff import value_text
 from ckptconv.report.html.along import along, histograms
-from ckptconv.report.html.attention import attention_maps, heads, places
+from ckptconv.report.html.attention import attention_maps, heads, places, worst_place
 from ckptconv.report.html.blocks import (
     Aligned,
     Block,
@@ -55,7 +55,10 @@ def outputs_sections(report: ForwardReport) -> Iterator[Section]:
             "The largest error of each head, in multiples of PyTorch's own largest.",
         )
         by_place = Plots(
-            "map", places(maps), "Largest difference of all heads, at each query and key."
+            "map",
+            places(maps),
+            "Largest difference of all heads, at each query and key.",
+            worst_place(maps),
         )
         yield Section(
             "Attention",

@@ -43,7 +43,8 @@ class _Tree:
 def treemap(result: Inspection) -> Figure:
     """Return the areas of all tensors."""
     tree = _Tree()
-    for line in result.tensors:
+    ordered = sorted(result.tensors, key=lambda line: -1 if line.layer is None else line.layer)
+    for line in ordered:
         side = SIDES.get(line.part, "decoder")
         path = ("all", side, _group(line), line.spec.name)
         tree.add(path[:1], line.spec.numel, "var(--hover)")
@@ -59,7 +60,7 @@ def treemap(result: Inspection) -> Figure:
         "text": tree.texts,
         "branchvalues": "total",
         "maxdepth": 4,
-        "sort": True,
+        "sort": False,  # layers in their own order, 2 before 10
         "texttemplate": "%{label}<br>%{percentRoot:.1%}",
         "hovertemplate": "%{text}%{value:,} parameters, %{percentRoot:.2%}<extra>%{label}</extra>",
         "marker": {

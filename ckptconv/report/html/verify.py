@@ -54,8 +54,9 @@ def verification_page(result: Verification) -> Page:
         summary = f"The {extent} are the same."
     else:
         summary = f"{verdict_text(result).partition(': ')[2]}."
-    word = verdict(result).upper()
-    return Page("verify", result.pair, word, tone, summary, tuple(_sections(result)))
+    word = verdict(result).capitalize()
+    subject = f"{result.target} ({result.naming}) against {result.source} ({result.source_naming})"
+    return Page("verify", subject, word, tone, summary, tuple(_sections(result)))
 
 
 def _sections(result: Verification) -> Iterator[Section]:
@@ -66,6 +67,7 @@ def _sections(result: Verification) -> Iterator[Section]:
     )
     facts = Facts(
         [
+            ("model", result.pair.replace("->", "\N{RIGHTWARDS ARROW}")),
             ("source", f"{result.source}\n{result.source_naming}"),
             ("target", f"{result.target}\n{result.naming} {result.format}"),
         ]
@@ -80,13 +82,17 @@ def _sections(result: Verification) -> Iterator[Section]:
             (Table(("key", "source", "target"), rows),),
             "Keys that change the outputs.",
         )
-    if result.outputs:
-        yield from outputs_sections(result.outputs)
-    yield Section(
+    weights = Section(
         "Weights",
         (_grid(result.weights),),
         "Every tensor of the target, compared bit for bit with the converted source.",
     )
+    if not result.weights.matches:  # the cause stands before what follows from it
+        yield weights
+    if result.outputs:
+        yield from outputs_sections(result.outputs)
+    if result.weights.matches:
+        yield weights
     if result.outputs:
         yield environment(result.outputs)
 

@@ -17,6 +17,7 @@ from ckptconv.stores.companions import travelling
 from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub.bars import Bars
+from ckptconv.stores.hub.bounds import bounded
 from ckptconv.stores.hub.names import HubName
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.parsers.shard_index import read_index
@@ -46,6 +47,11 @@ class Hub:
         utils = import_module("huggingface_hub.utils")
         with_bars = Bars.shown and not utils.are_progress_bars_disabled()
         (utils.enable_progress_bars if with_bars else utils.disable_progress_bars)()
+        with bounded():
+            return self._fetched(naming)
+
+    def _fetched(self, naming: NamingName | None) -> Path:
+        """Download what is not in the cache. Raises SourceError, FrameworkError."""
         info = self._asked(
             lambda: self._library.HfApi().model_info(self._name.repo, revision=self._name.revision)
         )

@@ -70,7 +70,8 @@ def format_of(name: str) -> Format | None:
 def first_choice(files: Collection[str], naming: NamingName | None) -> tuple[Format, str] | None:
     """Return format and file name (weights, or index of shards) of what to download of some files; None: nothing.
 
-    A format that holds only the naming's own weights comes first for TF and Flax, safetensors for PyTorch.
+    A format that holds only the naming's own weights comes first for TF and Flax, safetensors for PyTorch, and
+    where no naming is asked for, PyTorch's formats come before the others.
     """
     choices = [
         (form, name)
@@ -82,9 +83,10 @@ def first_choice(files: Collection[str], naming: NamingName | None) -> tuple[For
     return min(choices, key=lambda choice: _download_rank(choice[0], naming), default=None)
 
 
-def _download_rank(form: Format, naming: NamingName | None) -> tuple[bool, str]:
+def _download_rank(form: Format, naming: NamingName | None) -> tuple[bool, bool, str]:
     own = form.name != "safetensors"
-    return (not own if naming in ("tf", "flax") else own), form.name
+    first = not own if naming in ("tf", "flax") else own
+    return first, "pytorch" not in form.namings, form.name
 
 
 def preference(weights: Weights) -> tuple[bool, str]:
@@ -93,11 +95,8 @@ def preference(weights: Weights) -> tuple[bool, str]:
 
 
 def present(folder: Path, naming: NamingName) -> bool:
-    """Tell whether a directory has weights in a format that only one framework saves."""
-    own = (form for form in formats().values() if form.namings == (naming,))
-    return any(
-        (folder / name).exists() for form in own for name in (weights_name(form), index_name(form))
-    )
+    """Tell whether a directory has weights of a framework, among others or alone."""
+    return any(weights.naming == naming for weights in read(folder))
 
 
 def read(folder: Path) -> Iterator[Weights]:

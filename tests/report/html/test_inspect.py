@@ -27,7 +27,7 @@ def test_the_command_writes_a_page(cli: Cli, dates: Path, tmp_path: Path) -> Non
     assert (done.code, done.err, json.loads(done.out)["pair"]) == (0, "", "bert -> bert")
     text = file.read_text()
     assert text.startswith("<!DOCTYPE html>")
-    assert "<h1>bert -&gt; bert</h1>" in text
+    assert '<h1 class="word">Complete</h1>' in text
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,10 @@ def test_the_page(open_page: Open, inspection: Inspection, tmp_path: Path) -> No
     page = open_page(inspection_page(inspection))
     page.draw()
     page.screenshot(tmp_path / "page.png")
-    assert page.texts(".verdict .word, h1") == ["COMPLETE", "bert -> bert"]
+    assert page.texts("h1, .subject") == [
+        "Complete",
+        f"{inspection.path}: bert \N{RIGHTWARDS ARROW} bert",
+    ]
     assert page.texts("h2") == ["Summary", "Commands", "Parameters", "Values", "Tensors"]
     assert page.texts(".tiles b") == ["414,766", "101", "1.7 MB", "float32", "2+2"]
     assert page.texts("#section-2 tbody td:first-child") == [
@@ -89,7 +92,9 @@ def test_hostile_tensors(open_page: Open, inspection: Inspection) -> None:
     page = open_page(inspection_page(replace(inspection, tensors=tuple(lines), pair=HOSTILE)))
     page.draw()
     shown = HOSTILE.replace("\u202e", "\\u202e")
-    assert page.texts("h1") == [shown]
+    assert page.texts(".subject") == [
+        f"{inspection.path}: {shown}".replace("->", "\N{RIGHTWARDS ARROW}")
+    ]
     assert page.texts("td.name")[0] == f"{shown}0"
     labels = page.script("return document.querySelector('.plot').data[0].labels")
     assert sum("&lt;" in label for label in labels) + sum("]]" in label for label in labels) > 0
@@ -109,10 +114,10 @@ def test_what_is_wrong_stands_first(inspection: Inspection) -> None:
     )
     pages = [inspection_page(one) for one in results]
     assert [(page.verdict, page.tone, page.summary) for page in pages] == [
-        ("INCOMPLETE", "bad", "1 problem with its tensors; see State."),
-        ("UNKNOWN", "calm", "No table applies: model type 'x' is unknown"),
+        ("Incomplete", "bad", "1 problem with its tensors; see State."),
+        ("Unknown", "calm", "No table applies: model type 'x' is unknown"),
         (
-            "NOT FINITE",
+            "Not finite",
             "bad",
             "Every tensor that the config asks for is there, but some values are not numbers.",
         ),

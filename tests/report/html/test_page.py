@@ -152,7 +152,7 @@ def test_hostile_names_in_a_browser(open_page: Open, tmp_path: Path) -> None:
     assert page.driver.title == f"{SHOWN}: {SHOWN}"
     assert (
         page.texts("h1, h2, .grid td.name:first-child, .aligned li span, .facts dd")[:5]
-        == [SHOWN] * 2 + [SHOWN] * 3
+        == [SHOWN] * 5
     )
     assert SHOWN in page.script("return document.querySelector('.plots .plot').textContent")
     assert page.all(".plot a, .plot img, img, svg script") == []

@@ -41,7 +41,7 @@ def test_sections(match: Verification, verification: Verification) -> None:
     covered = Coverage((TensorCoverage("a", 4, 4, 2, 2), TensorCoverage("b", 6, 0, 3, 0)))
     assert verification.outputs
     found = replace(verification, outputs=replace(verification.outputs, coverage=covered))
-    assert titles(found) == ["Summary", "Cause", *common, "Coverage", "Weights", "Environment"]
+    assert titles(found) == ["Summary", "Cause", "Weights", *common, "Coverage", "Environment"]
     section = next(one for one in verification_page(found).sections if one.title == "Coverage")
     assert section.blocks[0].items[0] == ("40.0 %", "of the elements reached what was compared")  # type: ignore[union-attr]
     assert section.blocks[1].rows == [  # type: ignore[union-attr]
@@ -78,7 +78,10 @@ def test_a_match(open_page: Open, match: Verification, tmp_path: Path) -> None:
     page = open_page(verification_page(match))
     page.draw()
     page.screenshot(tmp_path / "page.png")
-    assert page.texts(".verdict .word, h1") == ["MATCH", "bert -> bert"]
+    assert page.texts("h1, .subject") == [
+        "Match",
+        f"{match.target} (tf) against {match.source} (pytorch)",
+    ]
     assert page.texts(".tiles b") == ["101 of 101", "1.7 MB", "9 of 9", "10"]
     assert page.script("return document.querySelector('.plot').layout.shapes || []") == []
     assert page.all(".wrong, .tie, .after, .bad") == []
@@ -91,10 +94,10 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
     page = open_page(verification_page(verification), scheme="dark")
     page.draw()
     page.screenshot(tmp_path / "page.png")
-    assert page.texts(".verdict .word") == ["MISMATCH"]
+    assert page.texts(".verdict .word") == ["Mismatch"]
     assert page.texts("#section-2 b")[0] == "first output beyond its limit"
     plot = page.script(
-        "const p = document.querySelector('#section-3 .plot'); return [p.data, p.layout]"
+        "const p = document.querySelector('#section-4 .plot'); return [p.data, p.layout]"
     )
     assert [trace["name"] for trace in plot[0]] == ["allowed", "PyTorch's own rounding", "target"]
     assert plot[0][2]["marker"]["symbol"] == ["circle", *["x"] * 8]
@@ -103,7 +106,7 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
         "first beyond its limit: encoder.1.attention",
     )
     names = page.script(
-        "return [...document.querySelectorAll('#section-4 option')].map((o) => o.textContent)"
+        "return [...document.querySelectorAll('#section-5 option')].map((o) => o.textContent)"
     )
     assert names == [
         "encoder.1.attention, probe full",
@@ -111,16 +114,16 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
         "encoder.last, probe full",
     ]
     heads = page.script(
-        "const t = document.querySelector('#section-5 .plot').data[0]; return [t.y, t.x, t.z]"
+        "const t = document.querySelector('#section-6 .plot').data[0]; return [t.y, t.x, t.z]"
     )
     assert heads[:2] == [
         ["encoder.1.attention", "decoder.1.attention", "decoder.1.cross"],
         ["head 0", "head 1"],
     ]
     assert min(value for row in heads[2] for value in row) > 3
-    page.choose("#section-5 select", "2")
+    page.choose("#section-6 select", "2")
     shape = page.script(
-        "const z = document.querySelectorAll('#section-5 .plot')[1]._fullData[0].z; return [z.length, z[0].length]"
+        "const z = document.querySelectorAll('#section-6 .plot')[1]._fullData[0].z; return [z.length, z[0].length]"
     )
     assert shape == [6, 7]
     assert page.texts(".aligned .wrong span") == ["7", "8"]
@@ -157,6 +160,6 @@ def test_a_real_run(
     assert done.code == 0
     page = open_page(file)
     page.draw()
-    assert page.texts(".verdict .word") == ["MATCH"]
+    assert page.texts(".verdict .word") == ["Match"]
     assert "1998-03-03" in page.texts("td")
     assert page.logs() == []

@@ -85,6 +85,7 @@ def test_what_is_a_name(text: str, name: HubName | None) -> None:
         ("model.safetensors model.safetensors.index.json", "pytorch", "model.safetensors"),
         ("model.safetensors", "tf", "model.safetensors"),
         ("tf_model.h5", None, "tf_model.h5"),
+        ("flax_model.msgpack pytorch_model.bin tf_model.h5", None, "pytorch_model.bin"),
         ("tf_model.h5", "pytorch", None),
     ],
 )
@@ -124,7 +125,7 @@ def error_class(name: str, *bases: type[Exception]) -> type[Exception]:
 @pytest.mark.parametrize(("error", "code", "says"), [
     (error_class("ConnectError")("httpx: no route"), 5, "the hub cannot be reached (ConnectError)"),
     (error_class("ConnectionError", OSError)(), 5, "the hub cannot be reached (ConnectionError)"),
-    (ValueError("../../pwned is no commit"), 5, "the hub cannot be reached (ValueError)"),
+    (ValueError("../../pwned is no commit"), 3, "the hub answered what it should not (ValueError)"),
     (RuntimeError("xet"), 5, "the hub cannot be reached (RuntimeError)"),
     (KeyError("siblings"), 5, "the hub cannot be reached (KeyError)"),
     (error_class("GatedRepoError", error_class("RepositoryNotFoundError"))(), 3, "gated: accept"),

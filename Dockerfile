@@ -1,0 +1,29 @@
+# docker build --target core .      convert, split, inspect, diff, verify --level weights
+# docker build --target tf .        also verify with PyTorch and TensorFlow; flax and export likewise
+# docker run --rm -v "$PWD:/work" IMAGE pt2tf model model-tf
+FROM python:3.11-slim AS core
+WORKDIR /src
+COPY pyproject.toml hatch_build.py README.md LICENSE constraints.txt ./
+COPY ckptconv ckptconv
+COPY fixtures/dates fixtures/dates
+RUN pip install --no-cache-dir -c constraints.txt '.[hub,html]' \
+    && useradd --create-home --uid 1000 ckptconv
+USER ckptconv
+WORKDIR /work
+ENTRYPOINT ["ckptconv"]
+CMD ["--help"]
+
+FROM core AS tf
+USER root
+RUN cd /src && pip install --no-cache-dir -c constraints.txt '.[pytorch,tf]'
+USER ckptconv
+
+FROM core AS flax
+USER root
+RUN cd /src && pip install --no-cache-dir -c constraints.txt '.[pytorch,flax]'
+USER ckptconv
+
+FROM core AS export
+USER root
+RUN cd /src && pip install --no-cache-dir -c constraints.txt '.[onnx]'
+USER ckptconv

@@ -1,0 +1,100 @@
+"""`verify CKPT ARTEFACT`: does what `export` wrote hold the checkpoint's weights, and answer what it answers?
+
+The weights are compared bit for bit, and every graph must point at them by their names. Then the artefact runs in a
+process that can import its runtime alone, on the same probes as a converted checkpoint, under the same yardstick;
+and it generates by the checkpoint's own settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckptconv.artefacts.formats import artefact_formats
+from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS, StoredTensor, stored_tensors
+from ckptconv.base.errors import Problem, SourceError
+from ckptconv.run.forward import Options, Runnable
+from ckptconv.stores.artefact import Artefact, is_artefact, read_artefact
+from ckptconv.stores.checkpoint import Checkpoint
+from ckptconv.stores.parsers.onnx_graph import ExternalTensor, external_tensors
+
+ONNX = ".onnx"
+
+
+def require_tokens(options: Options) -> None:
+    """Refuse sentences: an artefact runs without the checkpoint's tokenizer class. Raises SourceError."""
+    if options.texts or options.inputs.examples:
+        raise SourceError(
+            "an artefact runs where no tokenizer of transformers is: give tokens, as .npz or .safetensors,"
+            " instead of sentences."
+        )
+
+
+def artefact_of(checkpoint: Checkpoint) -> Artefact | None:
+    """Return the artefact that a checkpoint's directory is; None for any other. Raises SourceError: a bad record."""
+    return read_artefact(checkpoint.path) if is_artefact(checkpoint.path) else None
+
+
+def runnable_of(checkpoint: Checkpoint) -> Runnable:
+    """Return what runs a checkpoint: the class of its naming, or an artefact's runtime.
+
+    Raises: SourceError: an artefact of a format that is not known here, or with a damaged record.
+    """
+    artefact = artefact_of(checkpoint)
+    if artefact is None:
+        return Runnable(checkpoint.weights.naming, checkpoint.path)
+    form = artefact_formats().get(artefact.format)
+    if form is None:
+        raise SourceError(
+            f"{artefact.path}: of a format that is not known here: {artefact.format!a}"
+        )
+    return Runnable(form.runner, checkpoint.path)
+
+
+def format_name(checkpoint: Checkpoint) -> str:
+    """Return the format of a checkpoint's weights, or of the artefact that it is."""
+    artefact = artefact_of(checkpoint)
+    return artefact.format if artefact else checkpoint.weights.format.name
+
+
+def pointers(checkpoint: Checkpoint) -> tuple[Problem, ...]:
+    """Return the problems of an artefact's graphs; none for any other checkpoint."""
+    artefact = artefact_of(checkpoint)
+    return pointer_problems(artefact) if artefact else ()
+
+
+def pointer_problems(artefact: Artefact) -> tuple[Problem, ...]:
+    """Return where a graph points at something else than the tensor whose name it gives.
+
+    Raises: SourceError: a graph or a file of weights is damaged.
+    """
+    files = {
+        name: _places(artefact.path / name)
+        for name in (WEIGHTS, CONSTANTS)
+        if (artefact.path / name).is_file()
+    }
+    return tuple(
+        problem
+        for program in sorted(artefact.programs)
+        if artefact.file(program).suffix == ONNX
+        for tensor in external_tensors(artefact.file(program))
+        for problem in _pointer_problems(artefact.file(program).name, tensor, files)
+    )
+
+
+def _places(path: Path) -> dict[str, StoredTensor]:
+    try:
+        return stored_tensors(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path}: malformed: {ascii(str(error))[:100]}") from None
+
+
+def _pointer_problems(
+    graph: str, tensor: ExternalTensor, files: dict[str, dict[str, StoredTensor]]
+) -> Iterator[Problem]:
+    stored = files.get(tensor.file, {}).get(tensor.name)
+    found = StoredTensor(tensor.dtype, tensor.shape, tensor.offset, tensor.nbytes)
+    if stored is None:
+        yield Problem("missing", tensor.name, f"{graph} points at it in {tensor.file!a}")
+    elif stored != found:
+        yield Problem("not equal", tensor.name, f"{graph} points elsewhere in {tensor.file}")
