@@ -80,7 +80,15 @@ class Checkpoint(Directory):
     """A checkpoint's directory, or a name such as `org/name` on the hub; `./org/name` is never the hub's."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a path; an absolute one for what is meant to be here and is not."""
+        """Return a path; an absolute one for what is meant to be here and is not. An address is wrong usage."""
+        if "://" in str(value) and not os.path.lexists(value):
+            names = str(value).partition("://")[2].strip("/").split("/")[1:3]
+            advice = f"give {'/'.join(names)} if it is on the hub, or " if len(names) == 2 else ""
+            self.fail(
+                f"{value!a} is an address, which ckptconv does not read: {advice}copy the checkpoint here first.",
+                param,
+                ctx,
+            )
         path: Any = super().convert(value, param, ctx)
         here = str(value).startswith("./") and not os.path.lexists(value)
         return Path(os.path.abspath(path)) if here else path

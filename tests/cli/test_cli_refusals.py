@@ -254,3 +254,20 @@ def test_a_framework_that_is_missing(
         f"Install it with: {install_command(extra)}\n"
         "`ckptconv doctor` shows what works here; `verify --level weights` needs no framework.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("https://hub.example.org/org/name", "give org/name if it is on the hub, or copy the"),
+        ("https://hub.example.org/org/name/tree/main", "give org/name if it is on the hub, or"),
+        ("s3://bucket", "which ckptconv does not read: copy the checkpoint here first."),
+        ("gs://bucket/model", "which ckptconv does not read: copy the checkpoint here first."),
+    ],
+)
+def test_an_address_is_no_path(cli: Cli, address: str, advice: str) -> None:
+    """It is wrong usage, whole in the message, with what to give instead; before, one of its slashes was lost."""
+    done = cli("inspect", address)
+    assert done.code == 2
+    assert address in done.err
+    assert advice in done.err

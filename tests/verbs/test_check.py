@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ckptconv
-from ckptconv import SourceError, WriteOptions
+from ckptconv import SourceError, WriteOptions, __version__
 from ckptconv.base.strict_json import dump_json
 from ckptconv.stores.formats import formats
 from ckptconv.transfer.manifest import MANIFEST, SUMS
@@ -263,7 +263,8 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert (
         done.out
-        == f"WHOLE: {out}: 4 files, 101 tensors, 24.2 kB; every byte is as ckptconv 0.1.0 (normalize) wrote it\n"
+        == f"WHOLE: {out}: 4 files, 101 tensors, 24.2 kB; every byte is as ckptconv {__version__}"
+        " (normalize) wrote it\n"
     )
     (out / "vocab.txt").write_text("b\na\n")
     (out / "x").touch()
@@ -282,7 +283,7 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
         "schema_version": 1,
         "path": str(out),
         "verdict": "changed",
-        "ckptconv": "0.1.0",
+        "ckptconv": __version__,
         "command": "normalize",
         "files": 4,
         "tensors": 101,
