@@ -16,6 +16,7 @@ from ckptconv.base.untrusted import one_line
 from ckptconv.schema.config import Config
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import companion_folders, companions
+from ckptconv.stores.condition import conditions
 from ckptconv.stores.dtype_words import stored_dtype, unreadable_dtypes, with_readable_dtypes
 from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
@@ -85,8 +86,16 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     """Read config and headers; no tensor is read.
 
     Args: naming: whose weights are wanted; None takes what transformers would take first.
-    Raises: SourceError: no checkpoint, or one that is malformed or incomplete.
+    Raises: SourceError: no checkpoint, one that is malformed or incomplete, or whose tensors are not its weights.
     """
+    checkpoint = _opened(path, naming)
+    for condition in conditions(checkpoint.config, checkpoint.weights.tensors):
+        raise SourceError(f"{path}: {condition}")
+    return checkpoint
+
+
+def _opened(path: Path, naming: NamingName | None = None) -> Checkpoint:
+    """Read config and headers, whatever the tensors are worth. Raises SourceError: as `open_checkpoint`."""
     below = {path / folder for layout in layouts() for folder in layout.folders}
     before = Snapshot.of(path, *sorted(below), *companion_folders(path))
     beside = companions(path)
@@ -106,7 +115,10 @@ def open_any(path: Path) -> Checkpoint:
     Raises: SourceError: no checkpoint, no such file, or one that is malformed.
     """
     if not os.path.isfile(path):
-        return open_checkpoint(path)
+        checkpoint = _opened(path)
+        weights = checkpoint.weights
+        notices = (*weights.notices, *conditions(checkpoint.config, weights.tensors))
+        return replace(checkpoint, weights=replace(weights, notices=notices))
     before = Snapshot.of(path.parent)
     weights = huggingface.read_file(path)
     return Checkpoint(path, Config({}, str(path)), weights, before)
