@@ -284,7 +284,7 @@ def _fail(error: CkptconvError, cause: Exception | None = None) -> NoReturn:
     from ckptconv.report import text as render
 
     code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
-    if cause is not None and "--verbose" in sys.argv[1:]:
+    if cause is not None and {"--verbose", "-v"} & {*sys.argv[1:]}:
         to_stderr(render.printable("".join(traceback.format_exception(cause))).rstrip())
     to_stderr(render.error_text(error, without_breaks))
     say(False, tuple(getattr(error, "__notes__", ())))
