@@ -16,11 +16,13 @@ from ckptconv.base.untrusted import one_line
 from ckptconv.schema.config import Config
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.companions import companion_folders, companions
+from ckptconv.stores.condition import conditions
 from ckptconv.stores.dtype_words import stored_dtype, unreadable_dtypes, with_readable_dtypes
 from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import Weights, huggingface, layouts
 from ckptconv.stores.leading_keys import require_no_adapter, require_own_files
+from ckptconv.stores.old_configs import as_today, unsaid_keys
 from ckptconv.stores.parsers.announced import require_announced
 
 MOST_NAMES = 1000
@@ -40,24 +42,38 @@ class Checkpoint:
     """The files that travelled along when it was opened."""
     dtype_words: tuple[tuple[str, Json], ...] = ()
     """Key and value of the file's dtypes that no class reads; `config` has those of the tensors in their place."""
+    unsaid: tuple[str, ...] = ()
+    """Keys that the file lacks and the class needs; `config` says what the weights show."""
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What a user should know of how it was read: one sentence each."""
-        notices = (*self.weights.notices, *self.dtype_notices)
+        notices = (*self.weights.notices, *self.config_notices)
         return tuple(f"{self.path}: {notice}" for notice in notices)
 
     @property
-    def dtype_notices(self) -> tuple[str, ...]:
-        """What was taken for the words in `dtype_words`."""
+    def config_notices(self) -> tuple[str, ...]:
+        """What was taken for the words in `dtype_words`, and for what is in `unsaid`."""
         dtype = stored_dtype(self.weights.tensors.values()) if self.dtype_words else ""
-        return tuple(
+        words = (
             f"config.json: {key}: {value!a} is no dtype that a class reads; taken as {dtype}, which the tensors have"
             for key, value in self.dtype_words
         )
+        unsaid = (
+            f"config.json: no {key}, as in transformers before 3.1;"
+            " taken as true, since the weights hold a cross-attention"
+            for key in self.unsaid
+        )
+        return (*words, *unsaid)
 
     def require_loadable(self) -> None:
         """Refuse what its own class cannot load. Raises SourceError."""
+        if self.unsaid:
+            raise SourceError(
+                f"{self.config.where}: no {' and no '.join(self.unsaid)}, as in transformers before 3.1: the class of"
+                " 4.57.6 drops the cross-attention, and cannot run.\n"
+                "A conversion, or `ckptconv normalize`, writes what is missing."
+            )
         if self.dtype_words:
             keys = ", ".join(f"{key}: {value!a}" for key, value in self.dtype_words)
             raise SourceError(
@@ -85,8 +101,16 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     """Read config and headers; no tensor is read.
 
     Args: naming: whose weights are wanted; None takes what transformers would take first.
-    Raises: SourceError: no checkpoint, or one that is malformed or incomplete.
+    Raises: SourceError: no checkpoint, one that is malformed or incomplete, or whose tensors are not its weights.
     """
+    checkpoint = _opened(path, naming)
+    for condition in conditions(checkpoint.config, checkpoint.weights.tensors):
+        raise SourceError(f"{path}: {condition}")
+    return checkpoint
+
+
+def _opened(path: Path, naming: NamingName | None = None) -> Checkpoint:
+    """Read config and headers, whatever the tensors are worth. Raises SourceError: as `open_checkpoint`."""
     below = {path / folder for layout in layouts() for folder in layout.folders}
     before = Snapshot.of(path, *sorted(below), *companion_folders(path))
     beside = companions(path)
@@ -97,7 +121,9 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
     require_no_adapter(path)
     words = tuple(unreadable_dtypes(config.values))
     config = with_readable_dtypes(config, weights.tensors.values()) if words else config
-    return Checkpoint(path, config, weights, before, beside, words)
+    today = as_today(config, weights.naming, weights.tensors.keys())
+    unsaid = tuple(unsaid_keys(config, today))
+    return Checkpoint(path, today, weights, before, beside, words, unsaid)
 
 
 def open_any(path: Path) -> Checkpoint:
@@ -106,7 +132,10 @@ def open_any(path: Path) -> Checkpoint:
     Raises: SourceError: no checkpoint, no such file, or one that is malformed.
     """
     if not os.path.isfile(path):
-        return open_checkpoint(path)
+        checkpoint = _opened(path)
+        weights = checkpoint.weights
+        notices = (*weights.notices, *conditions(checkpoint.config, weights.tensors))
+        return replace(checkpoint, weights=replace(weights, notices=notices))
     before = Snapshot.of(path.parent)
     weights = huggingface.read_file(path)
     return Checkpoint(path, Config({}, str(path)), weights, before)
@@ -147,13 +176,13 @@ def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
         raise SourceError(f"{path}: {_no_weights(path)}")
     suitable = [weights for weights in candidates if naming in (None, weights.naming)]
     if not suitable:
-        there = ", ".join(f"{weights.files[0].name} ({weights.naming})" for weights in candidates)
+        present = ", ".join(f"{weights.files[0].name} ({weights.naming})" for weights in candidates)
         advice = ""
         if naming == "pytorch":
             advice = f" `ckptconv {candidates[0].naming}2pt` makes PyTorch's of them."
         elif any(weights.naming == "pytorch" for weights in candidates):
             advice = " It is PyTorch's already; `ckptconv normalize` writes it anew."
-        raise SourceError(f"{path}: no {naming} weights here; there is {there}.{advice}")
+        raise SourceError(f"{path}: no {naming} weights here; there is {present}.{advice}")
     chosen = min(suitable, key=huggingface.preference)
     return replace(chosen, notices=(*chosen.notices, *_beside(chosen, candidates)))
 

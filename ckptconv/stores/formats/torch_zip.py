@@ -32,16 +32,18 @@ def read(path: Path) -> Contents:
     with FileReader(path) as file:
         if file.size < len(SIGNATURE) or file.read(0, len(SIGNATURE)) != SIGNATURE:
             raise wrong_form(path, file.read(0, min(file.size, START_BYTES)), "torch")
-        found = members(file)
-        _check_small(file, found)
-        _check_layout(file, found)
+        entries = members(file)
+        _check_small(file, entries)
+        _check_layout(file, entries)
         storages = Storages(legacy=False)
-        model = state_dict(_unpickled(file, found, storages), path)
+        model = state_dict(_unpickled(file, entries, storages), path)
         data = {
-            name.removeprefix(_DATA): one for name, one in found.items() if name.startswith(_DATA)
+            name.removeprefix(_DATA): member
+            for name, member in entries.items()
+            if name.startswith(_DATA)
         }
-        check_storages(path, storages.found, {key: one.nbytes for key, one in data.items()})
-        starts = {key: one.offset for key, one in data.items()}
+        check_storages(path, storages.found, {key: member.nbytes for key, member in data.items()})
+        starts = {key: member.offset for key, member in data.items()}
         spans = _spans(path, data)
         stored = places(path, file.size, model.tensors, starts, spans)
         return Contents(stored, notices=model.notices)
@@ -72,7 +74,7 @@ def _spans(path: Path, data: Mapping[str, Member]) -> dict[str, ChecksumSpan]:
 
 def _check_layout(file: FileReader, found: Mapping[str, Member]) -> None:
     """Raise SourceError: an unknown version, or not little-endian, as it is where nothing is said (before 2.1)."""
-    for name, what, expected, known in (
+    for name, what, expected, allowed in (
         ("version", "format version", "1 to 10", _VERSIONS),
         ("byteorder", "byte order", "'little'", _ORDERS),
     ):
@@ -81,10 +83,10 @@ def _check_layout(file: FileReader, found: Mapping[str, Member]) -> None:
             raise refusal(file.path, "the zip container has no member 'version'", advice=FETCH)
         if member is None:
             continue
-        said = file.read(member.offset, min(member.nbytes, 16))
-        if member.nbytes != len(said) or not known.fullmatch(said):
+        text = file.read(member.offset, min(member.nbytes, 16))
+        if member.nbytes != len(text) or not allowed.fullmatch(text):
             raise refusal(
-                file.path, f"its {what} is {shown(said)}, expected {expected}", at=member.offset
+                file.path, f"its {what} is {shown(text)}, expected {expected}", at=member.offset
             )
 
 

@@ -253,6 +253,6 @@ def wrong_form(path: Path, start: bytes, form: str) -> SourceError:
     Args: start: its first 512 bytes or fewer. form: the format that was to read it.
     """
     expected = f"{ZIP} or {LEGACY}"
-    known = wrong_file(path, expected, start, form)
+    wrong = wrong_file(path, expected, start, form)
     begins = f"a file that begins with {shown(start[:16])}"
-    return known or refusal(path, f"expected {expected}, found {begins}", advice=FETCH)
+    return wrong or refusal(path, f"expected {expected}, found {begins}", advice=FETCH)

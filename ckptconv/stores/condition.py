@@ -1,0 +1,26 @@
+"""Checkpoints whose tensors are not the model's numbers: quantised, or emptied by a training framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ckptconv.schema.config import Config
+from ckptconv.stores.tensor import Stored
+
+
+def conditions(config: Config, tensors: Mapping[str, Stored]) -> Iterator[str]:
+    """Say why a checkpoint's tensors cannot be taken for the model's, and what to do: a line for each cause."""
+    quantised = config.get("quantization_config")
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        how = f" ({method!a:.40})" if isinstance(method, str) else ""
+        yield (
+            f"quantised{how}: its tensors are codes, not weights. Load it with its class, call"
+            " model.dequantize(), and save it, or use the checkpoint that it was made of."
+        )
+    empty = [name for name, stored in tensors.items() if stored.spec.numel == 0]
+    if empty:
+        yield (
+            f"{len(empty)} of {len(tensors)} tensors are empty, such as {min(empty)!a:.200}: saved from ZeRO-3 or"
+            " FSDP without gathering. Save it once more with the weights gathered, or run zero_to_fp32.py."
+        )
