@@ -19,7 +19,7 @@ from ckptconv.stores.hub import resolve
 from ckptconv.stores.leading_keys import leads
 from ckptconv.stores.tensor import Stored
 from ckptconv.verbs.inspection import Inspection, PartSummary, SideSummary, Target, TensorLine, Tie
-from ckptconv.verbs.planning import Way, plan_bound
+from ckptconv.verbs.planning import Way, plan_bound, require_parts
 from ckptconv.verbs.positions import is_ambiguous, is_written_as_pytorch, question
 
 PARTS = ("encoder", "bridge", "decoder", "cross-attention", "head", "")
@@ -186,6 +186,8 @@ def _target(
     ):
         return Target(verb, question(model, checkpoint.path)), ()
     try:
+        if verb == "split":
+            require_parts(model)
         plan = plan_bound(checkpoint, model, binding, way).plan
     except PlanError as error:
         count = len(error.problems)

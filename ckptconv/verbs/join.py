@@ -22,9 +22,9 @@ from ckptconv.binding.identify import identify, identify_part
 from ckptconv.binding.ops import Fill
 from ckptconv.binding.plan import make_plan
 from ckptconv.schema.config import Config
+from ckptconv.schema.families import families
 from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
-from ckptconv.schema.models.pair import PAIR
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.companions import (
@@ -52,6 +52,13 @@ from ckptconv.verbs.writing import (
 CrossAttention: TypeAlias = Literal["random", "self"]
 DEFAULT_STD = 0.02
 """initializer_range of every family that has one, unless its config says otherwise."""
+TEXT = "encoder-decoder"
+COMPOSITES = {
+    TEXT: "tokens",
+    "vision-encoder-decoder": "pixels",
+    "speech-encoder-decoder": "samples",
+}
+"""Model type of a whole -> what its encoder reads."""
 NEW_PARTS = ("cross-attention", "head", "bridge")
 """What two models may lack; anything else that is missing is an error."""
 
@@ -197,7 +204,7 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
     if folder != decoder.path.resolve().parent or not path.is_file():
         return None
     whole = Config(read_json(path), str(path))
-    if whole.get("model_type") != PAIR.model_type:
+    if whole.get("model_type") not in COMPOSITES:
         return None
     for side, checkpoint in (("encoder", encoder), ("decoder", decoder)):
         if part_config(whole, side, "") | {"architectures": None} != dict(
@@ -207,10 +214,17 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
     return whole
 
 
+def _composite(encoder: Checkpoint) -> str:
+    """Return the model type of a whole, by what its encoder reads."""
+    family = families().get(str(encoder.config.get("model_type")))
+    reads = family.encoder.reads if family and family.encoder else "tokens"
+    return next((name for name, modality in COMPOSITES.items() if modality == reads), TEXT)
+
+
 def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
     """Return the config of a new whole. Source: `EncoderDecoderConfig.from_encoder_decoder_configs`."""
     for checkpoint in (encoder, decoder):
-        if checkpoint.config.get("model_type") == PAIR.model_type:
+        if checkpoint.config.get("model_type") in COMPOSITES:
             raise SourceError(
                 f"{checkpoint.path}: is an encoder-decoder already; `ckptconv split` gives its encoder and decoder."
             )
@@ -218,7 +232,7 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
     if decoder.config.get("is_encoder_decoder"):  # a whole BART's; its decoder class sets it so
         reads["is_encoder_decoder"] = False
     values: dict[str, Json] = {
-        "model_type": PAIR.model_type,
+        "model_type": _composite(encoder),
         "is_encoder_decoder": True,
         "encoder": dict(encoder.config.values),
         "decoder": {**decoder.config.values, **reads},

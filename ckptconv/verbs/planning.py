@@ -15,6 +15,7 @@ from ckptconv.binding.plan import DtypeChoice, make_plan
 from ckptconv.schema.fixes import RollPositions
 from ckptconv.schema.model import Model, without_fixes
 from ckptconv.schema.models import read_model
+from ckptconv.schema.models.seq2seq import Seq2Seq
 from ckptconv.schema.vocabulary import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import GENERATION
@@ -56,6 +57,16 @@ def planned(checkpoint: Checkpoint, way: Way, dtype: DtypeChoice = "keep") -> Pl
     model = read_model(without_fixes(checkpoint.config))
     fixes = unrecorded_fixes(model, checkpoint, way.positions) if way.source == "flax" else ()
     return plan_bound(checkpoint, model, bind_whole(model, checkpoint, fixes), way, dtype)
+
+
+def require_parts(model: Model) -> None:
+    """Refuse a model of one piece, which cannot be taken apart. Raises SourceError."""
+    if isinstance(model, Seq2Seq):
+        config = model.config
+        raise SourceError(
+            f"{config.where}: {config.get('model_type')!r} is one class with an encoder and a decoder in it:"
+            " it has no parts that AutoModel and AutoModelForCausalLM would load."
+        )
 
 
 def plan_bound(

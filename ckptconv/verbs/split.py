@@ -12,13 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ckptconv.base.errors import SourceError
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.moves import Plan
 from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import BRIDGE_TYPE
-from ckptconv.schema.models.seq2seq import Seq2Seq
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     Scope,
@@ -35,7 +33,7 @@ from ckptconv.transfer.digests import FileDigest, digested, tables_digest
 from ckptconv.transfer.loop import write_weights
 from ckptconv.transfer.manifest import Origin, below, within, write_manifest
 from ckptconv.transfer.publish.stage import published
-from ckptconv.verbs.planning import Planned, Way, planned
+from ckptconv.verbs.planning import Planned, Way, planned, require_parts
 from ckptconv.verbs.writing import (
     WriteOptions,
     require_apart,
@@ -79,7 +77,7 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     way = Way("pytorch", "pytorch", formats()["safetensors"])
     planning = planned(checkpoint, way, options.dtype)
     model, plan = planning.model, planning.plan
-    _require_parts(model)
+    require_parts(model)
     require_companions(source)
     parts = tuple(_parts(model, plan))
     notices = (
@@ -97,16 +95,6 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     )
     values, remarks = _write(checkpoint, planning, result, options, origin)
     return replace(result, values=values, notices=(*notices, *value_notices(values), *remarks))
-
-
-def _require_parts(model: Model) -> None:
-    """Refuse a model of one piece. Raises SourceError."""
-    if isinstance(model, Seq2Seq):
-        config = model.config
-        raise SourceError(
-            f"{config.where}: {config.get('model_type')!r} is one class with an encoder and a decoder in it:"
-            " it has no parts that AutoModel and AutoModelForCausalLM would load."
-        )
 
 
 def _parts(model: Model, plan: Plan) -> Iterator[Part]:

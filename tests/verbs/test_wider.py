@@ -1,0 +1,65 @@
+"""Verbs on models beyond the text pair, from the names that the real classes have; no framework runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ckptconv
+from ckptconv.base.errors import SourceError
+from ckptconv.schema.config import Config
+from ckptconv.schema.models import read_model
+from ckptconv.stores.formats import safetensors
+from ckptconv.stores.tensor import TensorSpec
+from wholes import config_of, names
+
+
+def checkpoint(folder: Path, kind: str, family: str, decoder: dict[str, list[int]]) -> Path:
+    """Write a checkpoint with the tensors that PyTorch's class has, each with values of its own."""
+    folder.mkdir()
+    said = names(kind, family)["variants"]["plain"]["pytorch"]
+    tied = {name for group in said["tied"] for name in sorted(group)[:-1]}
+    shapes = {
+        name: shape for name, shape in (said["tensors"] | decoder).items() if name not in tied
+    }
+    specs = [TensorSpec(name, "float32", tuple(shape)) for name, shape in shapes.items()]
+    places = safetensors.create(folder / "model.safetensors", specs, "pytorch", False)
+    noise = np.random.default_rng(0)
+    with (folder / "model.safetensors").open("r+b") as file:
+        for spec in specs:
+            file.seek(places[spec.name][0].offset)
+            file.write(noise.normal(size=spec.shape).astype("<f4").tobytes())
+    (folder / "config.json").write_text(json.dumps(config_of(kind, family)))
+    return folder
+
+
+def test_one_piece_is_not_taken_apart_and_inspect_says_so(tmp_path: Path) -> None:
+    """`split` refuses T5, with the reason that `inspect` gives; everything else would take it."""
+    source = checkpoint(tmp_path / "t5", "seq2seq", "t5", {})
+    answers = {target.verb: target.refusal for target in ckptconv.inspect(source).targets}
+    with pytest.raises(SourceError, match="one class with an encoder and a decoder in it") as error:
+        ckptconv.split(source, tmp_path / "out")
+    assert answers == {"split": str(error.value), "normalize": "", "pt2tf": "", "pt2flax": ""}
+
+
+def test_a_pair_of_images_comes_apart_and_together(tmp_path: Path) -> None:
+    """`split` and `join` give an image pair's bytes back, with and without the whole's config beside the parts."""
+    model = read_model(Config(config_of("vision", "vit")))
+    decoder = {
+        tensor.key: list(tensor.shape("pytorch"))
+        for tensor in model.tensors
+        if tensor.key.startswith("decoder.") and tensor.required
+    }
+    source = checkpoint(tmp_path / "vit", "vision", "vit", decoder)
+    ckptconv.split(source, tmp_path / "parts")
+    ckptconv.join(tmp_path / "parts/encoder", tmp_path / "parts/decoder", tmp_path / "joined")
+    (tmp_path / "parts/config.json").unlink()
+    ckptconv.join(tmp_path / "parts/encoder", tmp_path / "parts/decoder", tmp_path / "anew")
+    for folder in ("joined", "anew"):
+        config = json.loads((tmp_path / folder / "config.json").read_text())
+        assert config["model_type"] == "vision-encoder-decoder"
+        assert config["architectures"] == ["VisionEncoderDecoderModel"]
+        assert ckptconv.diff(source, tmp_path / folder).matches
