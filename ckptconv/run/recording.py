@@ -109,12 +109,12 @@ def probes_for_all(
         names = []
         for name in _names(own):
             batch = batch_of(own, name)
-            recorded = [name, *(other for other in _names(probes) if other not in usual)]
+            recorded = [name, *(support for support in _names(probes) if support not in usual)]
             answers = [
-                other
-                for other in recorded
-                if other.partition("-")[0] == name
-                and _asks_the_same(batch_of(probes, other), batch)
+                support
+                for support in recorded
+                if support.partition("-")[0] == name
+                and _asks_the_same(batch_of(probes, support), batch)
             ]
             if not answers:  # made otherwise for this runner
                 answers = [f"{name}-{runner_name}"]

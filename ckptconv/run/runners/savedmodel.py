@@ -27,12 +27,12 @@ class SavedModelSession(StepwiseSession):
 
     def _call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         tf, specs = import_module("tensorflow"), self._specs(signature)
-        given = {
+        feed = {
             name: tf.constant(value, specs[name].dtype) if not tf.is_tensor(value) else value
             for name, value in inputs.items()
             if name in specs
         }
-        return dict(self.model.signatures[signature](**given))
+        return dict(self.model.signatures[signature](**feed))
 
     def encode(self, inputs: Batch) -> dict[str, Any]:
         """Call `encode`."""

@@ -30,9 +30,9 @@ def read(path: Path) -> Contents:
     """Walk the maps without reading array data; see `Format.read`."""
     with FileReader(path) as file:
         start = file.read(0, min(START_BYTES, file.size))
-        known = wrong_file(path, "Flax msgpack", start, "msgpack")
-        if known:
-            raise known
+        format_name = wrong_file(path, "Flax msgpack", start, "msgpack")
+        if format_name:
+            raise format_name
         tree = msgpack.parse(file)
         parameters, notices = training.parameters(tree, path)
         tensors = {stored.spec.name: stored for stored in _leaves(path, parameters, ())}
@@ -73,11 +73,11 @@ def _joined(path: Path, name: str, tree: Tree) -> Stored:
     spec = TensorSpec(
         name, arrays[0].dtype if arrays else "uint8", tuple(size for size in shape if is_size(size))
     )
-    whole = len(arrays) == len(chunks) > 0 and all(one.dtype == spec.dtype for one in arrays)
+    whole = len(arrays) == len(chunks) > 0 and all(array.dtype == spec.dtype for array in arrays)
     plain = len(spec.shape) == len(shape) <= MAX_RANK
-    if not whole or not plain or sum(one.extent.nbytes for one in arrays) != spec.nbytes:
+    if not whole or not plain or sum(array.extent.nbytes for array in arrays) != spec.nbytes:
         raise SourceError(f"{path}: {name!a}: the chunks do not add up")
-    return Stored.in_file(spec, path, tuple(one.extent for one in arrays))
+    return Stored.in_file(spec, path, tuple(array.extent for array in arrays))
 
 
 def _numbered(value: Tree | Array | Other | int | None) -> list[Tree | Array | Other | int | None]:

@@ -98,10 +98,10 @@ def _requests_factory(before: Callable[[], Any], bounds: Bounds) -> Callable[[],
     """Return what makes a session of requests whose answers are counted."""
 
     def session() -> Any:
-        made = before()
-        for adapter in made.adapters.values():
+        session_object = before()
+        for adapter in session_object.adapters.values():
             adapter.send = _counting_send(adapter.send, bounds)
-        return made
+        return session_object
 
     return session
 
@@ -129,11 +129,11 @@ def _httpx_factory(before: Callable[[], Any], bounds: Bounds) -> Callable[[], An
     """Return what makes a client of httpx whose answers are counted."""
 
     def client() -> Any:
-        made = before()
-        transports = [made._transport, *filter(None, made._mounts.values())]
+        client_object = before()
+        transports = [client_object._transport, *filter(None, client_object._mounts.values())]
         for transport in transports:
             transport.handle_request = _counting_handler(transport.handle_request, bounds)
-        return made
+        return client_object
 
     return client
 

@@ -26,5 +26,5 @@ class HubName:
 
 def hub_name(source: Path | str) -> HubName | None:
     """Return what a text names on the hub if it has the form of such a name: `org/name`, `org/name@revision`."""
-    found = NAME.fullmatch(str(source))
-    return HubName(found["repo"], found["revision"] or "main") if found else None
+    match = NAME.fullmatch(str(source))
+    return HubName(match["repo"], match["revision"] or "main") if match else None

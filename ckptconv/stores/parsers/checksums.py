@@ -19,8 +19,8 @@ _PIECE_BYTES = 1 << 20
 
 def checksum_spans(tensors: Iterable[Stored]) -> tuple[ChecksumSpan, ...]:
     """Return the checksummed spans that hold these tensors, each once, in the order of the files."""
-    found = {stored.checksum for stored in tensors if stored.checksum}
-    return tuple(sorted(found, key=lambda span: (span.path, span.extent.offset)))
+    spans = {stored.checksum for stored in tensors if stored.checksum}
+    return tuple(sorted(spans, key=lambda span: (span.path, span.extent.offset)))
 
 
 def require_checksums(tensors: Iterable[Stored], *, announced: bool = True) -> None:
@@ -44,9 +44,9 @@ def check_span(span: ChecksumSpan) -> None:
     Raises: SourceError: they disagree, or cannot be read.
     """
     with FileReader(span.path) as file:
-        found = checksum(file, span.extent.offset, span.extent.nbytes)
-    if found != span.crc:
-        what = f"zip member {shown(span.name)} has the CRC-32 {found:08x}, the zip directory says {span.crc:08x}"
+        actual = checksum(file, span.extent.offset, span.extent.nbytes)
+    if actual != span.crc:
+        what = f"zip member {shown(span.name)} has the CRC-32 {actual:08x}, the zip directory says {span.crc:08x}"
         raise refusal(span.path, what, at=span.extent.offset, advice=FETCH)
 
 

@@ -134,12 +134,12 @@ def ask(path: Path) -> dict[str, Any]:
             f"{path}: the HDF5 library failed on it ({_death(status)}).\nFetch or save it once more."
         )
     try:
-        found = json.loads(answer)
+        reply = json.loads(answer)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        reply = None
+    if not isinstance(reply, dict):
         raise SourceError(f"{path}: {NONSENSE}")
-    return found
+    return reply
 
 
 def _exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[int, bytes]:

@@ -125,11 +125,11 @@ def _require_in_place(listed: Sequence[Listed], file: FileReader) -> None:
 
 def _same(first: Stored, second: Stored, file: FileReader) -> bool:
     """Tell whether two tensors of a file are the same, byte for byte."""
-    one, other = first.chunks[0], second.chunks[0]
+    left, right = first.chunks[0], second.chunks[0]
     if (first.spec.dtype, first.spec.shape) != (second.spec.dtype, second.spec.shape):
         return False
     return all(
-        file.read(one.offset + at, min(BLOCK_BYTES, one.nbytes - at))
-        == file.read(other.offset + at, min(BLOCK_BYTES, one.nbytes - at))
-        for at in range(0, one.nbytes, BLOCK_BYTES)
+        file.read(left.offset + at, min(BLOCK_BYTES, left.nbytes - at))
+        == file.read(right.offset + at, min(BLOCK_BYTES, left.nbytes - at))
+        for at in range(0, left.nbytes, BLOCK_BYTES)
     )
