@@ -22,6 +22,7 @@ from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import Weights, huggingface, layouts
 from ckptconv.stores.leading_keys import require_no_adapter, require_own_files
+from ckptconv.stores.old_configs import as_today, unsaid_keys
 from ckptconv.stores.parsers.announced import require_announced
 
 MOST_NAMES = 1000
@@ -41,24 +42,38 @@ class Checkpoint:
     """The files that travelled along when it was opened."""
     dtype_words: tuple[tuple[str, Json], ...] = ()
     """Key and value of the file's dtypes that no class reads; `config` has those of the tensors in their place."""
+    unsaid: tuple[str, ...] = ()
+    """Keys that the file lacks and the class needs; `config` says what the weights show."""
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What a user should know of how it was read: one sentence each."""
-        notices = (*self.weights.notices, *self.dtype_notices)
+        notices = (*self.weights.notices, *self.config_notices)
         return tuple(f"{self.path}: {notice}" for notice in notices)
 
     @property
-    def dtype_notices(self) -> tuple[str, ...]:
-        """What was taken for the words in `dtype_words`."""
+    def config_notices(self) -> tuple[str, ...]:
+        """What was taken for the words in `dtype_words`, and for what is in `unsaid`."""
         dtype = stored_dtype(self.weights.tensors.values()) if self.dtype_words else ""
-        return tuple(
+        words = (
             f"config.json: {key}: {value!a} is no dtype that a class reads; taken as {dtype}, which the tensors have"
             for key, value in self.dtype_words
         )
+        unsaid = (
+            f"config.json: no {key}, as in transformers before 3.1;"
+            " taken as true, since the weights hold a cross-attention"
+            for key in self.unsaid
+        )
+        return (*words, *unsaid)
 
     def require_loadable(self) -> None:
         """Refuse what its own class cannot load. Raises SourceError."""
+        if self.unsaid:
+            raise SourceError(
+                f"{self.config.where}: no {' and no '.join(self.unsaid)}, as in transformers before 3.1: the class of"
+                " 4.57.6 drops the cross-attention, and cannot run.\n"
+                "A conversion, or `ckptconv normalize`, writes what is missing."
+            )
         if self.dtype_words:
             keys = ", ".join(f"{key}: {value!a}" for key, value in self.dtype_words)
             raise SourceError(
@@ -106,7 +121,9 @@ def _opened(path: Path, naming: NamingName | None = None) -> Checkpoint:
     require_no_adapter(path)
     words = tuple(unreadable_dtypes(config.values))
     config = with_readable_dtypes(config, weights.tensors.values()) if words else config
-    return Checkpoint(path, config, weights, before, beside, words)
+    today = as_today(config, weights.naming, weights.tensors.keys())
+    unsaid = tuple(unsaid_keys(config, today))
+    return Checkpoint(path, today, weights, before, beside, words, unsaid)
 
 
 def open_any(path: Path) -> Checkpoint:

@@ -37,6 +37,8 @@ SHOWN_ONLY = {
     "trace",
 }
 """Parameters of commands that say how a result is shown, or that the function takes under its own name."""
+FORMAT_SETTINGS = {"batch", "length", "int8", "orbax"}
+"""Options of one artefact format: keys of `ExportOptions.settings`."""
 RENAMED = {"max_shard_size": "max_shard_bytes"}
 PATHS = {"source", "target", "encoder", "decoder", "path", "options"}
 """Parameters of functions that explain themselves."""
@@ -57,6 +59,8 @@ def accepted(name: str) -> set[str]:
         else ""
     )
     options = [one for one in ("WriteOptions", "JoinOptions", "ExportOptions") if one in hint]
+    if "ExportOptions" in options:
+        taken |= FORMAT_SETTINGS
     return taken.union(
         *({field.name for field in dataclasses.fields(getattr(ckptconv, one))} for one in options)
     )

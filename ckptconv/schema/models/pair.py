@@ -116,7 +116,8 @@ def read_parts(config: Config) -> Mapping[str, Part]:
             raise SourceError(
                 f"{decoder.config.where}: {key!r} must be true, found {decoder.config.get(key)}:"
                 " this decoder does not read the encoder.\n"
-                "`ckptconv join ENCODER DECODER OUT` makes an encoder-decoder of two models."
+                "`ckptconv join ENCODER DECODER OUT` makes an encoder-decoder of two models. Where these weights"
+                f" hold a cross-attention, set {key!r} to true."
             )
     parts = {"encoder": encoder, "decoder": decoder}
     _check_width(Pair(config, parts))

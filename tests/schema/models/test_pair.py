@@ -155,7 +155,8 @@ def test_a_decoder_that_does_not_read_the_encoder_is_refused(key: str, value: bo
     """Both switches must be on: without either the class has no cross-attention that reads the encoder."""
     assert refusal(plain("bert"), plain("gpt2") | {key: value}) == [
         f"config.json: decoder: {key!r} must be true, found {value}: this decoder does not read the encoder.",
-        "`ckptconv join ENCODER DECODER OUT` makes an encoder-decoder of two models.",
+        "`ckptconv join ENCODER DECODER OUT` makes an encoder-decoder of two models."
+        f" Where these weights hold a cross-attention, set {key!r} to true.",
     ]
 
 
