@@ -91,6 +91,7 @@ def _print_versions(ctx: click.Context, param: click.Parameter, value: bool) -> 
 )
 @click.option(
     "--version",
+    "-V",
     is_flag=True,
     is_eager=True,
     expose_value=False,

@@ -136,7 +136,7 @@ as_html = click.option(
 def verbose_option(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return what adds --verbose, which `speech.verbose()` and an internal error's traceback heed."""
     option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
-        "--verbose", is_flag=True, expose_value=False, callback=set_verbose, help=help
+        "--verbose", "-v", is_flag=True, expose_value=False, callback=set_verbose, help=help
     )
     return option
 
@@ -150,6 +150,7 @@ def quiet(command: Callable[..., None]) -> Callable[..., None]:
         verbose_option("Print versions, the time of each phase, and every notice."),
         click.option(
             "--quiet",
+            "-q",
             is_flag=True,
             callback=_silent,
             help="Print only errors; the exit code is the result.",
@@ -193,7 +194,10 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
             help="Replace an existing output of ckptconv, and nothing else.",
         ),
         click.option(
-            "--dry-run", is_flag=True, help="Show how each tensor would be moved; write nothing."
+            "--dry-run",
+            "-n",
+            is_flag=True,
+            help="Show how each tensor would be moved; write nothing.",
         ),
         as_json,
         quiet,
@@ -280,7 +284,7 @@ def _fail(error: CkptconvError, cause: Exception | None = None) -> NoReturn:
     from ckptconv.report import text as render
 
     code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
-    if cause is not None and "--verbose" in sys.argv[1:]:
+    if cause is not None and {"--verbose", "-v"} & {*sys.argv[1:]}:
         to_stderr(render.printable("".join(traceback.format_exception(cause))).rstrip())
     to_stderr(render.error_text(error, without_breaks))
     say(False, tuple(getattr(error, "__notes__", ())))

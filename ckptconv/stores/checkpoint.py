@@ -176,13 +176,13 @@ def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
         raise SourceError(f"{path}: {_no_weights(path)}")
     suitable = [weights for weights in candidates if naming in (None, weights.naming)]
     if not suitable:
-        there = ", ".join(f"{weights.files[0].name} ({weights.naming})" for weights in candidates)
+        present = ", ".join(f"{weights.files[0].name} ({weights.naming})" for weights in candidates)
         advice = ""
         if naming == "pytorch":
             advice = f" `ckptconv {candidates[0].naming}2pt` makes PyTorch's of them."
         elif any(weights.naming == "pytorch" for weights in candidates):
             advice = " It is PyTorch's already; `ckptconv normalize` writes it anew."
-        raise SourceError(f"{path}: no {naming} weights here; there is {there}.{advice}")
+        raise SourceError(f"{path}: no {naming} weights here; there is {present}.{advice}")
     chosen = min(suitable, key=huggingface.preference)
     return replace(chosen, notices=(*chosen.notices, *_beside(chosen, candidates)))
 

@@ -145,5 +145,5 @@ def _traces(names: Collection[str]) -> Iterator[str]:
         matches = [match for name in left if (match := trace.pattern.fullmatch(name))]
         if matches:
             yield trace.says(matches[0])
-            numbers = {match[0] for match in matches}
-            left = [name for name in left if name not in numbers]
+            explained = {match[0] for match in matches}
+            left = [name for name in left if name not in explained]

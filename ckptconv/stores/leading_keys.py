@@ -139,9 +139,9 @@ def _is_known_kernel(value: Json) -> bool:
 
 def notices(file: str, value: Mapping[str, Json]) -> Iterator[str]:
     """Say which keys of a file do not travel: a sentence for each kind."""
-    keys = list(leads(file, dict(value)))
+    leading = list(leads(file, dict(value)))
     for kind, why in WHY.items():
-        places = [lead.place for lead in keys if lead.kind == kind]
+        places = [lead.place for lead in leading if lead.kind == kind]
         more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
         if places:
             yield f"left behind: {file}: {', '.join(places[:SHOWN])}{more} ({why})"

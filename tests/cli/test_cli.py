@@ -215,3 +215,13 @@ def test_names_cannot_steer_a_terminal(run: Cli, dates: Path, tmp_path: Path) ->
     assert f"-> {tmp_path}/\\x1b[31m\\udcff/tf_model.h5" in done.out
     shutil.rmtree(out)
     assert "\x1b" not in run("inspect", out).err
+
+
+def test_short_options(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """-q, -v, -n and -V are --quiet, --verbose, --dry-run and --version."""
+    plan = cli("normalize", dates, tmp_path / "out", "--dry-run")
+    assert cli("normalize", dates, tmp_path / "out", "-n") == plan
+    assert not (tmp_path / "out").exists()
+    assert cli("normalize", dates, tmp_path / "out", "-q").out == ""
+    assert "planned" in cli("normalize", dates, tmp_path / "more", "-v").err
+    assert cli("-V").out == cli("--version").out

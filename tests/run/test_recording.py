@@ -37,7 +37,9 @@ def test_flax_gets_probes_of_its_own_where_it_must() -> None:
         "tf": ("full", "right", "left", "types", "long"),
         "flax": ("full", "right", "left-flax", "long"),
     }
-    assert {key.partition(".")[0] for key in probes} == {
+    classes = {name for runner in NAMINGS for name in suited[runner]}
+    assert {key.partition(".")[0] for key in probes} >= classes
+    assert classes == {
         "full",
         "right",
         "left",
@@ -55,7 +57,9 @@ def test_a_flax_source_answers_what_flax_takes() -> None:
     probes, suited = probes_for_all(composition, 0, *supports("flax"))
     assert {suited[name] for name in NAMINGS} == {("full", "right", "left", "long")}
     usual = probes_of(composition, 0, ["flax"])
-    assert probes.keys() == usual.keys()
+    assert probes.keys() >= usual.keys()
+    artefacts = {key for key in probes if key not in usual}
+    assert all("artefact" in key for key in artefacts)
     assert all(np.array_equal(probes[name], usual[name]) for name in usual)
 
 

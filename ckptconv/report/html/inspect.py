@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ckptconv.compare.statistics import Statistics
+from ckptconv.compare.statistics import SAMPLE, Statistics
 from ckptconv.report.html.blocks import (
     Block,
     Cell,
@@ -118,7 +118,8 @@ def _sections(result: Inspection) -> Iterator[Section]:
             "Standard deviation of each tensor. Weights that were never trained lie on a horizontal line, "
             "at the standard deviation of their initialisation.",
         )
-    yield Section("Tensors", (_grid(result),), "Click a row for details.")
+    sampled = f" Bars count a sample of at most {SAMPLE:,} elements." if result.measured else ""
+    yield Section("Tensors", (_grid(result),), f"Click a row for details.{sampled}")
 
 
 def _tiles(result: Inspection) -> Block:

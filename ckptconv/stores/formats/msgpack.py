@@ -30,9 +30,9 @@ def read(path: Path) -> Contents:
     """Walk the maps without reading array data; see `Format.read`."""
     with FileReader(path) as file:
         start = file.read(0, min(START_BYTES, file.size))
-        format_name = wrong_file(path, "Flax msgpack", start, "msgpack")
-        if format_name:
-            raise format_name
+        wrong = wrong_file(path, "Flax msgpack", start, "msgpack")
+        if wrong:
+            raise wrong
         tree = msgpack.parse(file)
         parameters, notices = training.parameters(tree, path)
         tensors = {stored.spec.name: stored for stored in _leaves(path, parameters, ())}

@@ -83,10 +83,10 @@ def _aliases(
     Source: safetensors 0.8, torch.py (`save_model`): the metadata gives the name that was kept for each.
     """
     aliases = {}
-    for name, owner in metadata.items():
-        if name not in tensors and owner in tensors:
+    for name, kept in metadata.items():
+        if name not in tensors and kept in tensors:
             require_name(name, f"{path}: header: __metadata__")
-            stored = tensors[owner]
+            stored = tensors[kept]
             aliases[name] = replace(stored, spec=stored.spec.renamed(name))
     return aliases
 
@@ -96,9 +96,9 @@ def _header(file: FileReader) -> bytes:
     start = file.read(0, min(file.size, START_BYTES))
     length = int.from_bytes(start[:8], "little")
     if length > file.size - 8 or start[8:9] != b"{":
-        format_name = wrong_file(file.path, "safetensors", start, "safetensors")
-        if format_name:
-            raise format_name
+        wrong = wrong_file(file.path, "safetensors", start, "safetensors")
+        if wrong:
+            raise wrong
         file.read(0, 8)  # shorter than that, it is cut short
     if length > file.size - 8:
         raise SourceError(
@@ -148,7 +148,7 @@ def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: 
     """Refuse overlaps, holes and trailing bytes, as the format demands."""
     position = base
     for stored in sorted(
-        tensors.values(), key=lambda tensor: (tensor.extents[0].offset, tensor.spec.nbytes)
+        tensors.values(), key=lambda stored: (stored.chunks[0].offset, stored.spec.nbytes)
     ):
         extent = stored.extents[0]
         if extent.offset != position:

@@ -32,14 +32,14 @@ def read(path: Path) -> Contents:
     with FileReader(path) as file:
         if file.size < len(SIGNATURE) or file.read(0, len(SIGNATURE)) != SIGNATURE:
             raise wrong_form(path, file.read(0, min(file.size, START_BYTES)), "torch")
-        by_name = members(file)
-        _check_small(file, by_name)
-        _check_layout(file, by_name)
+        entries = members(file)
+        _check_small(file, entries)
+        _check_layout(file, entries)
         storages = Storages(legacy=False)
-        model = state_dict(_unpickled(file, by_name, storages), path)
+        model = state_dict(_unpickled(file, entries, storages), path)
         data = {
             name.removeprefix(_DATA): member
-            for name, member in by_name.items()
+            for name, member in entries.items()
             if name.startswith(_DATA)
         }
         check_storages(path, storages.found, {key: member.nbytes for key, member in data.items()})
@@ -49,9 +49,9 @@ def read(path: Path) -> Contents:
         return Contents(stored, notices=model.notices)
 
 
-def _check_small(file: FileReader, by_name: Mapping[str, Member]) -> None:
+def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:
     """Compare all members but the tensors' data with their checksums. Raises SourceError."""
-    for name, member in by_name.items():
+    for name, member in found.items():
         if name.startswith(_DATA):
             continue
         if member.nbytes > limits().pickle_bytes:
@@ -66,33 +66,33 @@ def _check_small(file: FileReader, by_name: Mapping[str, Member]) -> None:
 def _spans(path: Path, data: Mapping[str, Member]) -> dict[str, ChecksumSpan]:
     """Return storage key -> what its checksum covers; where there is none, as old files have it, nothing."""
     return {
-        key: ChecksumSpan(path, _DATA + key, Extent(member.offset, member.nbytes), member.crc)
-        for key, member in data.items()
-        if member.crc is not None
+        key: ChecksumSpan(path, _DATA + key, Extent(one.offset, one.nbytes), one.crc)
+        for key, one in data.items()
+        if one.crc is not None
     }
 
 
-def _check_layout(file: FileReader, by_name: Mapping[str, Member]) -> None:
+def _check_layout(file: FileReader, found: Mapping[str, Member]) -> None:
     """Raise SourceError: an unknown version, or not little-endian, as it is where nothing is said (before 2.1)."""
-    for name, what, expected, choices in (
+    for name, what, expected, allowed in (
         ("version", "format version", "1 to 10", _VERSIONS),
         ("byteorder", "byte order", "'little'", _ORDERS),
     ):
-        member = by_name.get(name)
+        member = found.get(name)
         if member is None and name == "version":
             raise refusal(file.path, "the zip container has no member 'version'", advice=FETCH)
         if member is None:
             continue
-        declared = file.read(member.offset, min(member.nbytes, 16))
-        if member.nbytes != len(declared) or not choices.fullmatch(declared):
+        text = file.read(member.offset, min(member.nbytes, 16))
+        if member.nbytes != len(text) or not allowed.fullmatch(text):
             raise refusal(
-                file.path, f"its {what} is {shown(declared)}, expected {expected}", at=member.offset
+                file.path, f"its {what} is {shown(text)}, expected {expected}", at=member.offset
             )
 
 
-def _unpickled(file: FileReader, by_name: Mapping[str, Member], storages: Storages) -> object:
+def _unpickled(file: FileReader, found: Mapping[str, Member], storages: Storages) -> object:
     """Return the value of data.pkl. Raises SourceError: absent, refused, or followed by other bytes."""
-    member = by_name.get("data.pkl")
+    member = found.get("data.pkl")
     if member is None:
         raise refusal(file.path, "the zip container has no member 'data.pkl'", advice=FETCH)
     end = member.offset + member.nbytes

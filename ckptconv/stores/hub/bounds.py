@@ -98,10 +98,10 @@ def _requests_factory(before: Callable[[], Any], bounds: Bounds) -> Callable[[],
     """Return what makes a session of requests whose answers are counted."""
 
     def session() -> Any:
-        session_object = before()
-        for adapter in session_object.adapters.values():
+        opened = before()
+        for adapter in opened.adapters.values():
             adapter.send = _counting_send(adapter.send, bounds)
-        return session_object
+        return opened
 
     return session
 
@@ -129,11 +129,11 @@ def _httpx_factory(before: Callable[[], Any], bounds: Bounds) -> Callable[[], An
     """Return what makes a client of httpx whose answers are counted."""
 
     def client() -> Any:
-        client_object = before()
-        transports = [client_object._transport, *filter(None, client_object._mounts.values())]
+        opened = before()
+        transports = [opened._transport, *filter(None, opened._mounts.values())]
         for transport in transports:
             transport.handle_request = _counting_handler(transport.handle_request, bounds)
-        return client_object
+        return opened
 
     return client
 

@@ -127,9 +127,9 @@ def read_file(path: Path) -> Weights:
     by_suffix = {Path(name).suffix: name_of for name_of, name in FILE_NAMES.items()}
     name = kind.form if kind and kind.form else by_suffix.get(path.suffix, "")
     if not name:
-        actual = kind.name if kind else "a file of no known format"
+        what = kind.name if kind else "a file of no known format"
         suffixes = ", ".join(sorted(set(by_suffix)))
-        raise SourceError(f"{path}: {actual}; tensors are read from {suffixes}.")
+        raise SourceError(f"{path}: {what}; tensors are read from {suffixes}.")
     form = formats()[name]
     contents = form.read(path)
     naming = _naming(form, contents)

@@ -235,7 +235,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         if file.get_create_plist().get_userblock():
             raise Refused("something lies before the HDF5 data (a user block)")
         walk = Walk(file, request)
-        places = [walk.place(*entry) for entry in walk.tensors()]
+        places = [walk.place(*listed) for listed in walk.tensors()]
         return {"file": [status.st_dev, status.st_ino], "tensors": places}
     except Refused as error:
         return {"refused": str(error)}
@@ -257,7 +257,7 @@ def warm_up() -> None:
         file.attrs["layer_names"] = np.asarray([b"x"])
         file["x"] = np.zeros(1, np.float32)
         walk = Walk(file.id, {"tensors": 9, "text": 99})
-        assert [walk.place(*entry)[:4] for entry in walk.tensors()] == [["", "x", "float32", [1]]]
+        assert [walk.place(*listed)[:4] for listed in walk.tensors()] == [["", "x", "float32", [1]]]
 
 
 def serve() -> None:

@@ -66,8 +66,8 @@ class Parser:
         """Return the next bytes and move past them; never an array's data."""
         begin = self.at - self._start
         if begin < 0 or begin + nbytes > len(self._block):
-            amount = max(nbytes, min(BLOCK_BYTES, self.file.size - self.at))
-            self._block, self._start, begin = self.file.read(self.at, amount), self.at, 0
+            length = max(nbytes, min(BLOCK_BYTES, self.file.size - self.at))
+            self._block, self._start, begin = self.file.read(self.at, length), self.at, 0
         self.at += nbytes
         self.structure += nbytes
         if self.structure > limits().header_bytes:

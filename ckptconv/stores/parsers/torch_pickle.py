@@ -196,9 +196,9 @@ def state_dict(value: object, path: Path) -> StateDict:
         raise refusal(path, f"it holds a {type(value).__name__}, not a state_dict (name -> tensor)")
     if not all(isinstance(item, Tensor) for item in value.values()):
         inner = _only_state_dict(value, path)
-        extra = [shown(key) for key in value if key != inner]
-        left = f"; the rest is left: {', '.join(extra[:SHOWN_KEYS])}" if extra else ""
-        more = f" and {len(extra) - SHOWN_KEYS} more" if len(extra) > SHOWN_KEYS else ""
+        others = [shown(key) for key in value if key != inner]
+        left = f"; the rest is left: {', '.join(others[:SHOWN_KEYS])}" if others else ""
+        more = f" and {len(others) - SHOWN_KEYS} more" if len(others) > SHOWN_KEYS else ""
         notice = f"{path.name}: the weights are those under {shown(inner)}{left}{more}"
         return StateDict(_tensors(value[inner], path), (notice,))
     return StateDict(_tensors(value, path))
@@ -253,6 +253,6 @@ def wrong_form(path: Path, start: bytes, form: str) -> SourceError:
     Args: start: its first 512 bytes or fewer. form: the format that was to read it.
     """
     expected = f"{ZIP} or {LEGACY}"
-    format_name = wrong_file(path, expected, start, form)
+    wrong = wrong_file(path, expected, start, form)
     begins = f"a file that begins with {shown(start[:16])}"
-    return format_name or refusal(path, f"expected {expected}, found {begins}", advice=FETCH)
+    return wrong or refusal(path, f"expected {expected}, found {begins}", advice=FETCH)

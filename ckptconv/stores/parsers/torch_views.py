@@ -45,18 +45,18 @@ def places(
     what the file's own checksum covers, where there is one.
     Raises: SourceError: a view that leaves its storage or repeats elements, or far more data than the file.
     """
-    found = {}
+    stored = {}
     for name, tensor in tensors.items():
         key = tensor.storage.key
-        found[name] = replace(
+        stored[name] = replace(
             _stored(path, name, tensor, starts[key]), checksum=(spans or {}).get(key)
         )
-    total = sum(stored.spec.nbytes for stored in found.values())
+    total = sum(stored.spec.nbytes for stored in stored.values())
     # Tied weights at most double it; without a limit a small file could name one storage thousands of times.
     if total > limits().expansion * size:
         what = f"its tensors take {total} bytes together, the file has {size}"
         raise refusal(path, what, advice=more("expansion"))
-    return found
+    return stored
 
 
 def _stored(path: Path, name: str, tensor: Tensor, start: int) -> Stored:

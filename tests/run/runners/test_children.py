@@ -53,6 +53,10 @@ def test_environment_switches_the_other_frameworks_off(
     monkeypatch.setenv("USE_TF", "1")
     monkeypatch.setenv("JAX_PLATFORMS", "tpu")
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert environment(name)["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert environment(name)["OMP_WAIT_POLICY"] == "PASSIVE"
     found = environment(name)
     assert found["MALLOC_MMAP_THRESHOLD_"] == "1048576"
     assert {switch for switch in switches.values() if found[switch] == "1"} == {switches[name]}
