@@ -83,6 +83,7 @@ CASES = [
     Case("vision", "data2vec-vision", "relative"),
     Case("vision", "dinov2"),
     Case("vision", "dinov2", "gated"),
+    Case("speech", "wav2vec2", "bridge"),
 ]
 THERE: dict[str, Callable[[Path, Path], Conversion]] = {
     "tf": ckptconv.pt2tf,

@@ -47,9 +47,8 @@ def notices(
         for fork in generation.ties:
             yield (
                 f"{generation.name}: row {fork.row} parts at step {fork.step},"
-                f" source {fork.source}, target {fork.target}:"
-                f" a tie, {fork.gap:.2g} apart where rounding alone makes {fork.noise:.2g}; compared up to"
-                " there"
+                f" source {fork.source}, target {fork.target}: a tie, {fork.gap:.2g} apart where"
+                f" rounding alone makes {fork.noise:.2g}; compared up to there"
             )
     yield from (f"loading the source: {problem}" for problem in measuring.source.problems)
     yield from _generation(measuring)
@@ -73,10 +72,10 @@ def _padding(measuring: Measuring) -> Iterator[str]:
 
 def _generation(measuring: Measuring) -> Iterator[str]:
     """Say which settings for generation the two checkpoints do not share."""
-    left, right = measuring.source.generation, measuring.target.generation
-    for key in sorted(left.keys() | right.keys()):
-        if left.get(key) != right.get(key) and key not in NOT_SETTINGS:
-            yield f"generation config: {key} is {left.get(key)} in the source, {right.get(key)} in the target"
+    first, second = measuring.source.generation, measuring.target.generation
+    for key in sorted(first.keys() | second.keys()):
+        if first.get(key) != second.get(key) and key not in NOT_SETTINGS:
+            yield f"generation config: {key} is {first.get(key)} in the source, {second.get(key)} in the target"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ class ForwardReport:
         return (
             bool(self.quantities)
             and all(quantity.matches for quantity in self.quantities)
-            and all(quantity.matches for quantity in self.generations)
+            and all(generation.matches for generation in self.generations)
             and all(source == target for _, source, target in self.texts)
             and not self.loading
         )

@@ -47,9 +47,9 @@ def special_tokens(model: Model, generation: Mapping[str, Json] | None = None) -
 def first_id(vocabulary: int, *candidates: Json) -> int | None:
     """Return the first candidate that is a token of the vocabulary; of a list, its first entry."""
     for candidate in candidates:
-        number = candidate[0] if isinstance(candidate, list) and candidate else candidate
-        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < vocabulary:
-            return number
+        token = candidate[0] if isinstance(candidate, list) and candidate else candidate
+        if isinstance(token, int) and not isinstance(token, bool) and 0 <= token < vocabulary:
+            return token
     return None
 
 
@@ -63,11 +63,9 @@ def named_ids(config: Config, whole: Config) -> tuple[int, ...]:
     vocabulary, pad = config.size("vocab_size"), pad_id(config)
     named = [
         value
-        for section in (config, whole)
-        for key, value in sorted({**section.defaults, **section.values}.items())
+        for source in (config, whole)
+        for key, value in sorted({**source.defaults, **source.values}.items())
         if key.endswith("_token_id")
     ]
     ids = [first_id(vocabulary, value) for value in (*named, 0, vocabulary - 1)]
-    return tuple(
-        dict.fromkeys(section for section in ids if section is not None and section != pad)
-    )
+    return tuple(dict.fromkeys(token for token in ids if token is not None and token != pad))

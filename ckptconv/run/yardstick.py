@@ -111,9 +111,9 @@ class Quantity:
     @property
     def errors(self) -> tuple[Difference, ...]:
         """The errors of the sides that are judged; () where they cannot be."""
-        errors = {"source": self.source, "target": self.target}
-        judged = tuple(error for side in self.judged if (error := errors[side]) is not None)
-        return judged if len(judged) == len(self.judged) else ()
+        by_side = {"source": self.source, "target": self.target}
+        errors = tuple(error for side in self.judged if (error := by_side[side]) is not None)
+        return errors if len(errors) == len(self.judged) else ()
 
     @property
     def ratios(self) -> tuple[float, float]:

@@ -112,10 +112,11 @@ def convolution(path: str, out: int, inp: int, kernel: int, *, bias: bool = True
 def weight_norm_conv(path: str, out: int, inp: int, kernel: int, groups: int) -> Module:
     """A convolution in groups along the sequence, whose weight is a direction times a gain for each of `kernel`.
 
-    torch 2 stores both as a parametrization, and before it as `weight_g` and `weight_v`.
+    torch 2 stores both as a parametrization, and before it as `weight_g` and `weight_v`. TF has no class with it.
     """
     sizes = {"out": out, "in": inp // groups, "kernel": kernel}
-    return _module("weight_norm_conv", path, sizes, ("bias", "gain", "direction"))
+    module = _module("weight_norm_conv", path, sizes, ("bias", "gain", "direction"))
+    return replace(module, paths={"pytorch": level(path), "flax": level(path)})
 
 
 def conv2d(path: str, out: int, inp: int, high: int, wide: int, *, bias: bool = True) -> Module:

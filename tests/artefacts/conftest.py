@@ -20,7 +20,12 @@ BEAMS = {
     "no_repeat_ngram_size": 3,
     "min_length": 5,
 }
-GREEDY = {"max_length": 12, "repetition_penalty": 1.3, "bad_words_ids": [[7], [8, 9]]}
+GREEDY = {
+    "max_length": 12,
+    "repetition_penalty": 1.3,
+    "no_repeat_ngram_size": 2,
+    "bad_words_ids": [[7], [8, 9]],
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ckptconv.run.runners import pytorch
+from ckptconv.run.runners.pytorch import RUNNER
 from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
+from ckptconv.verbs.export import export
 from onnx_runs import run
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
+DATES = Path(__file__).parents[2] / "fixtures" / "dates"
 SHAPES = [(5, 11), (1, 2), (2, 29)]
 """Rows and length of inputs; none is what was traced, and the last is as long as the positions go."""
 
@@ -32,7 +36,7 @@ def batch(model: Any, rows: int, length: int) -> dict[str, Any]:
 
 def pytorch_model(folder: Path, precision: str = "float32") -> Any:
     """Load the class, as verify does."""
-    return pytorch.load(folder, precision).model
+    return RUNNER.load(folder, precision, "EncoderDecoderModel").model
 
 
 def generated(model: Any, inputs: dict[str, Any], **settings: Any) -> Any:
@@ -79,14 +83,16 @@ def test_every_cached_step_is_within_the_yardstick(
 ) -> None:
     """Against full passes in float64, with noise in the buffers beyond each position."""
     artefact = request.getfixturevalue(name)
-    model, exact = (pytorch_model(artefact.source, kind) for kind in ("float32", "float64"))
-    inputs = batch(model, 3, 13)
-    words = model.config.decoder.vocab_size
+    sessions = [
+        RUNNER.load(artefact.source, kind, "EncoderDecoderModel") for kind in ("float32", "float64")
+    ]
+    inputs = batch(sessions[0].model, 3, 13)
+    words = sessions[0].model.config.decoder.vocab_size
     tokens = np.random.default_rng(1).integers(5, words, (3, 17))
     answer = run(artefact.target, tmp_path, **inputs, decoder_input_ids=tokens)["logits"]
     whole = inputs | {"decoder_input_ids": tokens, "decoder_attention_mask": np.ones_like(tokens)}
     rounded, reference = (
-        pytorch.forward(side, whole)["logits"].astype(np.float64) for side in (model, exact)
+        session.forward(whole)["logits"].astype(np.float64) for session in sessions
     )
     error, own = answer - reference, rounded - reference
     assert np.sqrt(np.mean(error**2)) <= RMS_FACTOR * np.sqrt(np.mean(own**2))
@@ -146,3 +152,23 @@ def test_nothing_of_the_exporter_is_left(name: str, request: pytest.FixtureReque
         content = file.read_bytes()
         for word in (b"site-packages", b"stack_trace", b"modeling_", b"pytorch", b"/"):
             assert word not in content or word == b"/", (file.name, word)
+
+
+@pytest.mark.thorough
+def test_twice_gives_the_same_bytes(greedy: Any, tmp_path: Path) -> None:
+    """Nothing in an artefact comes from a clock, a path or the order of a set."""
+    export(greedy.source, tmp_path / "again", "onnx")
+    for file in sorted(greedy.target.iterdir()):
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+def test_the_example_answers_texts(tmp_path: Path) -> None:
+    """Text in, text out, with the runtime and a tokenizer library, in at most 40 lines."""
+    target = export(DATES, tmp_path / "dates", "onnx").target
+    lines = (target / "run.py").read_text().splitlines()
+    assert len(lines) <= 40
+    assert not any("transformers" in line or "torch" in line for line in lines)
+    pairs = [line.split("\t") for line in (DATES / "heldout.tsv").read_text().splitlines()[:5]]
+    command = [sys.executable, "-P", str(target / "run.py"), *(source for source, _ in pairs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.splitlines() == [answer for _, answer in pairs]

@@ -134,10 +134,10 @@ def test_what_exists_is_left_alone(greedy: Any) -> None:
     ],
 )
 def test_what_cannot_be_exported_is_refused_by_name(
-    settings: dict[str, Any], options: dict[str, Any], message: str, greedy: Any, tmp_path: Path
+    settings: dict[str, Any], options: dict[str, Any], message: str, beams: Any, tmp_path: Path
 ) -> None:
     """One message, and nothing is written."""
-    source = Path(shutil.copytree(greedy.source, tmp_path / "source"))
+    source = Path(shutil.copytree(beams.source, tmp_path / "source"))
     path = source / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
     with pytest.raises(SourceError, match=message):

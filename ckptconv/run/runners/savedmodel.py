@@ -9,7 +9,7 @@ from typing import Any
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import StepwiseSession
+from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
 
 
 class SavedModelSession(StepwiseSession):
@@ -95,7 +95,9 @@ class SavedModel(Runner):
             "onednn": False,
             "device": ", ".join(gpus) or "cpu",
         }
-        return SavedModelSession(tf.saved_model.load(str(path)), settings)
+        session = SavedModelSession(tf.saved_model.load(str(path)), settings)
+        session.generation = own_settings(path)
+        return session
 
 
 RUNNER = SavedModel()

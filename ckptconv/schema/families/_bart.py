@@ -123,6 +123,16 @@ def bart_head(c: Config) -> Modules:
     return tied_output("lm_head", c, "model.decoder.embed_tokens", bias=None)
 
 
+def whole_names(c: Config) -> Iterator[Module]:
+    """The one table of a whole BART, which its decoder has as well unless the config unties them.
+
+    Source: `_tie_weights` of `BartModel`.
+    """
+    if c.flag("tie_word_embeddings", default=True):
+        shared = word_embedding("model.shared", c.size("vocab_size"), c.size("d_model"))
+        yield repeats(shared, "model.decoder.embed_tokens", tied=True)
+
+
 def shared_words(c: Config, style: Style) -> Iterator[Module]:
     """The table that both sides share, and its other names in PyTorch.
 

@@ -8,9 +8,6 @@ deep: `model` only holds the decoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import (
     BART_ALIASES,
     BART_DEFAULTS,
@@ -22,21 +19,11 @@ from ckptconv.schema.families._bart import (
     bart_whole,
     learned_positions,
     whole_limits,
+    whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
-from ckptconv.schema.vocabulary import Module, repeats, word_embedding
 
 STYLE = Style(learned_positions(2), first_norm=True)
-
-
-def other_names(c: Config) -> Iterator[Module]:
-    """The one table of a whole BART, which its decoder has as well unless the config unties them.
-
-    Source: `_tie_weights` of `BartModel`.
-    """
-    if c.flag("tie_word_embeddings", default=True):
-        shared = word_embedding("model.shared", c.size("vocab_size"), c.size("hidden_size"))
-        yield repeats(shared, "model.decoder.embed_tokens", tied=True)
 
 
 FAMILY = Family(
@@ -49,7 +36,7 @@ FAMILY = Family(
         self_attention=BART_TWINS,
         classes={"pytorch": "BartForCausalLM", "flax": "FlaxBartForCausalLM"},
         limits=bart_limits,
-        other_names=other_names,
+        other_names=whole_names,
     ),
     whole=Whole(
         bart_whole(STYLE),

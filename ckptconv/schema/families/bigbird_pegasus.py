@@ -19,6 +19,7 @@ from ckptconv.schema.families._bart import (
     bart_stack,
     bart_whole,
     learned_positions,
+    whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
 from ckptconv.schema.vocabulary import Module, Modules, linear, norm, under, word_embedding
@@ -61,6 +62,7 @@ FAMILY = Family(
         bart_head,
         self_attention=BART_TWINS,
         classes={"pytorch": "BigBirdPegasusForCausalLM"},
+        other_names=whole_names,
     ),
     whole=Whole(bart_whole(STYLE, layer), {"pytorch": "BigBirdPegasusForConditionalGeneration"}),
     defaults={

@@ -15,6 +15,7 @@ from ckptconv.schema.families._bart import (
     bart_whole,
     learned_positions,
     whole_limits,
+    whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
 
@@ -30,6 +31,7 @@ FAMILY = Family(
         bart_head,
         self_attention=BART_TWINS,
         classes={"pytorch": "BlenderbotForCausalLM"},
+        other_names=whole_names,
     ),
     whole=Whole(
         bart_whole(STYLE),

@@ -17,6 +17,7 @@ from ckptconv.schema.families._bart import (
     bart_head,
     bart_whole,
     learned_positions,
+    whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
 from ckptconv.schema.vocabulary import Module, Modules, embedding, linear, part, under
@@ -62,6 +63,7 @@ FAMILY = Family(
         bart_head,
         self_attention=BART_TWINS,
         classes={"pytorch": "MvpForCausalLM"},
+        other_names=whole_names,
     ),
     whole=Whole(whole, {"pytorch": "MvpForConditionalGeneration"}),
     defaults={

@@ -15,6 +15,7 @@ from ckptconv.schema.families._bart import (
     bart_whole,
     sine_limits,
     stored_sines,
+    whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
 
@@ -29,6 +30,7 @@ FAMILY = Family(
         bart_head,
         self_attention=BART_TWINS,
         classes={"pytorch": "PegasusForCausalLM"},
+        other_names=whole_names,
     ),
     whole=Whole(
         bart_whole(STYLE),

@@ -14,6 +14,7 @@ from ckptconv.schema.families._bart import (
     bart_head,
     bart_whole,
     learned_positions,
+    whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
 
@@ -29,6 +30,7 @@ FAMILY = Family(
         bart_head,
         self_attention=BART_TWINS,
         classes={"pytorch": "PLBartForCausalLM"},
+        other_names=whole_names,
     ),
     whole=Whole(
         bart_whole(STYLE),

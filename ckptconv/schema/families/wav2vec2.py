@@ -1,0 +1,68 @@
+"""wav2vec2, as an encoder of speech.
+
+Source: transformers 4.57.6, models/wav2vec2. The Flax class has one of the two orders of norms alone, and ignores an
+epsilon in its feature extractor and adapters in its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptconv.schema.config import Config
+from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._wav2vec2 import WAV2VEC2_DEFAULTS, wav2vec2_stack
+from ckptconv.schema.family import Encoder, Family
+from ckptconv.schema.vocabulary import Module, NamingName, convolution, layers, linear, norm
+
+EPSILON = 1e-5
+"""Of the norms in PyTorch's feature extractor, whatever the config says."""
+
+
+def encoder(c: Config) -> Iterator[Module]:
+    """`Wav2Vec2Model`; its adapter halves the frames, each convolution gating itself."""
+    yield from wav2vec2_stack(c)
+    if c.flag("add_adapter"):
+        hidden = c.size("hidden_size")
+        out = hidden if c.get("output_hidden_size") is None else c.size("output_hidden_size")
+        if out != hidden:
+            yield linear("adapter.proj", out, hidden)
+            yield norm("adapter.proj_layer_norm", out)
+        gated = convolution("conv", 2 * out, out, c.size("adapter_kernel_size"))
+        yield from layers("adapter.layers", c.size("num_adapter_layers"), [gated])
+
+
+def limits(c: Config) -> dict[NamingName, str]:
+    """What the Flax class lacks or ignores."""
+    found: dict[NamingName, str] = {}
+    functions = activation(c)
+    if "flax" in functions:
+        found["flax"] = functions["flax"]
+    if not c.flag("do_stable_layer_norm") or c.text("feat_extract_norm") != "layer":
+        found["flax"] = "this class has norms before each part and after each convolution alone"
+    elif c.get("adapter_attn_dim") is not None:
+        found["flax"] = "'adapter_attn_dim' is set, and this class ignores it"
+    elif c.number("layer_norm_eps") != EPSILON:
+        found["flax"] = (
+            "'layer_norm_eps' is not 1e-05, and this class uses it in its feature extractor, where PyTorch does not"
+        )
+    return found
+
+
+FAMILY = Family(
+    model_type="wav2vec2",
+    base="wav2vec2",
+    main_layer="wav2vec2",
+    encoder=Encoder(
+        encoder,
+        {"pytorch": "Wav2Vec2Model", "flax": "FlaxWav2Vec2Model"},
+        limits=limits,
+        reads="samples",
+    ),
+    defaults={
+        **WAV2VEC2_DEFAULTS,
+        "layer_norm_eps": 1e-5,
+        "add_adapter": False,
+        "adapter_kernel_size": 3,
+        "num_adapter_layers": 3,
+    },
+)
