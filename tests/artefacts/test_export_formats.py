@@ -60,7 +60,7 @@ def test_what_the_driver_lacks_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("form", ["savedmodel", "jax", "litert"])
+@pytest.mark.parametrize("form", ["savedmodel", "jax"])
 def test_the_same_checkpoint_gives_the_same_bytes(form: str, source: Path, tmp_path: Path) -> None:
     """Program, weights and record; in processes of their own."""
     options = ExportOptions(settings={"batch": 2, "length": 16} if form == "litert" else {})
