@@ -30,10 +30,10 @@ def require_outputs(
     from ckptconv.transfer.publish.places import clashing, require_apart_from_inputs
 
     chosen = {option: path for option, path in outputs.items() if path is not None}
-    taken = [option for option, path in chosen.items() if is_stdout(path)]
-    if taken and as_json:
+    printed = [option for option, path in chosen.items() if is_stdout(path)]
+    if printed and as_json:
         raise click.UsageError(
-            f"--json and {taken[0]} both write to standard output; give {taken[0]} a file."
+            f"--json and {printed[0]} both write to standard output; give {printed[0]} a file."
         )
     for first, second in clashing(chosen):
         raise click.UsageError(f"{first} and {second} are the same file: {chosen[second]}")
@@ -42,7 +42,7 @@ def require_outputs(
         checkpoints=[path for path in checkpoints if path is not None],
         files=[path for path in files if path is not None],
     )
-    return bool(taken)
+    return bool(printed)
 
 
 def on_github() -> bool:

@@ -49,12 +49,12 @@ class Coverage:
     @property
     def numel(self) -> int:
         """Elements of the model."""
-        return sum(one.numel for one in self.tensors)
+        return sum(tensor.numel for tensor in self.tensors)
 
     @property
     def reached(self) -> int:
         """Elements that had an influence."""
-        return sum(one.reached for one in self.tensors)
+        return sum(tensor.reached for tensor in self.tensors)
 
     @property
     def percent(self) -> float:
@@ -66,8 +66,8 @@ class Coverage:
         """The tensors that were not reached in full, those that leave most elements first."""
         return tuple(
             sorted(
-                (one for one in self.tensors if one.reached < one.numel),
-                key=lambda one: (one.reached - one.numel, one.name),
+                (tensor for tensor in self.tensors if tensor.reached < tensor.numel),
+                key=lambda tensor: (tensor.reached - tensor.numel, tensor.name),
             )
         )
 

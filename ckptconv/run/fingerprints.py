@@ -58,7 +58,7 @@ def fingerprints(
     plan = make_plan(binding, "pytorch", what=str(checkpoint.path))
     require_checksums(plan.sources.values())
     check_equal(plan.equalities)
-    found = {}
+    prints = {}
     with OpenFiles() as files:
         pieces = Pieces(files)
         for move in plan.moves:
@@ -69,9 +69,9 @@ def fingerprints(
                 dtype: _digest(pieces, move, dtype) for dtype in dict.fromkeys((spec.dtype, *casts))
             }
             origin = move.source.spec.name if move.source else ""
-            found[spec.name] = Fingerprint(spec.name, spec.dtype, spec.shape, digests, origin)
+            prints[spec.name] = Fingerprint(spec.name, spec.dtype, spec.shape, digests, origin)
             progress(spec.nbytes)
-    return found
+    return prints
 
 
 def _digest(pieces: Pieces, move: Move, dtype: str) -> str:

@@ -70,7 +70,7 @@ def find_where(
     Args: differences: the tensors that differ. config: the keys that do. outside: the quantities off the yardstick.
     quantities: all that were compared, which show how many layers each side has.
     """
-    ordered = sorted(differences, key=lambda one: place(one.row))
+    ordered = sorted(differences, key=lambda difference: place(difference.row))
     first = min(outside, key=_order, default=None)
     behind = list(_behind(ordered, first, _depths(quantities))) if first else ordered
     return Where(first, tuple(behind), len(ordered) - len(behind), tuple(config), equal_weights)
@@ -89,22 +89,22 @@ def place(row: SchemaTensor) -> tuple[int, int]:
     return PARTS.get(row.module.part, 0), layer
 
 
-def _order(one: Quantity) -> tuple[int, int, int]:
+def _order(quantity: Quantity) -> tuple[int, int, int]:
     """Return where a quantity stands in the data flow; the same one of another probe stands beside it."""
-    step = one.name.rpartition(".")[2]
+    step = quantity.name.rpartition(".")[2]
     inner = STEPS.index(step) if step in STEPS else len(STEPS)
-    return _part(one), END if one.layer is None else one.layer, inner
+    return _part(quantity), END if quantity.layer is None else quantity.layer, inner
 
 
-def _part(one: Quantity) -> int:
-    return PARTS[one.name.partition(".")[0]] if "." in one.name else PARTS["head"]
+def _part(quantity: Quantity) -> int:
+    return PARTS[quantity.name.partition(".")[0]] if "." in quantity.name else PARTS["head"]
 
 
 def _depths(quantities: Sequence[Quantity]) -> dict[int, int]:
     """Return part -> its last layer."""
     depths: dict[int, int] = {}
-    for one in quantities:
-        depths[_part(one)] = max(depths.get(_part(one), 0), one.layer or 0)
+    for quantity in quantities:
+        depths[_part(quantity)] = max(depths.get(_part(quantity), 0), quantity.layer or 0)
     return depths
 
 
@@ -116,7 +116,7 @@ def _behind(
     What follows a side's last layer, such as a last norm, may be in that layer's states already.
     """
     reached = _order(first)[:2]
-    for one in differences:
-        part, layer = place(one.row)
+    for difference in differences:
+        part, layer = place(difference.row)
         if (part, min(layer, depths.get(part, END))) <= reached:
-            yield one
+            yield difference

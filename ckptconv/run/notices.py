@@ -32,18 +32,23 @@ def notices(
     for choice in special.chosen:
         yield f"no config names it, so {choice} was used to generate"
     loose = [
-        f"{one.probe} {one.name}" for one in quantities if one.own and one.own.relative > LOOSE
+        f"{quantity.probe} {quantity.name}"
+        for quantity in quantities
+        if quantity.own and quantity.own.relative > LOOSE
     ]
     if loose:
         yield f"PyTorch's own float32 is off by more than {LOOSE:.0%}, so nothing can be judged: {_some(loose)}"
-    for one in generations:
-        if one.distinct < 2:
-            yield f"the source generated one and the same token throughout ({one.name}): equal tokens say little here"
-        for fork in one.ties:
+    for generation in generations:
+        if generation.distinct < 2:
             yield (
-                f"{one.name}: row {fork.row} parts at step {fork.step}, source {fork.source}, target {fork.target}:"
-                f" a tie, {fork.gap:.2g} apart where rounding alone makes {fork.noise:.2g}; compared up to"
-                " there"
+                f"the source generated one and the same token throughout ({generation.name}):"
+                " equal tokens say little here"
+            )
+        for fork in generation.ties:
+            yield (
+                f"{generation.name}: row {fork.row} parts at step {fork.step},"
+                f" source {fork.source}, target {fork.target}: a tie, {fork.gap:.2g} apart where"
+                f" rounding alone makes {fork.noise:.2g}; compared up to there"
             )
     yield from (f"loading the source: {problem}" for problem in measuring.source.problems)
     yield from _generation(measuring)
@@ -67,10 +72,10 @@ def _padding(measuring: Measuring) -> Iterator[str]:
 
 def _generation(measuring: Measuring) -> Iterator[str]:
     """Say which settings for generation the two checkpoints do not share."""
-    one, other = measuring.source.generation, measuring.target.generation
-    for key in sorted(one.keys() | other.keys()):
-        if one.get(key) != other.get(key) and key not in NOT_SETTINGS:
-            yield f"generation config: {key} is {one.get(key)} in the source, {other.get(key)} in the target"
+    first, second = measuring.source.generation, measuring.target.generation
+    for key in sorted(first.keys() | second.keys()):
+        if first.get(key) != second.get(key) and key not in NOT_SETTINGS:
+            yield f"generation config: {key} is {first.get(key)} in the source, {second.get(key)} in the target"
 
 
 def _some(names: Sequence[str]) -> str:

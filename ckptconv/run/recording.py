@@ -109,12 +109,12 @@ def probes_for_all(
         names = []
         for name in _names(own):
             batch = batch_of(own, name)
-            recorded = [name, *(other for other in _names(probes) if other not in usual)]
+            recorded = [name, *(more for more in _names(probes) if more not in usual)]
             answers = [
-                other
-                for other in recorded
-                if other.partition("-")[0] == name
-                and _asks_the_same(batch_of(probes, other), batch)
+                probe
+                for probe in recorded
+                if probe.partition("-")[0] == name
+                and _asks_the_same(batch_of(probes, probe), batch)
             ]
             if not answers:  # made otherwise for this runner
                 answers = [f"{name}-{runner_name}"]

@@ -39,8 +39,8 @@ class ForwardReport:
         """True where something was compared, and everything that was matches."""
         return (
             bool(self.quantities)
-            and all(one.matches for one in self.quantities)
-            and all(one.matches for one in self.generations)
+            and all(quantity.matches for quantity in self.quantities)
+            and all(generation.matches for generation in self.generations)
             and all(source == target for _, source, target in self.texts)
             and not self.loading
         )
@@ -48,10 +48,10 @@ class ForwardReport:
     @property
     def outside(self) -> tuple[Quantity, ...]:
         """The quantities that do not match; the first is where the data flow leaves the yardstick."""
-        return tuple(one for one in self.quantities if not one.matches)
+        return tuple(quantity for quantity in self.quantities if not quantity.matches)
 
     @property
     def answers(self) -> tuple[Answer, ...]:
         """Each side's answer, and PyTorch's where it is a third one."""
         sides = (self.source, self.target)
-        return sides if any(one is self.reference for one in sides) else (*sides, self.reference)
+        return sides if any(side is self.reference for side in sides) else (*sides, self.reference)

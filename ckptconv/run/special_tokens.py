@@ -32,10 +32,10 @@ def special_tokens(model: Model, generation: Mapping[str, Json] | None = None) -
     chosen: list[str] = []
 
     def find(key: str, *more: Json, otherwise: int) -> int:
-        found = first_id(vocabulary, own.get(key), whole.get(key), decoder.get(key), *more)
-        if found is None:
+        token = first_id(vocabulary, own.get(key), whole.get(key), decoder.get(key), *more)
+        if token is None:
             chosen.append(f"{key} = {otherwise}")
-        return otherwise if found is None else found
+        return otherwise if token is None else token
 
     bos = (own.get("bos_token_id"), whole.get("bos_token_id"), decoder.get("bos_token_id"))
     start = find("decoder_start_token_id", *bos, otherwise=0)
@@ -47,9 +47,9 @@ def special_tokens(model: Model, generation: Mapping[str, Json] | None = None) -
 def first_id(vocabulary: int, *candidates: Json) -> int | None:
     """Return the first candidate that is a token of the vocabulary; of a list, its first entry."""
     for candidate in candidates:
-        one = candidate[0] if isinstance(candidate, list) and candidate else candidate
-        if isinstance(one, int) and not isinstance(one, bool) and 0 <= one < vocabulary:
-            return one
+        token = candidate[0] if isinstance(candidate, list) and candidate else candidate
+        if isinstance(token, int) and not isinstance(token, bool) and 0 <= token < vocabulary:
+            return token
     return None
 
 
@@ -63,9 +63,9 @@ def named_ids(config: Config, whole: Config) -> tuple[int, ...]:
     vocabulary, pad = config.size("vocab_size"), pad_id(config)
     named = [
         value
-        for one in (config, whole)
-        for key, value in sorted({**one.defaults, **one.values}.items())
+        for source in (config, whole)
+        for key, value in sorted({**source.defaults, **source.values}.items())
         if key.endswith("_token_id")
     ]
     ids = [first_id(vocabulary, value) for value in (*named, 0, vocabulary - 1)]
-    return tuple(dict.fromkeys(one for one in ids if one is not None and one != pad))
+    return tuple(dict.fromkeys(token for token in ids if token is not None and token != pad))

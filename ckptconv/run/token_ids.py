@@ -189,8 +189,8 @@ def fed_decoder(
     mask = np.array([[1] * len(row) + [0] * (length - len(row)) for row in rows], np.int64)
     labels = np.array([[*row[1:], *[IGNORED] * (length - len(row) + 1)] for row in rows], np.int64)
     batch = {"decoder_input_ids": ids, "decoder_attention_mask": mask}
-    wanted = facts.get("loss", True) and (labels >= 0).any()
-    return batch | ({"labels": labels} if wanted else {})
+    has_loss = facts.get("loss", True) and (labels >= 0).any()
+    return batch | ({"labels": labels} if has_loss else {})
 
 
 def ids_problems(arrays: Batch, model: Model, role: Role) -> Iterator[str]:

@@ -111,9 +111,9 @@ class Quantity:
     @property
     def errors(self) -> tuple[Difference, ...]:
         """The errors of the sides that are judged; () where they cannot be."""
-        held = {"source": self.source, "target": self.target}
-        found = tuple(one for side in self.judged if (one := held[side]) is not None)
-        return found if len(found) == len(self.judged) else ()
+        by_side = {"source": self.source, "target": self.target}
+        errors = tuple(error for side in self.judged if (error := by_side[side]) is not None)
+        return errors if len(errors) == len(self.judged) else ()
 
     @property
     def ratios(self) -> tuple[float, float]:
@@ -121,7 +121,10 @@ class Quantity:
         if self.own is None or not self.errors:
             return float("inf"), float("inf")
         floor = max(EPSILON * self.own.reference_rms, self.floor, float(np.finfo(np.float64).tiny))
-        rms, worst = max(one.rms for one in self.errors), max(one.worst for one in self.errors)
+        rms, worst = (
+            max(error.rms for error in self.errors),
+            max(error.worst for error in self.errors),
+        )
         return rms / max(self.own.rms, floor), worst / max(self.own.worst, floor)
 
     @property
@@ -129,10 +132,10 @@ class Quantity:
         """True where both ratios are within their factors, or the tolerance holds, and neither side has a NaN."""
         if self.problem or self.own is None or not self.errors:
             return False
-        if any(one.nans or not np.isfinite(one.worst) for one in (self.own, *self.errors)):
+        if any(error.nans or not np.isfinite(error.worst) for error in (self.own, *self.errors)):
             return False
         if self.tolerance:
             allowed = self.tolerance.atol + self.tolerance.rtol * self.own.reference_max
-            return all(one.worst <= allowed for one in self.errors)
+            return all(error.worst <= allowed for error in self.errors)
         rms, worst = self.ratios
         return rms <= RMS_FACTOR and worst <= MAX_FACTOR and self.own.relative <= LOOSE

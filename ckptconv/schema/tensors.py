@@ -113,8 +113,8 @@ class SchemaTensor:
     def is_written_in(self, naming: NamingName) -> bool:
         """Tell whether a target holds it: there is a place, and no other tensor stands for it."""
         once = self.tied_to and self.module.tied and naming not in self.module.repeated_by
-        held = naming in self.spellings and naming not in self.module.computed_by
-        return held and not self.is_buffer and not once
+        stored = naming in self.spellings and naming not in self.module.computed_by
+        return stored and not self.is_buffer and not once
 
     def shape(self, naming: NamingName) -> tuple[int, ...]:
         """Return the shape that `naming` stores."""

@@ -189,15 +189,15 @@ def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
 
 def _beside(chosen: Weights, candidates: Sequence[Weights]) -> Iterator[str]:
     """Say which other weights lie in the directory: some class or version of transformers loads those."""
-    others = [
+    rivals = [
         f"{weights.files[0].name} ({weights.naming})"
         for weights in candidates
         if weights.files != chosen.files
     ]
-    if others:
+    if rivals:
         yield (
             f"{chosen.files[0].name} is read; other weights lie beside it, and nothing here says that"
-            f" they are the same: {', '.join(others)}"
+            f" they are the same: {', '.join(rivals)}"
         )
 
 

@@ -64,7 +64,7 @@ def _read_boxes(read: Read, stored: Stored, start: int, buffer: memoryview) -> N
 
 
 def _runs(
-    shape: tuple[int, ...], box: Box, item: int, wanted: tuple[int, int]
+    shape: tuple[int, ...], box: Box, item: int, span: tuple[int, int]
 ) -> Iterator[tuple[int, int, int]]:
     """Return the runs of bytes that a box and the whole tensor have in common: (in the tensor, in the box, length).
 
@@ -81,8 +81,8 @@ def _runs(
     base = sum(start * steps[axis] for axis, (start, _) in enumerate(box))
     ranges = [range(size) for size in sizes[:outer]]
     if ranges and steps[0]:
-        first = max(0, (wanted[0] - base) // steps[0] - 1)
-        last = min(sizes[0], (wanted[1] - base) // steps[0] + 1)
+        first = max(0, (span[0] - base) // steps[0] - 1)
+        last = min(sizes[0], (span[1] - base) // steps[0] + 1)
         ranges[0] = range(first, max(first, last))
     for index in product(*ranges):
         yield (

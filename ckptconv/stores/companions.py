@@ -169,11 +169,12 @@ def not_taken(source: Path, scope: Scope, tokenizer: Path | None = None) -> Iter
     Args: tokenizer: where the target's tokenizer comes from; files that are the same there are no loss.
     """
     names = list(_listing(source))
-    taken = {GENERATION, *travelling(names, scope)}
+    travelling_names = {GENERATION, *travelling(names, scope)}
     left = [
         name
         for name in travelling(names)
-        if name not in taken and not (tokenizer and _same(source / name, tokenizer / name))
+        if name not in travelling_names
+        and not (tokenizer and _same(source / name, tokenizer / name))
     ]
     more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
     if left:

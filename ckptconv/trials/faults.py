@@ -122,9 +122,9 @@ def sweep(
     return Sweep(
         injector,
         benches[0].counts,
-        {name: sum(one.points[name] for one in done) for name in scenarios},
-        sum(one.published for one in done),
-        tuple(violation for one in done for violation in one.violations),
+        {name: sum(bench.points[name] for bench in done) for name in scenarios},
+        sum(bench.published for bench in done),
+        tuple(violation for bench in done for violation in bench.violations),
         time.monotonic() - started,
     )
 
@@ -173,14 +173,14 @@ class _Bench:
         after = tree(self._target) or {}
         self._run("split", "--overwrite")
         self._target.rename(self._old)
-        found = []
+        scenarios = []
         for name in self._names:
             command = SCENARIOS[name]
             self._prepare("--overwrite" in command)
             calls = self._runs.calls([*command, str(self._source), str(self._target), "--quiet"])
             before = tree(self._old) if "--overwrite" in command else None
-            found.append(_Scenario(name, before, tree(self._target) or {}, tuple(calls)))
-        return found, after
+            scenarios.append(_Scenario(name, before, tree(self._target) or {}, tuple(calls)))
+        return scenarios, after
 
     def _prepare(self, old: bool) -> None:
         shutil.rmtree(self._parent)
@@ -195,19 +195,19 @@ class _Bench:
         """Inject one fault; return what is wrong then, and whether the new output was there."""
         self._prepare(scenario.before is not None)
         ended = self._run(*SCENARIOS[scenario.name], fault=fault)
-        found = tree(self._target)
-        wrong = list(_judge(scenario, fault, ended, found))
+        outcome = tree(self._target)
+        wrong = list(_judge(scenario, fault, ended, outcome))
         if (
-            found == scenario.before
+            outcome == scenario.before
             and _must_clear(fault)
-            and len(list(self._parent.iterdir())) != bool(found)
+            and len(list(self._parent.iterdir())) != bool(outcome)
         ):
             wrong.append(f"left behind: {sorted(path.name for path in self._parent.iterdir())}")
-        again = self._run(NEXT, *(["--overwrite"] if found is not None else []))
+        again = self._run(NEXT, *(["--overwrite"] if outcome is not None else []))
         left = sorted(path.name for path in self._parent.iterdir())
         if (again.code, left, tree(self._target)) != (0, ["out"], after):
             wrong.append(f"the next run ended with {again.code} and {left}: {again.said.strip()}")
-        return wrong, found == scenario.new
+        return wrong, outcome == scenario.new
 
 
 def _turns(scenarios: Sequence[_Scenario]) -> Iterator[tuple[_Scenario, Fault]]:
@@ -232,7 +232,7 @@ def _mixed(scenarios: Sequence[_Scenario]) -> list[tuple[_Scenario, Call]]:
         for call in scenario.calls:
             groups.setdefault((scenario.name, call.name), []).append((scenario, call))
     shuffled = [random.Random(0).sample(group, len(group)) for group in groups.values()]
-    return [one for row in zip_longest(*shuffled) for one in row if one is not None]
+    return [fault for row in zip_longest(*shuffled) for fault in row if fault is not None]
 
 
 def _must_clear(fault: Fault) -> bool:
@@ -245,19 +245,19 @@ def _must_clear(fault: Fault) -> bool:
     return fault.kind != "SIGKILL" and not failing
 
 
-def _judge(scenario: _Scenario, fault: Fault, ended: Ended, found: Tree | None) -> Iterator[str]:
+def _judge(scenario: _Scenario, fault: Fault, ended: Ended, outcome: Tree | None) -> Iterator[str]:
     """Hold what is there, and what the run said, against the promises."""
-    if found not in (scenario.before, scenario.new):
-        yield f"the target is neither what it was nor new: {sorted(found or {})}"
+    if outcome not in (scenario.before, scenario.new):
+        yield f"the target is neither what it was nor new: {sorted(outcome or {})}"
     reading = (
         (3,) if fault.call.name == "openat" and not fault.kind.startswith("SIG") else ()
     )  # the source's, too
     if ended.code not in (0, *ENDS[fault.kind], *reading):
         yield f"ended with {ended.code}: {ended.said.strip()}"
-    if ended.code == 0 and found != scenario.new:
-        yield f"success, but the target is {'not new' if found else 'absent'}"
+    if ended.code == 0 and outcome != scenario.new:
+        yield f"success, but the target is {'not new' if outcome else 'absent'}"
     nothing = "nothing was" in ended.said
-    if nothing and found == scenario.new:
+    if nothing and outcome == scenario.new:
         yield f"published, but it said: {ended.said.strip()}"
     if "Traceback" in ended.said or "Exception ignored" in ended.said:
         yield f"a traceback: {ended.said.strip()[-600:]}"

@@ -165,9 +165,9 @@ def _logged(lines: Sequence[str]) -> Iterator[Call]:
     """Return the calls in a log of strace; it counts the calls of each thread for themselves."""
     counts: Counter[tuple[str, str]] = Counter()
     for line in lines:
-        if not (found := CALL.match(line)):
+        if not (match := CALL.match(line)):
             continue
-        thread, name, rest = found.groups()
+        thread, name, rest = match.groups()
         counts[thread, name] += 1
         if name != "openat" or WRITING.search(rest):
             yield Call(name, counts[thread, name])

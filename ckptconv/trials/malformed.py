@@ -58,7 +58,7 @@ def refuse_malformed(formats: Sequence[str] = ()) -> Refusals:
     form_of = {case.name: form for form, cases in chosen.items() for case in cases}
     shares = [list(form_of)[start::CHILDREN] for start in range(CHILDREN)]
     with ThreadPoolExecutor(CHILDREN) as pool:
-        failures = [failure for found in pool.map(_failures, shares) for failure in found]
+        failures = [failure for share in pool.map(_failures, shares) for failure in share]
     return Refusals(Counter(form_of.values()), tuple(failures))
 
 

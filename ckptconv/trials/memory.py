@@ -60,6 +60,6 @@ class Peak:
     @property
     def nbytes(self) -> int:
         """The peak [bytes]."""
-        found = _HIGHEST.search(os.pread(self._status, 8192, 0)) if self._status >= 0 else None
-        kilobytes = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        match = _HIGHEST.search(os.pread(self._status, 8192, 0)) if self._status >= 0 else None
+        kilobytes = int(match[1]) if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return kilobytes * 1024

@@ -67,13 +67,13 @@ def try_case(case: Case, folder: Path) -> str:
 
 def _wrong(case: Case, error: Exception | None) -> Iterator[str]:
     """Say what is wrong with how a conversion ended."""
-    said = str(error)
+    text = str(error)
     if error is None:
         yield "it was converted"
     elif not isinstance(error, SourceError):
-        yield f"{type(error).__name__} instead of a refusal: {said[:300]}"
-    elif not re.search(case.says, said):
-        yield f"refused for another reason than {case.says!r}: {said[:300]}"
+        yield f"{type(error).__name__} instead of a refusal: {text[:300]}"
+    elif not re.search(case.says, text):
+        yield f"refused for another reason than {case.says!r}: {text[:300]}"
 
 
 def _dear(seconds: float, highest: int) -> Iterator[str]:
@@ -117,7 +117,7 @@ def warm_up(folder: Path) -> None:
 def _cpu() -> float:
     """Return the CPU time of this process and the children it waited for [s]."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _limit_memory() -> None:
@@ -133,13 +133,13 @@ def _limit_memory() -> None:
 def main() -> None:
     """Try the cases that stdin names, in the folder that the command line names."""
     folder = Path(sys.argv[1])
-    wanted = json.loads(sys.stdin.read())
-    cases = {case.name: case for found in corpus().values() for case in found}
+    request = json.loads(sys.stdin.read())
+    cases = {case.name: case for group in corpus().values() for case in group}
     (folder / "warm").mkdir()
     warm_up(folder / "warm")
     gc.freeze()  # what stays for good need not be looked through before every case
     _limit_memory()
-    for number, name in enumerate(wanted):
+    for number, name in enumerate(request):
         print(json.dumps({"begin": name}), flush=True)  # noqa: T201  # the channel to the parent
         place = folder / str(number)
         place.mkdir()

@@ -71,10 +71,10 @@ def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[str]:
         ["strace", "-f", "-p", str(pid), *options], stderr=subprocess.PIPE, text=True
     )
     assert tracer.stderr is not None
-    said = tracer.stderr.readline()
-    if "attached" not in said:
+    line = tracer.stderr.readline()
+    if "attached" not in line:
         tracer.wait()
-        raise _Unavailable(said.strip())
+        raise _Unavailable(line.strip())
     return tracer
 
 
@@ -129,10 +129,10 @@ def main() -> None:
 
 def _warm() -> None:
     """Import what runs import, so that no fork has to."""
-    for found in walk_packages([str(Path(__file__).parents[1])], "ckptconv."):
-        if not found.name.endswith("__main__"):
+    for module in walk_packages([str(Path(__file__).parents[1])], "ckptconv."):
+        if not module.name.endswith("__main__"):
             with suppress(ImportError):  # of an extra that is not installed
-                import_module(found.name)
+                import_module(module.name)
     import_module("h5py")
 
 

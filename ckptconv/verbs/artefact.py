@@ -93,8 +93,8 @@ def _pointer_problems(
     graph: str, tensor: ExternalTensor, files: dict[str, dict[str, StoredTensor]]
 ) -> Iterator[Problem]:
     stored = files.get(tensor.file, {}).get(tensor.name)
-    found = StoredTensor(tensor.dtype, tensor.shape, tensor.offset, tensor.nbytes)
+    pointer = StoredTensor(tensor.dtype, tensor.shape, tensor.offset, tensor.nbytes)
     if stored is None:
         yield Problem("missing", tensor.name, f"{graph} points at it in {tensor.file!a}")
-    elif stored != found:
+    elif stored != pointer:
         yield Problem("not equal", tensor.name, f"{graph} points elsewhere in {tensor.file}")

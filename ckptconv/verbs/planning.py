@@ -104,10 +104,10 @@ def _of_trained_rows(plan: Plan) -> Plan:
             if pair not in equalities
         }
     )
-    taken = tuple(
+    notices = tuple(
         f"{table}: its first row is taken for all that healing made of it" for table in tables
     )
-    return replace(plan, equalities=equalities, notices=(*plan.notices, *taken))
+    return replace(plan, equalities=equalities, notices=(*plan.notices, *notices))
 
 
 def _require_healable(model: Model, source: Path) -> None:

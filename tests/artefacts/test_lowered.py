@@ -21,7 +21,10 @@ import pytest
 
 from ckptconv.artefacts.example import write_example
 from ckptconv.artefacts.formats import ArtefactFormat, Work
+from ckptconv.run.forward import Runnable, prepare
 from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
+from ckptconv.schema.models import read_model
+from ckptconv.stores.checkpoint import open_checkpoint
 from lowered_runs import FORBIDDEN, answers
 from tiny import plain, random_pair
 
@@ -172,6 +175,21 @@ def test_generate_answers_what_pytorch_answers(
     np.testing.assert_array_equal(answer["sequences"], expected)
     assert answer["sequences"].dtype == np.int64
     assert len(np.unique(expected)) > 3, "a search that repeats one token proves little"
+
+
+@pytest.mark.parametrize(
+    "form", ["litert", *(pytest.param(name, marks=pytest.mark.thorough) for name in FORMS[:2])]
+)
+def test_the_yardstick_of_checkpoints_judges_artefacts(form: str, written: Written) -> None:
+    """Probes, greedy search step by step, and the artefact's own search; in a child with its runtime alone."""
+    runner = format_of(form).runner
+    source = Runnable("pytorch", written.source)
+    target = Runnable(runner, written.folders[form])
+    model = read_model(open_checkpoint(written.source).config)
+    report = prepare(model, source, target, own_generation=True).run()
+    assert report.matches, report
+    assert {search.name for search in report.generations} >= {"greedy", "own"}
+    assert not [notice for notice in report.notices if "generation config" in notice]
 
 
 def test_servings_way_of_loading_answers_the_same(written: Written, asked: Any) -> None:

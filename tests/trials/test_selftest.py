@@ -85,6 +85,8 @@ BROKEN: 2 of these promises, in 12 s"""
 def test_json() -> None:
     """The same as an object."""
     assert selftest_json(BROKEN) == {
+        "schema": "ckptconv.selftest",
+        "schema_version": 1,
         "verdict": "broken",
         "malformed": {
             "counts": {"msgpack": 2, "index": 1},

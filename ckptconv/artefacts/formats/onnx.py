@@ -34,13 +34,13 @@ def write(work: Work) -> dict[str, Json]:
     shelf = _Shelf(work.folder, work.traced.model)
     graphs = {name: _graph(program, shelf) for name, program in programs.items()}
     shelf.write_constants()
-    said: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     for name, graph in graphs.items():
         shelf.point(graph)
         import_module("onnx_ir").save(graph, work.folder / FILES[name])
-        said[name] = {"file": FILES[name], "opset": OPSET, **_signature(graph)}
-    (work.folder / TRITON).write_text(_triton(said["generate" if work.generate else "encode"]))
-    return {"programs": said, "weights": [*sorted(shelf.used)]}
+        record[name] = {"file": FILES[name], "opset": OPSET, **_signature(graph)}
+    (work.folder / TRITON).write_text(_triton(record["generate" if work.generate else "encode"]))
+    return {"programs": record, "weights": [*sorted(shelf.used)]}
 
 
 def _triton(program: Mapping[str, Any]) -> str:
@@ -147,11 +147,11 @@ def _add_controls(model: Any, program: Any) -> None:
         size.const_value = ir.tensor(default, name=name)
         value.name = f"{name}_places"
         _replace_input(graph, value, size)
-        one = ir.Value(name=f"{name}_axis", shape=ir.Shape([1]), type=ir.TensorType(kind))
-        one.const_value = ir.tensor(numpy.array([1], numpy.int64), name=one.name)
-        graph.initializers[one.name] = one
+        axis = ir.Value(name=f"{name}_axis", shape=ir.Shape([1]), type=ir.TensorType(kind))
+        axis.const_value = ir.tensor(numpy.array([1], numpy.int64), name=axis.name)
+        graph.initializers[axis.name] = axis
         graph.initializers[name] = size
-        shaped = _node("Reshape", [size, one], f"{name}_shape")
+        shaped = _node("Reshape", [size, axis], f"{name}_shape")
         filled = _node("ConstantOfShape", [shaped.outputs[0]], f"{name}_vector")
         value.replace_all_uses_with(filled.outputs[0])
         for node in (filled, shaped):
@@ -165,11 +165,11 @@ def _node(operator: str, inputs: Sequence[Any], name: str, **attributes: Any) ->
     return node
 
 
-def _replace_input(graph: Any, value: Any, other: Any) -> None:
+def _replace_input(graph: Any, value: Any, replacement: Any) -> None:
     """Put another value in the place of a graph's input."""
     place = list(graph.inputs).index(value)
     graph.inputs.remove(value)
-    graph.inputs.insert(place, other)
+    graph.inputs.insert(place, replacement)
 
 
 def _crop(model: Any, program: Any) -> None:

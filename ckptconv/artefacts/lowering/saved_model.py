@@ -121,8 +121,8 @@ def _named(program: Program, results: Sequence[Any]) -> dict[str, Any]:
 def _encode(program: Program, function: Function, limits: Mapping[str, int]) -> Any:
     def answer(tensors: Tensors) -> Tensors:
         with tf.control_dependencies(_length_checks(tensors, limits)):
-            given = {name: tf.identity(tensors[name]) for name in program.inputs}
-        return _named(program, function([given[name] for name in program.inputs]))
+            feed = {name: tf.identity(tensors[name]) for name in program.inputs}
+        return _named(program, function([feed[name] for name in program.inputs]))
 
     return _signature("encode", _specs(program), answer)
 
@@ -161,11 +161,11 @@ def _search(
         with tf.control_dependencies(
             [*_length_checks(tensors, limits), *_control_checks(values, limits)]
         ):
-            given = {name: tf.identity(value) for name, value in {**tensors, **values}.items()}
+            feed = {name: tf.identity(value) for name, value in {**tensors, **values}.items()}
         for name, control in program.controls.items():
             if control.kind == "size":
-                given[name] = tf.zeros(tf.reshape(given[name], [1]))
-        results = _named(program, function([given[name] for name in program.inputs]))
+                feed[name] = tf.zeros(tf.reshape(feed[name], [1]))
+        results = _named(program, function([feed[name] for name in program.inputs]))
         length = results.pop("length")
         return {**results, "sequences": results["sequences"][:, :length]}
 

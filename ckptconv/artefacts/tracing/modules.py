@@ -46,13 +46,13 @@ class Signature:
     """Name under which the class takes the position of a new token; empty where it takes none."""
 
 
-def signature(model: Any, start: int, given: Collection[str]) -> Signature:
+def signature(model: Any, start: int, names: Collection[str]) -> Signature:
     """Read from a class's own `forward` how it is called.
 
     Args: start: token that answers begin with. given: names of inputs that are at hand; a mask of images is not.
     """
     accepted = inspect.signature(model.forward).parameters
-    masks = (name for name in MASKS if name in accepted and name in given)
+    masks = (name for name in MASKS if name in accepted and name in names)
     decoder = getattr(model, "decoder", None)
     position = "cache_position" if "cache_position" in accepted else ""
     if not position and decoder is not None:
@@ -131,7 +131,9 @@ class Step(torch.nn.Module):
         """
         place = self._place(position)
         rows = token.shape[0]
-        seen = (torch.arange(own[0].shape[-2]) <= position)[None, :].expand(rows, own[0].shape[-2])
+        visible = (torch.arange(own[0].shape[-2]) <= position)[None, :].expand(
+            rows, own[0].shape[-2]
+        )
         cache = step_cache(place, own, cross)
         named: dict[str, Any] = dict(zip(self.signature.inputs[1:], masks, strict=True))
         if self.signature.cache_position:
@@ -140,7 +142,7 @@ class Step(torch.nn.Module):
             **named,
             encoder_outputs=BaseModelOutput(torch.zeros(rows, cross[0].shape[-2], self.width)),
             decoder_input_ids=token,
-            decoder_attention_mask=seen.to(torch.long),
+            decoder_attention_mask=visible.to(torch.long),
             use_cache=True,
             past_key_values=cache,
         )

@@ -76,15 +76,15 @@ def _broadcast_mask(
     )
     queries = cache_position[None, None, :, None]
     keys = (torch.arange(kv_length) + kv_offset)[None, None, None, :]
-    seen = mask_function(rows, heads, queries, keys)
+    visible = mask_function(rows, heads, queries, keys)
     if attention_mask is not None:
         padding = masking_utils.prepare_padding_mask(
             attention_mask, kv_length, kv_offset, _slice=False
         )
-        seen = seen & padding[:, None, None, :].to(torch.bool)
-    seen = seen.expand(batch_size, 1, cache_position.shape[0], kv_length)
+        visible = visible & padding[:, None, None, :].to(torch.bool)
+    visible = visible.expand(batch_size, 1, cache_position.shape[0], kv_length)
     lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype)
-    return torch.where(seen, torch.zeros((), dtype=dtype), lowest)
+    return torch.where(visible, torch.zeros((), dtype=dtype), lowest)
 
 
 @contextmanager

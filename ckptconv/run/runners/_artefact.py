@@ -93,9 +93,9 @@ class ArtefactSession(Session):
         """Return the encoder's states, and what every step gets of the inputs."""
         feed = {name: inputs[name] for name in self.artefact.inputs}
         outputs = self.run("encode", feed)
-        given = {**feed, **outputs}
-        kept = {name: array for name, array in given.items() if name in self.step_inputs}
-        return outputs["last_hidden_state"], kept
+        tensors = {**feed, **outputs}
+        passed_on = {name: array for name, array in tensors.items() if name in self.step_inputs}
+        return outputs["last_hidden_state"], passed_on
 
     def _step(
         self, token: Array, place: int, feed: Batch, caches: Batch

@@ -36,12 +36,12 @@ def importable(distributions: Sequence[str]) -> set[str]:
 
 def _required(distributions: Sequence[str]) -> Iterator[str]:
     """Return installed distributions and all that they require, however indirectly, each once; no extras."""
-    queue, seen = list(distributions), set()
+    queue, visited = list(distributions), set()
     while queue:
         name = queue.pop()
-        if _normal(name) in seen:
+        if _normal(name) in visited:
             continue
-        seen.add(_normal(name))
+        visited.add(_normal(name))
         try:
             requirements = metadata.requires(name) or []
         except metadata.PackageNotFoundError:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, read_json
 from ckptconv.run.runners import Array, Batch, Listener, Session
 
 NOISE = 7
 """Seed of what the caches hold before they are written: a step that looks beyond its position cannot hide."""
+
+
+GENERATION = "generation_config.json"
+
+
+def own_settings(path: Path) -> dict[str, Json]:
+    """Return the generation settings that lie beside an artefact, which its own search was made of."""
+    settings = read_json(path / GENERATION) if (path / GENERATION).is_file() else {}
+    return {name: value for name, value in settings.items() if name != "transformers_version"}
 
 
 class StepwiseSession(Session):

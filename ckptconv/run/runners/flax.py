@@ -96,10 +96,10 @@ class FlaxSession(Session):
             return scores
 
         set_generation(self.model, self._own, settings)
-        main, *others = _arrays(inputs).items()
+        main, *rest = _arrays(inputs).items()
         outputs = self.model.generate(
             main[1],
-            **dict(others),
+            **dict(rest),
             logits_processor=transformers.FlaxLogitsProcessorList([hear] if listener else []),
             trace=listener is None,
         )

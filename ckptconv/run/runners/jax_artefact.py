@@ -14,7 +14,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import StepwiseSession
+from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
 
 
 class JaxSession(StepwiseSession):
@@ -78,7 +78,9 @@ class JaxArtefact(Runner):
         """Load the programs and the weights."""
         jax = import_module("jax")
         model = import_module("ckptconv.run.loaders.jax_loader").Model(path)
-        return JaxSession(model, {"x64": False, "device": jax.default_backend()})
+        session = JaxSession(model, {"x64": False, "device": jax.default_backend()})
+        session.generation = own_settings(path)
+        return session
 
 
 RUNNER = JaxArtefact()

@@ -15,7 +15,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import StepwiseSession
+from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
 
 RECORD = "artefact.json"
 
@@ -109,7 +109,9 @@ class LiteRT(Runner):
     def load(self, path: Path, precision: str, model_class: str) -> LiteRTSession:
         """Load the file."""
         model = import_module("ckptconv.run.loaders.litert_driver").Model(path, threads=1)
-        return LiteRTSession(model, {"threads": 1, "device": "cpu"})
+        session = LiteRTSession(model, {"threads": 1, "device": "cpu"})
+        session.generation = own_settings(path)
+        return session
 
 
 RUNNER = LiteRT()

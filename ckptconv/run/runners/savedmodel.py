@@ -9,7 +9,7 @@ from typing import Any
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import StepwiseSession
+from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
 
 
 class SavedModelSession(StepwiseSession):
@@ -27,12 +27,12 @@ class SavedModelSession(StepwiseSession):
 
     def _call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         tf, specs = import_module("tensorflow"), self._specs(signature)
-        given = {
+        feed = {
             name: tf.constant(value, specs[name].dtype) if not tf.is_tensor(value) else value
             for name, value in inputs.items()
             if name in specs
         }
-        return dict(self.model.signatures[signature](**given))
+        return dict(self.model.signatures[signature](**feed))
 
     def encode(self, inputs: Batch) -> dict[str, Any]:
         """Call `encode`."""
@@ -95,7 +95,9 @@ class SavedModel(Runner):
             "onednn": False,
             "device": ", ".join(gpus) or "cpu",
         }
-        return SavedModelSession(tf.saved_model.load(str(path)), settings)
+        session = SavedModelSession(tf.saved_model.load(str(path)), settings)
+        session.generation = own_settings(path)
+        return session
 
 
 RUNNER = SavedModel()

@@ -48,10 +48,10 @@ class TensorFlowSession(Session):
 
         processors = transformers.TFLogitsProcessorList([hear] if listener else [])
         set_generation(self.model, self._own, settings)
-        main, *others = inputs
+        main, *rest = inputs
         sequences: Array = self.model.generate(
             tf.constant(inputs[main]),
-            **{name: tf.constant(inputs[name]) for name in others},
+            **{name: tf.constant(inputs[name]) for name in rest},
             logits_processor=processors,
         ).numpy()
         return sequences

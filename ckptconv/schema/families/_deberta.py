@@ -57,12 +57,12 @@ def distances(c: Config, span: int) -> Modules:
 
 def deberta_limits(c: Config) -> dict[NamingName, str]:
     """What TF's classes lack."""
-    found = activation(c)
+    reasons = activation(c)
     if c.flag("position_biased_input") and embedding_width(c) != c.size("hidden_size"):
-        found["tf"] = (
+        reasons["tf"] = (
             "this class cannot add positions to embeddings of another width than the layers'"
         )
-    return found
+    return reasons
 
 
 DEBERTA_DEFAULTS: Mapping[str, Json] = {

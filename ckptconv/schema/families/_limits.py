@@ -37,8 +37,8 @@ def activation(c: Config, key: str = "hidden_act") -> dict[NamingName, str]:
     hint = f"; {EQUAL[name]!r} is the same function" if name in EQUAL else ""
     return {
         naming: f"{key!r} is {name!a}, which transformers' {naming} classes do not have{hint}"
-        for naming, known in ACTIVATIONS.items()
-        if name not in known
+        for naming, functions in ACTIVATIONS.items()
+        if name not in functions
     }
 
 
@@ -53,11 +53,11 @@ def absolute_positions(c: Config) -> dict[NamingName, str]:
 
 def only(c: Config, key: str, value: bool, why: str) -> dict[NamingName, str]:
     """Name TF and Flax where a switch is not what their classes take it for."""
-    found = c.flag(key, default=value)
+    flag = c.flag(key, default=value)
     return (
         {}
-        if found is value
-        else dict.fromkeys(("tf", "flax"), f"{key!r} is {str(found).lower()}, but {why}")
+        if flag is value
+        else dict.fromkeys(("tf", "flax"), f"{key!r} is {str(flag).lower()}, but {why}")
     )
 
 
@@ -73,11 +73,9 @@ def bert_limits(c: Config) -> dict[NamingName, str]:
 
 def padding_is_one(c: Config) -> dict[NamingName, str]:
     """Name TF where its class takes 1 for the padding token, after which positions count, whatever the config says."""
-    found = c.get("pad_token_id")
-    why = (
-        f"'pad_token_id' is {found}, but this class takes it for 1 and counts positions from there"
-    )
-    return {} if found == 1 else {"tf": why}
+    pad = c.get("pad_token_id")
+    why = f"'pad_token_id' is {pad}, but this class takes it for 1 and counts positions from there"
+    return {} if pad == 1 else {"tf": why}
 
 
 def roberta_limits(c: Config) -> dict[NamingName, str]:

@@ -72,12 +72,12 @@ def encoder(c: Config) -> Iterator[Module]:
 
 def limits(c: Config) -> Mapping[NamingName, str]:
     """Activations that a framework lacks, a causal encoder, and numbers of heads that TF takes for others."""
-    found = activation(c) | not_causal(c)
+    reasons = activation(c) | not_causal(c)
     if c.size("num_attention_heads") != 2 * heads(c):
-        found["tf"] = (
+        reasons["tf"] = (
             "TF's attention is right where 'head_ratio' leaves half of the heads, and nowhere else"
         )
-    return found
+    return reasons
 
 
 FAMILY = Family(

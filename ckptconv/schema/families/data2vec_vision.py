@@ -16,10 +16,10 @@ from ckptconv.schema.vocabulary import Module, NamingName
 
 def limits(c: Config) -> dict[NamingName, str]:
     """What TF's class lacks beside: a norm of its own where the pooler has none."""
-    found = image_limits(c)
+    reasons = image_limits(c)
     if not c.flag("use_mean_pooling", default=True):
-        found["tf"] = "'use_mean_pooling' is false, with which this class crashes"
-    return found
+        reasons["tf"] = "'use_mean_pooling' is false, with which this class crashes"
+    return reasons
 
 
 def encoder(c: Config) -> Iterator[Module]:

@@ -51,8 +51,8 @@ def layer(c: Config) -> Iterator[Module]:
 
 def buckets(c: Config) -> int:
     """Return how many distances to one side are told apart."""
-    found = c.get("position_buckets")
-    return found if isinstance(found, int) and found > 0 else longest_distance(c)
+    count = c.get("position_buckets")
+    return count if isinstance(count, int) and count > 0 else longest_distance(c)
 
 
 def kernel_size(c: Config) -> int:
@@ -93,7 +93,9 @@ def buckets_apart(count: int, longest: int) -> bool:
     either = [lower] + [
         lower + sign * ulp for sign in (-1, 1) if sign * (exact - lower) > 0.4 * ulp
     ]
-    return any(ceil(_float32(_float32(upper / one) * (middle - 1))) != middle - 1 for one in either)
+    return any(
+        ceil(_float32(_float32(upper / step) * (middle - 1))) != middle - 1 for step in either
+    )
 
 
 def _float32(number: float) -> float:
@@ -102,7 +104,7 @@ def _float32(number: float) -> float:
 
 def limits(c: Config) -> dict[NamingName, str]:
     """What TF's class lacks."""
-    found = deberta_limits(c)
+    reasons = deberta_limits(c)
     count, longest = c.get("position_buckets"), longest_distance(c)
     if (
         c.flag("relative_attention")
@@ -110,15 +112,15 @@ def limits(c: Config) -> dict[NamingName, str]:
         and count > 0
         and buckets_apart(count, longest)
     ):
-        found["tf"] = (
+        reasons["tf"] = (
             f"'position_buckets' is {count} for distances up to {longest}: this class rounds the longest distance"
             " into another bucket than PyTorch"
         )
     if kernel_size(c):
-        found |= activation(c, "conv_act") if c.get("conv_act") is not None else {}
+        reasons |= activation(c, "conv_act") if c.get("conv_act") is not None else {}
         if c.get("conv_groups") not in (None, 1):
-            found["tf"] = "'conv_groups' is not 1, but this class has one group always"
-    return found
+            reasons["tf"] = "'conv_groups' is not 1, but this class has one group always"
+    return reasons
 
 
 FAMILY = Family(

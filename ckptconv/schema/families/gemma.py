@@ -26,13 +26,13 @@ def encoder(c: Config) -> Iterator[Module]:
 
 def limits(c: Config) -> Mapping[NamingName, str]:
     """What the Flax class does not read, or reads elsewhere."""
-    found = activation(c) | rotation_limits(c)
+    reasons = activation(c) | rotation_limits(c)
     read = c.get("hidden_activation") or APPROXIMATE
     if read != c.text("hidden_act"):
-        found["flax"] = (
+        reasons["flax"] = (
             f"'hidden_act' is {c.text('hidden_act')!a}, but the Flax class computes {read!a}"
         )
-    return found
+    return reasons
 
 
 FAMILY = Family(

@@ -87,14 +87,14 @@ def encoder(c: Config) -> Iterator[Module]:
 
 def limits(c: Config) -> Mapping[NamingName, str]:
     """Activations that a framework lacks, a causal encoder, what TF asserts in vain, epsilons of PyTorch's own."""
-    found = activation(c) | not_causal(c)
+    reasons = activation(c) | not_causal(c)
     if c.size("hidden_size") % max(1, c.size("num_attention_heads")):
-        found["tf"] = "TF's class wants 'hidden_size' to be a multiple of 'num_attention_heads'"
+        reasons["tf"] = "TF's class wants 'hidden_size' to be a multiple of 'num_attention_heads'"
     if c.text("normalization_type") != "no_norm" and c.get("layer_norm_eps") != TORCH_EPSILON:
-        found["tf"] = (
+        reasons["tf"] = (
             "some norms add PyTorch's 1e-5 in PyTorch, and the config's 'layer_norm_eps' in TF"
         )
-    return found
+    return reasons
 
 
 FAMILY = Family(

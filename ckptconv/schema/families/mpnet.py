@@ -58,12 +58,12 @@ def encoder(c: Config) -> Iterator[Module]:
 
 def limits(c: Config) -> dict[NamingName, str]:
     """What TF lacks: activations, causal encoders, another number of buckets."""
-    found, buckets = activation(c) | not_causal(c), c.get("relative_attention_num_buckets")
+    reasons, buckets = activation(c) | not_causal(c), c.get("relative_attention_num_buckets")
     if buckets != 32:
-        found["tf"] = (
+        reasons["tf"] = (
             f"'relative_attention_num_buckets' is {buckets}: PyTorch's class uses 32 of them, TF's all"
         )
-    return found
+    return reasons
 
 
 FAMILY = Family(

@@ -56,15 +56,15 @@ def encoder(c: Config) -> Iterator[Module]:
 
 def limits(c: Config) -> Mapping[NamingName, str]:
     """What TF and Flax have always, what PyTorch crashes with, and the activation."""
-    found = activation(c, "activation_function")
-    found |= only(c, "enable_bias", True, "these classes have biases always")
-    found |= only(
+    reasons = activation(c, "activation_function")
+    reasons |= only(c, "enable_bias", True, "these classes have biases always")
+    reasons |= only(
         c, "layer_norm_elementwise_affine", True, "these classes have gains and offsets always"
     )
     if c.size("word_embed_proj_dim") != c.size("hidden_size"):
         why = "'word_embed_proj_dim' is not the hidden size, with which `EncoderDecoderModel` itself does not run"
-        found |= {"tf": why, "flax": why}
-    return found
+        reasons |= {"tf": why, "flax": why}
+    return reasons
 
 
 FAMILY = Family(

@@ -62,15 +62,15 @@ def head(c: Config) -> Modules:
 
 def limits(c: Config) -> Mapping[NamingName, str]:
     """What Flax's table of positions cannot be, and the activation."""
-    found = activation(c, "activation_function")
+    reasons = activation(c, "activation_function")
     if c.size("hidden_size") % 2:
-        found["flax"] = "the Flax class makes positions for an even 'd_model' only"
+        reasons["flax"] = "the Flax class makes positions for an even 'd_model' only"
     pad = c.get("pad_token_id")
     if isinstance(pad, int) and pad >= OFFSET:
-        found["flax"] = (
+        reasons["flax"] = (
             f"'pad_token_id' is {pad}: PyTorch has zeros for that position, and the Flax class for another"
         )
-    return found
+    return reasons
 
 
 def flax_settings(c: Config) -> Mapping[str, Json]:

@@ -60,12 +60,12 @@ def encoder(c: Config) -> Iterator[Module]:
 
 def limits(c: Config) -> Mapping[NamingName, str]:
     """The activation, and attention in one direction, which PyTorch cannot run and nobody could compare."""
-    found = activation(c, "ff_activation")
+    reasons = activation(c, "ff_activation")
     if c.text("attn_type") != "bi":
-        found["tf"] = (
+        reasons["tf"] = (
             "'attn_type' is not 'bi', with which PyTorch's class crashes on several rows with a mask"
         )
-    return found
+    return reasons
 
 
 FAMILY = Family(

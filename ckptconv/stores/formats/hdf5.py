@@ -88,8 +88,8 @@ def _system_error(error: BaseException) -> OSError:
     """Return what the system said: HDF5 wraps it in texts, and what fails next in closing hides it."""
     chain: BaseException | None = error
     while chain is not None:
-        if found := re.search(r"errno = (\d+)", str(chain)):
-            return OSError(int(found[1]), os.strerror(int(found[1])))
+        if match := re.search(r"errno = (\d+)", str(chain)):
+            return OSError(int(match[1]), os.strerror(int(match[1])))
         chain = chain.__context__
     return OSError(errno.EIO, os.strerror(errno.EIO))
 

@@ -91,12 +91,12 @@ class Hub:
         return names
 
     def _no_weights(self, files: Collection[str], naming: NamingName | None) -> str:
-        other = huggingface.first_choice(files, None)
-        if other is None:
+        alternative = huggingface.first_choice(files, None)
+        if alternative is None:
             names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
             foreign = "".join(f"\n{line}" for line in foreign_weights(files))
             return f"{self._name}: no weights there; looked for {names} and their shards.{foreign}"
-        form, name = other
+        form, name = alternative
         advice = (
             f" `ckptconv {form.namings[0]}2pt` makes PyTorch's of them."
             if naming == "pytorch"
@@ -106,10 +106,10 @@ class Hub:
 
     def _cached(self, naming: NamingName | None) -> Path:
         """Return what was downloaded before, whole or not at all."""
-        found = self._library.try_to_load_from_cache(
+        cached = self._library.try_to_load_from_cache(
             self._name.repo, "config.json", revision=self._name.revision
         )
-        folder = Path(found).parent if isinstance(found, str) else None
+        folder = Path(cached).parent if isinstance(cached, str) else None
         files = {entry.name for entry in folder.iterdir() if entry.is_file()} if folder else set()
         chosen = huggingface.first_choice(files, naming)
         if folder is None or chosen is None:

@@ -42,19 +42,19 @@ def parameters(tree: Tree, path: Path) -> tuple[Tree, tuple[str, ...]]:
     inner = tree.get(PARAMETERS)
     if not isinstance(inner, dict):
         return tree, ()
-    others = [key for key in tree if key != PARAMETERS]
-    uncertain = [key for key in others if key not in TRAINING and _holds_arrays(tree[key])]
+    extra = [key for key in tree if key != PARAMETERS]
+    uncertain = [key for key in extra if key not in TRAINING and _holds_arrays(tree[key])]
     if uncertain:
         which = ", ".join(f"{key!a:.80}" for key in [PARAMETERS, *uncertain][:SHOWN])
         raise SourceError(
             f"{path}: arrays lie under {which}: which of them are the model's is not certain.\n"
             "Save the parameters alone: model.save_pretrained(folder, params=state.params)"
         )
-    left = ", ".join(f"{key!a:.80}" for key in others[:SHOWN])
-    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    left = ", ".join(f"{key!a:.80}" for key in extra[:SHOWN])
+    more = f" and {len(extra) - SHOWN} more" if len(extra) > SHOWN else ""
     notice = f"{path.name}: the weights are those under {PARAMETERS!r}"
     nested, notices = parameters(inner, path)
-    return nested, (notice + (f"; the rest is left: {left}{more}" if others else ""), *notices[1:])
+    return nested, (notice + (f"; the rest is left: {left}{more}" if extra else ""), *notices[1:])
 
 
 def _holds_arrays(value: object) -> bool:

@@ -54,9 +54,9 @@ def _external(raw: memoryview) -> Iterator[ExternalTensor]:
             continue
         for inner, tensor in _fields(graph):
             if inner == INITIALIZER and isinstance(tensor, memoryview):
-                found = _tensor(tensor)
-                if found:
-                    yield found
+                entry = _tensor(tensor)
+                if entry:
+                    yield entry
 
 
 def _tensor(raw: memoryview) -> ExternalTensor | None:

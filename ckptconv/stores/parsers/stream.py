@@ -118,7 +118,7 @@ class Stream:
                 f"a pickle of more than {limits().pickle_bytes} bytes", more("pickle_bytes")
             )
         rest = self._block[self._position :]
-        wanted = min(max(nbytes - len(rest), BLOCK_BYTES), self._end - self._next)
-        self._block = rest + self._file.read(self._next, wanted)
+        amount = min(max(nbytes - len(rest), BLOCK_BYTES), self._end - self._next)
+        self._block = rest + self._file.read(self._next, amount)
         self._position = 0
-        self._next += wanted
+        self._next += amount

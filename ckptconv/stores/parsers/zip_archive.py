@@ -86,12 +86,12 @@ def members(file: FileReader) -> dict[str, Member]:
     Raises: SourceError: not a container as torch.save writes it, or anything ambiguous in it.
     """
     directory = _directory(file)
-    found: dict[str, Member] = {}
+    by_name: dict[str, Member] = {}
     roots: set[str] = set()
     position = 0
     for entry in _entries(file, directory):
         roots.add(entry.root)
-        if entry.name in found:
+        if entry.name in by_name:
             raise refusal(file.path, f"duplicate zip member {shown(entry.name)}")
         if len(roots) > 1:
             raise refusal(
@@ -101,13 +101,13 @@ def members(file: FileReader) -> dict[str, Member]:
             what = f"zip member {shown(entry.name)} should begin where the one before it ends: {position}"
             raise refusal(file.path, what, at=entry.header)
         start = _data_offset(file, entry)
-        found[entry.name] = Member(
+        by_name[entry.name] = Member(
             start, entry.nbytes, entry.crc if entry.crc or not entry.nbytes else None
         )
         position = _end_of_member(file, entry, start)
     if position != directory.offset:
         raise refusal(file.path, f"bytes {position} to {directory.offset} belong to no zip member")
-    return found
+    return by_name
 
 
 def _directory(file: FileReader) -> _Directory:

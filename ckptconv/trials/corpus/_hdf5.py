@@ -102,7 +102,7 @@ def virtual(source: str) -> Callable[[h5py.File], None]:
     return instead(build)
 
 
-def linked(place: str, target: str, other: str = "") -> Callable[[h5py.File], None]:
+def linked(place: str, target: str, extra: str = "") -> Callable[[h5py.File], None]:
     """Return what puts a soft link, or one into an `other` file, in the place of what is there."""
 
     def change(file: h5py.File) -> None:
@@ -110,7 +110,7 @@ def linked(place: str, target: str, other: str = "") -> Callable[[h5py.File], No
 
         if place in file:
             del file[place]
-        file[place] = h5py.ExternalLink(other, target) if other else h5py.SoftLink(target)
+        file[place] = h5py.ExternalLink(extra, target) if extra else h5py.SoftLink(target)
 
     return change
 

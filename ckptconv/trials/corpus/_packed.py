@@ -39,7 +39,7 @@ def packed(value: Tree | bytes) -> bytes:
     if isinstance(value, bytes):
         return value
     return msgpack.head(len(value)) + b"".join(
-        msgpack.text(key) + packed(one) for key, one in value.items()
+        msgpack.text(key) + packed(item) for key, item in value.items()
     )
 
 
@@ -83,9 +83,10 @@ def chunks(**changes: bytes | None) -> bytes:
         "shape": packed({"0": b"\x02", "1": b"\x03"}),
         "chunks": packed({"0": array(), "1": array()}),
     }
-    kept = {key: value for key, value in (parts | changes).items() if value is not None}
+    entries = {key: value for key, value in (parts | changes).items() if value is not None}
     return leaf(
-        msgpack.head(len(kept)) + b"".join(msgpack.text(key) + value for key, value in kept.items())
+        msgpack.head(len(entries))
+        + b"".join(msgpack.text(key) + value for key, value in entries.items())
     )
 
 

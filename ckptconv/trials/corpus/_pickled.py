@@ -71,9 +71,9 @@ def view(shape: tuple[int, ...], stride: tuple[int, ...] | None = None, offset: 
     return number(offset) + numbers(shape) + numbers(row_major(shape) if stride is None else stride)
 
 
-def tensor(stored: bytes, seen: bytes, more: bytes = b"\x89" + ORDERED) -> bytes:
+def tensor(stored: bytes, view: bytes, more: bytes = b"\x89" + ORDERED) -> bytes:
     """Return the opcodes that push a tensor; `more`: requires_grad, hooks, and what may follow."""
-    return REBUILD + b"(" + stored + seen + more + b"tR"
+    return REBUILD + b"(" + stored + view + more + b"tR"
 
 
 def entries(*, legacy: bool = False) -> dict[str, bytes]:
@@ -99,8 +99,8 @@ def with_first(opcodes: bytes, *, legacy: bool = False) -> bytes:
 
 def copied(count: int) -> bytes:
     """Return a state_dict whose first tensor stands under many names more."""
-    (name, first), *others = entries().items()
-    pairs = [text(name) + first + b"q\0", *(text(other) + value for other, value in others)]
+    (name, first), *rest = entries().items()
+    pairs = [text(name) + first + b"q\0", *(text(twin) + value for twin, value in rest)]
     return (
         PROTO
         + ORDERED

@@ -123,8 +123,8 @@ def _member(part: Part) -> bytes:
     name, flags = part.name.encode(), part.local.get("flags", part.central.get("flags", 0))
     sums = (crc32(part.data), len(part.data), len(part.data))
     described = bool(int(flags) & 8)
-    known = (0, 0, 0) if described else sums
-    values = (b"PK\3\4", 20, flags, 0, 0, 0, *known, len(name), len(part.padding))
+    described_sums = (0, 0, 0) if described else sums
+    values = (b"PK\3\4", 20, flags, 0, 0, 0, *described_sums, len(name), len(part.padding))
     header = _packed("<4s5H3L2H", _LOCAL, values, part.local)
     descriptor = struct.pack("<4s3L", b"PK\7\10", *sums) if described else b""
     behind = descriptor if part.behind is None else part.behind
@@ -160,9 +160,9 @@ def _entry(part: Part, offset: int) -> bytes:
 
 
 def _name(changed: Fields, name: bytes) -> bytes:
-    found = changed.get("name", name)
-    assert isinstance(found, bytes)
-    return found
+    raw_name = changed.get("name", name)
+    assert isinstance(raw_name, bytes)
+    return raw_name
 
 
 def _packed(

@@ -523,9 +523,14 @@ def _values() -> Iterator[tuple[str, str, str, bytes]]:
         )
     for code in (0x00, 0x7F, 0x99, 0xFF):
         yield f"opcode-{code:02x}", "no opcode", f"{code:#04x} .unknown.", bytes([code]) + sound
-    for found in _GLOBALS:
-        call = f"c{found}\n".replace(" ", "\n").encode() + text("id") + b"\x85R"
-        yield f"global-{found.replace(' ', '.')}", "runs code", f"'{found}' has no place", call
+    for callable_name in _GLOBALS:
+        call = f"c{callable_name}\n".replace(" ", "\n").encode() + text("id") + b"\x85R"
+        yield (
+            f"global-{callable_name.replace(' ', '.')}",
+            "runs code",
+            f"'{callable_name}' has no place",
+            call,
+        )
     for name in _REBUILDERS:
         call = f"ctorch._utils\n{name}\n".encode() + b")R"
         yield f"rebuild-{name}", "memory read as it should not be", f"{name}' has no place", call

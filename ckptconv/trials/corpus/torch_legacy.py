@@ -28,7 +28,7 @@ _VERSION = PROTO + number(1001) + b"."
 
 def system(version: bytes | None = None, little: bytes = b"\x88") -> bytes:
     """Return the third pickle: how the machine that wrote the file lays out numbers."""
-    said = number(1001) if version is None else version
+    declared = number(1001) if version is None else version
     sizes = (
         text("type_sizes")
         + b"}("
@@ -43,7 +43,7 @@ def system(version: bytes | None = None, little: bytes = b"\x88") -> bytes:
         PROTO
         + b"}("
         + text("protocol_version")
-        + said
+        + declared
         + text("little_endian")
         + little
         + sizes
@@ -56,11 +56,11 @@ def keys(names: Sequence[str]) -> bytes:
     return PROTO + b"](" + b"".join(map(text, names)) + b"e."
 
 
-def records(found: Mapping[str, bytes], counts: Mapping[str, int] | None = None) -> bytes:
+def records(storages: Mapping[str, bytes], counts: Mapping[str, int] | None = None) -> bytes:
     """Return each storage behind its number of float32 elements; `counts`: other numbers."""
     return b"".join(
         struct.pack("<q", (counts or {}).get(key, len(raw) // 4)) + raw
-        for key, raw in found.items()
+        for key, raw in storages.items()
     )
 
 
@@ -84,8 +84,8 @@ def _first(opcodes: bytes) -> bytes:
     return whole(state=with_first(opcodes, legacy=True))
 
 
-def _stored(key: str = "0", numel: int = _NUMEL, **other: str) -> bytes:
-    return _first(tensor(storage(key, numel, more=b"N", **other), view(_FIRST)))
+def _stored(key: str = "0", numel: int = _NUMEL, **changes: str) -> bytes:
+    return _first(tensor(storage(key, numel, more=b"N", **changes), view(_FIRST)))
 
 
 def _counted(count: int) -> bytes:
