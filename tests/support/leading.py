@@ -33,6 +33,8 @@ VALUES: tuple[Any, ...] = (
     ),
 )
 """A path that is a name on the hub too; files for certain versions; code."""
+LEADING = ("transformers_weights", "configuration_files", "attn_implementation", "vocab_file")
+"""Keys that are tried in a sample too: they do lead elsewhere."""
 MARKS = (ELSEWHERE, "config.4.0.0.json", "tokenizer.4.0.0.json")
 
 
@@ -158,6 +160,8 @@ def leading(checkpoint: Path, file: str, part: str) -> dict[str, Any]:
     path = checkpoint / file
     original = json.loads(path.read_text()) if path.exists() else {}
     keys = sorted(loader_keys.keys(package) | loader_keys.path_arguments(package))
+    step = int(os.environ.get("CKPTCONV_KEYS", "1"))
+    keys = sorted({*keys[::step], *LEADING}) if step > 1 else keys
     for key in keys:
         seen.touched.clear()
         for value in VALUES:
