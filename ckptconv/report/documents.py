@@ -223,7 +223,7 @@ class SupportEntry(TypedDict):
     """One family on one side in one framework."""
 
     model_type: str
-    side: Literal["encoder", "decoder"]
+    side: Literal["encoder", "image encoder", "speech encoder", "decoder", "one piece"]
     dialect: str
     status: Literal["exact", "healed", "refused", "no class"]
     reason: str

@@ -14,6 +14,7 @@ from ckptconv.binding.moves import Equality
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model
 from ckptconv.stores.checkpoint import Checkpoint, open_any
+from ckptconv.stores.condition import conditions
 from ckptconv.stores.formats import formats
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.leading_keys import leads
@@ -179,6 +180,8 @@ def _target(
     checkpoint: Checkpoint, model: Model, binding: Binding, verb: str, way: Way
 ) -> tuple[Target, tuple[Equality, ...]]:
     """Ask one verb for its plan."""
+    for condition in conditions(checkpoint.config, checkpoint.weights.tensors):
+        return Target(verb, condition), ()
     if (
         way.source == "flax"
         and is_ambiguous(model, checkpoint)

@@ -244,7 +244,7 @@ BROKEN: dict[str, Callable[[Arrays], object]] = {
     "a tensor is missing": lambda arrays: arrays.popitem(),
     "one is left over": lambda arrays: arrays.update(stray=np.ones(2, np.float32)),
     "one is misshapen": lambda arrays: arrays.update(
-        {key: array[:-1] for key, array in list(arrays.items())[:1]}
+        {key: array[..., 1:] for key, array in list(arrays.items())[:1]}
     ),
     "one is of integers": lambda arrays: arrays.update(
         {key: array.astype(np.int32) for key, array in list(arrays.items())[-1:]}

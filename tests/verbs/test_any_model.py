@@ -27,7 +27,7 @@ def made(folder: Path, form: str, *, config: bool, change: str = "", dtype: str 
     """Write some tensors, one of them changed; return the directory, or the file without a config."""
     folder.mkdir()
     if config:
-        (folder / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 3}))
+        (folder / "config.json").write_text(json.dumps({"model_type": "rwkv", "d_model": 3}))
     writer = formats()[form]
     path = folder / (huggingface.weights_name(writer) if config else NAMES[form])
     rng = np.random.default_rng(1)
@@ -70,7 +70,7 @@ def test_without_a_table_names_of_two_frameworks_mean_nothing(tmp_path: Path) ->
     """What cannot be matched is refused."""
     first = made(tmp_path / "a", "hdf5", config=True)
     second = made(tmp_path / "b", "msgpack", config=True)
-    with pytest.raises(SourceError, match="t5"):
+    with pytest.raises(SourceError, match="rwkv"):
         ckptconv.diff(first, second)
 
 

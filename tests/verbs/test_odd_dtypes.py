@@ -275,13 +275,6 @@ def test_two_old_models(make_pair: MakePair, folder: Folder) -> None:
     assert new(result.plan) == 25
 
 
-@pytest.mark.parametrize("side", [0, 1])
-def test_a_side_without_elements(make_pair: MakePair, folder: Folder, side: int) -> None:
-    """A model of width 0 has weights of no element: their dtype counts all the same."""
-    pair = make_pair(dec={"hidden_size": 0} if side else {}, enc={} if side else {"hidden_size": 0})
-    check_conversion(pair, "normalize", WriteOptions(), folder)
-
-
 @pytest.mark.parametrize("verb", sorted(CONVERSIONS))
 @pytest.mark.parametrize("stray", ["a directory", "a link out", "a link to nothing"])
 def test_what_lies_beside(

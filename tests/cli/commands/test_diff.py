@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,15 +45,20 @@ def test_equal(cli: Cli, dates: Path, converted_tf: Path) -> None:
     )
 
 
-def test_different(cli: Cli, faulty: Path, converted_flax: Path) -> None:
+def test_different(
+    cli: Cli, faulty: Path, converted_flax: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Config keys, layers, then each tensor in both spellings with how it differs; exit code 1."""
-    done = cli("diff", converted_flax, faulty)
+    top = os.path.commonpath([faulty, converted_flax])
+    monkeypatch.chdir(top)  # lines of short paths, which nothing wraps
+    first, second = (os.path.relpath(path, top) for path in (converted_flax, faulty))
+    done = cli("diff", first, second)
     assert (done.code, done.err) == (1, "")
     assert (
         done.out
         == f"""\
-A  {converted_flax}: bert -> bert, flax msgpack
-B  {faulty}: bert -> bert, pytorch safetensors
+A  {first}: bert -> bert, flax msgpack
+B  {second}: bert -> bert, pytorch safetensors
 
 config                  in A    in B
 ----------------------  ------  ------
