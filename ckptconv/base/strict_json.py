@@ -64,6 +64,10 @@ def _depth_within(data: bytes, depth: int) -> bool:
     return b"[]" not in rest and rest.count(b"[") <= depth
 
 
+LFS_POINTER = b"version https://git-lfs"
+"""How the file begins that a clone without git-lfs has in place of another."""
+
+
 def parse_json(text: str | bytes, where: str) -> dict[str, Json]:
     """Return the JSON object in `text`.
 
@@ -71,6 +75,8 @@ def parse_json(text: str | bytes, where: str) -> dict[str, Json]:
     """
     try:
         data = text.encode() if isinstance(text, str) else text
+        if data.startswith(LFS_POINTER):
+            raise ValueError("a Git LFS pointer; fetch the file that it points to: git lfs pull")
         if not _depth_within(data, limits().json_depth):
             raise ValueError(f"deeper than {limits().json_depth} levels; {more('json_depth')}")
         parsed = json.loads(

@@ -77,7 +77,7 @@ class Checkpoint:
         if self.dtype_words:
             keys = ", ".join(f"{key}: {value!a}" for key, value in self.dtype_words)
             raise SourceError(
-                f"{self.config.where}: {keys} is no dtype, so no class of transformers 4.57.6 loads this checkpoint.\n"
+                f"{self.config.where}: {keys} is no dtype in which a class of transformers 4.57.6 makes weights.\n"
                 "A conversion, or `ckptconv normalize`, writes the dtype that the tensors have."
             )
 

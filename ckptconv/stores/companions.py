@@ -20,6 +20,7 @@ from ckptconv.stores.leading_keys import (
     notices,
     without_leads,
 )
+from ckptconv.stores.parsers.first_bytes import HTML, POINTER, START_BYTES, kind_of
 
 GENERATION = "generation_config.json"
 TOKENIZER = (
@@ -123,10 +124,14 @@ def _listing(source: Path) -> Iterator[str]:
 def require_companions(source: Path, scope: Scope = "whole") -> None:
     """Open all that `copy_companions` would copy, so that a dry run refuses what a run would.
 
-    Raises: SourceError: one is no file, a link that leads out of the checkpoint, or not readable.
+    Raises: SourceError: one is no file, a link that leads out of the checkpoint, not readable, or what a clone or a
+        download left in its place.
     """
     for path in companions(source, scope):
-        os.close(open_source(path))
+        kind = kind_of(read_source(path, START_BYTES))
+        stands_in = (POINTER, HTML) if path.name in TOKENIZER else (POINTER,)
+        if kind and kind.name in stands_in:
+            raise SourceError(f"{path}: found {kind.name} in its place.\n{kind.advice}")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

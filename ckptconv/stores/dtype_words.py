@@ -2,6 +2,7 @@
 
 transformers 4.57.6 looks the word up in torch while it reads the config, and fails with `auto`, `fp16`,
 `torch.float16` or an empty one, which older versions left in files (configuration_utils.py, `PretrainedConfig`).
+No class makes weights in 8-bit floats either: with `dtype="auto"`, which is the default of 5, torch refuses them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def unreadable_dtypes(values: Mapping[str, Json], prefix: str = "") -> Iterator[
 
 
 def _is_readable(value: Json) -> bool:
-    return isinstance(value, str) and (value in READABLE or value.startswith("float8_"))
+    return isinstance(value, str) and value in READABLE
 
 
 def with_readable_dtypes(config: Config, tensors: Iterable[Stored]) -> Config:

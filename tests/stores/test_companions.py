@@ -204,3 +204,30 @@ def test_a_companion_that_appears_is_noticed(pair: Pair, tmp_path: Path) -> None
         (source / name).unlink()
         with pytest.raises(SourceError, match="changed while it was read"):
             checkpoint.require_unchanged()
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "spiece.model", "tokenizer.json", "LICENSE"])
+def test_a_pointer_in_place_of_a_companion(pair: Pair, tmp_path: Path, name: str) -> None:
+    """What a clone without git-lfs, or a download that went wrong, left in place of a tokenizer does not travel."""
+    pair.files[name] = (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 9\n"
+    )
+    source = pair.write(tmp_path / "pointer")
+    for verb in (ckptconv.normalize, ckptconv.pt2tf, ckptconv.split):
+        with pytest.raises(SourceError, match="found a Git LFS pointer in its place"):
+            verb(source, tmp_path / "target")
+    (source / name).write_text("<!DOCTYPE html><html></html>")
+    if name == "LICENSE":
+        ckptconv.normalize(source, tmp_path / "target")
+        return
+    with pytest.raises(SourceError, match="found a page of HTML in its place"):
+        ckptconv.normalize(source, tmp_path / "target")
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_a_pointer_in_place_of_json(pair: Pair, tmp_path: Path, name: str) -> None:
+    """It is called what it is, and not JSON that is malformed."""
+    source = pair.write(tmp_path / "source")
+    (source / name).write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(SourceError, match=r"(?s)a Git LFS pointer.*git lfs pull"):
+        ckptconv.normalize(source, tmp_path / "target")

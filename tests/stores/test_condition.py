@@ -31,6 +31,19 @@ def test_quantised(pair: Pair, tmp_path: Path) -> None:
     assert ckptconv.diff(source, source).matches
 
 
+@pytest.mark.parametrize("name", ["weight", "qweight", "weight_scale"])
+def test_quantised_without_a_word(pair: Pair, tmp_path: Path, name: str) -> None:
+    """Where the config does not say it, the names of the codes do, or the bytes in place of a weight."""
+    query = "encoder.encoder.layer.0.attention.self.query"
+    values = pair.arrays.pop(f"{query}.weight")
+    pair.arrays[f"{query}.{name}"] = values.astype(np.int8)
+    source = pair.write(tmp_path / "a")
+    with pytest.raises(SourceError, match=f"quantised: '{query}.{name}' are codes") as refusal:
+        ckptconv.normalize(source, tmp_path / "b")
+    assert len(str(refusal.value).splitlines()) == 1
+    assert any("quantised" in notice for notice in ckptconv.inspect(source).reading)
+
+
 def test_emptied(pair: Pair, tmp_path: Path) -> None:
     """Tensors of no elements are what ZeRO-3 leaves: one line with their number, not one for each."""
     pair.arrays = {name: np.zeros(0, np.float32) for name in pair.arrays}

@@ -15,7 +15,7 @@ from ckptconv.stores.dtype_words import unreadable_dtypes
 if TYPE_CHECKING:
     from conftest import Pair
 
-WORDS = ("auto", "fp16", "torch.float16", "", "FLOAT32", 16, {})
+WORDS = ("auto", "fp16", "torch.float16", "", "FLOAT32", "float8_e4m3fn", "float8_none", 16, {})
 
 
 def write(pair: Pair, folder: Path, key: str, word: Any) -> Path:
@@ -63,9 +63,11 @@ def test_verify_names_the_key_instead_of_a_traceback(pair: Pair, tmp_path: Path)
     """No class loads such a checkpoint, so its outputs cannot be compared; its weights can."""
     source = write(pair, tmp_path / "source", "torch_dtype", "auto")
     ckptconv.pt2tf(source, tmp_path / "tf")
-    with pytest.raises(ckptconv.SourceError, match="torch_dtype: 'auto' is no dtype, so no class"):
+    with pytest.raises(
+        ckptconv.SourceError, match="torch_dtype: 'auto' is no dtype in which a class"
+    ):
         ckptconv.verify(source, tmp_path / "tf")
-    with pytest.raises(ckptconv.SourceError, match="no class"):
+    with pytest.raises(ckptconv.SourceError, match="is no dtype"):
         ckptconv.record(source, tmp_path / "a.trace")
     assert ckptconv.verify(source, tmp_path / "tf", "weights").matches
     assert any("'auto' is no dtype" in line for line in ckptconv.inspect(source).reading)

@@ -77,6 +77,22 @@ def test_pytorch(pair: Pair, tmp_path: Path) -> None:
         assert "torch.save(" in str(refusal.value)
 
 
+def test_the_advice_names_a_key_of_the_file(pair: Pair, tmp_path: Path) -> None:
+    """Of several state_dicts the advice saves one that is there: the one that scripts give the model's name."""
+    import torch
+
+    source = pair.write(tmp_path / "source")
+    state = {name: torch.from_numpy(array) for name, array in pair.arrays.items()}
+    for number, keys in enumerate([("state_dict", "ema"), ("ema", "model"), ("net",)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "config.json").write_bytes((source / "config.json").read_bytes())
+        torch.save(dict.fromkeys(keys, state), folder / "pytorch_model.bin")
+        likely = next((key for key in keys if key in ("state_dict", "model")), keys[0])
+        with pytest.raises(SourceError, match=rf"weights_only=False\)\['{likely}'\]"):
+            open_checkpoint(folder)
+
+
 def nested(tensors: dict[str, Any]) -> dict[str, Any]:
     """Return a tree of names with slashes."""
     tree: dict[str, Any] = {}

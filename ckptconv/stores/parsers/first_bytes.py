@@ -35,14 +35,16 @@ def _renamed(name: str) -> str:
     return f"If it holds the weights, rename it to {name}."
 
 
+POINTER, HTML = "a Git LFS pointer", "a page of HTML"
+"""What a clone without git-lfs, and a download that went wrong, leave in place of any file."""
 KINDS = (
     _kind(
-        "a Git LFS pointer",
+        POINTER,
         rb"version https://git-lfs",
         "Fetch the file that it points to: git lfs pull.",
     ),
     _kind(
-        "a page of HTML",
+        HTML,
         rb"(?i)\s*<(!doctype|html|head)",
         "The download went wrong: fetch the file itself.",
     ),

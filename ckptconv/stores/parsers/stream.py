@@ -17,15 +17,14 @@ SHOWN = 200
 """Characters of untrusted text that a message may carry."""
 
 
-def save_weights_alone(path: Path, what: str, key: str = "state_dict") -> str:
+def save_weights_alone(path: Path, what: str, key: str = "") -> str:
     """Return the advice for what a training script saved: what it is, and two lines that save its weights; or "".
 
-    Args: what: with its article; empty where nothing tells. key: under which the weights are.
+    Args: what: with its article; empty where nothing tells. key: under which the weights are; empty for the usual one.
     """
     if not what:
         return ""
-    if what == "a training checkpoint" and key == "state_dict":
-        key = "model_state_dict"
+    key = key or ("model_state_dict" if what == "a training checkpoint" else "state_dict")
     return (
         f"It is {what}. Where you trust it, save its weights alone:\n"
         "  import torch\n"

@@ -216,10 +216,11 @@ def _only_state_dict(value: Mapping[str, object], path: Path) -> str:
         key, item = next((key, item) for key, item in value.items() if not isinstance(item, Tensor))
         raise refusal(path, f"{shown(key)} is a {type(item).__name__}, not a tensor")
     which = ", ".join(map(shown, keys[:SHOWN_KEYS]))
+    likely = next((key for key in keys if key in _WRAPPERS), keys[0])
     raise refusal(
         path,
         f"tensors lie under {which}: which of them are the model's is not certain",
-        advice=save_weights_alone(path, "a training checkpoint", keys[0]),
+        advice=save_weights_alone(path, "a training checkpoint", likely),
     )
 
 
