@@ -31,6 +31,14 @@ def test_quantised(pair: Pair, tmp_path: Path) -> None:
     assert ckptconv.diff(source, source).matches
 
 
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_part_is_quantised(pair: Pair, tmp_path: Path, part: str) -> None:
+    """`split` would write the key where the part's own class reads it, so it counts in a part as well."""
+    pair.config[part]["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    with pytest.raises(SourceError, match=r"quantised \('gptq'\)"):
+        ckptconv.split(pair.write(tmp_path / "a"), tmp_path / "b")
+
+
 @pytest.mark.parametrize("name", ["weight", "qweight", "weight_scale"])
 def test_quantised_without_a_word(pair: Pair, tmp_path: Path, name: str) -> None:
     """Where the config does not say it, the names of the codes do, or the bytes in place of a weight."""
