@@ -80,7 +80,7 @@ def test_a_match(open_page: Open, match: Verification, tmp_path: Path) -> None:
     page.screenshot(tmp_path / "page.png")
     assert page.texts("h1, .subject") == [
         "Match",
-        f"{match.target} (tf) against {match.source} (pytorch)",
+        f"{match.target} ({match.naming}) against {match.source} ({match.source_naming})",
     ]
     assert page.texts(".tiles b") == ["101 of 101", "1.7 MB", "9 of 9", "10"]
     assert page.script("return document.querySelector('.plot').layout.shapes || []") == []
