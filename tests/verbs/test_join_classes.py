@@ -13,6 +13,11 @@ import ckptconv
 from binding.test_identify import part_of
 from binding.test_identify import write as write_model
 from ckptconv import JoinOptions, PlanError
+from ckptconv.schema.config import Config
+from ckptconv.schema.families import families
+from ckptconv.schema.family import Whole
+from ckptconv.schema.models import read_model
+from tiny import plain
 from verbs.test_agreement import made
 from verbs.test_join import config_of, original, part, tree, two, weights
 
@@ -92,6 +97,41 @@ def test_two_tables_of_one_bart(pair: Pair, tmp_path: Path) -> None:
     found = weights(tmp_path / "out")
     assert np.array_equal(found[WORDS], tied.arrays[WORDS])
     assert np.array_equal(found[HEAD], tied.arrays[WORDS] + 2)
+
+
+def wholes() -> list[tuple[str, str]]:
+    """Return the families of decoders that have a class of one piece, with each other framework that has it."""
+    return [
+        (family.model_type, naming)
+        for family in families().values()
+        if isinstance(family.whole, Whole) and family.decoder
+        for naming in family.whole.classes
+        if naming != "pytorch"
+    ]
+
+
+@pytest.mark.parametrize(("family", "naming"), wholes())
+def test_a_whole_of_another_framework(pair: Pair, tmp_path: Path, family: str, naming: str) -> None:
+    """The decoder of a whole in TF or Flax is that of the same whole in PyTorch, its shared table too."""
+    rng = np.random.default_rng(3)
+    config = {key: value for key, value in plain(family).items() if key != "is_decoder"}
+    config |= {"is_encoder_decoder": True, "d_model": 24}  # sines need an even width
+    arrays = {
+        tensor.names_in("pytorch")[0]: rng.standard_normal(tensor.shape("pytorch"), np.float32)
+        for tensor in read_model(Config(config)).tensors
+        if tensor.is_written_in("pytorch") and tensor.module.formula is None
+    }
+    source = type(pair)(config, arrays).write(tmp_path / "pytorch")
+    getattr(ckptconv, f"pt2{naming}")(source, tmp_path / naming)
+    encoder = part(made(type(pair), "bert", "bert"), "encoder", tmp_path / "bert")
+    ckptconv.join(encoder, source, tmp_path / "expected")
+    ckptconv.join(encoder, tmp_path / naming, tmp_path / "out")
+    expected, found = weights(tmp_path / "expected"), weights(tmp_path / "out")
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert np.array_equal(
+        found["decoder.model.decoder.embed_tokens.weight"], arrays["model.shared.weight"]
+    )
 
 
 def halves(pair: Pair, folder: Path, naming: str, drop: tuple[str, ...] = ()) -> tuple[Path, Path]:

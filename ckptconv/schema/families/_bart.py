@@ -129,8 +129,13 @@ def whole_names(c: Config) -> Iterator[Module]:
     Source: `_tie_weights` of `BartModel`.
     """
     if c.flag("tie_word_embeddings", default=True):
-        shared = word_embedding("model.shared", c.size("vocab_size"), c.size("d_model"))
-        yield repeats(shared, "model.decoder.embed_tokens", tied=True)
+        yield repeats(_shared_table(c, "model"), "model.decoder.embed_tokens", tied=True)
+
+
+def _shared_table(c: Config, above: str) -> Module:
+    """Return the table that both sides share, which TF keeps outside the model's first level."""
+    table = shared_embedding(f"{above}.shared", c.size("vocab_size"), c.size("d_model"))
+    return replace(table, paths={**table.paths, "tf": (f"{above}.shared",)})
 
 
 def shared_words(c: Config, style: Style) -> Iterator[Module]:
@@ -140,9 +145,7 @@ def shared_words(c: Config, style: Style) -> Iterator[Module]:
     """
     vocab, hidden = c.size("vocab_size"), c.size("d_model")
     tied, above = c.flag("tie_word_embeddings", default=True), style.inside
-    table = shared_embedding(f"{above}.shared", vocab, hidden)
-    outside = {**table.paths, "tf": (f"{above}.shared",)}
-    yield replace(table, paths=outside, part="encoder")
+    yield replace(_shared_table(c, above), part="encoder")
     for side in ("encoder", "decoder"):
         words = embedding(f"{above}.{side}.embed_tokens", vocab, hidden)
         again: tuple[NamingName, ...] = () if tied else ("pytorch",)

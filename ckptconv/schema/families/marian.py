@@ -22,6 +22,7 @@ from ckptconv.schema.families._bart import (
     computed_sines,
     sine_limits,
     stored_sines,
+    whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
 from ckptconv.schema.vocabulary import (
@@ -75,6 +76,12 @@ def decoder(c: Config) -> Iterator[Module]:
     yield from bart_stack(c, "decoder", ALONE)
 
 
+def other_names(c: Config) -> Iterator[Module]:
+    """The table that both sides share, where they share one."""
+    shared = c.flag("share_encoder_decoder_embeddings", default=True)
+    return whole_names(c) if shared else iter(())
+
+
 def limits(c: Config) -> dict[NamingName, str]:
     """What TF and Flax lack: tables of words apart, and what Pegasus's classes lack."""
     if not c.flag("share_encoder_decoder_embeddings", default=True):
@@ -91,6 +98,7 @@ FAMILY = Family(
         bart_head,
         self_attention=BART_TWINS,
         classes={"pytorch": "MarianForCausalLM"},
+        other_names=other_names,
     ),
     whole=Whole(
         whole,
