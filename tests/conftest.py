@@ -157,6 +157,14 @@ def counted(request: pytest.FixtureRequest) -> Counted:
     return lambda line: request.node.user_properties.append(("counted", str(line)))
 
 
+def pytest_configure() -> None:
+    """Take the signals back that whoever started the tests ignores, as a shell does in the background."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the tests counted."""
     reports = [
