@@ -13,6 +13,8 @@ INTERNAL_ERROR = 70
 
 def main() -> NoReturn:
     """Run the command line."""
+    # numpy's BLAS, which nothing here computes with, takes memory for each of its threads, and exits with 1 without it
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from ckptconv.cli.main import main as run
     except (ImportError, MemoryError, OSError, RuntimeError) as error:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
 from ckptconv.report.relations import figures_json, number_text, relation_json, relation_lines
-from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
+from ckptconv.report.text import (
+    PIPE,
+    Screen,
+    closing,
+    counted,
+    one_line,
+    printable,
+    prose,
+    size,
+    table,
+)
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -40,7 +50,9 @@ def diff_text(result: Diff, *, tensors: bool = False, screen: Screen = PIPE) -> 
 
 def _heads(result: Diff) -> str:
     sides = zip("AB", (result.first, result.second), result.models, result.forms, strict=True)
-    return "\n".join(f"{letter}  {path}: {model}, {form}" for letter, path, model, form in sides)
+    return "\n".join(
+        one_line(f"{letter}  {path}: {model}, {form}") for letter, path, model, form in sides
+    )
 
 
 def value_text(value: Json) -> str:

@@ -16,8 +16,6 @@ from pathlib import Path
 from threading import Event
 from typing import Literal, Protocol, TypeAlias
 
-from blake3 import blake3
-
 from ckptconv.base.workers import finish, workers
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.schema.vocabulary import NamingName
@@ -43,8 +41,12 @@ class Hasher(Protocol):
 
 
 def hasher(algorithm: Algorithm) -> Hasher:
-    """Return a new hasher."""
-    return sha256() if algorithm == "sha256" else blake3()
+    """Return a new hasher; BLAKE3's library is imported where a tensor is digested, not to read a header."""
+    if algorithm == "sha256":
+        return sha256()
+    from blake3 import blake3
+
+    return blake3()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, local
 
-from blake3 import blake3
-
 from ckptconv.base.strict_json import dump_json
 from ckptconv.base.workers import finish, workers
 from ckptconv.binding.moves import Move, Plan
@@ -25,7 +23,7 @@ from ckptconv.stores.parsers.files import write_at
 from ckptconv.stores.tensor import Extent
 from ckptconv.transfer.cast_losses import TensorValues, require_finite
 from ckptconv.transfer.casting import NOTHING
-from ckptconv.transfer.digests import FileDigest
+from ckptconv.transfer.digests import FileDigest, hasher
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 from ckptconv.transfer.publish.file import fsync
 from ckptconv.transfer.readback import WrittenTensor, read_back
@@ -173,7 +171,7 @@ class _Writer:
         return self._write(move, self._buffers.pieces)
 
     def _write(self, move: Move, pieces: Pieces) -> WrittenTensor:
-        digest, start = blake3(), 0
+        digest, start = hasher("blake3"), 0
         for piece in pieces.of(move):
             digest.update(piece)
             self._put(self._places[move.target.name], start, piece)

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from blake3 import blake3
-
 from ckptconv.base.errors import DestinationError
 from ckptconv.base.untrusted import one_line
 from ckptconv.base.workers import finish
 from ckptconv.stores.formats import Format
 from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import Stored, TensorSpec
-from ckptconv.transfer.digests import FileDigest, TensorDigest
+from ckptconv.transfer.digests import FileDigest, Hasher, TensorDigest, hasher
 
 STEP_BYTES = 1 << 20
 """Read at a time: both digests are made of it while it is in the cache."""
@@ -93,7 +91,7 @@ def _digests(
         ),
         key=lambda run: run.start,
     )
-    whole, hashers = sha256(), {stored.spec.name: blake3() for stored in tensors}
+    whole, hashers = sha256(), {stored.spec.name: hasher("blake3") for stored in tensors}
     buffer = memoryview(bytearray(STEP_BYTES))
     waiting = iter(runs)
     run = next(waiting, None)
@@ -112,7 +110,7 @@ def _digests(
             (nbytes,) = finish([tensor_data])
             progress(nbytes)
         digest = FileDigest(file.size, whole.hexdigest())
-    return digest, {name: hasher.hexdigest() for name, hasher in hashers.items()}
+    return digest, {name: running.hexdigest() for name, running in hashers.items()}
 
 
 def _slices(
@@ -124,7 +122,7 @@ def _slices(
         yield run.tensor, block[first:last]
 
 
-def _feed(hashers: Mapping[str, blake3], slices: Sequence[tuple[str, memoryview]]) -> int:
+def _feed(hashers: Mapping[str, Hasher], slices: Sequence[tuple[str, memoryview]]) -> int:
     """Give each tensor's hasher its bytes, and return how many there were."""
     for name, data in slices:
         hashers[name].update(data)

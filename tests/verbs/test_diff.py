@@ -258,17 +258,6 @@ def test_parts_against_the_whole(trained: dict[str, Path], tmp_path: Path) -> No
         diff(encoder, decoder)
 
 
-def test_a_part_of_another_framework_is_refused(trained: dict[str, Path], tmp_path: Path) -> None:
-    """TF and Flax spell a model alone otherwise than in a pair, and no table says how."""
-    shutil.copytree(trained["tf-hdf5"], tmp_path / "part")
-    config = json.loads((tmp_path / "part" / "config.json").read_text())
-    (tmp_path / "part" / "config.json").write_text(json.dumps(config["encoder"]))
-    with pytest.raises(
-        SourceError, match="an encoder or a decoder alone is read from PyTorch's weights"
-    ):
-        diff(tmp_path / "part", trained["source"])
-
-
 def test_config_keys_that_matter(trained: dict[str, Path], tmp_path: Path) -> None:
     """A key that changes answers is a difference with both values; one that does not is none."""
     other = shutil.copytree(trained["flax-msgpack"], tmp_path / "other")

@@ -188,7 +188,7 @@ def test_no_pooler(root: Path, tmp_path: Path) -> None:
                 [
                     one
                     for one in notices
-                    if "pooler.dense.weight: not in the source, written as zeros" in one
+                    if "pooler.dense" in one and "not in the source, written as zeros" in one
                 ]
             )
             == 1
@@ -237,7 +237,7 @@ def test_old_names(root: Path, tmp_path: Path, kind: str, zipped: bool) -> None:
     (source / "model.safetensors").unlink()
     result = ckptconv.normalize(source, tmp_path / "normal")
     assert weights(tmp_path / "normal") == weights(root / "normal" / "bert-gpt2")
-    assert len(result.notices) == (kind == "buffers")
+    assert len(result.notices) == (kind in ("buffers", "module"))
     for naming, (verb, _) in VERBS.items():
         verb(source, tmp_path / naming)
         verb(root / "source" / "bert-gpt2", tmp_path / f"today-{naming}")

@@ -207,7 +207,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
         "model type None is no encoder-decoder",
         _without("model_type"),
     ),
-    ("model-type-of-one-piece", "another model", "model type 't5' is not", _with(model_type="t5")),
+    ("model-type-of-one-piece", "another model", "missing +decoder", _with(model_type="t5")),
     (
         "model-type-a-list",
         "what cannot be looked up",
@@ -217,7 +217,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     (
         "model-type-an-escape",
         "commands for a terminal",
-        r"model type '\\x1b\[2J' is not",
+        r"model type '\\x1b\[2J' is no",
         _with(model_type="\x1b[2J"),
     ),
     (
