@@ -22,7 +22,7 @@ from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.verbs.writing import Conversion
 from wholes import COMPOSITES, ENVIRONMENT, Json, config_of, names, random_model
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.soak]
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 MOST = 6.0

@@ -13,7 +13,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.verbs.export import ExportOptions, export
 from tiny import plain, random_pair
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from ckptconv.stores.checkpoint import open_checkpoint
 from lowered_runs import FORBIDDEN, answers
 from tiny import plain, random_pair
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 FORMS = ("savedmodel", "jax", "litert")
 LIMIT = 29

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.frameworks,
     pytest.mark.thorough,
     pytest.mark.filterwarnings("ignore"),

@@ -16,7 +16,7 @@ from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
 from ckptconv.verbs.export import export
 from onnx_runs import run
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 DATES = Path(__file__).parents[2] / "fixtures" / "dates"
 SHAPES = [(5, 11), (1, 2), (2, 29)]

@@ -17,7 +17,7 @@ from ckptconv.verbs.export import ExportOptions, export
 from ckptconv.verbs.record import record
 from ckptconv.verbs.verify import verify
 
-pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.mark.parametrize("name", ["beams", "greedy"])

@@ -296,7 +296,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
         "decoder-without-cross-attention",
         "a model that reads nothing",
         "'add_cross_attention' must be true",
-        _without("add_cross_attention", "decoder"),
+        _side("decoder", add_cross_attention=False),
     ),
     ("a-billion-layers", "memory", "at most", _side("encoder", num_hidden_layers=10**9)),
     (
