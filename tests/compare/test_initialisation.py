@@ -179,6 +179,7 @@ def test_a_pair_that_transformers_made_of_a_trained_model(dates: Path, tmp_path:
     assert len(found["cross-attention"].tensors) == 20
 
 
+@pytest.mark.soak
 @pytest.mark.frameworks
 def test_real_classes_before_and_after_one_step(tmp_path: Path) -> None:
     """In every family, the class's new cross-attention looks new as a whole; after one step, none of a trained one."""

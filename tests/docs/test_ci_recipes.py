@@ -81,6 +81,7 @@ def test_recipes(shell: dict[str, str], tmp_path: Path, script: str) -> None:
     assert int(root.get("tests") or 0) > 70
 
 
+@pytest.mark.soak
 @pytest.mark.frameworks
 def test_the_summary_fits_one_screen(
     shell: dict[str, str], tmp_path: Path, converted_tf: Path, dates: Path

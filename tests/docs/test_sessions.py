@@ -40,6 +40,7 @@ def marked() -> list[object]:
     ]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", marked())
 def test_a_page_shows_what_its_commands_print(name: str) -> None:
     """Every command of a page prints today what the page shows, but for times, and digits where a page says so."""

@@ -215,6 +215,7 @@ def check_join(pair: Pair, options: JoinOptions, folder: Folder) -> Any:
     return result
 
 
+@pytest.mark.soak
 @pytest.mark.thorough
 @few(10)
 @given(source=SOURCES, verb=st.sampled_from(sorted(CONVERSIONS)), options=OPTIONS)
@@ -225,6 +226,7 @@ def test_conversions(
     check_conversion(source.pair(make_pair), verb, options, folder)
 
 
+@pytest.mark.soak
 @pytest.mark.thorough
 @few(15)
 @given(source=SOURCES, options=JOIN_OPTIONS)
@@ -233,6 +235,7 @@ def test_join(make_pair: MakePair, folder: Folder, source: Source, options: Join
     check_join(source.pair(make_pair, NEW), options, folder)
 
 
+@pytest.mark.soak
 @pytest.mark.thorough
 @few(100)
 @given(source=SOURCES, verb=st.sampled_from(sorted(CONVERSIONS)), options=OPTIONS)
@@ -243,6 +246,7 @@ def test_many_conversions(
     check_conversion(source.pair(make_pair), verb, options, folder)
 
 
+@pytest.mark.soak
 @pytest.mark.thorough
 @few(100)
 @given(source=SOURCES, options=JOIN_OPTIONS)
