@@ -56,6 +56,11 @@ def test_a_default_is_as_good_as_the_value() -> None:
     )
 
 
+def test_every_family_has_its_defaults() -> None:
+    """A family that is added without fixtures/make_defaults.py fails here, not only beside transformers."""
+    assert read_json(ROOT / "ckptconv" / "schema" / DEFAULTS).keys() == families().keys()
+
+
 def test_zero_is_a_value() -> None:
     """0 and null differ, unless the class fills in the 0: BERT pads with token 0."""
     assert differences({"model_type": "bert", "bos_token_id": 0}, {"model_type": "bert"}) == (
