@@ -52,6 +52,8 @@ OF_OTHER_HEADS = frozenset(
 """How a family begins, and heads and poolers that no encoder-decoder reads; some follow from other keys."""
 SETTINGS = frozenset(
     {
+        "_attn_implementation",
+        "attn_implementation",
         "chunk_size_feed_forward",
         "gradient_checkpointing",
         "is_encoder_decoder",
@@ -75,6 +77,7 @@ DERIVED = frozenset(
     {
         "attention_layers",
         "d_head",
+        "decoder_vocab_size",
         "embedding_size",
         "head_dim",
         "num_hidden_layers",
