@@ -22,9 +22,9 @@ from make_pair import PAIR
 
 from ckptconv.base.strict_json import Json, dump_json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.checkpoint import read_weights
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.tensor import Stored, TensorSpec
 
 BOUND_MIB = 600
@@ -66,7 +66,7 @@ def write(folder: Path) -> dict[str, TensorSpec]:
         if row.module.presence != "dropped" and not row.module.tied
     ]
     specs = {row.key: TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows}
-    create = formats()["safetensors"].create
+    create = FORMATS["safetensors"].create
     assert create is not None
     path = folder / "model.safetensors"
     places = create(path, list(specs.values()), "pytorch", False)

@@ -12,8 +12,8 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json, dump_json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
-from ckptconv.stores.formats import formats
+from ckptconv.schema.model import read_model
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.tensor import TensorSpec
 
 BERT_BASE: dict[str, Json] = {
@@ -50,7 +50,7 @@ def make_pair(folder: Path) -> None:
         if row.module.presence != "dropped" and not row.module.tied
     ]
     specs = {row.key: TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows}
-    create = formats()["safetensors"].create
+    create = FORMATS["safetensors"].create
     assert create is not None
     path = folder / "model.safetensors"
     path.unlink(missing_ok=True)

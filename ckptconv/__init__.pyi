@@ -7,14 +7,16 @@ from ckptconv.base.errors import Interrupted as Interrupted
 from ckptconv.base.errors import PlanError as PlanError
 from ckptconv.base.errors import Problem as Problem
 from ckptconv.base.errors import SourceError as SourceError
-from ckptconv.base.limits import Limits as Limits
-from ckptconv.base.limits import limited as limited
+from ckptconv.base.files import Limits as Limits
+from ckptconv.base.files import limited as limited
 from ckptconv.run.yardstick import Tolerance as Tolerance
 from ckptconv.trials.selftest import SelfTest as SelfTest
 from ckptconv.trials.selftest import selftest as selftest
 from ckptconv.verbs.check import Checked as Checked
 from ckptconv.verbs.check import Finding as Finding
 from ckptconv.verbs.check import check as check
+from ckptconv.verbs.convert import Conversion as Conversion
+from ckptconv.verbs.convert import WriteOptions as WriteOptions
 from ckptconv.verbs.convert import flax2pt as flax2pt
 from ckptconv.verbs.convert import normalize as normalize
 from ckptconv.verbs.convert import pt2flax as pt2flax
@@ -31,8 +33,8 @@ from ckptconv.verbs.export import Export as Export
 from ckptconv.verbs.export import ExportOptions as ExportOptions
 from ckptconv.verbs.export import export as export
 from ckptconv.verbs.families import families as families
+from ckptconv.verbs.inspect import Inspection as Inspection
 from ckptconv.verbs.inspect import inspect as inspect
-from ckptconv.verbs.inspection import Inspection as Inspection
 from ckptconv.verbs.join import JoinOptions as JoinOptions
 from ckptconv.verbs.join import join as join
 from ckptconv.verbs.record import Recording as Recording
@@ -41,6 +43,4 @@ from ckptconv.verbs.split import Split as Split
 from ckptconv.verbs.split import split as split
 from ckptconv.verbs.verify import Verification as Verification
 from ckptconv.verbs.verify import verify as verify
-from ckptconv.verbs.writing import Conversion as Conversion
-from ckptconv.verbs.writing import WriteOptions as WriteOptions
 from ckptconv.version import __version__ as __version__

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import ckptconv
 from ckptconv.cli.main import main as entry
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec

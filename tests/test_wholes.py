@@ -19,7 +19,7 @@ import pytest
 
 import ckptconv
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.verbs.writing import Conversion
+from ckptconv.verbs.convert import Conversion
 from wholes import COMPOSITES, ENVIRONMENT, Json, config_of, names, random_model
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.soak]

@@ -14,7 +14,7 @@ import torch
 from transformers import GenerationMixin
 from transformers.utils import logging
 
-from ckptconv.artefacts.formats import Work, artefact_formats
+from ckptconv.artefacts.formats import ARTEFACT_FORMATS, Work
 from ckptconv.artefacts.generation.generate import trace_generate
 from ckptconv.artefacts.generation.settings import Search, SettingsError, search_of
 from ckptconv.artefacts.program import Traced
@@ -57,7 +57,7 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
         raise Refused(f"{_families(model)}: PyTorch cannot trace this class\n{error}") from error
     _require_places(search, traced, job["max_length"])
     notices = list(_notices(model))
-    form = artefact_formats()[job["format"]]
+    form = ARTEFACT_FORMATS[job["format"]]
     own = None if notices else search
     generate = trace_generate(traced, own) if own and not form.traces_search else None
     _write_tokenizer(folder)

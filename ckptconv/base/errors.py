@@ -1,4 +1,4 @@
-"""Every way in which a command can fail, and the exit code that says so.
+"""Every way in which a command can fail, the exit code that says so, and text from strangers made safe for messages.
 
 CkptconvError
 ├── UsageError         2   an argument of a function in Python is none that it takes
@@ -9,16 +9,68 @@ CkptconvError
 ├── InternalError     70   a fault of ckptconv itself, or a system without memory, threads or files to spare
 └── Interrupted  130, 143  SIGINT, SIGTERM; nothing was published
 
-A mismatch (verify, diff, check) is a result with exit code 1, not an exception. 2 is also Click's own, for options.
+A mismatch (verify, diff, check) is a result with exit code 1, not an exception. 2 is also Click's own, for options;
+`require_choice` and its kin check the arguments of the functions in Python as strictly.
+
+A name from a file may hold what a terminal takes for a command, what turns the reading direction round, what nobody
+sees, a line break that forges a line of ours, or the end of a tag. A log has readers as well: GitHub's runner takes
+a line that begins with `::` for a command, and `##[...]` anywhere in a line; Azure's takes `##vso[...]`.
+JSON needs none of this but the last: it is written in ASCII, in one string a line.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ckptconv.base.untrusted import one_line
+UNSEEN = frozenset(
+    chr(code)
+    for first, last in (
+        (0x034F, 0x034F),
+        (0x115F, 0x1160),
+        (0x17B4, 0x17B5),
+        (0x180B, 0x180F),
+        (0x3164, 0x3164),
+        (0xFE00, 0xFE0F),
+        (0xFFA0, 0xFFA0),
+        (0xE0100, 0xE01EF),
+    )
+    for code in range(first, last + 1)
+)
+"""Letters and marks that take no room, though `str.isprintable` calls them printable.
+
+Source: DerivedCoreProperties.txt of Unicode 15, Default_Ignorable_Code_Point, less the categories Cf and Cn.
+"""
+MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~#&"})
+
+
+LINE_COMMAND = re.compile(r"^( *):(?=:)", re.MULTILINE)
+"""The beginning of a line that GitHub's runner takes for a command; it takes off spaces before."""
+LOG_COMMAND = re.compile(r"#(?=#[A-Za-z]*\[)")
+"""What begins a command anywhere in a line, in GitHub's older form and in Azure's."""
+
+
+def printable(text: str) -> str:
+    """Return text with everything escaped that a terminal or a log could take for a command; lines stay lines."""
+    shown = "".join(c if c == "\n" or _harmless(c) else ascii(c)[1:-1] for c in text)
+    return LINE_COMMAND.sub(r"\1\\x3a", LOG_COMMAND.sub(r"\\x23", shown))
+
+
+def one_line(text: str) -> str:
+    """Return a name, or another text of one line, so that it cannot begin a line of its own."""
+    return printable(text.replace("\n", "\\n"))
+
+
+def markdown(text: str) -> str:
+    """Return a name for a cell of a Markdown table: no tag, no link, no end of the cell."""
+    return one_line(text).translate(MARKDOWN)
+
+
+def _harmless(character: str) -> bool:
+    return character.isprintable() and character not in UNSEEN
 
 
 class CkptconvError(Exception):
@@ -99,3 +151,37 @@ class Interrupted(CkptconvError):
             if published
             else "interrupted: nothing was written"
         )
+
+
+def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse what is none of the choices: a misspelt word has no other meaning. Raises UsageError."""
+    names = tuple(choices)
+    if not isinstance(value, str) or value not in names:
+        raise UsageError(f"{name}: {_shown(value)} is not one of {', '.join(map(repr, names))}")
+
+
+def require_texts(name: str, value: object) -> None:
+    """Refuse one string where several are expected: it would be taken letter by letter. Raises UsageError."""
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise UsageError(f"{name}: {_shown(value)} is not a list of strings")
+
+
+def require_integer(name: str, value: object, least: int = 0) -> None:
+    """Refuse what is no integer of at least `least`. Raises UsageError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{name}: {_shown(value)} is not an integer")
+    if value < least:
+        raise UsageError(f"{name}: {value} is not at least {least}")
+
+
+def require_number(name: str, value: object, least: float = 0.0, most: float = math.inf) -> None:
+    """Refuse what is no finite number from `least` to `most`. Raises UsageError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(f"{name}: {_shown(value)} is not a number")
+    if not least <= value <= most:
+        limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise UsageError(f"{name}: {value:g} is not {limits}")
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:80]

@@ -1,8 +1,11 @@
-"""A checkpoint's files, opened so that none leads astray.
+"""A checkpoint's files, opened so that none leads astray, read within limits, and the same to the end.
 
 They come from strangers: `config.json` may be a link to a private file, or a pipe at which a reader waits
 for ever. A link counts only where it stays in the folder it lies in, or leads into a cache of the hub, whose contents
-bear their own digest as names (`models--ORG--NAME/blobs/HASH`, held against the bytes where they are read).
+bear their own digest as names: large ones their sha256, small ones git's SHA-1 of a blob
+(`models--ORG--NAME/blobs/HASH`, held against the bytes where they are read). What a reader may spend is bounded: it
+asks `limits()`; `--limit NAME=VALUE` and `with limited(NAME=VALUE):` change them, and every real checkpoint is far
+below the defaults. A source that changes while it is read is refused: what was read of it is two things in one.
 """
 
 from __future__ import annotations
@@ -10,16 +13,137 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from hashlib import new, sha256
 from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.workers import finish, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on headers; the tensors' own bytes are bounded by the size of the files."""
+
+    header_bytes: int = 16 << 20
+    """Header of a safetensors file, the structure of a msgpack file, or the directory of a `.bin` file."""
+    tensors: int = 200_000
+    """Tensors in one file."""
+    json_bytes: int = 16 << 20
+    """A config, an index or another JSON file."""
+    json_depth: int = 64
+    """Objects and lists inside each other."""
+    pickle_bytes: int = 64 << 20
+    """The pickled structure of a `.bin` file."""
+    pickle_operations: int = 1_000_000
+    """Opcodes in it: a tensor takes about 45. The worst of them take 1 s and 100 MB together."""
+    expansion: int = 4
+    """Bytes that the tensors of a `.bin` file may show for each byte that is stored (views may overlap)."""
+    hdf5_bytes: int = 2 << 30
+    """Address space of the process that reads an HDF5 header."""
+    hdf5_seconds: int = 60
+    """CPU time of that process."""
+
+
+_CURRENT: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039  # frozen
+NAMES = tuple(limit.name for limit in fields(Limits))
+
+
+def limits() -> Limits:
+    """Return the limits that hold here."""
+    return _CURRENT.get()
+
+
+def more(name: str) -> str:
+    """Say how to lift a limit, for the end of a refusal."""
+    return f"`ckptconv --limit {name}=N` allows more"
+
+
+@contextmanager
+def limited(**changes: int) -> Iterator[Limits]:
+    """Read with other limits.
+
+    Raises: TypeError: there is no limit of that name.
+    """
+    token = _CURRENT.set(replace(_CURRENT.get(), **changes))
+    try:
+        yield _CURRENT.get()
+    finally:
+        _CURRENT.reset(token)
+
+
+Identity: TypeAlias = tuple[int, int, int, int, int]
+"""Device, inode, size [bytes], times of the last change of content and of inode [ns]."""
+
+
+def identity(status: os.stat_result) -> Identity:
+    """Return what differs once a file was written to, cut or replaced; reading changes none of it."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def require_same(path: Path, before: Identity | None, fd: int | None = None) -> None:
+    """Compare a file, by its path and where it is open by its descriptor, with what it was.
+
+    Raises: SourceError: it is another file by now, or another content.
+    """
+    if (
+        before is None
+        or _now(path) != before
+        or (fd is not None and identity(os.fstat(fd)) != before)
+    ):
+        raise SourceError(
+            f"{path}: changed while it was read; nothing was published.\nRun again when nothing writes to it."
+        )
+
+
+def _now(path: Path) -> Identity | None:
+    try:
+        return identity(path.stat())
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the files of some directories were before the first of them was read."""
+
+    files: Mapping[Path, Identity]
+
+    @classmethod
+    def of(cls, *folders: Path) -> Snapshot:
+        """Look at every entry; a folder that cannot be listed has none: whoever reads it says why."""
+        identities: dict[Path, Identity] = {}
+        for folder in folders:
+            try:
+                names = sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed
+            except OSError:
+                continue
+            identities |= {folder / name: now for name in names if (now := _now(folder / name))}
+        return cls(identities)
+
+    def require_unchanged(self, read: Iterable[Path]) -> None:
+        """Look again at the files that were read. Raises SourceError: one changed, appeared or went away."""
+        for path in read:
+            require_same(path, self.files.get(path))
+
+    def require_none_new(self, paths: Iterable[Path]) -> None:
+        """Look whether one of some files has come meanwhile. Raises SourceError: it has."""
+        for path in paths:
+            if path not in self.files and _now(path) is not None:
+                raise SourceError(
+                    f"{path}: appeared while the other files were read; nothing was published.\n"
+                    "Run again when nothing writes to the directory."
+                )
+
 
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
 """No link is followed unseen, and a pipe without a writer is opened at once instead of waited for."""
-KINDS = {
+SPECIAL_FILES = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -66,7 +190,7 @@ def open_source(path: Path) -> int:
         fd = _open(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
-    kind = KINDS.get(stat.S_IFMT(os.fstat(fd).st_mode))
+    kind = SPECIAL_FILES.get(stat.S_IFMT(os.fstat(fd).st_mode))
     if kind is not None:
         os.close(fd)
         raise SourceError(f"{path}: is {kind}, not a file")
@@ -105,3 +229,215 @@ def _blobs(folder: Path) -> Path | None:
         if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--"):
             return snapshots.parent / "blobs"
     return None
+
+
+class FileReader:
+    """One file open for positioned reads; a context manager. Raises SourceError as `open_source` does.
+
+    Plain reads instead of a memory map: a map of a file that someone truncates kills the process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = open_source(path)
+        status = os.fstat(self._fd)
+        self.identity = identity(status)
+        """What changes when the file is written to or replaced."""
+        self.size = status.st_size
+        """Length of the file [bytes]."""
+        self.inode = (status.st_dev, status.st_ino)
+        """Which file this is, whatever its name leads to meanwhile."""
+
+    def __enter__(self) -> FileReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; it cannot be read any more."""
+        os.close(self._fd)
+
+    def require_unchanged(self) -> None:
+        """Raise SourceError where the file is not what it was when it was opened."""
+        require_same(self.path, self.identity, self._fd)
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Return exactly `nbytes` bytes from `offset`.
+
+        Raises: SourceError: the file ends before.
+        """
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.size:
+            raise SourceError(
+                f"{self.path}: cut short: needs bytes up to {offset + nbytes}, the file has {self.size}.\n"
+                "Fetch or save it once more."
+            )
+        buffer = bytearray(nbytes)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset`.
+
+        Raises: SourceError: the file ends before, or cannot be read.
+        """
+        done = 0
+        while done < len(buffer):
+            try:
+                count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise SourceError(
+                    f"{self.path}: cannot be read at byte {offset + done} ({error.strerror})"
+                ) from None
+            if count == 0:
+                raise SourceError(
+                    f"{self.path}: cut short at byte {offset + done}. Fetch or save it once more."
+                )
+            done += count
+
+
+def write_at(fd: int, offset: int, data: memoryview | bytes) -> None:
+    """Write all of `data` at `offset`. Raises OSError."""
+    view = memoryview(data)
+    done = 0
+    while done < len(view):
+        done += os.pwrite(fd, view[done:], offset + done)
+
+
+WORKERS = 2
+BLOCK_BYTES = 1 << 20
+"""Read at a time."""
+SHA256_DIGITS = 64
+
+
+def require_announced(paths: Iterable[Path]) -> None:
+    """Hold the bytes of files in a cache of the hub against their names; others have none, and are not read.
+
+    Raises: SourceError: they differ, or cannot be read.
+    """
+    named = [path for path in dict.fromkeys(paths) if blob_name(path)]
+    if named:
+        with workers(WORKERS) as pool:
+            finish([pool.submit(_require, path) for path in named])
+
+
+def require_same_digest(path: Path, digest: str) -> None:
+    """Hold a file's sha256, which is known, against its name in a cache of the hub. Raises SourceError: they differ."""
+    name = blob_name(path)
+    if name is None:
+        return
+    if len(name) != SHA256_DIGITS:
+        _require(path)
+    elif name != digest:
+        raise _differs(path, name, digest)
+
+
+def _require(path: Path) -> None:
+    name = blob_name(path)
+    if name is None:
+        return
+    with FileReader(path) as file:
+        if len(name) == SHA256_DIGITS:
+            digest = sha256()
+        else:
+            digest = new("sha1", f"blob {file.size}\0".encode(), usedforsecurity=False)
+        for at in range(0, file.size, BLOCK_BYTES):
+            digest.update(file.read(at, min(BLOCK_BYTES, file.size - at)))
+    if digest.hexdigest() != name:
+        raise _differs(path, name, digest.hexdigest())
+
+
+def _differs(path: Path, name: str, digest: str) -> SourceError:
+    return SourceError(
+        f"{path}: the hub announced {name}, these bytes have {digest}.\n"
+        "The download or the cache is damaged: delete the file that the link leads to, and fetch it again."
+    )
+
+
+START_BYTES = 512
+"""Enough to tell what a file is."""
+FETCH = "The file is incomplete or damaged: fetch or save it once more."
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of file."""
+
+    name: str
+    """As a message says it, with its article."""
+    pattern: re.Pattern[bytes]
+    """How it begins."""
+    advice: str
+    """What to do about it."""
+    form: str = ""
+    """The format of ckptconv that reads it."""
+
+
+def _kind(name: str, pattern: bytes, advice: str, form: str = "") -> FileKind:
+    return FileKind(name, re.compile(pattern, re.DOTALL), advice, form)
+
+
+def _renamed(name: str) -> str:
+    return f"If it holds the weights, rename it to {name}."
+
+
+POINTER, HTML = "a Git LFS pointer", "a page of HTML"
+"""What a clone without git-lfs, and a download that went wrong, leave in place of any file."""
+KINDS = (
+    _kind(
+        POINTER,
+        rb"version https://git-lfs",
+        "Fetch the file that it points to: git lfs pull.",
+    ),
+    _kind(
+        HTML,
+        rb"(?i)\s*<(!doctype|html|head)",
+        "The download went wrong: fetch the file itself.",
+    ),
+    _kind("XML", rb"\s*<\?xml", "The download went wrong: fetch the file itself."),
+    _kind("safetensors", rb".{4}\0\0\0\0\{", _renamed("model.safetensors"), "safetensors"),
+    _kind("an HDF5 file", rb"\x89HDF\r\n\x1a\n", _renamed("tf_model.h5"), "hdf5"),
+    _kind(
+        "the zip form of PyTorch (1.6 and later)",
+        rb"PK\x03\x04.{26}[\w.-]{0,200}/(data\.pkl|version|byteorder)",
+        _renamed("pytorch_model.bin"),
+        "torch",
+    ),
+    _kind("a zip archive", rb"PK\x03\x04", "Unpack it, or fetch the weights themselves."),
+    _kind(
+        "the form of PyTorch before 1.6",
+        rb"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
+        _renamed("pytorch_model.bin"),
+        "torch legacy",
+    ),
+    _kind("a pickle", rb"\x80[\x02-\x05]", "Save the weights with torch.save."),
+    _kind("a GGUF file", rb"GGUF", "ckptconv does not read it; fetch the original weights."),
+    _kind("a numpy array", rb"\x93NUMPY", "ckptconv does not read it."),
+    _kind("a gzip archive", rb"\x1f\x8b", "Unpack it first."),
+    _kind("a zstd archive", rb"\x28\xb5\x2f\xfd", "Unpack it first."),
+    _kind("a tar file", rb".{257}ustar", "Unpack it first."),
+    _kind("JSON", rb"\s*\{\s*[\"}]", "It holds no weights: fetch the file itself."),
+)
+
+
+def kind_of(start: bytes) -> FileKind | None:
+    """Return what a file is that begins so; None: nothing that is known."""
+    return next((kind for kind in KINDS if kind.pattern.match(start)), None)
+
+
+def wrong_file(path: Path, expected: str, start: bytes, form: str = "") -> SourceError | None:
+    """Return the error for a file that is plainly something else than its name says; None where nothing tells.
+
+    Args: expected: what it should be. start: its first `START_BYTES` or fewer. form: the format that asks.
+    """
+    if not start:
+        return SourceError(f"{path}: expected {expected}, found an empty file.\n{FETCH}")
+    kind = kind_of(start)
+    if kind is None or kind.form == form != "":
+        return None
+    return SourceError(f"{path}: expected {expected}, found {kind.name}.\n{kind.advice}")

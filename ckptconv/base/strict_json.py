@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import read_source
-from ckptconv.base.limits import limits, more
+from ckptconv.base.files import limits, more, read_source
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 

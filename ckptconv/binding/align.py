@@ -9,10 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from ckptconv.binding.bind import Binding
-from ckptconv.binding.moves import Move
-from ckptconv.binding.ops import Fill, Rows, ops_between
-from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.schema.vocabulary import Module
+from ckptconv.binding.plan import Fill, Move, Rows, ops_between
+from ckptconv.schema.tensors import Module, SchemaTensor
 from ckptconv.stores.tensor import FLOATS, Stored, TensorSpec
 
 Letter: TypeAlias = Literal["A", "B"]

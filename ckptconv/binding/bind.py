@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from ckptconv.base.errors import Problem
-from ckptconv.binding.moves import Equality
 from ckptconv.schema.fixes import Healed, RowRange, abreast
-from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.model import Model, applied_fixes
+from ckptconv.schema.tensors import NamingName, SchemaTensor
+from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.tensor import FLOATS, Stored
 
 TIED = "the config ties them, so the model has only one of them"
@@ -21,6 +22,17 @@ MADE_OF_ONE_ROW = (
     "healing made them of one row, and only equal rows can be made one again;"
     " `ckptconv flax2pt --take-trained-row` takes the first, which is the one that Flax trains"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Equality:
+    """Two tensors of the source that must hold the same bytes for the plan to be right."""
+
+    first: Stored
+    second: Stored
+    kind: Literal["not equal", "cannot hold"]
+    """What it means if they do not: the source contradicts itself, or the target has no place."""
+    why: str
 
 
 @dataclass(slots=True)
@@ -223,6 +235,17 @@ def _keys(names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     for _, name, key in sorted(ranked, key=lambda entry: entry[0]):
         keys.setdefault(name, key)
     return keys
+
+
+def bind_whole(model: Model, checkpoint: Checkpoint, fixes: Iterable[Healed] = ()) -> Binding:
+    """Lay the schema of a whole model on a checkpoint, which may have been mended.
+
+    Args: fixes: what was mended in it beside what its config records.
+    Raises: SourceError: the config records a fix that the model does not have.
+    """
+    weights = checkpoint.weights
+    fixes = (*applied_fixes(model, checkpoint.config), *fixes)
+    return bind(model.tensors, weights.tensors, weights.naming, fixes=fixes)
 
 
 def names_alone(

@@ -5,22 +5,28 @@ A part alone gets the tensors that it would have in a whole, as `join` reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from ckptconv.base.errors import Problem, SourceError
-from ckptconv.binding.bind import Binding, bind, names_alone
+from ckptconv.binding.bind import Binding, bind, bind_whole, names_alone
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import families
-from ckptconv.schema.fixes import Healed
-from ckptconv.schema.model import ROLES, Model, Part, Role, applied_fixes, read_part, without_fixes
-from ckptconv.schema.models import models, read_model
+from ckptconv.schema.family import FAMILIES
+from ckptconv.schema.model import (
+    MODELS,
+    ROLES,
+    Model,
+    Part,
+    Role,
+    read_model,
+    read_part,
+    without_fixes,
+)
 from ckptconv.schema.models.pair import BRIDGE_TYPE, bridge
 from ckptconv.schema.models.seq2seq import stands_alone
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import SchemaTensor, expand
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import NamingName, SchemaTensor, expand
 from ckptconv.stores.checkpoint import Checkpoint
 
 MADE_ANEW = ("cross-attention", "head")
@@ -114,9 +120,9 @@ def identify(checkpoint: Checkpoint) -> Identity:
 def is_one_part(checkpoint: Checkpoint) -> bool:
     """Tell whether the config is that of one model which could be a part of a whole."""
     model_type = checkpoint.config.get("model_type")
-    if not isinstance(model_type, str) or model_type not in families():
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         return False
-    return model_type not in models() or stands_alone(checkpoint.config)
+    return model_type not in MODELS or stands_alone(checkpoint.config)
 
 
 def identify_whole(checkpoint: Checkpoint) -> Identity:
@@ -127,19 +133,8 @@ def identify_whole(checkpoint: Checkpoint) -> Identity:
     config = without_fixes(checkpoint.config)
     model = read_model(config)
     binding = bind_whole(model, checkpoint)
-    kind = models()[str(config.get("model_type"))].kind
+    kind = MODELS[str(config.get("model_type"))].kind
     return Identity(kind, binding, model.label, model, model.parts, config)
-
-
-def bind_whole(model: Model, checkpoint: Checkpoint, fixes: Iterable[Healed] = ()) -> Binding:
-    """Lay the schema of a whole model on a checkpoint, which may have been mended.
-
-    Args: fixes: what was mended in it beside what its config records.
-    Raises: SourceError: the config records a fix that the model does not have.
-    """
-    weights = checkpoint.weights
-    fixes = (*applied_fixes(model, checkpoint.config), *fixes)
-    return bind(model.tensors, weights.tensors, weights.naming, fixes=fixes)
 
 
 def identify_part(checkpoint: Checkpoint, role: Role) -> Identity:
@@ -170,9 +165,9 @@ def _part(checkpoint: Checkpoint, role: Role) -> Identity:
         joined = {**config.values, "is_decoder": True, "add_cross_attention": True}
         config = replace(config, values=joined)
     part = read_part(config, role, role)
-    tensors = expand(chain(part.stack(), part.head(), part.other_names()), namings())
+    tensors = expand(chain(part.stack(), part.head(), part.other_names()), NAMINGS)
     base = part.family.main_layer if weights.naming == "tf" else part.family.base
-    separator = namings()[weights.naming].separator
+    separator = NAMINGS[weights.naming].separator
     names = names_alone(tensors, role, base, separator, weights.naming)
     binding = bind(tensors, weights.tensors, weights.naming, names=names)
     return Identity(role, binding, parts={role: part}, config=checkpoint.config)
@@ -181,12 +176,12 @@ def _part(checkpoint: Checkpoint, role: Role) -> Identity:
 def _bridge(checkpoint: Checkpoint) -> Identity:
     config, weights = checkpoint.config, checkpoint.weights
     widths = config.size("encoder_hidden_size"), config.size("decoder_hidden_size")
-    tensors = expand(bridge(*widths), namings())
+    tensors = expand(bridge(*widths), NAMINGS)
     names = {tensor.key: tuple(_last_level(tensor, weights.naming)) for tensor in tensors}
     binding = bind(tensors, weights.tensors, weights.naming, names=names)
     return Identity("bridge", binding, config=config)
 
 
 def _last_level(tensor: SchemaTensor, naming: NamingName) -> Iterator[str]:
-    separator = namings()[naming].separator
+    separator = NAMINGS[naming].separator
     yield from (name.rpartition(separator)[2] for name in tensor.spellings[naming].names)

@@ -1,24 +1,241 @@
 """A binding's way into another naming: the full list of moves, or every problem at once.
 
-No tensor is read here. A plan knows each target's name, dtype and shape, so that writers can lay their
-files out before a byte is moved, and `--dry-run` can say what will be.
+A move is a short list of operations, pure data, each with its inverse: an operation takes arrays and gives one array,
+and its inverse is again a list of operations, so that a way back follows from the way there. `transfer/pieces.py` runs
+them on bytes. No tensor is read here and no value touched: a plan knows each target's name, dtype and shape, so that
+writers can lay their files out before a byte is moved, and `--dry-run` can say what will be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
+from math import prod
 from typing import Literal, TypeAlias
 
 from ckptconv.base.errors import PlanError, Problem
-from ckptconv.binding.bind import Binding
-from ckptconv.binding.moves import Constant, Equality, Move, Plan
-from ckptconv.binding.ops import Fill, Op, ops_between
-from ckptconv.schema.fixes import Healed, RowRange
-from ckptconv.schema.formulas import Zeros
-from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.binding.bind import Binding, Equality
+from ckptconv.schema.fixes import Healed, RowRange, inverse_rows
+from ckptconv.schema.formulas import Formula, Zeros
+from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.tensor import FLOATS, Stored, TensorSpec
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The same elements in the same order, seen in another shape."""
+
+    before: Shape
+    after: Shape
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the result's shape."""
+        return self.after
+
+    def inverse(self) -> tuple[Reshape, ...]:
+        """Return the way back."""
+        return (Reshape(self.after, self.before),)
+
+
+@dataclass(frozen=True, slots=True)
+class Permute:
+    """The axes in another order: `order[n]` is the axis that becomes axis `n`."""
+
+    order: tuple[int, ...]
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the result's shape."""
+        return tuple(shapes[0][axis] for axis in self.order)
+
+    def inverse(self) -> tuple[Permute, ...]:
+        """Return the way back."""
+        return (Permute(tuple(self.order.index(axis) for axis in range(len(self.order)))),)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Ranges of a table's rows, one after the other; every row is in one of them, maybe several times."""
+
+    ranges: tuple[RowRange, ...]
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the result's shape."""
+        count = sum((run.stop - run.start) * run.times for run in self.ranges)
+        return (count, *shapes[0][1:])
+
+    def inverse(self) -> tuple[Rows, ...]:
+        """Return the way back: the first copy of each row, in the first order."""
+        return (Rows(inverse_rows(self.ranges)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A run of indices along one axis."""
+
+    axis: int
+    start: int
+    stop: int
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the result's shape."""
+        return (*shapes[0][: self.axis], self.stop - self.start, *shapes[0][self.axis + 1 :])
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """Several arrays one behind the other along one axis; `sizes` are their lengths there."""
+
+    axis: int
+    sizes: tuple[int, ...]
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the result's shape."""
+        return (*shapes[0][: self.axis], sum(self.sizes), *shapes[0][self.axis + 1 :])
+
+    def inverse(self) -> tuple[Slice, ...]:
+        """Return the way back: one slice for each array that went in."""
+        bounds = accumulate(self.sizes, initial=0)
+        return tuple(Slice(self.axis, start, stop) for start, stop in pairwise(bounds))
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Another dtype. The way back gives the same bits where `after` holds every value of `before`."""
+
+    before: str
+    after: str
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the result's shape."""
+        return shapes[0]
+
+    def inverse(self) -> tuple[Cast, ...]:
+        """Return the way back."""
+        return (Cast(self.after, self.before),)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Values that no source holds: normal around `mean`, or `mean` throughout where `std` is 0."""
+
+    mean: float = 0.0
+    std: float = 0.0
+    seed: int = 0
+    why: str = ""
+    """The reason, as shown to the user."""
+    formula: Formula | None = None
+    """What gives the values instead, where they follow from the tensor's shape."""
+
+    def inverse(self) -> tuple[()]:
+        """Return the way back: nothing is kept."""
+        return ()
+
+
+Op: TypeAlias = Reshape | Permute | Rows | Slice | Concat | Cast
+"""What is done to arrays that a source holds; `Fill` makes one of nothing."""
+
+
+def in_order(order: Sequence[int]) -> bool:
+    """Tell whether an order of axes changes nothing."""
+    return list(order) == list(range(len(order)))
+
+
+def ops_between(
+    axes: Sequence[str],
+    sizes: Sequence[int],
+    target_axes: Sequence[str],
+    ranges: Sequence[RowRange] = (),
+) -> tuple[Op, ...]:
+    """Return the operations that bring a stored tensor into the order of axes that is wanted.
+
+    Args: axes: labels in the order that is stored, `1` for an axis of length one that not every naming has.
+    sizes: of all these axes. wanted: the labels in the order asked for. ranges: rows to take, in this order.
+    """
+    dense_axes = [(label, size) for label, size in zip(axes, sizes, strict=True) if label != "1"]
+    labels, shape = [label for label, _ in dense_axes], tuple(size for _, size in dense_axes)
+    ops: list[Op] = []
+    if shape != tuple(sizes):
+        ops.append(Reshape(tuple(sizes), shape))
+    order = tuple(labels.index(label) for label in target_axes if label != "1")
+    if not in_order(order):
+        ops.append(Permute(order))
+        shape = ops[-1].shape(shape)
+    if ranges:
+        ops.append(Rows(tuple(ranges)))
+        shape = ops[-1].shape(shape)
+    dense = iter(shape)
+    target = tuple(1 if label == "1" else next(dense) for label in target_axes)
+    if target != shape:
+        ops.append(Reshape(shape, target))
+    assert prod(target) == prod(shape)
+    return tuple(ops)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One target tensor and how its bytes are made: the operations in their order, then a cast to its dtype."""
+
+    tensor: SchemaTensor
+    target: TensorSpec
+    source: Stored | None
+    """None: the values are made, as `fill` says."""
+    ops: tuple[Op, ...] = ()
+    fill: Fill | None = None
+    more: tuple[Stored, ...] = ()
+    """Further sources, where the first operation joins several."""
+
+    @property
+    def permutation(self) -> tuple[int, ...]:
+        """Axis of the source, without those of length one, for each target axis; () keeps the order."""
+        return next((op.order for op in self.ops if isinstance(op, Permute)), ())
+
+    @property
+    def rows(self) -> tuple[RowRange, ...]:
+        """Ranges of source rows, in the target's order; () keeps all."""
+        return next((op.ranges for op in self.ops if isinstance(op, Rows)), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A tensor of the source that the target's class computes, so that it must hold what the formula gives."""
+
+    stored: Stored
+    formula: Formula
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a conversion will do."""
+
+    moves: tuple[Move, ...]
+    equalities: tuple[Equality, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What a user should know: one sentence each."""
+    healed: tuple[Healed, ...] = ()
+    """Healings that the target gets."""
+    sources: Mapping[str, Stored] = field(default_factory=dict)
+    """Every tensor of the source by name, those too that nothing moves."""
+
+    def below(self, prefix: str) -> Plan:
+        """Return what is below a prefix in source and target, with the prefix taken off the targets' names."""
+        moves = tuple(
+            replace(move, target=move.target.renamed(move.target.name.removeprefix(prefix)))
+            for move in self.moves
+            if move.target.name.startswith(prefix)
+        )
+        sources = {name: stored for name, stored in self.sources.items() if name.startswith(prefix)}
+        return replace(self, moves=moves, sources=sources)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all targets' data [bytes]."""
+        return sum(move.target.nbytes for move in self.moves)
+
 
 DtypeChoice: TypeAlias = Literal["keep", "float32", "float16", "bfloat16"]
 

@@ -1,18 +1,338 @@
-"""The command line. Its commands are the files in `commands/`; each is imported when it is asked for."""
+"""The command line, and what every command runs in: options, progress, notices, errors as messages with an exit code.
+
+Its commands are the files in `commands/`; each is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
-from ckptconv.base.files import following_links
-from ckptconv.base.limits import NAMES, limited
+from ckptconv.base.errors import CkptconvError, Interrupted, one_line
+from ckptconv.base.files import NAMES, following_links, limited
+from ckptconv.base.workers import install
 from ckptconv.cli import commands
-from ckptconv.cli.shell import run
+from ckptconv.cli.speech import (
+    Phases,
+    prepare_streams,
+    progress,
+    set_verbose,
+    silence_stdout,
+    to_stderr,
+    without_breaks,
+)
+from ckptconv.cli.speech import say as say  # commands take their words from here
+from ckptconv.cli.speech import show as show
+from ckptconv.cli.unforeseen import unforeseen
+from ckptconv.stores.hub.bars import show_downloads
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from ckptconv.verbs.convert import Conversion, WriteOptions
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; `nan` is in every range for Click, and `inf` in some."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; anything else is wrong usage."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!a} is not a finite number", param, ctx)
+        return number
+
+
+SEED = click.IntRange(0, 2**63 - 1)
+"""What numpy and every framework take as a seed."""
+PERCENT = Number(0, 100)
+SECONDS = Number(0, threading.TIMEOUT_MAX, min_open=True)
+"""A time that the system can wait for."""
+
+
+UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
+    """A size such as 200MB, 5GB or 1GiB, as transformers takes for its shards."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes; anything else is wrong usage."""
+        text = str(value).strip().upper()
+        digits = text.rstrip("KMGIB ")
+        unit = text[len(digits) :].strip()
+        try:
+            nbytes = int(float(digits) * UNITS[unit])
+        except (KeyError, ValueError, OverflowError):
+            nbytes = 0
+        if nbytes < 1:
+            self.fail(f"{value!r} is not a size; write 200MB, 5GB or 1GiB", param, ctx)
+        return nbytes
+
+
+class Directory(click.Path):
+    """A directory that need not be there; the shell completes directories, for these are what a checkpoint is."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell complete directories."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="dir")]
+
+
+class Checkpoint(Directory):
+    """A checkpoint's directory, or a name such as `org/name` on the hub; `./org/name` is never the hub's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; an absolute one for what is meant to be here and is not. An address is wrong usage."""
+        if "://" in str(value) and not os.path.lexists(value):
+            names = str(value).partition("://")[2].strip("/").split("/")[1:3]
+            advice = f"give {'/'.join(names)} if it is on the hub, or " if len(names) == 2 else ""
+            self.fail(
+                f"{value!a} is an address, which ckptconv does not read: {advice}copy the checkpoint here first.",
+                param,
+                ctx,
+            )
+        path: Any = super().convert(value, param, ctx)
+        here = str(value).startswith("./") and not os.path.lexists(value)
+        return Path(os.path.abspath(path)) if here else path
+
+
+CHECKPOINT = Checkpoint()
+source = click.argument("source", type=CHECKPOINT)
+target = click.argument("target", type=Directory())
+positions = click.option(
+    "--positions",
+    type=click.Choice(["trained-in-flax", "as-pytorch"]),
+    help="How a RoBERTa-like Flax model counts positions, where its config does not record it:"
+    " from 0, as training in Flax does, or from pad_token_id + 1, as PyTorch does.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse now a file that could not be written after the work is done: the callback of an option."""
+    if value is not None:
+        from ckptconv.transfer.publish.stage import require_place
+
+        require_place(value)
+    return value
+
+
+def _page(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse now a page for which the libraries or the place are missing."""
+    if writable(ctx, param, value) is not None:
+        from ckptconv.report.html.page import require_libraries
+
+        require_libraries()
+    return value
+
+
+as_html = click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_page,
+    help="Write an HTML report too: one file, no network.",
+)
+
+
+def verbose_option(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what adds --verbose, which `speech.verbose()` and an internal error's traceback heed."""
+    option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
+        "--verbose", "-v", is_flag=True, expose_value=False, callback=set_verbose, help=help
+    )
+    return option
+
+
+traceable = verbose_option("Print the traceback of an internal error.")
+
+
+def quiet(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --quiet, which the command gets, and --verbose."""
+    for option in (
+        verbose_option("Print versions, the time of each phase, and every notice."),
+        click.option(
+            "--quiet",
+            "-q",
+            is_flag=True,
+            callback=_silent,
+            help="Print only errors; the exit code is the result.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _silent(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Let downloads be silent too."""
+    if value:
+        show_downloads(False)
+    return value
+
+
+def writing(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every verb that writes."""
+    for option in (
+        click.option(
+            "--dtype",
+            type=click.Choice(["keep", "float32", "float16", "bfloat16"]),
+            default="keep",
+            show_default=True,
+            help="Cast the weights; keep leaves every value as it is.",
+        ),
+        click.option(
+            "--max-shard-size",
+            type=Size(),
+            metavar="SIZE",
+            help="Split the weights into files of at most this size: 200MB, 5GB.",
+        ),
+        click.option(
+            "--allow-overflow",
+            is_flag=True,
+            help="Allow values that overflow the target dtype to become infinity.",
+        ),
+        click.option(
+            "--overwrite",
+            is_flag=True,
+            help="Replace an existing output of ckptconv, and nothing else.",
+        ),
+        click.option(
+            "--dry-run",
+            "-n",
+            is_flag=True,
+            help="Show how each tensor would be moved; write nothing.",
+        ),
+        as_json,
+        quiet,
+    ):
+        command = option(command)
+    return command
+
+
+def convert(verb: Callable[[WriteOptions], Conversion], options: dict[str, Any]) -> None:
+    """Run a conversion and say what came of it."""
+    from ckptconv.report import conversions as render
+
+    quiet = options.pop("quiet")
+    with writing_options(quiet, options) as (write_options, seconds):
+        result = verb(write_options)
+    say(quiet, result.notices)
+    show(
+        options["as_json"],
+        lambda: render.conversion_json(result),
+        lambda screen: render.conversion_text(result, seconds(), screen),
+        quiet=quiet,
+    )
+
+
+@contextmanager
+def writing_options(
+    quiet: bool, options: dict[str, Any]
+) -> Iterator[tuple[WriteOptions, Callable[[], float]]]:
+    """Give the options of a writing verb, with a progress bar where stderr is a terminal, and a clock."""
+    from ckptconv.verbs.convert import WriteOptions
+
+    started = time.monotonic()
+    chosen = {
+        "dtype": options["dtype"],
+        "max_shard_bytes": options["max_shard_size"],
+        "allow_overflow": options["allow_overflow"],
+        "overwrite": options["overwrite"],
+        "dry_run": options["dry_run"],
+    }
+    phases = Phases()
+    with progress("writing", "flushing to the disk", quiet=quiet) as advance:
+        yield (
+            WriteOptions(**chosen, progress=phases.watched(advance)),
+            lambda: time.monotonic() - started,
+        )
+    if not quiet:
+        phases.tell()
+
+
+def run(cli: click.Group) -> NoReturn:
+    """Run the command line; every error becomes a message and an exit code, never a traceback."""
+    prepare_streams()
+    install()
+    if sys.stderr.isatty():
+        show_downloads(True)
+    try:
+        cli.main(prog_name="ckptconv", standalone_mode=False)
+    except click.ClickException as error:
+        _show_usage(error)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(Interrupted(signal.SIGINT))
+    except CkptconvError as error:
+        _fail(error)
+    except Exception as error:
+        _fail(unforeseen(error), error)
+    sys.exit(0)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """Print what is wrong with the command line. It quotes arguments, among them names of files, in one line."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    click.UsageError(one_line(error.format_message()), context).show()
+
+
+def _fail(error: CkptconvError, cause: Exception | None = None) -> NoReturn:
+    """Print an error where the caller looks for it, and end with its code.
+
+    Args:
+        error: what happened.
+        cause: the exception that nobody foresaw; --verbose shows where it was raised.
+    """
+    from ckptconv.report import text as render
+
+    code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
+    if cause is not None and {"--verbose", "-v"} & {*sys.argv[1:]}:
+        to_stderr(render.printable("".join(traceback.format_exception(cause))).rstrip())
+    to_stderr(render.error_text(error, without_breaks))
+    say(False, tuple(getattr(error, "__notes__", ())))
+    try:
+        if "--json" in sys.argv[1:]:
+            click.echo(render.dump(render.error_json(error, code)))
+        sys.stdout.flush()
+    except OSError:  # a full disk, a closed stream: the exit code still tells
+        silence_stdout()
+    sys.exit(code)
+
 
 MAX_DIGITS = 18
 """No limit is a larger number; Python counts those of its C calls in 64 bits."""

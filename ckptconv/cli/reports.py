@@ -1,12 +1,23 @@
-"""The files that a command writes beside its result: checked before minutes of work are spent on them."""
+"""What a command tells beside its result: files that are checked before minutes of work, and reports to a CI."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from ckptconv.base.errors import CkptconvError, Interrupted
+from ckptconv.cli.speech import to_stderr, without_breaks
+from ckptconv.cli.unforeseen import unforeseen
+
+if TYPE_CHECKING:
+    from ckptconv.verbs.verify import Verification
 
 
 def require_outputs(
@@ -26,10 +37,11 @@ def require_outputs(
     Returns: whether one of the outputs goes to standard output; the text of the result must go elsewhere then.
     Raises: DestinationError: an output is an input. click.UsageError: two outputs are one.
     """
-    from ckptconv.transfer.publish.file import is_stdout
-    from ckptconv.transfer.publish.places import clashing, require_apart_from_inputs
-
     chosen = {option: path for option, path in outputs.items() if path is not None}
+    if not chosen:
+        return False
+    from ckptconv.transfer.publish.stage import clashing, is_stdout, require_apart_from_inputs
+
     printed = [option for option, path in chosen.items() if is_stdout(path)]
     if printed and as_json:
         raise click.UsageError(
@@ -54,3 +66,56 @@ def github_summary() -> Path | None:
     """Return the file to which a job on GitHub adds what its page shows; None elsewhere."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     return Path(path) if path and on_github() else None
+
+
+@contextmanager
+def reporting(junit: Path | None) -> Iterator[Callable[[Verification], None]]:
+    """Give what reports a result to a CI; an error that comes instead is reported as well, and raised again.
+
+    Raises: DestinationError: the file for JUnit cannot be written.
+    """
+    try:
+        yield partial(_report, junit, time.monotonic())
+    except Exception as error:
+        if not isinstance(error, Interrupted):
+            _report_error(junit, error if isinstance(error, CkptconvError) else unforeseen(error))
+        raise
+
+
+def _report(junit: Path | None, started: float, result: Verification) -> None:
+    if junit:
+        from ckptconv.report.junit import verification_junit
+        from ckptconv.transfer.publish.stage import write_file
+
+        write_file(junit, verification_junit(result, time.monotonic() - started))
+    if on_github():
+        from ckptconv.report.github import annotated, summary
+
+        for line in annotated(result):
+            click.echo(line, err=True)
+        _add_to_summary(summary(result))
+
+
+def _report_error(junit: Path | None, error: CkptconvError) -> None:
+    if junit:
+        from ckptconv.report.junit import error_junit
+        from ckptconv.transfer.publish.stage import write_file
+
+        write_file(junit, error_junit(error, without_breaks))
+    if on_github():
+        from ckptconv.report.github import error_annotation
+
+        click.echo(error_annotation(error), err=True)
+
+
+def _add_to_summary(text: str) -> None:
+    """Add to the page that GitHub shows for the job. A page that cannot be written is no reason to fail."""
+    path = github_summary()
+    if path is None:
+        return
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        to_stderr(f"note: {path}: no summary was written ({error.strerror})")

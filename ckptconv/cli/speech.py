@@ -1,24 +1,186 @@
-"""What a command says: results to stdout, notices and errors to stderr; colour and wrapping on terminals alone."""
+"""What a command says: results to stdout, notices and errors to stderr; colour, bars and wrapping on terminals alone.
+
+A stream that is closed is opened on the null device before anything else is: else the next file that is opened gets its
+number, and a message would be written into a checkpoint. Standard error never fails, since nobody could be told. Of
+standard output only a reader that went away, as `head` does, is no error.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import TYPE_CHECKING, TextIO
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
 from ckptconv.base.errors import DestinationError
-from ckptconv.cli.progress import Advance
-from ckptconv.cli.streams import silence_stdout
+from ckptconv.base.workers import signals_blocked
 
 if TYPE_CHECKING:
+    from collections.abc import Buffer
+
     from ckptconv.base.strict_json import Json
     from ckptconv.report.text import Screen
+
+
+STDOUT, STDERR = 1, 2
+NULL_FLAGS = (os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)
+"""How the null device takes the place of descriptors 0 to 2. A result that is written to a closed standard output
+fails as it would have; a message to a closed standard error vanishes."""
+
+
+def prepare_streams() -> None:
+    """Open what is closed, and make the streams of Python fail only as said above."""
+    for number, flags in enumerate(NULL_FLAGS):
+        try:
+            os.fstat(number)
+        except OSError:
+            fd = os.open(os.devnull, flags)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            os.set_inheritable(number, True)
+    if sys.stdout is sys.__stdout__:  # else somebody took its place, as tests do
+        sys.stdout = _wrapped(_Output(STDOUT, "w", closefd=False), sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _wrapped(_Messages(STDERR, "w", closefd=False), sys.stderr)
+
+
+def silence_stdout() -> None:
+    """Let what is still to be written to standard output vanish."""
+    fd = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(fd, STDOUT)
+    os.close(fd)
+
+
+class _Output(io.FileIO):
+    """Standard output: a reader that went away ends the output, not the run."""
+
+    def write(self, data: Buffer, /) -> int:
+        """Write, or let it vanish."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            silence_stdout()
+            return memoryview(data).nbytes
+
+
+class _Messages(io.FileIO):
+    """Standard error: what cannot be written vanishes."""
+
+    def write(self, data: Buffer, /) -> int:
+        """Write, or let it vanish."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _wrapped(raw: io.FileIO, stream: TextIO | None) -> TextIO:
+    """Return a text stream over a descriptor, with the encoding of the one whose place it takes."""
+    encoding = stream.encoding if stream is not None else "utf-8"
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=raw.fileno() == STDERR or raw.isatty(),
+    )
+
+
+Advance: TypeAlias = Callable[[int, int], None]
+"""Called with bytes done and bytes to do; a total of 0 says that nobody knows."""
+
+DELAY_SECONDS = 2.0
+TICK_SECONDS = 0.5
+CLOCK = "{desc}: {elapsed}"
+"""How a bar looks while no byte moves."""
+
+
+@contextmanager
+def progress(label: str, then: str = "", *, quiet: bool = False) -> Iterator[Advance]:
+    """Give what an operation calls with bytes done and bytes to do; it draws a bar where somebody can see one.
+
+    The bar stands on stderr, has a rate and the time left, and is gone when the block ends. Before the first byte
+    and, as `then`, after the last there is a clock alone.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    bar = _Bar(label, then)
+    try:
+        with _ticking(bar):
+            yield bar.advance
+    finally:
+        bar.close()
+
+
+class _Bar:
+    """tqdm's bar, moved by one thread at a time."""
+
+    def __init__(self, label: str, then: str) -> None:
+        from tqdm import tqdm  # here, since most runs need none
+
+        tqdm.monitor_interval = 0  # its own watching thread would begin where a signal may come
+        self._lock, self._then = Lock(), then
+        self._bar: Any = tqdm(
+            desc=label,
+            unit="B",
+            unit_scale=True,
+            delay=DELAY_SECONDS,
+            miniters=0,
+            mininterval=TICK_SECONDS / 2,
+            leave=False,
+            file=sys.stderr,
+            bar_format=CLOCK,
+            ncols=min(COLUMNS, get_terminal_size().columns),
+        )
+
+    def advance(self, done: int, total: int) -> None:
+        """Move the bar to `done` bytes of `total`."""
+        with self._lock:
+            self._bar.total = total or None
+            if self._then and done >= total > 0:
+                self._bar.set_description_str(self._then, refresh=False)
+                self._bar.bar_format = CLOCK
+            else:
+                self._bar.bar_format = None  # tqdm's own
+            self._bar.update(done - self._bar.n)
+
+    def tick(self) -> None:
+        """Draw the bar again where it stands: its clock runs on."""
+        with self._lock:
+            self._bar.update(0)
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self._bar.close()
+
+
+@contextmanager
+def _ticking(bar: _Bar) -> Iterator[None]:
+    """Draw a bar again and again, since its clock must run where no byte moves, as while a framework computes."""
+    ended = Event()
+
+    def tick() -> None:
+        while not ended.wait(TICK_SECONDS):
+            bar.tick()
+
+    thread = Thread(target=tick, daemon=True)
+    with signals_blocked():
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
 
 VERBOSE = "ckptconv.verbose"
 """Key of Click's context under which --verbose is kept."""
@@ -103,7 +265,7 @@ def screen(stream: TextIO) -> Screen:
 
 def to_stderr(text: str) -> None:
     """Print lines to stderr: wrapped to fit where it is a terminal, untouched where it is not."""
-    from ckptconv.base.untrusted import printable
+    from ckptconv.base.errors import printable
 
     text = without_breaks(text)
     if sys.stderr.isatty():

@@ -8,8 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from ckptconv.base.errors import CkptconvError, DestinationError, InternalError
-from ckptconv.base.untrusted import one_line
+from ckptconv.base.errors import CkptconvError, DestinationError, InternalError, one_line
 
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """What the system answers where it has no file, memory or thread to spare."""

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ckptconv.compare.place_relations import rows, transposed
-from ckptconv.compare.relation import Figures, Relation
-from ckptconv.compare.stream import Streamed
+from ckptconv.compare.stream import Figures, Relation, Streamed
 from ckptconv.compare.value_relations import Found, constant, elements, initialised, rounded, scaled
 from ckptconv.stores.tensor import FLOATS
 from ckptconv.transfer.casting import Items

@@ -10,8 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.compare.relation import Kind
-from ckptconv.compare.stream import KEPT, Change
+from ckptconv.compare.stream import KEPT, Change, Kind
 from ckptconv.stores.tensor import ITEMSIZE
 from ckptconv.transfer.casting import FLOAT, MANTISSA, Items, Numbers, decode, encode, raw_dtype
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ckptconv.report.outputs import figures_text, generation_text
 from ckptconv.report.relations import relation_text
 from ckptconv.report.text import size
+from ckptconv.report.verify import figures_text, generation_text
 
 if TYPE_CHECKING:
-    from ckptconv.run.report import ForwardReport
+    from ckptconv.run.forward import ForwardReport
     from ckptconv.verbs.verify import Verification
 
 

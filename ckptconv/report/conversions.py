@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ckptconv.base.strict_json import Json
-from ckptconv.binding.moves import Move, Plan
+from ckptconv.binding.plan import Move, Plan
 from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
-from ckptconv.transfer.cast_losses import TensorValues
+from ckptconv.transfer.casting import TensorValues
+from ckptconv.verbs.convert import Conversion
 from ckptconv.verbs.split import Split
-from ckptconv.verbs.writing import Conversion
 from ckptconv.version import __version__
 
 

@@ -11,13 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ckptconv.base.untrusted import markdown
+from ckptconv.base.errors import markdown
 from ckptconv.report.cases import Case, cases
-from ckptconv.report.cause import cause_sentence
-from ckptconv.report.coverage import percent_text
-from ckptconv.report.outputs import kind_headers, kind_rows, legend, outside_text
 from ckptconv.report.text import printable, size
-from ckptconv.report.verify import verdict, verdict_text
+from ckptconv.report.verify import (
+    cause_sentence,
+    kind_headers,
+    kind_rows,
+    legend,
+    outside_text,
+    percent_text,
+    verdict,
+    verdict_text,
+)
 
 if TYPE_CHECKING:
     from ckptconv.base.errors import CkptconvError

@@ -1,13 +1,26 @@
-"""What `inspect` found, as text: a summary, then every tensor where that was asked for."""
+"""What `inspect` found: as text, as JSON with NaN and infinities as null, as Markdown for a model card."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from math import isfinite
 
-from ckptconv.base.errors import PlanError
-from ckptconv.report.text import MAX_PROBLEMS, PIPE, Screen, one_line, printable, prose, size, table
-from ckptconv.verbs.inspection import Inspection, SideSummary, Target, TensorLine, Tie
+from ckptconv.base.errors import PlanError, markdown
+from ckptconv.base.strict_json import Json
+from ckptconv.report.documents import stamped
+from ckptconv.report.text import (
+    MAX_PROBLEMS,
+    PIPE,
+    Screen,
+    one_line,
+    printable,
+    problems_json,
+    prose,
+    size,
+    table,
+)
+from ckptconv.verbs.inspect import Inspection, SideSummary, Target, TensorLine, Tie
 
 MAX_FINDINGS = 5
 """Findings of one kind, ties and hooks that are shown; --json has them all."""
@@ -201,3 +214,146 @@ def _tensors_text(result: Inspection, glob: str, screen: Screen) -> str:
     headers, rows = tensor_rows(lines)
     align = ["right" if header in FIGURES else "left" for header in headers]
     return table(rows, headers, align, screen, SPARED)
+
+
+def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]:
+    """Return an inspection for --json; `tensors` is a glob that leaves the other tensors away."""
+    document: dict[str, Json] = {
+        "path": str(result.path),
+        "kind": result.kind,
+        "pair": result.pair,
+        "model_type": result.model_type,
+        "saved_by": result.saved_by,
+        "dialect": result.naming,
+        "format": result.format,
+        "files": list(result.files),
+        "file_bytes": result.file_bytes,
+        "dtypes": list(result.dtypes),
+        "parameters": result.parameters,
+        "bytes": result.nbytes,
+        "refusal": result.refusal,
+        "problems": problems_json(result.problems),
+        "unused": list(result.unused),
+        "reading": list(result.reading),
+        "code_hooks": list(result.code_hooks),
+    }
+    document["sides"] = [
+        {
+            "role": side.role,
+            "model_type": side.model_type,
+            "layers": side.layers,
+            "hidden": side.hidden,
+            "heads": side.heads,
+            "vocabulary": side.vocabulary,
+        }
+        for side in result.sides
+    ]
+    document["parts"] = [
+        {
+            "name": part.name,
+            "tensors": part.tensors,
+            "parameters": part.parameters,
+            "bytes": part.nbytes,
+        }
+        for part in result.parts
+    ]
+    document["ties"] = [
+        {
+            "tensor": tie.name,
+            "repeats": tie.repeats,
+            "stored": tie.stored,
+            "difference": tie.difference,
+        }
+        for tie in result.ties
+    ]
+    document["targets"] = [
+        {
+            "verb": target.verb,
+            "converts": target.converts,
+            "refusal": target.refusal,
+            "conditions": list(target.conditions),
+            "notices": list(target.notices),
+        }
+        for target in result.targets
+    ]
+    document["findings"] = (
+        [
+            {"sign": finding.sign, "text": finding.text, "tensors": list(finding.tensors)}
+            for finding in result.findings
+        ]
+        if result.measured
+        else None
+    )
+    document["tensors"] = [_tensor(line) for line in matching(result, tensors or "*")]
+    return stamped("inspection", document)
+
+
+def _tensor(line: TensorLine) -> dict[str, Json]:
+    document: dict[str, Json] = {
+        "name": line.spec.name,
+        "part": line.part,
+        "layer": line.layer,
+        "dtype": line.spec.dtype,
+        "shape": list(line.spec.shape),
+        "bytes": line.spec.nbytes,
+        "file": line.file,
+    }
+    if line.statistics:
+        statistics = line.statistics
+        document["statistics"] = {
+            "min": _number(statistics.minimum),
+            "max": _number(statistics.maximum),
+            "mean": _number(statistics.mean),
+            "std": _number(statistics.std),
+            "kurtosis": _number(statistics.kurtosis),
+            "nan": statistics.nans,
+            "inf": statistics.infinities,
+            "zeros": statistics.zeros,
+            "sampled": statistics.sampled,
+            "histogram": list(statistics.histogram),
+        }
+        document["signs"] = list(line.signs)
+    return document
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON has it."""
+    return value if isfinite(value) else None
+
+
+def inspection_markdown(result: Inspection, *, tensors: str = "") -> str:
+    """Return headings, tables and lists; see `inspection_text` for `tensors`."""
+    glob = tensors or ("*" if result.measured else "")
+    blocks = [
+        f"## {_cell(result.path.name or str(result.path))}",
+        _table(("", ""), list(facts(result))),
+    ]
+    if result.parts:
+        blocks.append(_table(PART_HEADERS, part_rows(result), right=4))
+    if sentences := [f"- {_cell(note)}" for note in notes(result)]:
+        blocks.append("\n".join(sentences))
+    if result.targets:
+        blocks.append(
+            _table(
+                ("would convert", ""), [(target.verb, answer(target)) for target in result.targets]
+            )
+        )
+    if glob:
+        headers, rows = tensor_rows(matching(result, glob))
+        blocks.append(_table(headers, rows))
+    verdict, *problems = state(result).splitlines()
+    blocks.append(_cell(verdict))
+    if problems:
+        blocks.append("\n".join(f"- {_cell(problem.strip())}" for problem in problems))
+    return printable("\n\n".join(blocks))
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: int = 0) -> str:
+    """Return a table whose last `right` columns are aligned to the right."""
+    lines = [headers, ["---"] * (len(headers) - right) + ["--:"] * right, *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return text in which a name from a checkpoint cannot end a cell, or begin a link or a tag."""
+    return markdown(text.replace("\n", " "))

@@ -9,7 +9,7 @@ from ckptconv.report.text import PIPE, Screen, prose
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
-    from ckptconv.compare.relation import Figures, Relation
+    from ckptconv.compare.stream import Figures, Relation
 
 
 def relation_lines(

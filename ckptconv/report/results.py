@@ -30,7 +30,7 @@ RENDERINGS = {
     "Diff": Rendering("diff:diff_text", "diff:diff_json", "html.diff:diff_page"),
     "Export": Rendering("export:export_text", "export:export_json"),
     "Inspection": Rendering(
-        "inspect:inspection_text", "inspect_json:inspection_json", "html.inspect:inspection_page"
+        "inspect:inspection_text", "inspect:inspection_json", "html.inspect:inspection_page"
     ),
     "Recording": Rendering("record:recording_text", "record:recording_json"),
     "SelfTest": Rendering(

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from ckptconv.base.errors import CkptconvError, Interrupted, PlanError, Problem
-from ckptconv.base.untrusted import LOG_COMMAND
-from ckptconv.base.untrusted import one_line as one_line
-from ckptconv.base.untrusted import printable as printable
+from ckptconv.base.errors import LOG_COMMAND, CkptconvError, Interrupted, PlanError, Problem
+from ckptconv.base.errors import one_line as one_line
+from ckptconv.base.errors import printable as printable
 from ckptconv.report.documents import stamped
 
 if TYPE_CHECKING:

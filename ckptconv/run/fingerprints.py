@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from ckptconv.binding.identify import bind_whole
-from ckptconv.binding.moves import Move
-from ckptconv.binding.plan import make_plan
-from ckptconv.compare.weights import check_equal
+from ckptconv.binding.bind import bind_whole
+from ckptconv.binding.plan import Move, make_plan
+from ckptconv.compare.comparison import check_equal
 from ckptconv.schema.fixes import Healed
 from ckptconv.schema.model import Model
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.stores.parsers.checksums import require_checksums
-from ckptconv.stores.tensor import TensorSpec
+from ckptconv.stores.tensor import TensorSpec, require_checksums
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
 STORED = ("float32", "float16", "bfloat16")

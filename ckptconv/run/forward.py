@@ -1,34 +1,261 @@
 """Do two models compute the same? Both run on the same probes, each in a process of its own.
 
-How an error is judged is `yardstick.py`'s, how tokens are is `tokens.py`'s.
+How an error is judged is `yardstick.py`'s. Beside the verdict stand notices, and how much of the model the outputs
+looked at: for each tensor, which of its elements reached what was compared, measured by gradients in PyTorch
+(`runners/_reach.py`). What no probe reaches, such as a pooler or the rows of tokens that no probe holds, could be
+anything without an output telling; there the weights' bits are the evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from ckptconv.base.errors import FrameworkError
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.run.answers import Answer, Job
-from ckptconv.run.children import run_children
-from ckptconv.run.coverage import coverage
+from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.inputs import Inputs
-from ckptconv.run.measuring import Measuring
 from ckptconv.run.modalities import Probes, modality_of
-from ckptconv.run.notices import notices
-from ckptconv.run.places import Places
-from ckptconv.run.report import ForwardReport
-from ckptconv.run.runners import Array, InputSupport, runners
-from ckptconv.run.special_tokens import SpecialTokens, special_tokens
-from ckptconv.run.token_ids import new_tokens
-from ckptconv.run.tokens import Generation, judge_tokens
-from ckptconv.run.yardstick import Tolerance
-from ckptconv.schema.model import Model
-from ckptconv.schema.models import models
+from ckptconv.run.runners import RUNNERS, Array, InputSupport
+from ckptconv.run.token_ids import SpecialTokens, new_tokens, special_tokens
+from ckptconv.run.yardstick import (
+    LOOSE,
+    Generation,
+    Measuring,
+    Places,
+    Quantity,
+    Tolerance,
+    judge_tokens,
+)
+from ckptconv.schema.config import Config
+from ckptconv.schema.model import MODELS, Model, applied_fixes
+from ckptconv.schema.tensors import SchemaTensor
+
+Evidence: TypeAlias = Literal["weights and outputs", "weights and outputs in part", "weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorCoverage:
+    """One tensor of the source."""
+
+    name: str
+    """As PyTorch spells it; of tied tensors the first."""
+    numel: int
+    reached: int
+    """Elements that had an influence on what was compared, in some probe."""
+    rows: int
+    """Length of the first axis in PyTorch; 1 for a scalar."""
+    rows_reached: int
+    """Rows with at least one such element."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """What shows that this tensor is right. The weights are compared bit for bit in any case."""
+        if self.reached == 0:
+            return "weights"
+        return (
+            "weights and outputs" if self.reached == self.numel else "weights and outputs in part"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """All tensors of a model, each tied one once."""
+
+    tensors: tuple[TensorCoverage, ...]
+
+    @property
+    def numel(self) -> int:
+        """Elements of the model."""
+        return sum(tensor.numel for tensor in self.tensors)
+
+    @property
+    def reached(self) -> int:
+        """Elements that had an influence."""
+        return sum(tensor.reached for tensor in self.tensors)
+
+    @property
+    def percent(self) -> float:
+        """Share of the elements that had an influence [percent]; 0 where there are none."""
+        return 100 * self.reached / self.numel if self.numel else 0.0
+
+    @property
+    def unreached(self) -> tuple[TensorCoverage, ...]:
+        """The tensors that were not reached in full, those that leave most elements first."""
+        return tuple(
+            sorted(
+                (tensor for tensor in self.tensors if tensor.reached < tensor.numel),
+                key=lambda tensor: (tensor.reached - tensor.numel, tensor.name),
+            )
+        )
+
+
+def coverage(rows: Sequence[SchemaTensor], reached: Mapping[str, Sequence[int]]) -> Coverage | None:
+    """Return what the probes reached; None where that was not measured.
+
+    Args: rows: of the model. reached: parameter, as PyTorch's class names it -> elements and rows reached.
+    """
+    return Coverage(tuple(_tensors(rows, reached))) if reached else None
+
+
+def _tensors(
+    rows: Sequence[SchemaTensor], reached: Mapping[str, Sequence[int]]
+) -> Iterator[TensorCoverage]:
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if "pytorch" in row.spellings and row.module.presence != "dropped":
+            first = row.tied_to if row.tied_to and row.shares else row.key
+            names.setdefault(first, []).extend(row.spellings["pytorch"].names)
+    for row in rows:
+        if row.key in names and "pytorch" in row.spellings:
+            elements, lines = next(
+                (reached[name] for name in names[row.key] if name in reached), (0, 0)
+            )
+            shape = row.shape("pytorch")
+            yield TensorCoverage(row.key, prod(shape), elements, shape[0] if shape else 1, lines)
+
+
+def generation_faults(model: Model, naming: str, config: Config) -> tuple[str, ...]:
+    """Return why a source's class cannot generate with its weights, in sentences; () where it can.
+
+    Flax's `encode` passes positions as token types, and rows beyond the end of a table are NaN. `pt2flax` repeats
+    a row for them, and records it; a model that was trained in Flax has no such rows.
+
+    Args: model: as it was before any fix. config: with the record of the fixes that it got.
+    """
+    if naming != "flax":
+        return ()
+    applied = applied_fixes(model, config)
+    return tuple(
+        f"generation is not compared: `encode` of the source's class passes positions as token types, for which"
+        f" {fix.module} has too few rows (a known fault of Flax's class, docs/support.md)"
+        for fix in model.fixes()
+        if "repeated_row_0" in fix.record and fix not in applied
+    )
+
+
+NAMED = 4
+"""How many quantities a notice names; the JSON report has them all."""
+NOT_SETTINGS = ("transformers_version", "_from_model_config")
+
+
+def notices(
+    model: Model,
+    special: SpecialTokens,
+    measuring: Measuring,
+    quantities: Sequence[Quantity],
+    generations: Sequence[Generation],
+) -> Iterator[str]:
+    """Return one sentence for each."""
+    yield from _padding(measuring)
+    for why, names in measuring.not_compared().items():
+        yield f"not compared, since {why}: {_some(names)}"
+    dtype = model.config.get("dtype") or model.config.get("torch_dtype")
+    if dtype not in (None, "float32"):
+        yield f"the weights are {dtype}; both sides computed in float32 from the same values"
+    for choice in special.chosen:
+        yield f"no config names it, so {choice} was used to generate"
+    loose = [
+        f"{quantity.probe} {quantity.name}"
+        for quantity in quantities
+        if quantity.own and quantity.own.relative > LOOSE
+    ]
+    if loose:
+        yield f"PyTorch's own float32 is off by more than {LOOSE:.0%}, so nothing can be judged: {_some(loose)}"
+    for generation in generations:
+        if generation.distinct < 2:
+            yield (
+                f"the source generated one and the same token throughout ({generation.name}):"
+                " equal tokens say little here"
+            )
+        for fork in generation.ties:
+            yield (
+                f"{generation.name}: row {fork.row} parts at step {fork.step},"
+                f" source {fork.source}, target {fork.target}: a tie, {fork.gap:.2g} apart where"
+                f" rounding alone makes {fork.noise:.2g}; compared up to there"
+            )
+    yield from (f"loading the source: {problem}" for problem in measuring.source.problems)
+    yield from _generation(measuring)
+
+
+def _padding(measuring: Measuring) -> Iterator[str]:
+    """Say how many positions hold padding, and which rows nothing else."""
+    masks = {
+        name: mask for name, mask in measuring.probes.items() if name.endswith("attention_mask")
+    }
+    for side in ("encoder", "decoder"):
+        own = [mask for name, mask in masks.items() if ("decoder_" in name) is (side == "decoder")]
+        padded, total = sum(int((mask == 0).sum()) for mask in own), sum(mask.size for mask in own)
+        if padded:
+            yield f"{padded} padded {side} positions of {total} are left out of the comparison"
+    for name, mask in masks.items():
+        empty = int((mask == 0).all(axis=1).sum())
+        if empty:
+            yield f"{name}: {empty} rows hold nothing but padding, and are left out of the comparison"
+
+
+def _generation(measuring: Measuring) -> Iterator[str]:
+    """Say which settings for generation the two checkpoints do not share."""
+    first, second = measuring.source.generation, measuring.target.generation
+    for key in sorted(first.keys() | second.keys()):
+        if first.get(key) != second.get(key) and key not in NOT_SETTINGS:
+            yield f"generation config: {key} is {first.get(key)} in the source, {second.get(key)} in the target"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardReport:
+    """Every quantity and every generated token, judged; and what each side answered."""
+
+    quantities: tuple[Quantity, ...]
+    """In the order of the data flow, probe by probe."""
+    generations: tuple[Generation, ...]
+    texts: tuple[tuple[str, str, str], ...]
+    """Text, the source's answer, the target's answer."""
+    loading: tuple[str, ...]
+    """Tensors that the target's class missed, did not expect, or found in another shape."""
+    notices: tuple[str, ...]
+    """What was left out, chosen, or done otherwise than a user might think: one sentence each."""
+    source: Answer
+    target: Answer
+    reference: Answer
+    """PyTorch's: the source's or the target's own, or that of a temporary conversion of the source."""
+    probes: Mapping[str, Array]
+    """As `Modality.make_probes` returns them."""
+    coverage: Coverage | None = None
+    """Which elements of the weights had an influence on all this; None where it was not measured."""
+
+    @property
+    def matches(self) -> bool:
+        """True where something was compared, and everything that was matches."""
+        return (
+            bool(self.quantities)
+            and all(quantity.matches for quantity in self.quantities)
+            and all(generation.matches for generation in self.generations)
+            and all(source == target for _, source, target in self.texts)
+            and not self.loading
+        )
+
+    @property
+    def outside(self) -> tuple[Quantity, ...]:
+        """The quantities that do not match; the first is where the data flow leaves the yardstick."""
+        return tuple(quantity for quantity in self.quantities if not quantity.matches)
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Each side's answer, and PyTorch's where it is a third one."""
+        sides = (self.source, self.target)
+        return sides if any(side is self.reference for side in sides) else (*sides, self.reference)
+
 
 REFERENCE = "pytorch"
 """The runner that gives the reference: it alone computes in float64."""
@@ -41,13 +268,13 @@ class Runnable:
     """A model that can be run: a checkpoint by its class, or an artefact by its runtime."""
 
     runner: str
-    """Name of one of `runners()`."""
+    """Name of one of `RUNNERS`."""
     path: Path
 
     @property
     def support(self) -> InputSupport:
         """What it can be fed with."""
-        return runners()[self.runner].support(self.path)
+        return RUNNERS[self.runner].support(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +465,7 @@ def make_jobs(
 
 def model_class(model: Model, runner: str) -> str:
     """Return the class in transformers that a runner loads a whole model with; empty for runners that use none."""
-    return models()[model.config.text("model_type")].classes.get(runner, "")
+    return MODELS[model.config.text("model_type")].classes.get(runner, "")
 
 
 def _own_generation(checkpoint: Path) -> Mapping[str, Json]:

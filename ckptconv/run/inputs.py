@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limits
+from ckptconv.base.files import limits
 from ckptconv.base.strict_json import parse_json
 from ckptconv.run.modalities import Example, Modality, modality_of
 from ckptconv.run.runners import Array, Batch

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ckptconv.compare.comparison import WeightDifference
 from ckptconv.compare.configs import ConfigDifference
-from ckptconv.compare.weights import WeightDifference
 from ckptconv.run.yardstick import Quantity
 from ckptconv.schema.tensors import SchemaTensor
 

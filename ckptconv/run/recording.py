@@ -13,31 +13,29 @@ from pathlib import Path
 import numpy as np
 
 from ckptconv.base.errors import SourceError
-from ckptconv.run.answers import Answer, Job
-from ckptconv.run.children import run_children
+from ckptconv.compare.configs import generation_file
+from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.fingerprints import Fingerprint
 from ckptconv.run.forward import (
     REFERENCE,
     Comparison,
+    ForwardReport,
     Options,
     Runnable,
     encoded_probes,
+    generation_faults,
     make_jobs,
     model_class,
 )
 from ckptconv.run.inputs import require_usable
-from ckptconv.run.known_faults import generation_faults
 from ckptconv.run.modalities import Probes, modality_of
-from ckptconv.run.places import Places
-from ckptconv.run.report import ForwardReport
-from ckptconv.run.runners import Array, Batch, InputSupport, runners
-from ckptconv.run.settings import generation_file
-from ckptconv.run.special_tokens import special_tokens
+from ckptconv.run.runners import RUNNERS, Array, Batch, InputSupport
+from ckptconv.run.token_ids import special_tokens
 from ckptconv.run.trace import Question, RecordedArrays, Trace
+from ckptconv.run.yardstick import Places
 from ckptconv.schema.config import Config
-from ckptconv.schema.model import Model, without_fixes
-from ckptconv.schema.models import read_model
-from ckptconv.schema.vocabulary import NAMINGS
+from ckptconv.schema.model import Model, read_model, without_fixes
+from ckptconv.schema.tensors import NAMING_NAMES
 
 DECODER_INPUTS = ("decoder_input_ids", "decoder_attention_mask")
 """What every probe must have, beside the encoder's main input."""
@@ -72,7 +70,7 @@ def record_answers(
         replace(answer, seconds=0.0, loaded=()) for answer in run_children(jobs, options.timeout)
     ]
     return Trace(
-        next(naming for naming in NAMINGS if naming == source.runner),
+        next(naming for naming in NAMING_NAMES if naming == source.runner),
         config.values,
         own,
         _question(jobs[0]),
@@ -103,8 +101,8 @@ def probes_for_all(
     modality = modality_of(model)
     probes = modality.make_probes(model, seed, [source])
     usual, suited = _names(probes), {}
-    for runner_name in dict.fromkeys((*NAMINGS, *runners())):
-        supports = [source, runners()[runner_name].support(None)]
+    for runner_name in dict.fromkeys((*NAMING_NAMES, *RUNNERS)):
+        supports = [source, RUNNERS[runner_name].support(None)]
         own = modality.make_probes(model, seed, supports)
         names = []
         for name in _names(own):
@@ -200,7 +198,7 @@ def compare_recorded(
     else:
         jobs.append(replace(source, runner=REFERENCE, precisions=("float32", "float64")))
     faults = generation_faults(model, trace.naming, Config(trace.config, str(where)))
-    supports = [runners()[trace.naming].support(None), target.support]
+    supports = [RUNNERS[trace.naming].support(None), target.support]
     comparison = Comparison(
         model,
         probes,

@@ -1,16 +1,82 @@
-"""Token ids of an encoder that reads text, and of every decoder: how they are drawn, limited, checked and completed."""
+"""Token ids of an encoder that reads text, and of every decoder: how they are drawn, limited, checked and completed.
+
+Those that generation needs come from the configs, or are chosen and said.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport
-from ckptconv.run.special_tokens import SpecialTokens, named_ids, pad_id, special_tokens
+from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, Part, Role
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """The token ids that generation needs, from the config or chosen here."""
+
+    decoder_start: int
+    eos: int
+    pad: int
+    chosen: tuple[str, ...]
+    """What no config names, in words such as `eos_token_id = 28`."""
+
+
+def special_tokens(model: Model, generation: Mapping[str, Json] | None = None) -> SpecialTokens:
+    """Return the ids for generation: from the generation config, the whole's config, the decoder's.
+
+    What none of them names is chosen, and recorded: decoding from token 0, to the last token of the
+    vocabulary, padding with the end.
+    """
+    own, whole, decoder = generation or {}, model.config, model.decoder.config
+    vocabulary = decoder.size("vocab_size")
+    chosen: list[str] = []
+
+    def find(key: str, *more: Json, otherwise: int) -> int:
+        token = first_id(vocabulary, own.get(key), whole.get(key), decoder.get(key), *more)
+        if token is None:
+            chosen.append(f"{key} = {otherwise}")
+        return otherwise if token is None else token
+
+    bos = (own.get("bos_token_id"), whole.get("bos_token_id"), decoder.get("bos_token_id"))
+    start = find("decoder_start_token_id", *bos, otherwise=0)
+    eos = find("eos_token_id", otherwise=vocabulary - 1)
+    pad = find("pad_token_id", otherwise=eos)
+    return SpecialTokens(start, eos, pad, tuple(chosen))
+
+
+def first_id(vocabulary: int, *candidates: Json) -> int | None:
+    """Return the first candidate that is a token of the vocabulary; of a list, its first entry."""
+    for candidate in candidates:
+        token = candidate[0] if isinstance(candidate, list) and candidate else candidate
+        if isinstance(token, int) and not isinstance(token, bool) and 0 <= token < vocabulary:
+            return token
+    return None
+
+
+def pad_id(config: Config) -> int:
+    """Return a side's own padding token; any other id would be a position in RoBERTa."""
+    return first_id(config.size("vocab_size"), config.get("pad_token_id")) or 0
+
+
+def named_ids(config: Config, whole: Config) -> tuple[int, ...]:
+    """Return every token that a side's config or the whole's names, and the table's two ends; not the padding."""
+    vocabulary, pad = config.size("vocab_size"), pad_id(config)
+    named = [
+        value
+        for source in (config, whole)
+        for key, value in sorted({**source.defaults, **source.values}.items())
+        if key.endswith("_token_id")
+    ]
+    ids = [first_id(vocabulary, value) for value in (*named, 0, vocabulary - 1)]
+    return tuple(dict.fromkeys(token for token in ids if token is not None and token != pad))
+
 
 ROWS = 3
 DECODER_TOKENS = 41

@@ -1,30 +1,139 @@
 """A trace: what a source was fed, what it answered, and digests of its weights, in one file of safetensors.
 
-docs/trace.md has the format; `trace_reader.py` reads it.
+docs/trace.md has the format. A trace comes from elsewhere, so everything in it is checked before it is used, and every
+complaint names the place. It carries a digest of itself, so that a bit that was flipped on the way is no verdict: the
+sha256 of the whole file, with zeros where its own 64 digits stand in the header.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.strict_json import Json
-from ckptconv.run.answers import Answer
+from ckptconv.base.files import FileReader
+from ckptconv.base.strict_json import Json, parse_json
+from ckptconv.run.children import Answer
 from ckptconv.run.fingerprints import Fingerprint
 from ckptconv.run.modalities import Example
 from ckptconv.run.runners import Array
-from ckptconv.run.trace_seal import PLACEHOLDER, seal
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import Stored, TensorSpec
-from ckptconv.transfer.publish.file import fsync, replaced
+from ckptconv.transfer.publish.stage import fsync, replaced
 from ckptconv.version import __version__
+
+Text = TypeVar("Text", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """One JSON object. Every method raises SourceError where a field is absent, or is something else."""
+
+    values: Mapping[str, Json]
+    where: str
+    """How messages name it."""
+
+    def part(self, key: str) -> Fields:
+        """Return an object inside this one."""
+        value = self.values.get(key)
+        if not isinstance(value, dict):
+            raise self._wrong(key, "an object")
+        return Fields(value, f"{self.where}: {ascii(key)[1:-1][:200]}")
+
+    def text(self, key: str) -> str:
+        """Return a string."""
+        value = self.values.get(key)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a string")
+        return value
+
+    def choice(self, key: str, allowed: Collection[Text]) -> Text:
+        """Return one of the strings that are allowed."""
+        value = self.values.get(key)
+        for text in allowed:
+            if value == text:
+                return text
+        raise self._wrong(key, f"one of {', '.join(allowed)}")
+
+    def integer(self, key: str) -> int:
+        """Return an integer."""
+        value = self.values.get(key)
+        if type(value) is not int:
+            raise self._wrong(key, "an integer")
+        return value
+
+    def list(self, key: str) -> list[Json]:
+        """Return a list."""
+        value = self.values.get(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, "a list")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings."""
+        texts = tuple(value for value in self.list(key) if isinstance(value, str))
+        if len(texts) != len(self.list(key)):
+            raise self._wrong(key, "a list of strings")
+        return texts
+
+    def sizes(self, key: str, count: int | None = None) -> tuple[int, ...]:
+        """Return a list of integers of at least 0; `count` of them where that is given."""
+        sizes = tuple(value for value in self.list(key) if type(value) is int and value >= 0)
+        if len(sizes) != len(self.list(key)) or count not in (None, len(sizes)):
+            raise self._wrong(key, "a list of sizes")
+        return sizes
+
+    def _wrong(self, key: str, expected: str) -> SourceError:
+        return SourceError(f"{self.where}: {ascii(key)[:200]} must be {expected}")
+
+
+PLACEHOLDER = "0" * 64
+BLOCK_BYTES = 1 << 20
+LENGTH_BYTES = 8
+"""A file of safetensors begins with the length of its header, in so many bytes."""
+
+
+def seal(path: Path) -> None:
+    """Put the digest in the place of its zeros. Raises SourceError, OSError."""
+    digest, offset = _digest(path, PLACEHOLDER)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(digest.encode())
+
+
+def require_sealed(path: Path, declared: str) -> None:
+    """Compare a trace with the digest that its metadata has.
+
+    Raises: SourceError: it is another, or none.
+    """
+    if not re.fullmatch(r"[0-9a-f]{64}", declared) or _digest(path, declared)[0] != declared:
+        raise SourceError(
+            f"{path}: was changed after it was written: it does not have the sha256 that it carries.\n"
+            "Copy or record it again."
+        )
+
+
+def _digest(path: Path, declared: str) -> tuple[str, int]:
+    """Return the digest of a file without the digits that it carries, and where those stand."""
+    with FileReader(path) as file:
+        size = LENGTH_BYTES + int.from_bytes(file.read(0, LENGTH_BYTES), "little")
+        header = file.read(0, size)
+        quoted = f'"{declared}"'.encode()
+        if header.count(quoted) != 1:
+            raise SourceError(f"{path}: carries no sha256 of its own, or two")
+        digest = sha256(header.replace(quoted, f'"{PLACEHOLDER}"'.encode()))
+        for offset in range(size, file.size, BLOCK_BYTES):
+            digest.update(file.read(offset, min(BLOCK_BYTES, file.size - offset)))
+    return digest.hexdigest(), header.index(quoted) + 1
+
 
 KIND, VERSION = "ckptconv-trace", "2"
 """What the metadata of the file says under `format` and `version`."""
@@ -192,3 +301,146 @@ def _metadata(trace: Trace) -> dict[str, Any]:
             for fingerprint in trace.weights.values()
         },
     }
+
+
+UNSEALED = "1"
+"""The version of 0.1.0, whose traces have no digest of their own."""
+
+
+def read_trace(path: Path) -> Trace:
+    """Read what `write_trace` wrote; the arrays of the answers stay in the file.
+
+    Raises: SourceError: not a trace, one of another version, or malformed.
+    """
+    contents = safetensors.FORMAT.read(path)
+    if contents.metadata.get("format") != KIND:
+        raise SourceError(
+            f"{path}: not a trace; `ckptconv verify SOURCE --save-trace FILE` writes one."
+        )
+    version = contents.metadata.get("version")
+    if version not in (VERSION, UNSEALED):
+        raise SourceError(
+            f"{path}: a trace of version {ascii(version)[:40]}; this ckptconv reads versions"
+            f" {UNSEALED} and {VERSION}."
+        )
+    if version != UNSEALED:
+        require_sealed(path, contents.metadata.get("sha256", ""))
+    fields = Fields(
+        parse_json(contents.metadata.get("trace", ""), f"{path}: trace"), f"{path}: trace"
+    )
+    groups = _groups(path, contents.tensors)
+    answers = {
+        side: _answer(fields.part("answers").part(side), groups.get(side, {}))
+        for side in SIDES
+        if side in fields.part("answers").values
+    }
+    if "source" not in answers:
+        raise SourceError(f"{path}: trace: no answers of the source")
+    naming = fields.choice("dialect", NAMING_NAMES)
+    if "reference" not in answers and naming != "pytorch":
+        raise SourceError(f"{path}: trace: no reference of PyTorch's")
+    return Trace(
+        naming=naming,
+        config=fields.part("config").values,
+        generation=None
+        if fields.values.get("generation_config") is None
+        else fields.part("generation_config").values,
+        question=_question(fields.part("asked")),
+        probes={name: stored_array(stored) for name, stored in groups.get("probes", {}).items()},
+        suited=_suited(fields.part("suited")),
+        source=answers["source"],
+        reference=answers.get("reference", answers["source"]),
+        weights={
+            name: _fingerprint(name, fields.part("weights").part(name))
+            for name in fields.part("weights").values
+        },
+    )
+
+
+def _groups(path: Path, tensors: Mapping[str, Stored]) -> dict[str, dict[str, Stored]]:
+    """Return group -> name -> place. Raises SourceError: a tensor belongs to no group, or is of another dtype."""
+    groups: dict[str, dict[str, Stored]] = {}
+    for full_name, stored in tensors.items():
+        group, _, name = full_name.partition("/")
+        if group not in ("probes", *SIDES) or not name or stored.spec.dtype not in _dtypes(name):
+            raise SourceError(
+                f"{path}: {ascii(full_name)[:200]} of {stored.spec.dtype} has no place in a trace"
+            )
+        groups.setdefault(group, {})[name] = stored
+    return groups
+
+
+def _suited(fields: Fields) -> dict[str, tuple[str, ...]]:
+    """Return runner -> probes; those of artefacts are there where the recording ckptconv had them."""
+    return {name: fields.texts(name) for name in dict.fromkeys((*NAMING_NAMES, *fields.values))}
+
+
+def _dtypes(name: str) -> tuple[str, ...]:
+    """Return which dtypes an array of a group may have; which input is which is checked with the model at hand."""
+    kind = name.partition("/")[0]
+    if kind in ("float32", "float64"):
+        return (kind,)
+    if "." in name:  # of a probe
+        return ("int64", "float32")
+    return ("float64",) if name.endswith("/margins") else ("int64",)
+
+
+def _question(fields: Fields) -> Question:
+    generate = fields.part("generate")
+    return Question(
+        {name: _settings(generate.part(name)) for name in generate.values},
+        fields.text("generate_from"),
+        fields.texts("texts"),
+        tuple(_example(fields, value) for value in fields.list("sentences")),
+        fields.part("feeding").values,
+        # traces of 0.1 know no other
+        fields.text("modality") if "modality" in fields.values else "text",
+    )
+
+
+def _settings(fields: Fields) -> Mapping[str, Json]:
+    for key in (
+        "num_beams",
+        "max_new_tokens",
+        "eos_token_id",
+        "pad_token_id",
+        "decoder_start_token_id",
+    ):
+        fields.integer(key)
+    return fields.values
+
+
+def _example(fields: Fields, value: Json) -> Example:
+    if isinstance(value, list) and len(value) == 2:
+        source, target = value
+        if isinstance(source, str) and (target is None or isinstance(target, str)):
+            return Example(source, target)
+    raise SourceError(f"{fields.where}: sentences must be pairs of a text and a text or null")
+
+
+def _answer(fields: Fields, arrays: Mapping[str, Stored]) -> Answer:
+    reached, names = fields.part("reached"), fields.texts("arrays")
+    if sorted(names) != sorted(arrays):
+        raise SourceError(f"{fields.where}: arrays: not the names of what the file holds")
+    return Answer(
+        runner=fields.choice("framework", NAMING_NAMES),
+        arrays=RecordedArrays({name: arrays[name] for name in names}),
+        problems=fields.texts("problems"),
+        versions={
+            name: fields.part("versions").text(name) for name in fields.part("versions").values
+        },
+        settings=fields.part("settings").values,
+        generation=fields.part("generation").values,
+        texts=fields.texts("texts"),
+        loaded=(),
+        seconds=0.0,
+        reached={name: reached.sizes(name, 2) for name in reached.values},
+    )
+
+
+def _fingerprint(name: str, fields: Fields) -> Fingerprint:
+    part, dtype = fields.part("sha256"), fields.text("dtype")
+    digests = {cast: part.text(cast) for cast in part.values}
+    if dtype not in digests or not all(len(digest) == 64 for digest in digests.values()):
+        raise SourceError(f"{fields.where}: no sha256 for {ascii(dtype)[:40]}, or one that is none")
+    return Fingerprint(name, dtype, fields.sizes("shape"), digests, fields.text("origin"))

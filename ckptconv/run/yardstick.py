@@ -1,11 +1,16 @@
-"""When is a difference an error? The yardstick, and one quantity held against it.
+"""When is a difference an error? The yardstick, and what the models answered held against it.
 
 The yardstick is PyTorch's own rounding: its float32 answer against its float64 answer, from the same
 weights. A faithful conversion is as far from float64 as PyTorch itself is, give or take the order of
 its additions; a wrong one is hundreds of times further. So the rule needs no tolerance that depends
 on the model: error <= FACTOR x yardstick, for the mean and for the worst element.
 
-The factors were measured, not chosen: every pair that TF or Flax can hold (`tests/pairs.py`, one model each,
+Generated tokens are judged by the same noise. Two right models may choose different tokens only where the best ones are
+so near each other that rounding decides. So where the sides part, PyTorch's float64 says how far apart their choices
+are, and the yardstick at that very step says how far float32 may be off. After a tie nothing is compared: the texts go
+on apart.
+
+The factors were measured, not chosen: every pair that TF or Flax can hold (`tests/support/pairs.py`, one model each,
 3,866 quantities; CPU, transformers 4.57.6). Ratios of honest conversions, 99 in 100 below the first number:
 
                               TF (44 pairs)                Flax (26 pairs)
@@ -20,20 +25,141 @@ The factors were measured, not chosen: every pair that TF or Flax can hold (`tes
 
 TF once more with other weights (45 pairs, 2,734 quantities): at most 2.04 and 2.73. They do not grow with the
 length: at 512 tokens CTRL, XGLM, GPT-J, RoFormer and DeBERTa-v2 in TF, XGLM, GPT-J and LLaMA in Flax stay at 1.2
-and 1.9 at most, since the reference makes tables of sines in float64 as well (`frameworks/pytorch.py`). PyTorch's own
+and 1.9 at most, since the reference makes tables of sines in float64 as well (`runners/pytorch.py`). PyTorch's own
 error was at most 2.7e-6 of a quantity. A single number, the loss, is right by luck as often as not: its
 yardstick is at least the RMS error of the logits that it is the mean of.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ckptconv.base.arguments import require_number
-from ckptconv.compare.difference import Difference
+from ckptconv.base.errors import require_number
+from ckptconv.base.strict_json import Json
+from ckptconv.run.children import Answer
+from ckptconv.run.modalities import Modality
+from ckptconv.run.runners import Array, Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far `found` is from a reference, over all elements."""
+
+    compared: int
+    """Elements."""
+    differing: int
+    """Elements that are not equal; a NaN on either side is never equal."""
+    worst: float
+    """Largest absolute difference; infinite where either side has a NaN."""
+    where: tuple[int, ...]
+    """Index of the worst element (the first NaN, if there is one)."""
+    rms: float
+    """Root of the mean squared difference; infinite where either side has a NaN."""
+    reference_rms: float
+    """Root of the mean square of the reference, over its finite elements."""
+    reference_max: float
+    """Largest magnitude of the reference, over its finite elements."""
+    nans: int
+    """Elements that are NaN on either side."""
+
+    @property
+    def relative(self) -> float:
+        """RMS difference over the RMS of the reference; infinite against a reference of zeros."""
+        if self.rms == 0:
+            return 0.0
+        return self.rms / self.reference_rms if self.reference_rms else float("inf")
+
+
+def difference(actual: Array, reference: Array) -> Difference:
+    """Compare two arrays of real numbers of the same shape, in float64.
+
+    Equal infinities are equal. Integers beyond 2**53 lose bits here.
+
+    Raises: ValueError: the shapes differ, or there is nothing to compare.
+    """
+    _require_comparable(actual, reference)
+    left, right = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.where(left == right, 0.0, np.abs(left - right))
+        apart[np.isnan(apart)] = np.inf
+        rms = _rms(apart)
+    where = np.unravel_index(int(np.argmax(apart)), apart.shape)
+    return Difference(
+        compared=int(apart.size),
+        differing=int(np.count_nonzero(apart)),
+        worst=float(apart[where]),
+        where=tuple(int(n) for n in where),
+        rms=rms,
+        reference_rms=_rms(right[np.isfinite(right)]),
+        reference_max=float(np.max(np.abs(right[np.isfinite(right)]), initial=0.0)),
+        nans=int(np.count_nonzero(np.isnan(left) | np.isnan(right))),
+    )
+
+
+def _require_comparable(actual: Array, reference: Array) -> None:
+    if actual.shape != reference.shape:
+        raise ValueError(
+            f"shape {list(actual.shape)} cannot be compared to {list(reference.shape)}"
+        )
+    if actual.size == 0:
+        raise ValueError("there is nothing to compare")
+
+
+def _rms(values: Array) -> float:
+    """Return the root mean square, scaled first so that squares neither overflow nor vanish."""
+    scale = float(np.max(np.abs(values), initial=0.0))
+    if scale == 0.0 or not np.isfinite(scale):
+        return scale
+    return scale * float(np.sqrt(np.mean(np.square(values / scale))))
+
+
+MAPS = (".attention", ".cross")
+"""How the names of attention maps end."""
+ATTENTION_PLACES = 300
+"""Attention maps are asked for up to so many places a row: they grow with the square, and a layer has them a head."""
+
+
+def is_map(name: str, rank: int) -> bool:
+    """Tell whether a quantity is an attention map, of shape (batch, heads, queries, keys)."""
+    return name.endswith(MAPS) and rank == 4
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How the inputs of a model become places."""
+
+    modality: Modality
+    facts: Mapping[str, Json]
+    """As `Modality.facts` returns them."""
+
+    def valid(self, batch: Batch, name: str, shape: tuple[int, ...]) -> Array | None:
+        """Return which places of a quantity count, shape (batch, length), or () for a single number.
+
+        Those that are not padding, in rows with at least one such place in the encoder. None: there are
+        fewer places than inputs (Funnel's blocks pool them), so that some are of both.
+
+        Args: batch: one probe. name, shape: the quantity's.
+        """
+        if name == "loss":
+            return np.asarray(True)
+        encoder = self.modality.encoder_mask(batch, self.facts) == 1
+        valid = encoder
+        if not name.startswith("encoder."):
+            valid = (batch["decoder_attention_mask"] == 1) & encoder.any(axis=1, keepdims=True)
+        places = (shape[0], shape[2]) if is_map(name, len(shape)) else shape[:2]
+        if places == valid.shape:
+            return np.asarray(valid)
+        return np.ones(places, bool) if valid.all() else None
+
+    def wants_maps(self, batch: Batch) -> bool:
+        """Tell whether a probe is short enough to ask for attention maps."""
+        encoder = self.modality.encoder_mask(batch, self.facts).shape[1]
+        return max(int(encoder), int(batch["decoder_input_ids"].shape[1])) <= ATTENTION_PLACES
+
 
 Side: TypeAlias = Literal["source", "target"]
 
@@ -139,3 +265,300 @@ class Quantity:
             return all(error.worst <= allowed for error in self.errors)
         rms, worst = self.ratios
         return rms <= RMS_FACTOR and worst <= MAX_FACTOR and self.own.relative <= LOOSE
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The first step of a row at which not all sides chose one token."""
+
+    row: int
+    step: int
+    """After the start token."""
+    source: int
+    """Token; -1: the row had already ended."""
+    target: int
+    gap: float
+    """How far apart the choices are in float64: logits of a greedy search, log-probabilities of a beam search."""
+    noise: float
+    """How far float32 may be off there."""
+
+    @property
+    def is_tie(self) -> bool:
+        """True where rounding may choose."""
+        return self.gap <= self.noise
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What both sides generated from the probes, with the same settings."""
+
+    name: str
+    settings: Mapping[str, Json]
+    source: tuple[tuple[int, ...], ...]
+    """Tokens of each row after the start token, the end included."""
+    target: tuple[tuple[int, ...], ...]
+    forks: tuple[Fork, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows that were generated."""
+        return len(self.source)
+
+    @property
+    def compared(self) -> int:
+        """Tokens of the source that were compared: all of a row, or those before its fork and the one there."""
+        steps = {fork.row: fork.step + 1 for fork in self.forks}
+        return sum(
+            min(len(tokens), steps.get(row, len(tokens))) for row, tokens in enumerate(self.source)
+        )
+
+    @property
+    def distinct(self) -> int:
+        """Different tokens that the source generated; 1 proves little."""
+        return len({token for row in self.source for token in row})
+
+    @property
+    def mismatches(self) -> tuple[Fork, ...]:
+        """Forks that rounding does not explain."""
+        return tuple(fork for fork in self.forks if not fork.is_tie)
+
+    @property
+    def ties(self) -> tuple[Fork, ...]:
+        """Forks that rounding explains."""
+        return tuple(fork for fork in self.forks if fork.is_tie)
+
+    @property
+    def matches(self) -> bool:
+        """True where something was generated, and no fork is a mismatch."""
+        return self.compared > 0 and not self.mismatches
+
+
+def judge_tokens(
+    name: str, settings: Mapping[str, Json], source: Answer, target: Answer, reference: Answer
+) -> Generation:
+    """Compare what the sides generated under `name`; `reference` is one of them, or the third."""
+    tokens = _alike([answer.arrays[f"{name}/tokens"] for answer in (source, target, reference)])
+    measure = _own_gap if settings.get("own") else _greedy_gap
+    if int(str(settings.get("num_beams", 1))) > 1:
+        measure = _beam_gap
+    forks = []
+    for row, step in first_apart(tokens):
+        chosen = [int(side_tokens[row, step]) for side_tokens in tokens]
+        gap, noise = measure(name, reference, row, step, chosen)
+        forks.append(Fork(row, step, chosen[0], chosen[1], gap, noise))
+    return Generation(name, settings, _rows(tokens[0]), _rows(tokens[1]), tuple(forks))
+
+
+def _alike(tokens: Sequence[Array]) -> list[Array]:
+    """Return the tokens of all sides in one length: a model's own search ends when it ends."""
+    length = max(side_tokens.shape[1] for side_tokens in tokens)
+    return [
+        np.pad(side_tokens, ((0, 0), (0, length - side_tokens.shape[1])), constant_values=-1)
+        for side_tokens in tokens
+    ]
+
+
+def first_apart(tokens: Sequence[Array]) -> Iterator[tuple[int, int]]:
+    """Return row and step where not all sides agree for the first time, of each row that has one."""
+    apart = np.logical_or.reduce([side_tokens != tokens[0] for side_tokens in tokens[1:]])
+    for row in np.flatnonzero(apart.any(axis=1)):
+        yield int(row), int(apart[row].argmax())
+
+
+def agreed(tokens: Sequence[Array]) -> Array:
+    """Return True for the steps whose logits all sides computed from the same tokens, shape (rows, steps)."""
+    agree = tokens[0] >= 0
+    for row, step in first_apart(tokens):
+        agree[row, step + 1 :] = False
+    return np.asarray(agree)
+
+
+def _rows(tokens: Array) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(token) for token in row if token >= 0) for row in tokens)
+
+
+def _greedy_gap(
+    name: str, reference: Answer, row: int, step: int, chosen: Sequence[int]
+) -> tuple[float, float]:
+    """Return how far the chosen tokens' logits lie apart in float64, and the yardstick's noise at that step."""
+    exact = reference.arrays[f"float64/{name}/cached"]
+    if min(chosen) < 0 or step >= exact.shape[1]:
+        return float("inf"), 0.0
+    logits = exact[row, step]
+    rounded = reference.arrays[f"float32/{name}/cached"][row, step]
+    noise = max(float(np.abs(rounded - logits).max()), EPSILON * float(np.abs(logits).max()))
+    return float(logits.max() - logits[list(chosen)].min()), MAX_FACTOR * noise
+
+
+def _beam_gap(
+    name: str, reference: Answer, row: int, step: int, chosen: Sequence[int]
+) -> tuple[float, float]:
+    """Return the nearest decision of a row's search in float64, in units of what a sum of so many steps may be off by.
+
+    What a search drops early may come up late, so every decision counts, whichever token it shows in.
+    """
+    margins = reference.arrays[f"{name}/margins"][row]
+    rounded, exact = (
+        reference.arrays[f"{precision}/greedy/cached"] for precision in ("float32", "float64")
+    )
+    valid = reference.arrays["greedy/tokens"][:, : exact.shape[1]] >= 0
+    noise = max(
+        float(np.abs(rounded - exact)[valid].max()), EPSILON * float(np.abs(exact[valid]).max())
+    )
+    sums = 2 * MAX_FACTOR * noise * np.arange(1, len(margins) + 1)
+    nearest = int(np.argmin(margins / sums))
+    return float(margins[nearest]), float(sums[nearest])
+
+
+def _own_gap(
+    name: str, reference: Answer, row: int, step: int, chosen: Sequence[int]
+) -> tuple[float, float]:
+    """Return no gap where PyTorch itself chooses otherwise in float64 up to this step; else an infinite one."""
+    rounded, exact = _alike([reference.arrays[f"{name}/{kind}"] for kind in ("tokens", "exact")])
+    tie = step < rounded.shape[1] and (rounded != exact)[row, : step + 1].any()
+    return (0.0 if tie else float("inf")), 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """The answers of all sides to the same probes."""
+
+    probes: Mapping[str, Array]
+    places: Places
+    source: Answer
+    target: Answer
+    reference: Answer
+    """One of the two, or a third."""
+    tolerance: Tolerance | None = None
+
+    @property
+    def judged(self) -> tuple[Side, ...]:
+        """The sides that do not give the yardstick."""
+        if self.reference is self.source:
+            return ("target",)
+        return ("source",) if self.reference is self.target else ("source", "target")
+
+    def quantities(self) -> Iterator[Quantity]:
+        """Compare, in the order of the data flow, what the reference has in float64 with every side's float32."""
+        spread: dict[str, float] = {}
+        for rest in self._names():
+            probe, _, name = rest.partition("/")
+            floor = spread.get(probe, 0.0) if name == "loss" else 0.0
+            quantity = self._quantity(probe, name, floor)
+            if quantity is None:
+                continue  # and said in a notice
+            if name == "logits" and quantity.own:
+                spread[probe] = quantity.own.rms
+            yield quantity
+
+    def not_compared(self) -> dict[str, list[str]]:
+        """Return why -> the quantities that were left out for it, as `PROBE NAME`."""
+        reasons: dict[str, list[str]] = {}
+        for rest in self._names():
+            probe, _, name = rest.partition("/")
+            why = self._gap(probe, name)
+            if why:
+                reasons.setdefault(why, []).append(f"{probe} {name}")
+        exact = {f"float32/{name}" for name in self._names()}
+        unmeasured = {
+            key
+            for answer in self._sides()
+            for key in answer.arrays
+            if key.startswith("float32/") and key not in exact
+        }
+        names = sorted(key.partition("/")[2].replace("/", " ") for key in unmeasured)
+        return reasons | ({"PyTorch's class does not report it": names} if names else {})
+
+    def _sides(self) -> tuple[Answer, Answer, Answer]:
+        return self.source, self.target, self.reference
+
+    def _names(self) -> list[str]:
+        """Return `PROBE/QUANTITY` of the reference."""
+        keys = (key.partition("/") for key in self.reference.arrays)
+        return [rest for precision, _, rest in keys if precision == "float64"]
+
+    def _gap(self, probe: str, name: str) -> str:
+        """Say why a quantity that is not a result cannot be compared; empty where it can."""
+        key = f"{probe}/{name}"
+        if name in RESULTS:
+            return ""
+        if any(f"float32/{key}" not in answer.arrays for answer in self._sides()):
+            return "reported by some of the classes only"
+        exact = self.reference.arrays[f"float64/{key}"]
+        if self._valid(probe, name, exact) is None:
+            return "fewer places than tokens, some of them padding"
+        if name.endswith(MAPS) and any(
+            answer.arrays[f"float32/{key}"].shape != exact.shape for answer in self._sides()
+        ):
+            return "the classes lay these attention maps out in different ways"
+        return ""
+
+    def _quantity(self, probe: str, name: str, floor: float) -> Quantity | None:
+        if self._gap(probe, name):
+            return None
+        exact = self.reference.arrays[f"float64/{probe}/{name}"]
+
+        def failed(problem: str) -> Quantity:
+            return Quantity(probe, name, None, None, None, self.judged, problem=problem)
+
+        key = f"float32/{probe}/{name}"
+        source, target, own = (answer.arrays.get(key) for answer in self._sides())
+        if source is None or target is None or own is None:
+            return failed("reported by one side only")
+        valid = self._valid(probe, name, exact)
+        if valid is None:
+            return failed("fewer states than tokens, some of them padding")
+        if name == "cached":  # one side may have come to its end sooner
+            source, target, own, exact, valid = _shortest(source, target, own, exact, valid)
+        if {array.shape for array in (source, target, own)} != {exact.shape}:
+            return failed(
+                f"the shapes differ: source {list(source.shape)}, target {list(target.shape)}"
+            )
+        if not valid.any():
+            return None
+        right = _chosen(exact, valid)
+
+        def error(array: Array) -> Difference:
+            return difference(_chosen(array, valid), right)
+
+        measured = error(own)
+        return Quantity(
+            probe,
+            name,
+            measured if self.reference is self.source else error(source),
+            measured if self.reference is self.target else error(target),
+            measured,
+            self.judged,
+            floor,
+            self.tolerance,
+        )
+
+    def _valid(self, probe: str, name: str, exact: Array) -> Array | None:
+        """Return which places of a quantity count, shape (batch, length), or () for a single number.
+
+        Those of `Places.valid`; of cached steps, those that all sides computed from the same tokens.
+        """
+        if name == "cached":
+            tokens = [answer.arrays[f"{probe}/tokens"] for answer in self._sides()]
+            return agreed(tokens)[:, : exact.shape[1]]
+        return self.places.valid(self._batch(probe), name, exact.shape)
+
+    def _batch(self, probe: str) -> Batch:
+        """Return the inputs of one probe."""
+        inputs = ((key.partition("."), array) for key, array in self.probes.items())
+        return {name: array for (own, _, name), array in inputs if own == probe}
+
+
+def _shortest(*arrays: Array) -> tuple[Array, ...]:
+    """Return as many steps of each array, shape (rows, steps, ...), as all of them have."""
+    steps = min(array.shape[1] for array in arrays)
+    return tuple(array[:, :steps] for array in arrays)
+
+
+def _chosen(array: Array, valid: Array) -> Array:
+    """Return the elements of valid places; of attention maps (batch, heads, queries, keys), those of valid queries."""
+    if valid.ndim == 0:
+        return np.atleast_1d(array)
+    if array.ndim == 4 and valid.shape == (array.shape[0], array.shape[2]):
+        array = array.transpose(0, 2, 1, 3)
+    return np.asarray(array[valid])

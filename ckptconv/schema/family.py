@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from ckptconv.base.discovery import Registry
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import Healing
-from ckptconv.schema.vocabulary import Modules, NamingName
+from ckptconv.schema.tensors import Modules, NamingName
 
 Table: TypeAlias = Callable[[Config], Modules]
 Settings: TypeAlias = Callable[[Config], Mapping[str, Json]]
@@ -115,3 +116,7 @@ class Family:
     those that the mask keeps. Only the first is the same in Flax's composite class where padding is on the left."""
     token_types: int = 0
     """Types of tokens, where the config does not say."""
+
+
+FAMILIES: Registry[str, Family] = Registry("schema.families", "FAMILY", key="model_type")
+"""Every family that has a table, by model type."""

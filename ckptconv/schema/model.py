@@ -6,20 +6,20 @@ config names and which modules join them; everything else is asked of the parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal, TypeAlias
 
+from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import family_of
-from ckptconv.schema.family import Decoder, Encoder, Family, Modality, Whole
+from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, Modality, Whole
 from ckptconv.schema.fixes import RECORD, Healed
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import SchemaTensor, expand
-from ckptconv.schema.vocabulary import Module, NamingName, part, under
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import Module, NamingName, SchemaTensor, expand, part, under
 
 Role: TypeAlias = Literal["encoder", "decoder", "whole"]
 """What a part does in a model: one of two, or all of it."""
@@ -167,7 +167,7 @@ class Model:
     @cached_property
     def tensors(self) -> tuple[SchemaTensor, ...]:
         """Every tensor of the whole model, spelt in every naming."""
-        return expand(self.modules(), namings())
+        return expand(self.modules(), NAMINGS)
 
     def refusals(self, naming: NamingName) -> Iterator[str]:
         """Return why no class of a framework can hold and run the model."""
@@ -265,3 +265,58 @@ def _added(config: Config) -> list[tuple[str, str]]:
         )
     split = [str(key).rpartition(".") for key in keys]
     return [(side, key) for side, _, key in split]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelType:
+    """One kind of model, as `model_type` in its config names it."""
+
+    model_type: str
+    kind: str
+    """What messages and JSON call it, such as `pair`."""
+    classes: Mapping[str, str]
+    """Naming -> the class in transformers that loads the whole; `architectures` in every config names PyTorch's."""
+    read: Callable[[Config], Model]
+    """Raises SourceError: a config that no class can take, or no table for one of its parts."""
+
+
+MODELS: Registry[str, ModelType] = Registry("schema.models", "MODELS", key="model_type")
+"""Every kind of model, by the model type of its config."""
+
+
+def read_model(config: Config) -> Model:
+    """Return the model that a config describes.
+
+    Raises: SourceError: a kind of model that there is no table for, or a config that no class can take.
+    """
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in MODELS:
+        return MODELS[model_type].read(config)
+    pairs = sorted(name for name, kind in MODELS.items() if kind.kind != "one piece")
+    pieces = sorted(name for name, kind in MODELS.items() if kind.kind == "one piece")
+    raise SourceError(
+        f"{config.where}: model type {model_type!a} is no encoder-decoder that ckptconv has a table for.\n"
+        f"There are tables for {', '.join(pairs)}, and of one piece: {', '.join(pieces)}."
+        f"{_advice(config)}"
+    )
+
+
+def _advice(config: Config) -> str:
+    """Say what a checkpoint of another kind is, and what would serve."""
+    if config.get("model_type") in [*FAMILIES]:  # whatever JSON it is: a list is in no dict
+        return "\nThis is one model; `ckptconv join ENCODER DECODER OUT` makes a pair of two."
+    return ""
+
+
+def family_of(model_type: str, where: str) -> Family:
+    """Return the family of a config's `model_type`.
+
+    Raises: SourceError: there is no table; the message lists what there is.
+    """
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    near = get_close_matches(model_type, FAMILIES, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    raise SourceError(
+        f"{where}: no table for model type {model_type!a}.{guess}\nThere are tables for: {', '.join(sorted(FAMILIES))}."
+    )

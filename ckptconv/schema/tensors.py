@@ -1,16 +1,290 @@
-"""Modules x namings: how a framework spells and stores each kind of module, and the tensors that come of it.
+"""The vocabulary in which families say what a model is made of, and the tensors that come of it in every naming.
 
-A schema tensor is one logical tensor, with its name and its axes in every naming. Sizes are apart from axis labels
-on purpose: a square matrix `d d` could not say which axis is which, and square matrices are where a
-forgotten transpose passes every shape check.
+A *module* is a layer at a path: a linear map, a norm, an embedding. A family lists modules and knows no framework; a
+*naming* (see `namings/`) knows how one framework spells and stores each kind. Their product are *schema tensors*: one
+logical tensor each, with its name and its axes in every naming. Sizes are apart from axis labels on purpose: a square
+matrix `d d` could not say which axis is which, and square matrices are where a forgotten transpose passes every shape
+check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
-from ckptconv.schema.vocabulary import Module, Modules, NamingName, Path, level
+from ckptconv.base.errors import SourceError
+from ckptconv.schema.formulas import Formula, Zeros
+
+NamingName: TypeAlias = Literal["pytorch", "tf", "flax"]
+NAMING_NAMES: tuple[NamingName, ...] = ("pytorch", "tf", "flax")
+
+Path: TypeAlias = tuple[str, ...]
+
+MAX_LAYERS = 10_000
+"""The deepest models have some hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One layer of a model, in every naming."""
+
+    kind: str
+    """A key of each naming's table of kinds: linear, norm, embedding ..."""
+    paths: Mapping[NamingName, Path]
+    """Where it sits in each naming, level by level; a naming that lacks it is absent."""
+    sizes: Mapping[str, int]
+    """Axis label -> length."""
+    roles: tuple[str, ...]
+    """Its tensors: weight, bias. A `parameter` has the one role `value`."""
+    presence: Literal["required", "zeros", "made", "dropped"] = "required"
+    """What an absent tensor means: an error; or zeros in the target, and said; or the values of
+    `formula`, which some classes store and others compute; or nothing, because it is a buffer that
+    every model makes anew and no target gets."""
+    formula: Formula | None = None
+    """For what is `made`: its values. A target without a place for it holds no others."""
+    computed_by: tuple[NamingName, ...] = ()
+    """Namings that spell a tensor which their class computes: read where a file has it, never written."""
+    why: str = ""
+    """For what is not required: the reason, as shown to the user."""
+    part: str = ""
+    """Which part of the whole it belongs to: encoder, cross-attention, decoder, head, bridge."""
+    tied_to: str | None = None
+    """PyTorch path of the module whose tensors these repeat."""
+    tied: bool = False
+    """True: one tensor with two names, so it may be stored once and is written once.
+    False: a tensor of its own, that a naming without a place for it holds only when equal."""
+    repeated_by: tuple[NamingName, ...] = ()
+    """Namings that store a tied tensor once more under this name, where PyTorch has one with two names."""
+    copied: bool = False
+    """True: one tensor in PyTorch, but a copy of its own in every target: a shared encoder."""
+
+
+def level(text: str | Path) -> Path:
+    """Return the levels of a path written with dots; `()` for an empty one."""
+    if isinstance(text, tuple):
+        return text
+    return tuple(text.split(".")) if text else ()
+
+
+def _module(kind: str, path: str, sizes: Mapping[str, int], roles: tuple[str, ...]) -> Module:
+    return Module(kind, dict.fromkeys(NAMING_NAMES, level(path)), sizes, roles)
+
+
+def linear(path: str, out: int, inp: int, *, bias: bool = True) -> Module:
+    """A dense layer, y = W x + b, with W of shape (out, inp)."""
+    return _module(
+        "linear", path, {"out": out, "in": inp}, ("weight", "bias") if bias else ("weight",)
+    )
+
+
+def conv1d(path: str, out: int, inp: int) -> Module:
+    """GPT-2's `Conv1D`: a dense layer that PyTorch and TF store as (in, out), Flax as (out, in)."""
+    return _module("conv1d", path, {"out": out, "in": inp}, ("weight", "bias"))
+
+
+def norm(path: str, dim: int) -> Module:
+    """A layer norm over `dim` features: gain and offset."""
+    return _module("norm", path, {"dim": dim}, ("weight", "bias"))
+
+
+def affine(path: str, dim: int) -> Module:
+    """Gain and offset alone, where another config would norm: MobileBERT's `NoNorm`."""
+    return _module("affine", path, {"dim": dim}, ("weight", "bias"))
+
+
+def grouped_linear(path: str, out: int, inp: int, groups: int) -> Module:
+    """A dense layer of `groups` blocks on the diagonal, each from its share of the inputs to that of the outputs."""
+    sizes = {"group": groups, "in": inp // groups, "out": out // groups, "outs": out}
+    return _module("grouped_linear", path, sizes, ("weight", "bias"))
+
+
+def separable_conv(path: str, out: int, inp: int, kernel: int) -> Module:
+    """A convolution of each input by itself along the sequence, then a dense layer over the inputs."""
+    sizes = {"out": out, "in": inp, "kernel": kernel}
+    return _module("separable_conv", path, sizes, ("depthwise", "pointwise", "bias"))
+
+
+def convolution(path: str, out: int, inp: int, kernel: int, *, bias: bool = True) -> Module:
+    """A convolution along the sequence, from all inputs to all outputs."""
+    sizes = {"out": out, "in": inp, "kernel": kernel}
+    return _module("convolution", path, sizes, ("weight", "bias") if bias else ("weight",))
+
+
+def weight_norm_conv(path: str, out: int, inp: int, kernel: int, groups: int) -> Module:
+    """A convolution in groups along the sequence, whose weight is a direction times a gain for each of `kernel`.
+
+    torch 2 stores both as a parametrization, and before it as `weight_g` and `weight_v`. TF has no class with it.
+    """
+    sizes = {"out": out, "in": inp // groups, "kernel": kernel}
+    module = _module("weight_norm_conv", path, sizes, ("bias", "gain", "direction"))
+    return replace(module, paths={"pytorch": level(path), "flax": level(path)})
+
+
+def conv2d(path: str, out: int, inp: int, high: int, wide: int, *, bias: bool = True) -> Module:
+    """A convolution over an image: the projection of patches."""
+    sizes = {"out": out, "in": inp, "high": high, "wide": wide}
+    return _module("conv2d", path, sizes, ("weight", "bias") if bias else ("weight",))
+
+
+def embedding(path: str, row: int, dim: int) -> Module:
+    """A table of `row` vectors of `dim` features."""
+    return _module("embedding", path, {"row": row, "dim": dim}, ("weight",))
+
+
+def word_embedding(path: str, row: int, dim: int) -> Module:
+    """An embedding that TF's families make by hand and so spell otherwise (`weight`)."""
+    return _module("word_embedding", path, {"row": row, "dim": dim}, ("weight",))
+
+
+def shared_embedding(path: str, row: int, dim: int) -> Module:
+    """The embedding that encoder, decoder and head of one piece share; TF once called it `weight`."""
+    return _module("shared_embedding", path, {"row": row, "dim": dim}, ("weight",))
+
+
+def gain(path: str, dim: int) -> Module:
+    """A norm that has a gain alone, which every naming calls `weight`: T5's."""
+    return parameter(f"{path}.weight", dim=dim)
+
+
+def parameter(path: str, **sizes: int) -> Module:
+    """A bare tensor that is no layer's weight; the last level of the path is its name.
+
+    The keywords are its axes in PyTorch's order; every naming keeps that order.
+    """
+    return _module("parameter", path, sizes, ("value",))
+
+
+def buffer(path: str, why: str) -> Module:
+    """A PyTorch buffer that old versions saved and every model makes anew: read past, with a reason."""
+    return Module("buffer", {"pytorch": level(path)}, {}, ("value",), presence="dropped", why=why)
+
+
+Modules: TypeAlias = Iterable[Module]
+
+
+def unread(modules: Modules, why: str) -> Iterator[Module]:
+    """Mark modules that old files hold and no class reads: read past in every naming, with a reason."""
+    return (replace(module, presence="dropped", why=why) for module in modules)
+
+
+def computed(
+    modules: Modules, formula: Formula, *, why: str, by: Iterable[NamingName] = ()
+) -> Iterator[Module]:
+    """Mark modules whose values a formula gives: where a class stores them they are written, absent or not.
+
+    `by` names the namings that spell them but whose class computes them.
+    """
+    return (
+        replace(module, presence="made", formula=formula, why=why, computed_by=tuple(by))
+        for module in modules
+    )
+
+
+def zeros_in(naming: NamingName, modules: Modules, why: str) -> Iterator[Module]:
+    """Modules that one naming's class always has and the others lack: zeros there, and nothing else."""
+    return computed(only_in(naming, modules), Zeros(), why=why)
+
+
+def under(
+    path: str, modules: Modules, *, tf: str | Path | None = None, flax: str | Path | None = None
+) -> tuple[Module, ...]:
+    """Put modules below `path`; `tf` and `flax` are that naming's spelling where it differs.
+
+    A spelling with a dot inside a level is given level by level: `("ffn.0",)`.
+
+    An empty path adds no level, so `under("", base, tf="bert")` is the extra level of TF's main layer.
+    """
+    levels: dict[NamingName, Path] = {
+        "pytorch": level(path),
+        "tf": level(path if tf is None else tf),
+        "flax": level(path if flax is None else flax),
+    }
+
+    def moved(module: Module) -> Module:
+        paths = {naming: levels[naming] + rest for naming, rest in module.paths.items()}
+        tied_to = (
+            module.tied_to
+            if module.tied_to is None
+            else ".".join((*levels["pytorch"], module.tied_to))
+        )
+        return replace(module, paths=paths, tied_to=tied_to)
+
+    return tuple(moved(module) for module in modules)
+
+
+def layers(path: str, count: int, modules: Modules) -> Iterator[Module]:
+    """Repeat modules as `path.0`, `path.1` ... (TF spells the numbers its own way).
+
+    Raises: SourceError: more layers than any model has; a hostile config would fill the memory.
+    """
+    if count > MAX_LAYERS:
+        raise SourceError(
+            f"the config asks for {count} layers of {path}; ckptconv takes at most {MAX_LAYERS}"
+        )
+    once = tuple(modules)
+    for index in range(count):
+        yield from under(f"{path}.{index}", once)
+
+
+def zeros_if_absent(modules: Modules, why: str) -> Iterator[Module]:
+    """Mark modules that a checkpoint may lack and whose values cannot matter; the target gets zeros."""
+    return (replace(module, presence="zeros", why=why) for module in modules)
+
+
+def only_in(naming: NamingName, modules: Modules) -> Iterator[Module]:
+    """Leave modules to one naming: the others have no place for them and do not need them."""
+    return (replace(module, paths={naming: module.paths[naming]}) for module in modules)
+
+
+def held_by(namings: Iterable[NamingName], modules: Modules) -> Iterator[Module]:
+    """Leave modules to some namings: the others have no place for them."""
+    keep = set(namings)
+    for module in modules:
+        paths = {naming: path for naming, path in module.paths.items() if naming in keep}
+        yield replace(module, paths=paths)
+
+
+def part(name: str, modules: Modules) -> Iterator[Module]:
+    """Say which part of the whole modules belong to, unless they say it themselves."""
+    return (module if module.part else replace(module, part=name) for module in modules)
+
+
+def repeats(
+    module: Module,
+    of: str,
+    *,
+    tied: bool,
+    held_by: Iterable[NamingName] = NAMING_NAMES,
+    repeated_by: Iterable[NamingName] = (),
+) -> Module:
+    """Mark a module whose tensors repeat those of the module at `of` (a path beside it).
+
+    `held_by` names the namings that have a place for it when it is not tied, `repeated_by` those whose class
+    has it whatever the config says of ties.
+    """
+    keep = set(held_by)
+    paths = {naming: path for naming, path in module.paths.items() if naming in keep}
+    return replace(module, paths=paths, tied_to=of, tied=tied, repeated_by=tuple(repeated_by))
+
+
+def copies(modules: Modules, of: Mapping[Path, Module]) -> Iterator[Module]:
+    """Mark the modules that share their tensors with a module of the other side, by PyTorch path.
+
+    Source: `_tie_encoder_decoder_weights` in modeling_utils.py: it walks both sides by name and shares
+    what is called weight or bias.
+    """
+    for module in modules:
+        twin = of.get(module.paths.get("pytorch", ()))
+        if (
+            twin is None
+            or module.presence == "dropped"
+            or module.kind == "parameter"
+            or twin.sizes != module.sizes
+        ):
+            yield module
+        else:
+            yield replace(module, tied_to=".".join(twin.paths["pytorch"]), copied=True)
 
 
 @dataclass(frozen=True, slots=True)

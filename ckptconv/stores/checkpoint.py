@@ -6,24 +6,30 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, one_line
+from ckptconv.base.files import Snapshot, require_announced
 from ckptconv.base.leftovers import replacement_of
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.base.unchanged import Snapshot
-from ckptconv.base.untrusted import one_line
 from ckptconv.schema.config import Config
-from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.companions import companion_folders, companions
-from ckptconv.stores.condition import conditions
-from ckptconv.stores.dtype_words import stored_dtype, unreadable_dtypes, with_readable_dtypes
+from ckptconv.schema.tensors import NamingName
+from ckptconv.stores.companions import (
+    as_today,
+    companion_folders,
+    companions,
+    conditions,
+    require_no_adapter,
+    require_own_files,
+    stored_dtype,
+    unreadable_dtypes,
+    unsaid_keys,
+    with_readable_dtypes,
+)
 from ckptconv.stores.foreign import foreign_weights
-from ckptconv.stores.formats import formats
-from ckptconv.stores.layouts import Weights, huggingface, layouts
-from ckptconv.stores.leading_keys import require_no_adapter, require_own_files
-from ckptconv.stores.old_configs import as_today, unsaid_keys
-from ckptconv.stores.parsers.announced import require_announced
+from ckptconv.stores.formats import FORMATS
+from ckptconv.stores.layouts import LAYOUTS, Weights, huggingface
 
 MOST_NAMES = 1000
 """Of a folder below a checkpoint, looked at to say what it is."""
@@ -111,7 +117,7 @@ def open_checkpoint(path: Path, naming: NamingName | None = None) -> Checkpoint:
 
 def _opened(path: Path, naming: NamingName | None = None) -> Checkpoint:
     """Read config and headers, whatever the tensors are worth. Raises SourceError: as `open_checkpoint`."""
-    below = {path / folder for layout in layouts() for folder in layout.folders}
+    below = {path / folder for layout in LAYOUTS.values() for folder in layout.folders}
     before = Snapshot.of(path, *sorted(below), *companion_folders(path))
     beside = companions(path)
     config = read_config(path)
@@ -171,7 +177,12 @@ def read_config(path: Path) -> Config:
 
 def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
     """Return the weights of a directory; see `open_checkpoint`."""
-    candidates = [weights for layout in layouts() for weights in layout.read(path)]
+    candidates = [
+        weights
+        for layout in sorted(LAYOUTS.values(), key=attrgetter("rank"))
+        if all((path / name).is_file() for name in layout.required)
+        for weights in layout.read(path)
+    ]
     if not candidates:
         raise SourceError(f"{path}: {_no_weights(path)}")
     suitable = [weights for weights in candidates if naming in (None, weights.naming)]
@@ -206,7 +217,7 @@ def _no_weights(path: Path) -> str:
     foreign = foreign_weights(list(_names(path)))
     if foreign:
         return "\n".join(["no weights here that ckptconv reads.", *foreign])
-    names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
+    names = ", ".join(sorted(set(map(huggingface.weights_name, FORMATS.values()))))
     return f"no weights here; looked for {names} and their shards.{_within(path)}"
 
 

@@ -1,26 +1,389 @@
-"""What travels along with a model's weights: settings, tokenizer, processor, licence, model card. Never code."""
+"""What travels along with a model's weights: config, settings, tokenizer, processor, licence, model card. Never code.
+
+**Keys that lead elsewhere.** By some keys transformers reads another file, fetches from the hub, or runs code. They are
+dropped from what is written, and said; two by which a model's own config or weights would be another file are
+refused. SECURITY.md says how the list was found; `tests/stores/test_leading_keys.py` holds it against the real classes,
+with every key that their loading code looks up.
+
+**Words for dtypes.** transformers 4.57.6 looks the config's word up in torch while it reads the config, and fails with
+`auto`, `fp16`, `torch.float16` or an empty one, which older versions left in files (configuration_utils.py,
+`PretrainedConfig`). No class makes weights in 8-bit floats either: with `dtype="auto"`, which is the default of 5,
+torch refuses them. The dtype that the tensors have takes the place of such a word.
+
+**Old configs.** Before 3.1 a pair's `model_type` was `encoder_decoder`, and no key said that a decoder reads an
+encoder: every decoder with `is_decoder` had a cross-attention (configuration_encoder_decoder.py,
+configuration_utils.py of 2.11 and 3.1). transformers 4.57.6 takes the first with a warning; with the second it drops the
+cross-attention and fails when it runs. So the weights show what is missing.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import open_source, read_source
+from ckptconv.base.files import HTML, POINTER, START_BYTES, kind_of, open_source, read_source
 from ckptconv.base.strict_json import Json, dump_json, read_json
-from ckptconv.stores.leading_keys import (
-    PROCESSOR_FILES,
-    SHOWN,
-    TOKENIZER_FILES,
-    leads,
-    notices,
-    without_leads,
+from ckptconv.schema.config import Config
+from ckptconv.schema.fixes import RECORD, Healed
+from ckptconv.schema.model import MODELS, read_model
+from ckptconv.schema.tensors import NamingName
+from ckptconv.stores.tensor import FLOATS, Stored
+
+CODE_KEYS = (
+    "auto_map",
+    "custom_pipelines",
+    "trust_remote_code",
+    "custom_generate",
+    "_attn_implementation_internal",
+    "_experts_implementation_internal",
 )
-from ckptconv.stores.parsers.first_bytes import HTML, POINTER, START_BYTES, kind_of
+"""Make a loader run code: from a `.py` beside the model, or from anywhere."""
+KERNEL_KEYS = (
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+    "_experts_implementation",
+)
+"""Name a kernel; a name that transformers does not know itself is fetched from the hub and run."""
+KERNELS = (
+    "eager",
+    "sdpa",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_4",
+    "flex_attention",
+    "paged_attention",
+    "eager_paged",
+    "sdpa_paged",
+    "batched_mm",
+    "grouped_mm",
+)
+"""Names that transformers 4.57.6 and 5.24 know; each also with `paged|` before it."""
+FILE_KEYS = (
+    "configuration_files",
+    "transformers_weights",
+    "kernel_config",
+    "use_pretrained_backbone",
+)
+"""Make a loader of configs or models read another file, or another model."""
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+PROCESSOR_FILES = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "feature_extractor_config.json",
+)
+PATH_KEY = re.compile(r"(\w+_)?(file|spm|path|vocab)")
+"""In a tokenizer's or a processor's file: arguments of its class that are paths, where they are text."""
+ARGUMENT_KEYS = ("init_inputs", "audio_tokenizer")
+"""There as well: arguments of any kind, the first of which is a path; another model."""
+IDLE_PATH_KEYS = ("special_tokens_map_file", "added_tokens_file", "tokenizer_config_file")
+"""Of these, what no class reads: old versions left the paths of the machine that saved."""
+SHOWN = 5
+"""Keys in one notice."""
+
+Kind = Literal["code", "kernel", "file"]
+WHY: Mapping[Kind, str] = {
+    "code": "keys that make a loader run code",
+    "kernel": "no attention kernel that transformers has itself: a loader would fetch and run it",
+    "file": "keys that make a loader read another file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """One key that leads elsewhere."""
+
+    place: str
+    """Where it stands, such as `encoder.auto_map` or `tasks[0].auto_map`."""
+    kind: Kind
+
+
+def leads(file: str, value: Json, above: str = "") -> Iterator[Lead]:
+    """Return the keys that lead elsewhere, at any depth, in the JSON of a file of that name."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from leads(file, item, f"{above}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            place = f"{above}.{key}" if above else key
+            kind = _kind(file.rpartition("/")[2], key, item)
+            if kind:
+                yield Lead(place, kind)
+            else:
+                yield from leads(file, item, place)
+
+
+def without_leads(file: str, value: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the JSON of a file of that name without the keys that lead elsewhere."""
+    return {key: _clean(file, item) for key, item in value.items() if not _kind(file, key, item)}
+
+
+def _clean(file: str, value: Json) -> Json:
+    if isinstance(value, dict):
+        return without_leads(file, value)
+    return [_clean(file, item) for item in value] if isinstance(value, list) else value
+
+
+def _kind(file: str, key: str, value: Json) -> Kind | None:
+    """Return how a key leads elsewhere; None: it does not, with this value."""
+    if key in CODE_KEYS:
+        return "code"
+    if key in KERNEL_KEYS and not _is_known_kernel(value):
+        return "kernel"
+    if value in (None, "", [], {}, False):
+        return None
+    if key in FILE_KEYS:
+        return "file"
+    if file in TOKENIZER_FILES + PROCESSOR_FILES and key not in IDLE_PATH_KEYS:
+        is_path = isinstance(value, str) and PATH_KEY.fullmatch(key)
+        return "file" if is_path or key in ARGUMENT_KEYS else None
+    return None
+
+
+def _is_known_kernel(value: Json) -> bool:
+    """Tell whether a value names nothing, or only what transformers has itself; a dict names one for each part."""
+    if isinstance(value, dict):
+        return all(_is_known_kernel(item) for item in value.values())
+    return value is None or (isinstance(value, str) and value.removeprefix("paged|") in KERNELS)
+
+
+def notices(file: str, value: Mapping[str, Json]) -> Iterator[str]:
+    """Say which keys of a file do not travel: a sentence for each kind."""
+    leading = list(leads(file, dict(value)))
+    for kind, why in WHY.items():
+        places = [lead.place for lead in leading if lead.kind == kind]
+        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+        if places:
+            yield f"left behind: {file}: {', '.join(places[:SHOWN])}{more} ({why})"
+
+
+def require_no_adapter(folder: Path) -> None:
+    """Refuse weights beside which an adapter lies. Raises SourceError: where PEFT is installed, it counts.
+
+    Source: transformers 4.57.6, modeling_utils.py: `from_pretrained` then loads `base_model_name_or_path` of
+    adapter_config.json in place of the directory's own weights, and the adapter on top.
+    """
+    if os.path.lexists(folder / "adapter_config.json"):
+        raise SourceError(
+            f"{folder}: adapter_config.json lies beside the weights: where PEFT is installed, transformers loads the"
+            " model that it names, with the adapter on top, and not these weights.\n"
+            "Merge the adapter (merge_and_unload) and save the model, or remove adapter_config.json."
+        )
+
+
+def require_own_files(config: Config) -> None:
+    """Refuse a config by which the real classes would read another config, or other weights, than ckptconv does.
+
+    Raises: SourceError: with the key and what to do.
+    """
+    files = config.values.get("configuration_files")
+    if files and files != ["config.json"]:
+        raise SourceError(
+            f"{config.where}: 'configuration_files': transformers reads another file in place of this one,"
+            " by its own version.\nPut the one that you mean in place of config.json, and remove the key."
+        )
+    weights = config.values.get("transformers_weights")
+    if weights is not None:
+        raise SourceError(
+            f"{config.where}: 'transformers_weights': PyTorch's classes load {weights!a:.200},"
+            " not the file that others take for the weights.\n"
+            "Rename that file to model.safetensors, alone in its directory, and remove the key."
+        )
+
+
+CODES = frozenset(
+    {"qweight", "qzeros", "g_idx", "SCB", "absmax", "quant_map", "weight_packed", "weight_scale"}
+)
+"""Last levels of the names beside, or in place of, a quantised weight (GPTQ, AWQ, bitsandbytes, compressed-tensors)."""
+WEIGHTS = frozenset({"weight", "kernel"})
+
+
+def conditions(config: Config, tensors: Mapping[str, Stored]) -> Iterator[str]:
+    """Say why a checkpoint's tensors cannot be taken for the model's, and what to do: a line for each cause."""
+    levels = (config.values, config.get("encoder"), config.get("decoder"))
+    said = (level.get("quantization_config") for level in levels if isinstance(level, Mapping))
+    quantised = next(filter(None, said), None)
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        how = f" ({method!a:.40})" if isinstance(method, str) else ""
+        yield (
+            f"quantised{how}: its tensors are codes, not weights. Load it with its class, call"
+            " model.dequantize(), and save it, or use the checkpoint that it was made of."
+        )
+    codes = (
+        [] if quantised else sorted(name for name, each in tensors.items() if _is_code(name, each))
+    )
+    if codes:
+        more = f" and {len(codes) - 1} more" if len(codes) > 1 else ""
+        yield (
+            f"quantised: {codes[0]!a:.200}{more} are codes, not weights. Load it with its class, call"
+            " model.dequantize(), and save it, or use the checkpoint that it was made of."
+        )
+    empty = [name for name, stored in tensors.items() if stored.spec.numel == 0]
+    if empty:
+        yield (
+            f"{len(empty)} of {len(tensors)} tensors are empty, such as {min(empty)!a:.200}: saved from ZeRO-3 or"
+            " FSDP without gathering. Save it once more with the weights gathered, or run zero_to_fp32.py."
+        )
+
+
+def _is_code(name: str, stored: Stored) -> bool:
+    level = name.replace("/", ".").rpartition(".")[2].removesuffix(":0")
+    return level in CODES or (level in WEIGHTS and stored.spec.dtype in ("int8", "uint8"))
+
+
+KEYS = ("dtype", "torch_dtype")
+PARTS = ("encoder", "decoder")
+"""Levels of a composite's config that are read as configs of their own."""
+READABLE = frozenset({"float32", "float", "float64", "double", "float16", "half", "bfloat16"})
+
+
+def unreadable_dtypes(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Return key and value of every dtype that no class reads; null names none."""
+    for key, value in values.items():
+        if key in KEYS and value is not None and not _is_readable(value):
+            yield f"{prefix}{key}", value
+        elif key in PARTS and isinstance(value, dict) and not prefix:
+            yield from unreadable_dtypes(value, f"{key}.")
+
+
+def _is_readable(value: Json) -> bool:
+    return isinstance(value, str) and value in READABLE
+
+
+def with_readable_dtypes(config: Config, tensors: Iterable[Stored]) -> Config:
+    """Return a config whose words for dtypes are ones that a class reads: where they are not, that of the tensors."""
+    dtype = stored_dtype(tensors)
+    return replace(config, values=_replaced(config.values, dtype))
+
+
+def stored_dtype(tensors: Iterable[Stored]) -> str:
+    """Return the dtype in which most bytes of the floating-point tensors are stored; float32 where there are none."""
+    nbytes: Counter[str] = Counter()
+    for stored in tensors:
+        if stored.spec.dtype in FLOATS:
+            nbytes[stored.spec.dtype] += stored.spec.nbytes
+    return max(sorted(nbytes), key=lambda dtype: nbytes[dtype], default="float32")
+
+
+def _replaced(values: Mapping[str, Json], dtype: str, level: int = 0) -> dict[str, Json]:
+    replaced: dict[str, Json] = {}
+    for key, value in values.items():
+        if key in KEYS and value is not None and not _is_readable(value):
+            replaced[key] = dtype
+        elif key in PARTS and isinstance(value, dict) and level == 0:
+            replaced[key] = _replaced(value, dtype, 1)
+        else:
+            replaced[key] = value
+    return replaced
+
+
+FORMER_TYPES = {"encoder_decoder": "encoder-decoder"}
+READS = ("is_decoder", "add_cross_attention")
+"""Keys without which a decoder reads no encoder."""
+
+
+def as_today(config: Config, naming: NamingName, names: Collection[str]) -> Config:
+    """Return a config that says what one of today would say of the same weights; the same object where it does."""
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in FORMER_TYPES:
+        config = replace(config, values={**config.values, "model_type": FORMER_TYPES[model_type]})
+    decoder = config.get("decoder")
+    if config.get("model_type") not in list(MODELS) or not isinstance(decoder, dict):
+        return config
+    unsaid = [key for key in READS if decoder.get(key) is None]
+    if not unsaid:
+        return config
+    reading = replace(
+        config, values={**config.values, "decoder": {**decoder, **dict.fromkeys(unsaid, True)}}
+    )
+    return reading if _has_cross_attention(reading, naming, names) else config
+
+
+def _has_cross_attention(config: Config, naming: NamingName, names: Collection[str]) -> bool:
+    """Tell whether one of the names is that of a cross-attention's tensor, whatever stands before it."""
+    try:
+        tensors = read_model(config).tensors
+    except SourceError:  # which whoever reads the config says
+        return False
+    cross = tuple(
+        name
+        for tensor in tensors
+        if tensor.module.part == "cross-attention" and not tensor.is_buffer
+        for name in tensor.names_in(naming)
+    )
+    return any(name.endswith(cross) for name in names)
+
+
+def unsaid_keys(before: Config, after: Config) -> Iterator[str]:
+    """Return the keys of the decoder that `as_today` set and transformers 4.57.6 needs."""
+    first, second = before.get("decoder"), after.get("decoder")
+    if isinstance(first, dict) and isinstance(second, dict):
+        yield from (f"decoder.{key}" for key in READS if first.get(key) != second.get(key))
+
+
+def whole_config(
+    config: Config,
+    pytorch_class: str,
+    fixes: Sequence[Healed],
+    dtype: str | None,
+    settings: Mapping[str, Mapping[str, Json]] | None = None,
+) -> dict[str, Json]:
+    """Return the config of a converted whole, as the target class writes it; `settings` adds keys to a side.
+
+    A side without a name is the config itself: a model of one piece.
+    Source: `save_pretrained` of the TF and Flax classes: `architectures` without the TF or Flax prefix.
+    """
+    values: dict[str, Json] = {**config.values, "architectures": [pytorch_class]}
+    values.pop(RECORD, None)
+    for side, keys in (settings or {}).items():
+        values |= {side: {**config.part(side).values, **keys}} if side else keys
+    if dtype is not None:
+        values = with_dtype(values, dtype)
+    for healed in fixes:
+        for key, value in healed.config.items():
+            side, name = key.split(".")
+            part = values[side]
+            assert isinstance(part, dict)
+            values[side] = {**part, name: value}
+    record: dict[str, Json] = {}
+    if fixes:
+        record["healed"] = [fix.entry for fix in fixes]
+    added = [f"{side}.{key}" for side, keys in (settings or {}).items() for key in keys]
+    if added:
+        record["added"] = [key.lstrip(".") for key in added]
+    if record:
+        values[RECORD] = record
+    return values
+
+
+def with_dtype(config: Mapping[str, Json], dtype: str) -> dict[str, Json]:
+    """Return a config that names another dtype, under the key that it uses (4.x: torch_dtype, then dtype)."""
+    return {
+        key: with_dtype(value, dtype)
+        if isinstance(value, dict) and key in ("encoder", "decoder")
+        else dtype
+        if key in ("dtype", "torch_dtype") and value is not None
+        else value
+        for key, value in config.items()
+    }
+
+
+def part_config(config: Config, side: str, pytorch_class: str) -> dict[str, Json]:
+    """Return the config of one side alone, as `model.encoder.save_pretrained` writes it."""
+    part = config.part(side)
+    shared = ("dtype", "torch_dtype", "transformers_version")
+    inherited = {key: config.values[key] for key in shared if key in config.values}
+    return {**inherited, **part.values, "architectures": [pytorch_class]}
+
 
 GENERATION = "generation_config.json"
 TOKENIZER = (

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from ckptconv.base.untrusted import one_line
+from ckptconv.base.errors import one_line
 from ckptconv.stores.parsers.shard_index import shard_pattern
 
 MOST = 3

@@ -1,14 +1,25 @@
-"""What a tensor is to ckptconv: a name, a dtype, a shape, and the bytes of a file that hold it."""
+"""What a tensor is to ckptconv: a name, a dtype, a shape, and the bytes of files that hold it.
+
+They lie in chunks: runs that follow each other, or boxes, compressed or not. Whoever moves tensors asks for a run of
+the tensor's own bytes, row-major; where they lie is settled here, and so is whether they match the checksums that
+their file carries.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
+from zlib import crc32
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.files import FileReader, require_announced
+from ckptconv.base.workers import finish, workers
+from ckptconv.stores.parsers.stream import FETCH, refusal, shown
 
 ITEMSIZE = {
     "bool": 1,
@@ -168,3 +179,180 @@ class Stored:
         sizes = {"1": 1} | dict(zip(axes, shape, strict=True))
         spec = replace(self.spec, shape=tuple(sizes[axis] for axis in wanted))
         return replace(self, spec=spec, strides=tuple(strides[axis] for axis in wanted))
+
+
+MAX_NAME = 512
+"""Characters; the longest that transformers makes has about 150."""
+MAX_RANK = 32
+"""Axes of a tensor: more than numpy or torch print, and few enough to multiply."""
+SHOWN = 200
+
+
+def require_name(name: str, where: str) -> None:
+    """Names end up in files, in tables and on terminals: refuse one that is empty, far too long, or does not print.
+
+    What does not print are control characters, changes of direction, zero-width characters and separators but spaces.
+    Raises: SourceError: with the name in ASCII.
+    """
+    if not name:
+        raise SourceError(f"{where}: a tensor without a name")
+    if len(name) > MAX_NAME:
+        raise SourceError(
+            f"{where}: the name {name[:40]!a}... of {len(name)} characters is too long"
+        )
+    if not name.isprintable():
+        raise SourceError(
+            f"{where}: the name {ascii(name)[:SHOWN]} holds a character that does not print"
+        )
+
+
+def is_size(value: object) -> TypeGuard[int]:
+    """Tell whether a value is the length of an axis, or a place in a file: a whole number below 2^63."""
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _inflate(data: bytes, nbytes: int) -> bytes:
+    """Undo zlib's or gzip's compression, to at most one byte more than is expected. Raises zlib.error."""
+    return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, nbytes + 1)
+
+
+CODECS: Mapping[str, Callable[[bytes, int], bytes]] = {"zlib": _inflate, "gzip": _inflate}
+"""Name of a compression -> what undoes it: (stored bytes, expected size) -> data."""
+
+
+Read: TypeAlias = Callable[[Path, int, memoryview], None]
+"""Fills a buffer from a byte of a file on. Raises SourceError: the file ends before, or cannot be read."""
+
+
+def read_into(read: Read, stored: Stored, start: int, buffer: memoryview) -> None:
+    """Fill `buffer` with a tensor's bytes from byte `start` of the tensor on.
+
+    Raises: SourceError: a file cannot be read, or a chunk does not hold what it should.
+    """
+    if not stored.is_raw:
+        _read_boxes(read, stored, start, buffer)
+        return
+    for chunk in stored.chunks:
+        if start < chunk.nbytes and len(buffer):
+            count = min(chunk.nbytes - start, len(buffer))
+            read(chunk.path, chunk.offset + start, buffer[:count])
+            buffer, start = buffer[count:], start + count
+        start -= chunk.nbytes if start >= chunk.nbytes else start
+
+
+def _read_boxes(read: Read, stored: Stored, start: int, buffer: memoryview) -> None:
+    """Copy of every box what lies in the run `start` to `start + len(buffer)` of the tensor's bytes."""
+    stop, item = start + len(buffer), ITEMSIZE[stored.spec.dtype]
+    for chunk in stored.chunks:
+        box = chunk.box or tuple((0, size) for size in stored.spec.shape)
+        data: bytes | None = None
+        for at, inside, nbytes in _runs(stored.spec.shape, box, item, (start, stop)):
+            first, last = max(at, start), min(at + nbytes, stop)
+            if first >= last:
+                continue
+            room, inside = buffer[first - start : last - start], inside + first - at
+            if chunk.codec is None:
+                read(chunk.path, chunk.offset + inside, room)
+                continue
+            data = data if data is not None else _decoded(read, chunk, box, item)
+            room[:] = data[inside : inside + len(room)]
+
+
+def _runs(
+    shape: tuple[int, ...], box: Box, item: int, span: tuple[int, int]
+) -> Iterator[tuple[int, int, int]]:
+    """Return the runs of bytes that a box and the whole tensor have in common: (in the tensor, in the box, length).
+
+    Rows of the first axis that lie outside of the wanted bytes of the tensor are passed over at once.
+    """
+    sizes = [stop - start for start, stop in box]
+    whole = len(shape)  # axes from here on lie in one run: the box has all of them
+    while whole and sizes[whole - 1] == shape[whole - 1]:
+        whole -= 1
+    outer = max(whole - 1, 0)  # the axis before them is cut once, and still one run
+    run = prod(sizes[outer:]) * item
+    steps = [prod(shape[axis + 1 :]) * item for axis in range(len(shape))]
+    inner = [prod(sizes[axis + 1 :]) * item for axis in range(len(shape))]
+    base = sum(start * steps[axis] for axis, (start, _) in enumerate(box))
+    ranges = [range(size) for size in sizes[:outer]]
+    if ranges and steps[0]:
+        first = max(0, (span[0] - base) // steps[0] - 1)
+        last = min(sizes[0], (span[1] - base) // steps[0] + 1)
+        ranges[0] = range(first, max(first, last))
+    for index in product(*ranges):
+        yield (
+            base + sum(number * steps[axis] for axis, number in enumerate(index)),
+            sum(number * inner[axis] for axis, number in enumerate(index)),
+            run,
+        )
+
+
+def _decoded(read: Read, chunk: Chunk, box: Box, item: int) -> bytes:
+    """Return a compressed chunk's data. Raises SourceError: an unknown codec, or not the size of the box."""
+    nbytes = prod(stop - start for start, stop in box) * item
+    decode = CODECS.get(chunk.codec or "")
+    if decode is None:
+        raise SourceError(
+            f"{chunk.path}: a chunk compressed with {chunk.codec!a}; known are {', '.join(CODECS)}."
+        )
+    compressed = bytearray(chunk.nbytes)
+    read(chunk.path, chunk.offset, memoryview(compressed))
+    try:
+        data = decode(bytes(compressed), nbytes)
+    except zlib.error:
+        data = b""
+    if len(data) != nbytes:
+        raise SourceError(
+            f"{chunk.path}: the chunk at byte {chunk.offset} does not decompress to {nbytes} bytes."
+        )
+    return data
+
+
+WORKERS = 2
+"""Reading and summing both release Python's lock."""
+_PIECE_BYTES = 1 << 20
+"""Read at a time: it stays in the cache between reading and summing."""
+
+
+def checksum_spans(tensors: Iterable[Stored]) -> tuple[ChecksumSpan, ...]:
+    """Return the checksummed spans that hold these tensors, each once, in the order of the files."""
+    spans = {stored.checksum for stored in tensors if stored.checksum}
+    return tuple(sorted(spans, key=lambda span: (span.path, span.extent.offset)))
+
+
+def require_checksums(tensors: Iterable[Stored], *, announced: bool = True) -> None:
+    """Compare all that these tensors are read from with the files' own checksums, where there are some.
+
+    Args: announced: also with the digests that the hub announced, which takes reading the files as a whole.
+    Raises: SourceError: as `check_span`.
+    """
+    tensors = list(tensors)
+    if announced:
+        require_announced(chunk.path for stored in tensors for chunk in stored.chunks)
+    spans = checksum_spans(tensors)
+    if spans:
+        with workers(WORKERS) as pool:
+            finish([pool.submit(check_span, span) for span in spans])
+
+
+def check_span(span: ChecksumSpan) -> None:
+    """Compare a span of bytes with its checksum, in little memory.
+
+    Raises: SourceError: they disagree, or cannot be read.
+    """
+    with FileReader(span.path) as file:
+        actual = checksum(file, span.extent.offset, span.extent.nbytes)
+    if actual != span.crc:
+        what = f"zip member {shown(span.name)} has the CRC-32 {actual:08x}, the zip directory says {span.crc:08x}"
+        raise refusal(span.path, what, at=span.extent.offset, advice=FETCH)
+
+
+def checksum(file: FileReader, offset: int, nbytes: int) -> int:
+    """Return the CRC-32 of a run of bytes. Raises SourceError: they cannot be read."""
+    room = memoryview(bytearray(min(nbytes, _PIECE_BYTES)))
+    total = 0
+    for at in range(0, nbytes, _PIECE_BYTES):
+        piece = room[: nbytes - at]
+        file.read_into(offset + at, piece)
+        total = crc32(piece, total)
+    return total

@@ -2,32 +2,162 @@
 
 Written by `transfer`, compared by `verify`. A move never interprets values: a permutation needs the
 item size only, so bfloat16 passes as 2-byte items. Only a cast that the user asked for reads numbers.
-Memory: one piece, plus where axes change the whole source tensor, or of a large one a block (`blocks.py`).
+Memory: one piece, plus where axes change the whole source tensor, or of a large one a block.
+
+A block is a run of the target's items. In the source they lie apart, so a block is gathered: by one read a
+run where the runs are far from each other, by reading everything between them where they are near.
+
+Values that no source holds are drawn from a seed, the same on every machine: normal values are looked up among 65,536
+quantiles, since a library's own normal stream may change from version to version, and logarithms differ in the last bit
+from machine to machine. The stream below is Philox's raw output, which is fixed by its authors; each tensor has a
+stream of its own.
 """
 
 from __future__ import annotations
 
 import resource
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from math import prod
 from pathlib import Path
+from statistics import NormalDist
 from threading import Lock
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ckptconv.base.unchanged import Identity, require_same
-from ckptconv.binding.moves import Move
-from ckptconv.binding.ops import Cast, Concat, Op, Permute, Reshape, Rows, Slice
+from ckptconv.base.files import FileReader, Identity, require_same
+from ckptconv.binding.plan import Cast, Concat, Fill, Move, Op, Permute, Reshape, Rows, Slice
 from ckptconv.schema.fixes import RowRange
-from ckptconv.stores.chunks import read_into
-from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.tensor import ITEMSIZE, Stored
-from ckptconv.transfer.blocks import Block, Gatherer, cut, row_major
-from ckptconv.transfer.casting import NOTHING, Items, cast, raw_dtype, special
-from ckptconv.transfer.drawing import drawn
+from ckptconv.stores.tensor import ITEMSIZE, Stored, TensorSpec, read_into
+from ckptconv.transfer.casting import NOTHING, Items, cast, encode, raw_dtype, special
+
+STEP = 1 << 20
+"""Elements made at a time."""
+
+
+def drawn(fill: Fill, spec: TensorSpec) -> Iterator[Items]:
+    """Return a tensor's items as a fill says, some at a time, in the target's dtype."""
+    if fill.formula is not None:
+        yield encode(fill.formula.values(spec.shape).reshape(-1), spec.dtype)
+        return
+    stream = np.random.Philox(
+        key=int.from_bytes(sha256(f"{fill.seed}:{spec.name}".encode()).digest()[:16], "big")
+    )
+    for start in range(0, spec.numel, STEP):
+        count = min(STEP, spec.numel - start)
+        if fill.std:
+            raw = stream.random_raw((count + 3) // 4).astype("<u8").view("<u2")[:count]
+            values = _quantiles()[raw] * np.float32(fill.std) + np.float32(fill.mean)
+        else:
+            values = np.full(count, fill.mean, np.float32)
+        yield encode(values, spec.dtype)
+
+
+@cache
+def _quantiles() -> NDArray[np.float32]:
+    """Return the standard normal's quantiles at the middles of 65,536 equal steps; the largest is 4.3."""
+    normal = NormalDist()
+    upper = [normal.inv_cdf((index + 0.5) / 65536) for index in range(32768, 65536)]
+    half = np.array(upper, np.float32)
+    return np.concatenate([-half[::-1], half])
+
+
+BAND_BYTES = 4 << 20
+"""Read at a time where what lies between the runs is read too."""
+NEAR_BYTES = 16 << 10
+"""Runs nearer to each other than this are read together: a read costs as much as copying about 16 KiB (measured)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a tensor, seen in the target's order of axes."""
+
+    start: int
+    """Its first item in the source [items]."""
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    """From one index to the next along each axis, in the source [items]."""
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides [items] of a tensor whose elements follow each other."""
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def cut(block: Block, most: int) -> Iterator[Block]:
+    """Return the block in parts of at most `most` items; one after the other they are the whole, row-major."""
+    if prod(block.shape) <= most:
+        yield block
+        return
+    step = most // prod(block.shape[1:])
+    for index in range(0, block.shape[0], max(1, step)):
+        start = block.start + index * block.strides[0]
+        if step:
+            rows = min(step, block.shape[0] - index)
+            yield Block(start, (rows, *block.shape[1:]), block.strides)
+        else:
+            yield from cut(Block(start, block.shape[1:], block.strides[1:]), most)
+
+
+class Gatherer:
+    """Reads blocks of one tensor."""
+
+    def __init__(
+        self, read: Callable[[int, memoryview], None], dtype: np.dtype[np.generic]
+    ) -> None:
+        """Take `read(first item, buffer)`, which fills the buffer, and the type of an item."""
+        self._read = read
+        self._band: Items = np.empty(max(1, BAND_BYTES // dtype.itemsize), dtype)
+        self._near = NEAR_BYTES // dtype.itemsize
+
+    def fill(self, block: Block, room: Items) -> Items:
+        """Read a block into the first items of `room`; return it in the block's own order of axes."""
+        order = sorted(range(len(block.shape)), key=lambda axis: -block.strides[axis])
+        shape, strides = (
+            tuple(values[axis] for axis in order) for values in (block.shape, block.strides)
+        )
+        dense = room[: prod(shape)].reshape(shape)
+        if dense.size:
+            self._gather(block.start, dense, strides)
+        return dense.transpose(np.argsort(order))
+
+    def _gather(self, start: int, dense: Items, strides: tuple[int, ...]) -> None:
+        """Fill a row-major array with items that lie by `strides`, the largest first."""
+        span = _span(dense.shape, strides)
+        if span == dense.size:
+            self._read(start, memoryview(dense.reshape(-1)).cast("B"))
+        elif span <= len(self._band) and strides[0] <= self._near:
+            band = self._band[:span]
+            self._read(start, memoryview(band).cast("B"))
+            steps = tuple(stride * dense.itemsize for stride in strides)
+            dense[...] = np.lib.stride_tricks.as_strided(band, dense.shape, steps, writeable=False)
+        else:
+            self._rows(start, dense, strides)
+
+    def _rows(self, start: int, dense: Items, strides: tuple[int, ...]) -> None:
+        """Fill some rows at a time: those that a band holds, or where they are far from each other one by one."""
+        inner = _span(dense.shape[1:], strides[1:])
+        step = 1
+        if strides[0] <= self._near:
+            step = max(1, (len(self._band) - inner) // max(1, strides[0]) + 1)
+        for index in range(0, len(dense), step):
+            at = start + index * strides[0]
+            if step == 1 and dense.ndim > 1:  # of one axis, a run is one item
+                self._gather(at, dense[index], strides[1:])
+            else:
+                self._gather(at, dense[index : index + step], strides)
+
+
+def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Return how many items lie from the first to the last of a part, both counted."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
 
 PIECE_BYTES = 4 << 20
 """Small enough to stay in the cache between reading, checking and writing; measured 1 to 16 MiB."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json, dump_json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
-from ckptconv.stores.formats import formats
+from ckptconv.schema.model import read_model
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.tensor import TensorSpec
 
 BERT: dict[str, Json] = {
@@ -45,7 +45,7 @@ def write_pair(folder: Path) -> Path:
         if row.module.presence != "dropped" and not row.module.tied
     ]
     specs = [TensorSpec(row.key, "float32", row.shape("pytorch")) for row in rows]
-    create = formats()["safetensors"].create
+    create = FORMATS["safetensors"].create
     assert create is not None
     path, random = folder / "model.safetensors", np.random.default_rng(7)
     places = create(path, specs, "pytorch", False)

@@ -1,7 +1,7 @@
 """Faults between Python and the system, where there is no strace: the nth call of a function fails or kills.
 
 It reaches what Python calls by name, and so neither what the HDF5 library writes by itself nor a rename
-through ctypes, for which `renaming.renameat2` stands.
+through ctypes, for which `lock.renameat2` stands.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ckptconv.transfer.publish import renaming
+from ckptconv.transfer.publish import lock
 
 CALLS: dict[str, tuple[ModuleType, ...]] = {
     **dict.fromkeys(
@@ -38,7 +38,7 @@ CALLS: dict[str, tuple[ModuleType, ...]] = {
         (os,),
     ),
     "open": (io, builtins),
-    "renameat2": (renaming,),
+    "renameat2": (lock,),
 }
 """Function -> where callers find it. Of `open` only calls that write count."""
 OPEN, WRITE, CLOSE = os.open, os.write, os.close

@@ -14,11 +14,11 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ckptconv.base.discovery import discover
+from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
 from ckptconv.trials.case import Case
 from ckptconv.trials.memory import Peak, give_back
@@ -38,9 +38,13 @@ LATE = ("difflib", "subprocess", "selectors", "textwrap")
 """What Python or ckptconv imports when it is first needed, so that no case is blamed for it."""
 
 
+CASES: Registry[str, Iterable[Case]] = Registry("trials.corpus", "CASES", key=None)
+"""Format -> its cases, by the name of the file that makes them."""
+
+
 def corpus() -> dict[str, tuple[Case, ...]]:
     """Return format -> its cases."""
-    return {form: tuple(cases) for form, cases in discover("trials.corpus", "CASES").items()}
+    return {form: tuple(cases) for form, cases in CASES.items()}
 
 
 def try_case(case: Case, folder: Path) -> str:

@@ -15,15 +15,23 @@ from threading import Event, Lock
 from typing import Literal
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.files import FileReader
 from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
 from ckptconv.base.results import Result
 from ckptconv.base.workers import finish, workers
 from ckptconv.stores.formats import Format
 from ckptconv.stores.layouts import huggingface
-from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored
-from ckptconv.transfer.digests import FileDigest, TensorDigest, extents_digest, file_digest
-from ckptconv.transfer.manifest import MANIFEST, SUMS, Manifest, read_manifest
+from ckptconv.transfer.manifest import (
+    MANIFEST,
+    SUMS,
+    FileDigest,
+    Manifest,
+    TensorDigest,
+    extents_digest,
+    file_digest,
+    read_manifest,
+)
 
 WORKERS = 2
 

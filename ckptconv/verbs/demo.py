@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.results import Result
-from ckptconv.transfer.publish.file import fsync
-from ckptconv.transfer.publish.stage import published
+from ckptconv.transfer.publish.stage import fsync, published
 
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE / "demo", PACKAGE.parent / "fixtures" / "dates")

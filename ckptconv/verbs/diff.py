@@ -11,24 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, SourceError
 from ckptconv.base.results import PagedResult
+from ckptconv.base.workers import counted
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
-from ckptconv.binding.bind import bind
-from ckptconv.binding.identify import Identity, bind_whole, identify
-from ckptconv.compare.comparison import Outcome, compare
-from ckptconv.compare.configs import ConfigDifference, config_differences
-from ckptconv.compare.relation import Figures, Kind, Relation, Sums
-from ckptconv.compare.tokenizers import tokenizer_notices
-from ckptconv.compare.weights import check_equal
-from ckptconv.run.settings import differing_settings
+from ckptconv.binding.bind import bind, bind_whole
+from ckptconv.binding.identify import Identity, identify
+from ckptconv.compare.comparison import Outcome, check_equal, compare
+from ckptconv.compare.configs import (
+    ConfigDifference,
+    config_differences,
+    differing_settings,
+    tokenizer_notices,
+)
+from ckptconv.compare.stream import Figures, Kind, Relation, Sums
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.parsers.checksums import require_checksums
-from ckptconv.stores.tensor import Stored
+from ckptconv.stores.tensor import Stored, require_checksums
 from ckptconv.transfer.pieces import OpenFiles
 from ckptconv.verbs.positions import Positions, fixes_of_both, require_positions
 

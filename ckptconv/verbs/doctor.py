@@ -20,8 +20,8 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal, TypeAlias
 
-from ckptconv.base.arguments import require_number
 from ckptconv.base.environment import install_advice, installed, range_of, within
+from ckptconv.base.errors import require_number
 from ckptconv.base.results import Result
 from ckptconv.version import __version__
 
@@ -133,11 +133,11 @@ def doctor(*, timeout: float = TIMEOUT_SECONDS) -> Diagnosis:
 def _questions() -> Iterator[_Question]:
     """Return what to ask about frameworks and extras; imported here, since it needs a core that works."""
     from ckptconv.run.children import environment
-    from ckptconv.run.runners import runners
-    from ckptconv.schema.models import models
+    from ckptconv.run.runners import RUNNERS
+    from ckptconv.schema.model import MODELS
 
-    for name, model_class in models()["encoder-decoder"].classes.items():
-        process = runners()[name].process
+    for name, model_class in MODELS["encoder-decoder"].classes.items():
+        process = RUNNERS[name].process
         yield _Question(
             name, process.distributions, process.modules, model_class, environment(name)
         )

@@ -7,35 +7,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ckptconv.artefacts.example import write_example
-from ckptconv.artefacts.formats import ArtefactFormat, artefact_formats
+from ckptconv.artefacts.formats import ARTEFACT_FORMATS, ArtefactFormat
 from ckptconv.artefacts.process import require_libraries, run_export
 from ckptconv.artefacts.stored import WEIGHTS
-from ckptconv.base.arguments import require_choice
-from ckptconv.base.counting import counted
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, require_choice
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
+from ckptconv.base.workers import counted
 from ckptconv.run.forward import model_class
 from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import Pair
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.artefact import is_artefact, write_record
 from ckptconv.stores.checkpoint import open_preferring_pytorch
 from ckptconv.stores.companions import (
     copy_companions,
     left_behind,
     require_companions,
+    whole_config,
     write_config,
 )
-from ckptconv.stores.configs import whole_config
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
-from ckptconv.transfer.digests import FileDigest, digested, tables_digest
 from ckptconv.transfer.loop import write_weights
-from ckptconv.transfer.manifest import Origin, write_manifest
+from ckptconv.transfer.manifest import FileDigest, Origin, digested, tables_digest, write_manifest
 from ckptconv.transfer.publish.stage import published
+from ckptconv.verbs.convert import require_apart, require_consistent, source_files
 from ckptconv.verbs.planning import Planned, Way, planned
-from ckptconv.verbs.writing import require_apart, require_consistent, source_files
 
 PROGRAM_BYTES = 1 << 26
 """Room that graphs and companions are given on the disk beside the weights."""
@@ -94,8 +92,8 @@ def export(
     FrameworkError: a library is missing, or the export died. DestinationError: nothing was published.
     """
     options, target = options or ExportOptions(), Path(target)
-    require_choice("form", form, artefact_formats())
-    chosen = artefact_formats()[form]
+    require_choice("form", form, ARTEFACT_FORMATS)
+    chosen = ARTEFACT_FORMATS[form]
     require_libraries(chosen)
     path = resolve(source)
     if is_artefact(path):
@@ -105,7 +103,7 @@ def export(
     checkpoint = open_preferring_pytorch(path)
     require_apart(path, target)
     naming: NamingName = checkpoint.weights.naming
-    planning = planned(checkpoint, Way(naming, "pytorch", formats()["safetensors"]))
+    planning = planned(checkpoint, Way(naming, "pytorch", FORMATS["safetensors"]))
     _require_pair(planning.model)
     require_companions(path)
     require_consistent(planning.plan)
@@ -154,7 +152,7 @@ def _write_weights(
     """Write config and weights as `normalize` does; return the digests of the weights."""
     plan = planning.plan
     progress = counted(options.progress, 2 * plan.nbytes)
-    form = formats()["safetensors"]
+    form = FORMATS["safetensors"]
     written = write_weights(plan, form, "pytorch", stage, None, progress)
     model = planning.model
     config = whole_config(

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ckptconv.schema.families import families as tables
-from ckptconv.schema.family import Decoder, Encoder, Whole
-from ckptconv.schema.vocabulary import NAMINGS, NamingName
+from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Whole
+from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 
 Side: TypeAlias = Literal["encoder", "image encoder", "speech encoder", "decoder", "one piece"]
 Status: TypeAlias = Literal["exact", "healed", "refused", "no class"]
@@ -40,7 +39,7 @@ def families() -> tuple[Support, ...]:
 
 
 def _all() -> Iterator[Support]:
-    for model_type, family in sorted(tables().items()):
+    for model_type, family in sorted(FAMILIES.items()):
         if family.encoder is not None:
             yield from _side(model_type, ENCODERS[family.encoder.reads], family.encoder)
         if family.decoder is not None:
@@ -50,7 +49,7 @@ def _all() -> Iterator[Support]:
 
 
 def _side(model_type: str, side: Side, table: Encoder | Decoder | Whole) -> Iterator[Support]:
-    for naming in NAMINGS:
+    for naming in NAMING_NAMES:
         if naming in table.refused:
             yield Support(model_type, side, naming, "refused", table.refused[naming])
         elif naming not in table.classes:

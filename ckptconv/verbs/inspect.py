@@ -1,27 +1,350 @@
-"""`inspect`: what a checkpoint is and holds, from its config and headers; with `stats`, from its values too."""
+"""`inspect`: what a checkpoint is and holds, from its config and headers; with `stats`, from its values too.
+
+The result is pure data, complete enough for every rendering: figures for each tensor, and what in them looks wrong.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ckptconv.base.errors import PlanError, SourceError
+from ckptconv.base.errors import PlanError, Problem, SourceError
+from ckptconv.base.results import PagedResult
 from ckptconv.base.strict_json import Json
-from ckptconv.binding.bind import Binding
+from ckptconv.binding.bind import Binding, Equality
 from ckptconv.binding.identify import Identity, identify, identify_part, is_one_part
-from ckptconv.binding.moves import Equality
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import Checkpoint, open_any
-from ckptconv.stores.condition import conditions
-from ckptconv.stores.formats import formats
+from ckptconv.stores.companions import conditions, leads
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.leading_keys import leads
-from ckptconv.stores.tensor import Stored
-from ckptconv.verbs.inspection import Inspection, PartSummary, SideSummary, Target, TensorLine, Tie
+from ckptconv.stores.tensor import Stored, TensorSpec, require_checksums
 from ckptconv.verbs.planning import Way, plan_bound, require_parts
 from ckptconv.verbs.positions import is_ambiguous, is_written_as_pytorch, question
+
+if TYPE_CHECKING:
+    from ckptconv.compare.initialisation import NewModule
+    from ckptconv.compare.statistics import Statistics
+
+# `compare` imports numpy, which headers do not need: it is imported where values are looked at.
+
+Sign: TypeAlias = Literal["not finite", "new", "duplicated", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class SideSummary:
+    """One model of a pair, or the one that there is: what its config says. None: it does not say."""
+
+    role: str
+    """`encoder`, `decoder`, or `model` where no table knows it."""
+    model_type: str
+    layers: int | None
+    hidden: int | None
+    """Width of the layers."""
+    heads: int | None
+    vocabulary: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartSummary:
+    """One part of the model: encoder, cross-attention, decoder, head, bridge."""
+
+    name: str
+    tensors: int
+    parameters: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorLine:
+    """One stored tensor."""
+
+    spec: TensorSpec
+    part: str
+    """Empty where no table knows the tensor."""
+    layer: int | None
+    """Number of its layer; None for what belongs to no layer."""
+    file: str
+    """Name of the file that holds it."""
+    statistics: Statistics | None = None
+    signs: tuple[Sign, ...] = ()
+    """What `--stats` found suspicious about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Two names of one tensor, as the config says."""
+
+    name: str
+    repeats: str
+    stored: bool
+    """True where the file holds it under both names."""
+    difference: str | None = None
+    """Stored twice and compared: empty where equal, else how far apart. None: not compared."""
+
+    @property
+    def broken(self) -> bool:
+        """True where the two that must be one are known to differ."""
+        return bool(self.difference)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whether a verb would take this checkpoint."""
+
+    verb: str
+    """As typed: `pt2tf`; or `join (as encoder)`."""
+    refusal: str = ""
+    """Why not; empty where it would."""
+    conditions: tuple[str, ...] = ()
+    """What the verb will compare before it writes, where nobody has yet: one sentence each."""
+    notices: tuple[str, ...] = ()
+    """What the verb would say: one sentence each."""
+
+    @property
+    def converts(self) -> bool:
+        """True where the verb would write."""
+        return not self.refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about the values that a user should know."""
+
+    sign: Sign
+    tensors: tuple[str, ...]
+    text: str
+    """One sentence."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Inspection(PagedResult):
+    """What `inspect` found."""
+
+    path: Path
+    kind: str
+    """`pair`, or another kind of model; `encoder` or `decoder` alone; `bridge`; `other`."""
+    pair: str
+    """The two model types; empty for what is no encoder-decoder."""
+    model_type: str
+    saved_by: str
+    """Version of transformers that wrote the config; empty where it does not say."""
+    naming: NamingName
+    format: str
+    files: tuple[str, ...]
+    file_bytes: int
+    """Size of these files, headers included."""
+    dtypes: tuple[str, ...]
+    parameters: int
+    nbytes: int
+    """Size of the tensors' data."""
+    sides: tuple[SideSummary, ...]
+    parts: tuple[PartSummary, ...]
+    tensors: tuple[TensorLine, ...]
+    """Sorted by name."""
+    ties: tuple[Tie, ...]
+    problems: tuple[Problem, ...]
+    """What is missing or does not fit, against the tables; of a pair also what is left over."""
+    unused: tuple[str, ...]
+    """Of one model alone: tensors that no encoder or decoder has, such as other heads."""
+    refusal: str
+    """Why no table can say anything; empty where they can."""
+    code_hooks: tuple[str, ...]
+    """Keys of the config and files beside it that would make transformers run code."""
+    targets: tuple[Target, ...]
+    reading: tuple[str, ...] = ()
+    """What a user should know of how the weights were read."""
+    measured: bool = False
+    """True where the values were read, so that `findings` and `statistics` say something."""
+    findings: tuple[Finding, ...] = ()
+
+
+def with_values(
+    result: Inspection,
+    checkpoint: Checkpoint,
+    identity: Identity,
+    equalities: Mapping[str, tuple[Equality, ...]],
+    progress: Callable[[int, int], None],
+) -> Inspection:
+    """Return an inspection with figures, findings, and the ties and conditions compared.
+
+    Args: equalities: what each verb compares before it writes.
+    Raises: SourceError: a file cannot be read, or is not what its own checksums say.
+    """
+    from ckptconv.compare.duplicates import duplicates
+    from ckptconv.compare.statistics import measure
+
+    stored = [checkpoint.weights.tensors[line.spec.name] for line in result.tensors]
+    require_checksums(stored)
+    measured = measure(stored, progress)
+    figures = {
+        tensor.spec.name: statistics for tensor, statistics in zip(stored, measured, strict=True)
+    }
+    groups = [tuple(tensor.spec.name for tensor in group) for group in duplicates(stored, measured)]
+    differences = _compared(
+        (
+            *(tensor for some in equalities.values() for tensor in some),
+            *_stored_twice(result, checkpoint),
+        )
+    )
+    checkpoint.require_unchanged()
+    ties = tuple(_tie(tie, differences) for tie in result.ties)
+    findings = tuple(_findings(identity, figures, groups, ties))
+    signs: dict[str, list[Sign]] = {}
+    for finding in findings:
+        for name in finding.tensors:
+            signs.setdefault(name, []).append(finding.sign)
+    lines = (
+        replace(
+            line,
+            statistics=figures[line.spec.name],
+            signs=tuple(dict.fromkeys(signs.get(line.spec.name, ()))),
+        )
+        for line in result.tensors
+    )
+    return replace(
+        result,
+        tensors=tuple(lines),
+        ties=ties,
+        targets=tuple(
+            _decided(target, equalities.get(target.verb, ()), differences)
+            for target in result.targets
+        ),
+        findings=findings,
+        measured=True,
+    )
+
+
+def _stored_twice(result: Inspection, checkpoint: Checkpoint) -> Iterator[Equality]:
+    """Return the ties of a PyTorch checkpoint that no plan compares, since something else stops the verbs."""
+    tensors = checkpoint.weights.tensors
+    for tie in result.ties:
+        if tie.stored and checkpoint.weights.naming == "pytorch":
+            pair = tensors[tie.repeats], tensors[tie.name]
+            if pair[0].spec.shape == pair[1].spec.shape:
+                yield Equality(*pair, "not equal", "the config ties them")
+
+
+def _key(pair: Equality) -> tuple[str, str]:
+    return pair.second.spec.name, pair.first.spec.name
+
+
+def _compared(pairs: Iterable[Equality]) -> dict[tuple[str, str], str]:
+    """Compare pairs of tensors; empty where they are equal, else what is wrong."""
+    from ckptconv.compare.comparison import check_equal
+
+    differences: dict[tuple[str, str], str] = {}
+    for pair in pairs:
+        if _key(pair) not in differences:
+            try:
+                check_equal([pair])
+                differences[_key(pair)] = ""
+            except PlanError as error:
+                differences[_key(pair)] = error.problems[0].detail
+    return differences
+
+
+def _decided(
+    target: Target, pairs: Iterable[Equality], differences: Mapping[tuple[str, str], str]
+) -> Target:
+    """Turn what a verb would compare into its answer."""
+    wrong = [
+        f"{pair.kind}: {pair.second.spec.name}: {differences[_key(pair)]}"
+        for pair in pairs
+        if differences[_key(pair)]
+    ]
+    return replace(target, refusal="\n".join([target.refusal, *wrong]).strip(), conditions=())
+
+
+def _tie(tie: Tie, differences: Mapping[tuple[str, str], str]) -> Tie:
+    """Say how two names of one tensor differ; a healed table is compared in runs of its rows."""
+    runs = [
+        text
+        for (name, twin), text in differences.items()
+        if (name.partition("[")[0], twin.partition("[")[0]) == (tie.name, tie.repeats)
+    ]
+    return (
+        replace(tie, difference="; ".join(text for text in runs if text))
+        if tie.stored and runs
+        else tie
+    )
+
+
+def _findings(
+    identity: Identity,
+    figures: Mapping[str, Statistics],
+    groups: list[tuple[str, ...]],
+    ties: tuple[Tie, ...],
+) -> Iterator[Finding]:
+    """Return what looks wrong, the gravest first."""
+    for name, tensor in figures.items():
+        if not tensor.finite:
+            yield Finding(
+                "not finite",
+                (name,),
+                f"{name}: {tensor.nans:,} NaN, {tensor.infinities:,} infinite",
+            )
+    new = tuple(_new(identity, figures))
+    yield from new
+    tied = {frozenset((tie.name, tie.repeats)) for tie in ties}
+    for group in groups:
+        if frozenset(group) not in tied:
+            more = f" and {len(group) - 2} more" if len(group) > 2 else ""
+            yield Finding(
+                "duplicated", group, f"{group[0]} and {group[1]}{more} hold the same bytes"
+            )
+    new_names = {name for finding in new for name in finding.tensors}
+    for name, tensor in figures.items():
+        if tensor.constant and tensor.numel > 1 and name not in new_names:
+            yield Finding("constant", (name,), f"{name}: every element is {tensor.minimum:g}")
+
+
+def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[Finding]:
+    """Return one finding for each part that has new weights."""
+    from ckptconv.compare.initialisation import new_modules
+
+    names_by_key = {key: stored.spec.name for key, stored in identity.binding.stored.items()}
+    by_key = {key: figures[name] for key, name in names_by_key.items()}
+    sides = {name: part.config for name, part in identity.parts.items()}
+    if not sides:
+        return
+    modules: dict[str, list[NewModule]] = {}
+    for module in new_modules(identity.binding.tensors.values(), by_key, sides):
+        modules.setdefault(module.part, []).append(module)
+    for part, new in modules.items():
+        if layers := [candidate for candidate in new if candidate.decides]:
+            names = tuple(names_by_key[row.key] for module in new for row in module.rows)
+            yield Finding("new", names, _sentence(part, layers, identity))
+
+
+def _sentence(part: str, layers: list[NewModule], identity: Identity) -> str:
+    """Say how much of a part looks new, and why."""
+    from ckptconv.compare.initialisation import is_decisive
+
+    whole = {
+        row.key.rpartition(".")[0]
+        for row in identity.binding.tensors.values()
+        if row.module.part == part and is_decisive(row)
+    }
+    draws = {module.draw.name: module.draw for module in layers if module.draw}
+    biases = (
+        "weights and biases"
+        if all(draw.uniform for draw in draws.values())
+        else "biases 0, weights"
+    )
+    why = f"{biases} as from {' and '.join(sorted(draws))}"
+    if len(layers) == len(whole):
+        return f"{part}: all of it looks newly initialised ({why}); train it before use"
+    shown = ", ".join(module.path for module in layers[:2]) + (
+        f" and {len(layers) - 2} more" if len(layers) > 2 else ""
+    )
+    return f"{part}: {len(layers)} of {len(whole)} layers look newly initialised ({why}): {shown}"
+
 
 PARTS = ("encoder", "bridge", "decoder", "cross-attention", "head", "")
 """In the order of the data flow; what no table knows comes last."""
@@ -46,8 +369,6 @@ def inspect(
     result = _summary(checkpoint, identity, targets)
     if not stats:
         return result
-    from ckptconv.verbs.value_checks import with_values  # imports numpy, which headers do not need
-
     return with_values(result, checkpoint, identity, equalities, progress)
 
 
@@ -144,7 +465,7 @@ def _code_hooks(checkpoint: Checkpoint) -> Iterator[str]:
 
 def _ways() -> dict[str, Way]:
     """Return every verb that converts a whole pair, with the format that it writes by default."""
-    safetensors, hdf5, msgpack = (formats()[name] for name in ("safetensors", "hdf5", "msgpack"))
+    safetensors, hdf5, msgpack = (FORMATS[name] for name in ("safetensors", "hdf5", "msgpack"))
     return {
         "split": Way("pytorch", "pytorch", safetensors),
         "normalize": Way("pytorch", "pytorch", safetensors),

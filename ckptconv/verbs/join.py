@@ -13,18 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ckptconv.base.arguments import require_choice, require_integer
-from ckptconv.base.errors import PlanError, SourceError
+from ckptconv.base.errors import PlanError, SourceError, require_choice, require_integer
+from ckptconv.base.files import Snapshot
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.base.unchanged import Snapshot
 from ckptconv.binding.bind import Binding, joined
 from ckptconv.binding.identify import identify, identify_part
-from ckptconv.binding.ops import Fill
-from ckptconv.binding.plan import make_plan
+from ckptconv.binding.plan import Fill, make_plan
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import families
-from ckptconv.schema.model import Model
-from ckptconv.schema.models import read_model
+from ckptconv.schema.family import FAMILIES
+from ckptconv.schema.model import Model, read_model
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.companions import (
@@ -33,13 +30,13 @@ from ckptconv.stores.companions import (
     companions,
     left_behind,
     not_taken,
+    part_config,
     require_companions,
+    whole_config,
 )
-from ckptconv.stores.configs import part_config, whole_config
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
-from ckptconv.verbs.parts import Borrowed, from_self_attention
-from ckptconv.verbs.writing import (
+from ckptconv.verbs.convert import (
     Content,
     Conversion,
     WriteOptions,
@@ -48,6 +45,7 @@ from ckptconv.verbs.writing import (
     source_files,
     written_dtype,
 )
+from ckptconv.verbs.parts import Borrowed, from_self_attention
 
 CrossAttention: TypeAlias = Literal["random", "self"]
 DEFAULT_STD = 0.02
@@ -153,7 +151,7 @@ def join(
         )
     reading = [notice for part in parts for notice in part.notices]
     notices = (*reading, *([beside] if whole else []), *assembly.notices, *plan.notices, *left)
-    form = formats()["safetensors"]
+    form = FORMATS["safetensors"]
     result = Conversion(
         (encoder, decoder), target, model.label, "pytorch", form.name, plan, notices
     )
@@ -216,7 +214,7 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
 
 def _composite(encoder: Checkpoint) -> str:
     """Return the model type of a whole, by what its encoder reads."""
-    family = families().get(str(encoder.config.get("model_type")))
+    family = FAMILIES.get(str(encoder.config.get("model_type")))
     reads = family.encoder.reads if family and family.encoder else "tokens"
     return next((name for name, modality in COMPOSITES.items() if modality == reads), TEXT)
 

@@ -1,4 +1,9 @@
-"""The outputs half of `verify`: both models run on the same inputs, whichever frameworks they are for."""
+"""The outputs half of `verify`: both models run on the same inputs, whatever each of them is for.
+
+Of an artefact, which `export` wrote, the weights are compared bit for bit, and every graph must point at them by their
+names. Then it runs in a process that can import its runtime alone, on the same probes as a converted checkpoint, under
+the same yardstick; and it generates by the checkpoint's own settings.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,103 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ckptconv.run.forward import Options, Runnable, prepare
-from ckptconv.run.known_faults import generation_faults
-from ckptconv.run.report import ForwardReport
+from ckptconv.artefacts.formats import ARTEFACT_FORMATS
+from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS, StoredTensor, stored_tensors
+from ckptconv.base.errors import (
+    Problem,
+    SourceError,
+    require_integer,
+    require_number,
+    require_texts,
+)
+from ckptconv.run.forward import ForwardReport, Options, Runnable, generation_faults, prepare
 from ckptconv.schema.model import Model
+from ckptconv.stores.artefact import Artefact, is_artefact, read_artefact
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.verbs.artefact import artefact_of, require_tokens, runnable_of
+from ckptconv.stores.parsers.onnx_graph import ExternalTensor, external_tensors
 from ckptconv.verbs.convert import flax2pt, tf2pt
-from ckptconv.verbs.positions import Positions
+from ckptconv.verbs.positions import Positions, require_positions
+
+ONNX = ".onnx"
+
+
+def require_tokens(options: Options) -> None:
+    """Refuse sentences: an artefact runs without the checkpoint's tokenizer class. Raises SourceError."""
+    if options.texts or options.inputs.examples:
+        raise SourceError(
+            "an artefact runs where no tokenizer of transformers is: give tokens, as .npz or .safetensors,"
+            " instead of sentences."
+        )
+
+
+def artefact_of(checkpoint: Checkpoint) -> Artefact | None:
+    """Return the artefact that a checkpoint's directory is; None for any other. Raises SourceError: a bad record."""
+    return read_artefact(checkpoint.path) if is_artefact(checkpoint.path) else None
+
+
+def runnable_of(checkpoint: Checkpoint) -> Runnable:
+    """Return what runs a checkpoint: the class of its naming, or an artefact's runtime.
+
+    Raises: SourceError: an artefact of a format that is not known here, or with a damaged record.
+    """
+    artefact = artefact_of(checkpoint)
+    if artefact is None:
+        return Runnable(checkpoint.weights.naming, checkpoint.path)
+    form = ARTEFACT_FORMATS.get(artefact.format)
+    if form is None:
+        raise SourceError(
+            f"{artefact.path}: of a format that is not known here: {artefact.format!a}"
+        )
+    return Runnable(form.runner, checkpoint.path)
+
+
+def format_name(checkpoint: Checkpoint) -> str:
+    """Return the format of a checkpoint's weights, or of the artefact that it is."""
+    artefact = artefact_of(checkpoint)
+    return artefact.format if artefact else checkpoint.weights.format.name
+
+
+def pointers(checkpoint: Checkpoint) -> tuple[Problem, ...]:
+    """Return the problems of an artefact's graphs; none for any other checkpoint."""
+    artefact = artefact_of(checkpoint)
+    return pointer_problems(artefact) if artefact else ()
+
+
+def pointer_problems(artefact: Artefact) -> tuple[Problem, ...]:
+    """Return where a graph points at something else than the tensor whose name it gives.
+
+    Raises: SourceError: a graph or a file of weights is damaged.
+    """
+    files = {
+        name: _places(artefact.path / name)
+        for name in (WEIGHTS, CONSTANTS)
+        if (artefact.path / name).is_file()
+    }
+    return tuple(
+        problem
+        for program in sorted(artefact.programs)
+        if artefact.file(program).suffix == ONNX
+        for tensor in external_tensors(artefact.file(program))
+        for problem in _pointer_problems(artefact.file(program).name, tensor, files)
+    )
+
+
+def _places(path: Path) -> dict[str, StoredTensor]:
+    try:
+        return stored_tensors(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path}: malformed: {ascii(str(error))[:100]}") from None
+
+
+def _pointer_problems(
+    graph: str, tensor: ExternalTensor, files: dict[str, dict[str, StoredTensor]]
+) -> Iterator[Problem]:
+    stored = files.get(tensor.file, {}).get(tensor.name)
+    pointer = StoredTensor(tensor.dtype, tensor.shape, tensor.offset, tensor.nbytes)
+    if stored is None:
+        yield Problem("missing", tensor.name, f"{graph} points at it in {tensor.file!a}")
+    elif stored != pointer:
+        yield Problem("not equal", tensor.name, f"{graph} points elsewhere in {tensor.file}")
 
 
 def compare_outputs(
@@ -67,3 +161,14 @@ def reference_of(
         else:
             flax2pt(source.path, Path(folder) / "pytorch", positions=positions)
         yield Path(folder) / "pytorch"
+
+
+def require_run_arguments(
+    seed: int, texts: Sequence[str], timeout: float | None, positions: Positions | None
+) -> None:
+    """Refuse arguments with which no model can be run. Raises UsageError."""
+    require_integer("seed", seed)
+    require_texts("texts", texts)
+    if timeout is not None:
+        require_number("timeout", timeout)
+    require_positions(positions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from ckptconv.binding.ops import Op, Slice
+from ckptconv.binding.plan import Op, Slice
 from ckptconv.schema.family import Decoder, Twin
 from ckptconv.schema.model import Model
 from ckptconv.schema.tensors import SchemaTensor

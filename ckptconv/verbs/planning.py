@@ -1,4 +1,4 @@
-"""The plan of a whole pair's conversion, from headers alone: what a conversion writes, and `inspect` asks for."""
+"""What a conversion of a whole would write: its plan, from headers alone; `inspect` asks for it, too."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.binding.bind import MADE_OF_ONE_ROW, Binding
-from ckptconv.binding.identify import bind_whole
-from ckptconv.binding.moves import Plan
-from ckptconv.binding.plan import DtypeChoice, make_plan
+from ckptconv.binding.bind import MADE_OF_ONE_ROW, Binding, bind_whole
+from ckptconv.binding.plan import DtypeChoice, Plan, make_plan
 from ckptconv.schema.fixes import RollPositions
-from ckptconv.schema.model import Model, without_fixes
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import Model, read_model, without_fixes
 from ckptconv.schema.models.seq2seq import Seq2Seq
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import GENERATION
 from ckptconv.stores.formats import Format

@@ -10,13 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ckptconv.base.arguments import require_choice
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, require_choice
 from ckptconv.schema.fixes import Healed, RollPositions
 from ckptconv.schema.model import Model, applied_fixes
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.transfer.digests import file_digest
-from ckptconv.transfer.manifest import MANIFEST, read_manifest
+from ckptconv.transfer.manifest import MANIFEST, file_digest, read_manifest
 
 Positions: TypeAlias = Literal["trained-in-flax", "as-pytorch"]
 """Trained in Flax: the row of the first position is the first. As PyTorch: it is row `pad_token_id + 1`."""

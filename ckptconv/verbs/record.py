@@ -6,24 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptconv.base.arguments import require_integer, require_number, require_texts
-from ckptconv.base.counting import counted
 from ckptconv.base.errors import PlanError, Problem
 from ckptconv.base.results import Result
+from ckptconv.base.workers import counted
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
 from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.recording import record_answers, recorded_model
-from ckptconv.run.trace import Trace, write_trace
-from ckptconv.run.trace_reader import read_trace
-from ckptconv.schema.model import Model, without_fixes
-from ckptconv.schema.models import read_model
+from ckptconv.run.trace import Trace, read_trace, write_trace
+from ckptconv.schema.model import Model, read_model, without_fixes
 from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.hub import resolve
-from ckptconv.transfer.publish.file import require_place
-from ckptconv.transfer.publish.places import require_apart_from_inputs
-from ckptconv.verbs.outputs import reference_of
-from ckptconv.verbs.positions import Positions, require_positions, unrecorded_fixes
+from ckptconv.transfer.publish.stage import require_apart_from_inputs, require_place
+from ckptconv.verbs.outputs import reference_of, require_run_arguments
+from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,17 +92,6 @@ def record(
     nbytes = write_trace(path, trace)
     answers = sum(len(answer.arrays) for answer in trace.sides.values())
     return Recording(checkpoint.path, path, model.label, nbytes, len(weights), answers)
-
-
-def require_run_arguments(
-    seed: int, texts: Sequence[str], timeout: float | None, positions: Positions | None
-) -> None:
-    """Refuse arguments with which no model can be run. Raises UsageError."""
-    require_integer("seed", seed)
-    require_texts("texts", texts)
-    if timeout is not None:
-        require_number("timeout", timeout)
-    require_positions(positions)
 
 
 def open_trace(path: Path) -> tuple[Trace, Model]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
-from ckptconv.binding.moves import Plan
+from ckptconv.binding.plan import Plan
 from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import BRIDGE_TYPE
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
@@ -22,25 +22,34 @@ from ckptconv.stores.companions import (
     Scope,
     copy_companions,
     left_behind,
+    part_config,
     require_companions,
+    whole_config,
+    with_dtype,
     write_config,
 )
-from ckptconv.stores.configs import part_config, whole_config, with_dtype
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
-from ckptconv.transfer.cast_losses import TensorValues, value_notices
-from ckptconv.transfer.digests import FileDigest, digested, tables_digest
+from ckptconv.transfer.casting import TensorValues, value_notices
 from ckptconv.transfer.loop import write_weights
-from ckptconv.transfer.manifest import Origin, below, within, write_manifest
+from ckptconv.transfer.manifest import (
+    FileDigest,
+    Origin,
+    below,
+    digested,
+    tables_digest,
+    within,
+    write_manifest,
+)
 from ckptconv.transfer.publish.stage import published
-from ckptconv.verbs.planning import Planned, Way, planned, require_parts
-from ckptconv.verbs.writing import (
+from ckptconv.verbs.convert import (
     WriteOptions,
     require_apart,
     require_consistent,
     source_files,
     written_dtype,
 )
+from ckptconv.verbs.planning import Planned, Way, planned, require_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,7 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     source, target = resolve(source, "pytorch"), Path(target)
     checkpoint = open_checkpoint(source, "pytorch")
     require_apart(source, target)
-    way = Way("pytorch", "pytorch", formats()["safetensors"])
+    way = Way("pytorch", "pytorch", FORMATS["safetensors"])
     planning = planned(checkpoint, way, options.dtype)
     model, plan = planning.model, planning.plan
     require_parts(model)
@@ -127,7 +136,7 @@ def _write(
     Returns: what became of values, and what publishing has to say of directories that other runs left.
     """
     model, plan = planning.model, planning.plan
-    form = formats()["safetensors"]
+    form = FORMATS["safetensors"]
     progress = options.counter(plan.nbytes)
     needs, read = plan.nbytes, {"source": source_files(checkpoint)}
     require_consistent(plan)

@@ -13,43 +13,45 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ckptconv.base.arguments import require_choice, require_number
-from ckptconv.base.counting import counted
-from ckptconv.base.errors import Problem
+from ckptconv.base.errors import Problem, require_choice, require_number
 from ckptconv.base.results import PagedResult
+from ckptconv.base.workers import counted
 from ckptconv.binding.align import TensorPair, align
-from ckptconv.binding.bind import Binding
-from ckptconv.binding.identify import bind_whole
-from ckptconv.binding.moves import Move
-from ckptconv.binding.plan import make_plan
-from ckptconv.compare.comparison import compare
-from ckptconv.compare.configs import ConfigDifference
-from ckptconv.compare.relation import Relation
-from ckptconv.compare.tokenizers import tokenizer_notices
-from ckptconv.compare.weights import WeightDifference, check_equal
-from ckptconv.run.forward import Options
+from ckptconv.binding.bind import Binding, bind_whole
+from ckptconv.binding.plan import Move, make_plan
+from ckptconv.compare.comparison import WeightDifference, check_equal, compare
+from ckptconv.compare.configs import (
+    ConfigDifference,
+    differing_settings,
+    generation_file,
+    settings_apart,
+    tokenizer_notices,
+)
+from ckptconv.compare.stream import Relation
+from ckptconv.run.forward import ForwardReport, Options
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.localization import Where, find_where
 from ckptconv.run.recording import compare_recorded
-from ckptconv.run.report import ForwardReport
-from ckptconv.run.settings import differing_settings, generation_file, settings_apart
 from ckptconv.run.yardstick import Tolerance
 from ckptconv.schema.config import Config
-from ckptconv.schema.model import Model, without_fixes
-from ckptconv.schema.models import read_model
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.model import Model, read_model, without_fixes
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_preferring_pytorch
 from ckptconv.stores.hub import resolve
-from ckptconv.stores.parsers.checksums import require_checksums
+from ckptconv.stores.tensor import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
-from ckptconv.verbs.artefact import format_name, pointers, runnable_of
-from ckptconv.verbs.outputs import compare_outputs
+from ckptconv.verbs.outputs import (
+    compare_outputs,
+    format_name,
+    pointers,
+    require_run_arguments,
+    runnable_of,
+)
 from ckptconv.verbs.positions import Positions, fixes_of_both
 from ckptconv.verbs.record import (
     compare_digests,
     open_trace,
     record,
-    require_run_arguments,
 )
 
 Level: TypeAlias = Literal["weights", "outputs"]

@@ -23,7 +23,7 @@ from ckptconv.artefacts.example import write_example
 from ckptconv.artefacts.formats import ArtefactFormat, Work
 from ckptconv.run.forward import Runnable, prepare
 from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.checkpoint import open_checkpoint
 from lowered_runs import FORBIDDEN, answers
 from tiny import plain, random_pair

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import ckptconv
-from ckptconv.base.counting import counted
+from ckptconv.base.workers import counted
 
 VERBS: dict[str, Callable[..., Any]] = {
     "verify": lambda one, other, out, tell: ckptconv.verify(one, other, "weights", progress=tell),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ckptconv.base.errors import Interrupted
-from ckptconv.base.interrupts import SIGNALS, install, note_published, signals_blocked
+from ckptconv.base.workers import SIGNALS, install, note_published, signals_blocked
 
 pytestmark = pytest.mark.thorough
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 KILLED = """
 import os, signal, sys
 from ckptconv.cli.main import main
-from ckptconv.transfer.publish import renaming
-renaming.renameat2 = lambda *paths: False  # as on NFS and FUSE
+from ckptconv.transfer.publish import lock
+lock.renameat2 = lambda *paths: False  # as on NFS and FUSE
 real = os.rename
 def rename(source, target):
     if str(target) == sys.argv[3]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ckptconv
-from ckptconv.base import limits as module
-from ckptconv.base.limits import NAMES, Limits, limited, limits
+from ckptconv.base import files as module
+from ckptconv.base.files import NAMES, Limits, limited, limits
 
 if TYPE_CHECKING:
     from conftest import Cli

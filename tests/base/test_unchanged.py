@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.unchanged import Snapshot
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader, Snapshot
 from ckptconv.transfer import pieces
 
 if TYPE_CHECKING:

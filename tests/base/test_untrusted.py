@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ckptconv
-from ckptconv.base.errors import PlanError, Problem, SourceError
-from ckptconv.base.untrusted import UNSEEN, markdown, one_line, printable
-from ckptconv.binding.moves import Plan
+from ckptconv.base.errors import (
+    UNSEEN,
+    PlanError,
+    Problem,
+    SourceError,
+    markdown,
+    one_line,
+    printable,
+)
+from ckptconv.binding.plan import Plan
 from ckptconv.report import check as render_check
 from ckptconv.report import conversions as render
 from ckptconv.report.text import dump, error_text, problems_json
-from ckptconv.transfer.cast_losses import TensorValues, value_notices
-from ckptconv.transfer.casting import Counts
+from ckptconv.transfer.casting import Counts, TensorValues, value_notices
 from ckptconv.verbs.check import Finding
 
 if TYPE_CHECKING:

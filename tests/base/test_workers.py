@@ -16,9 +16,9 @@ pytestmark = pytest.mark.thorough
 
 SIGNALLED = """
 import random, signal
-from ckptconv.base import interrupts
+from ckptconv.base import workers
 from ckptconv.base.workers import finish, workers
-signal.signal(signal.SIGALRM, interrupts._interrupt)
+signal.signal(signal.SIGALRM, workers._interrupt)
 rng, ended = random.Random(0), 0
 for _ in range(200):
     try:
@@ -26,7 +26,7 @@ for _ in range(200):
         with workers(2) as pool:
             finish([pool.submit(pow, 3, n) for n in range(400)])
         signal.setitimer(signal.ITIMER_REAL, 0)
-    except interrupts.Interrupted:
+    except workers.Interrupted:
         ended += 1
 print(ended > 0)
 """

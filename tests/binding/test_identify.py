@@ -14,7 +14,7 @@ from ckptconv import JoinOptions, Problem
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec
-from ckptconv.verbs.inspection import Target, Tie
+from ckptconv.verbs.inspect import Target, Tie
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptconv.binding.ops import (
+from ckptconv.binding.plan import (
     Cast,
     Concat,
     Fill,

@@ -11,11 +11,10 @@ import pytest
 
 from ckptconv.base.errors import PlanError
 from ckptconv.binding.bind import bind
-from ckptconv.binding.moves import Move, Plan
-from ckptconv.binding.plan import make_plan, widening_notice
+from ckptconv.binding.plan import Move, Plan, make_plan, widening_notice
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import RowRange
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from tiny import plain
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckptconv.base.environment import install_command
-from ckptconv.schema.families import families
+from ckptconv.schema.family import FAMILIES
 
 if TYPE_CHECKING:
     from conftest import Cli, Pair
@@ -114,7 +114,7 @@ def test_a_config_that_no_table_answers(
     """The message names the key, what it holds and what it may hold; every writing verb refuses alike."""
     pair.config |= change
     source = pair.write(tmp_path / "source")
-    expected = f"Error: {source}/{text.format(known=', '.join(sorted(families())))}"
+    expected = f"Error: {source}/{text.format(known=', '.join(sorted(FAMILIES)))}"
     for verb in VERBS:
         done = cli(verb, source, tmp_path / "out")
         assert (done.code, done.out, done.err[: len(expected)]) == (3, "", expected)

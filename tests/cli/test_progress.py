@@ -14,9 +14,9 @@ pytestmark = pytest.mark.thorough
 
 WORK = """
 import time
-from ckptconv.cli import progress
-progress.DELAY_SECONDS, progress.TICK_SECONDS = {delay}, 0.05
-with progress.progress("writing", {then!r}, quiet={quiet}) as advance:
+from ckptconv.cli import speech
+speech.DELAY_SECONDS, speech.TICK_SECONDS = {delay}, 0.05
+with speech.progress("writing", {then!r}, quiet={quiet}) as advance:
     for done in range(0, 7_000_000, 1_000_000):
         advance(done, {total})
         time.sleep(0.1)
@@ -25,17 +25,17 @@ print("done")
 """
 HUNG = """
 import time
-from ckptconv.cli import progress
-progress.DELAY_SECONDS, progress.TICK_SECONDS = 0.1, 0.05
-with progress.progress("running both models") as advance:
+from ckptconv.cli import speech
+speech.DELAY_SECONDS, speech.TICK_SECONDS = 0.1, 0.05
+with speech.progress("running both models") as advance:
     time.sleep(2.2)
 """
 FAILS = """
 import threading, time
-from ckptconv.cli import progress
-progress.DELAY_SECONDS, progress.TICK_SECONDS = 0.1, 0.05
+from ckptconv.cli import speech
+speech.DELAY_SECONDS, speech.TICK_SECONDS = 0.1, 0.05
 try:
-    with progress.progress("writing") as advance:
+    with speech.progress("writing") as advance:
         advance(1, 2)
         time.sleep(0.3)
         raise ValueError("broken")

@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 
 from ckptconv.binding.align import TensorPair
-from ckptconv.binding.moves import Move
-from ckptconv.binding.ops import Permute
+from ckptconv.binding.plan import Move, Permute
 from ckptconv.compare import analysis, comparison
 from ckptconv.compare.comparison import compare
-from ckptconv.compare.relation import Relation
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import expand
-from ckptconv.schema.vocabulary import linear
+from ckptconv.compare.stream import Relation
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import expand, linear
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer import pieces
 from ckptconv.transfer.pieces import OpenFiles
@@ -41,7 +39,7 @@ def stored(folder: Path, name: str, array: Array, strides: tuple[int, ...] | Non
 
 def case(folder: Path, name: str, expected: Array, found: Array, **more: Any) -> TensorPair:
     """Return the case of one tensor that is moved as it is, under a row of its own."""
-    (row,) = expand([linear(name, 3, 2, bias=False)], namings())
+    (row,) = expand([linear(name, 3, 2, bias=False)], NAMINGS)
     source, target = (
         stored(folder, f"{name}.weight", expected),
         stored(folder, f"{name}/kernel", found),

@@ -10,10 +10,9 @@ from unittest.mock import patch
 import pytest
 
 from ckptconv.base.strict_json import read_json
-from ckptconv.compare.configs import DEFAULTS, ConfigDifference, config_differences
-from ckptconv.compare.generation import DEFAULTS_FILE
+from ckptconv.compare.configs import DEFAULTS, DEFAULTS_FILE, ConfigDifference, config_differences
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import families
+from ckptconv.schema.family import FAMILIES
 from tiny import CONFIGS, ROOT
 
 
@@ -58,7 +57,7 @@ def test_a_default_is_as_good_as_the_value() -> None:
 
 def test_every_family_has_its_defaults() -> None:
     """A family that is added without fixtures/make_defaults.py fails here, not only beside transformers."""
-    assert read_json(ROOT / "ckptconv" / "schema" / DEFAULTS).keys() == families().keys()
+    assert read_json(ROOT / "ckptconv" / "schema" / DEFAULTS).keys() == FAMILIES.keys()
 
 
 def test_zero_is_a_value() -> None:
@@ -118,7 +117,7 @@ def test_a_config_that_transformers_saves_anew_is_the_same() -> None:
         script = runpy.run_path(str(ROOT / "fixtures" / "make_defaults.py"))
         pinned = read_json(ROOT / "ckptconv" / "schema" / DEFAULTS_FILE)
         assert script["generation_defaults"]() == pinned
-        assert {name: script["defaults"](name) for name in families()} == read_json(
+        assert {name: script["defaults"](name) for name in FAMILIES} == read_json(
             ROOT / "ckptconv" / "schema" / DEFAULTS
         )
         plain = {

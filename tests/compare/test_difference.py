@@ -7,7 +7,7 @@ from math import inf, isinf, nan
 import numpy as np
 import pytest
 
-from ckptconv.compare.difference import difference
+from ckptconv.run.yardstick import difference
 
 
 def test_equal_arrays_do_not_differ() -> None:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ckptconv.compare.generation import generate_defaults, normal, resolved
+from ckptconv.compare.configs import generate_defaults, normal, resolved
 from ckptconv.schema.config import Config
 from tiny import plain, random_pair
 

@@ -14,13 +14,12 @@ import ckptconv
 from ckptconv.compare.initialisation import new_modules
 from ckptconv.compare.statistics import Statistics, measure
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import expand
-from ckptconv.schema.vocabulary import Module, conv1d, embedding, linear, norm, part
+from ckptconv.schema.model import read_model
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import Module, conv1d, embedding, expand, linear, norm, part
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
-from ckptconv.verbs.inspection import Finding
+from ckptconv.verbs.inspect import Finding
 from tiny import _half, _specials, decoders, import_pytorch, plain
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def statistics(arrays: dict[str, NDArray[Any]], folder: Path) -> dict[str, Stati
 
 def found(module: Module, arrays: dict[str, NDArray[Any]], folder: Path) -> list[tuple[str, str]]:
     """Return path and draw of the modules that look new."""
-    rows = expand(part("cross-attention", [module]), namings())
+    rows = expand(part("cross-attention", [module]), NAMINGS)
     values = statistics(
         {f"x.{role}": array.astype(np.float32) for role, array in arrays.items()}, folder
     )
@@ -127,7 +126,7 @@ def test_norms_tables_and_padding(tmp_path: Path) -> None:
     table[0] = 0
     assert found(embedding("x", 96, 64), {"weight": table}, tmp_path) == [("x", "N(0, 0.05)")]
     rows = expand(
-        part("decoder", [embedding("x", 96, 64), norm("y", 96), conv1d("z", 3, 5)]), namings()
+        part("decoder", [embedding("x", 96, 64), norm("y", 96), conv1d("z", 3, 5)]), NAMINGS
     )
     values = statistics(
         {

@@ -10,12 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ckptconv.base.errors import PlanError
-from ckptconv.binding.moves import Equality
-from ckptconv.compare.relation import Figures, Relation
-from ckptconv.compare.weights import WeightDifference, check_equal
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import expand
-from ckptconv.schema.vocabulary import linear
+from ckptconv.binding.bind import Equality
+from ckptconv.compare.comparison import WeightDifference, check_equal
+from ckptconv.compare.stream import Figures, Relation
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import expand, linear
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer import pieces
 
@@ -43,7 +42,7 @@ def _piece_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def test_a_difference_tells_how_and_how_much() -> None:
     """The sentence of the relation, then the figures."""
     relation = Relation("scaled", "scaled by 2", Figures(7, 9, 0.25, 0.1, 0.1, 1.0))
-    (row,) = expand([linear("a", 3, 2, bias=False)], namings())
+    (row,) = expand([linear("a", 3, 2, bias=False)], NAMINGS)
     found = WeightDifference("b", "a", relation, row)
     assert str(found) == "scaled by 2; 7 of 9 elements differ, by at most 0.25"
     assert (found.differing, found.numel, found.worst) == (7, 9, 0.25)

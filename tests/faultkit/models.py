@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ckptconv
-from ckptconv.schema.model import Model
-from ckptconv.schema.models import read_model
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.model import Model, read_model
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from conftest import ROOT
 from faultkit.tensors import Tensor, tensors

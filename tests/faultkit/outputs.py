@@ -12,13 +12,11 @@ from pathlib import Path
 from zlib import crc32
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.run.answers import Answer
-from ckptconv.run.children import run_batches
-from ckptconv.run.forward import Comparison, Runnable, prepare
+from ckptconv.compare.configs import differing_settings
+from ckptconv.run.children import Answer, run_batches
+from ckptconv.run.forward import Comparison, ForwardReport, Runnable, prepare
 from ckptconv.run.localization import Where, find_where
-from ckptconv.run.report import ForwardReport
-from ckptconv.run.settings import differing_settings
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.verbs.verify import WeightsReport, compare_weights
 from faultkit.faults import Fault, faults

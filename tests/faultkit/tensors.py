@@ -9,11 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.binding.identify import bind_whole
-from ckptconv.binding.moves import Move
-from ckptconv.binding.plan import make_plan
+from ckptconv.binding.bind import bind_whole
+from ckptconv.binding.plan import Move, make_plan
 from ckptconv.schema.model import Model, applied_fixes
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.tensor import Stored
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limited
+from ckptconv.base.files import limited
 from ckptconv.stores.formats import hdf5
 from ckptconv.stores.tensor import TensorSpec
 from fuzz.harness import count, fuzz, mutant, scrambled

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.files import FileReader
 from ckptconv.stores.formats import msgpack
 from ckptconv.stores.parsers import msgpack_tree
-from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import TensorSpec
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import rewrite, within

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from ckptconv.stores.formats import Contents
-from ckptconv.stores.parsers.checksums import check_span, checksum_spans
+from ckptconv.stores.tensor import check_span, checksum_spans
 from ckptconv.trials.corpus import torch_legacy
 from ckptconv.trials.corpus._pickled import (
     MAGIC,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from ckptconv.compare.comparison import WeightDifference
 from ckptconv.compare.configs import ConfigDifference
-from ckptconv.compare.relation import Figures, Relation
-from ckptconv.compare.weights import WeightDifference
-from ckptconv.report.cause import MAX_LINES, cause_json, cause_text
+from ckptconv.compare.stream import Figures, Relation
+from ckptconv.report.verify import MAX_LINES, cause_json, cause_text
 from ckptconv.run.localization import Where, find_where
 from run.test_where import EPSILON, EVERY, QUERY, ROWS, differing, quantity
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ckptconv.report.coverage import coverage_json, coverage_text
-from ckptconv.run.coverage import Coverage, TensorCoverage
+from ckptconv.report.verify import coverage_json, coverage_text
+from ckptconv.run.forward import Coverage, TensorCoverage
 
 TENSORS = (
     TensorCoverage("encoder.pooler.weight", 9216, 0, 96, 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckptconv.compare.configs import ConfigDifference
-from ckptconv.compare.relation import Relation, Sums
+from ckptconv.compare.stream import Relation, Sums
 from ckptconv.report.diff import MAX_LINES, diff_text
 from ckptconv.verbs.diff import Diff, TensorDiff
 

@@ -11,7 +11,7 @@ import pytest
 import ckptconv
 from ckptconv.report.inspect import inspection_text
 from ckptconv.report.text import PIPE, Screen, shortened
-from ckptconv.verbs.inspection import Inspection
+from ckptconv.verbs.inspect import Inspection
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import ckptconv
-from ckptconv.report.inspect_json import inspection_json
+from ckptconv.report.inspect import inspection_json
 from ckptconv.report.text import dump
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import ckptconv
-from ckptconv.report.inspect_markdown import inspection_markdown
+from ckptconv.report.inspect import inspection_markdown
 
 if TYPE_CHECKING:
     from conftest import Pair

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from answering import TOKENS, answers, changed, judged
-from ckptconv.report.outputs import outputs_json, outputs_text, outside_text
+from ckptconv.report.verify import outputs_json, outputs_text, outside_text
 from ckptconv.run.forward import Options
 from ckptconv.run.yardstick import Tolerance
 

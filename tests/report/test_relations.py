@@ -6,7 +6,7 @@ from math import inf, nan
 
 import pytest
 
-from ckptconv.compare.relation import Figures, Relation
+from ckptconv.compare.stream import Figures, Relation
 from ckptconv.report.relations import figures_text, relation_json, relation_lines
 
 SOME = Figures(3, 12, 0.5, 0.25, 0.5, 0.9)

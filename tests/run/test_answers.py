@@ -6,7 +6,7 @@ import gc
 
 import numpy as np
 
-from ckptconv.run.answers import Scratch, StoredArrays
+from ckptconv.run.children import Scratch, StoredArrays
 
 
 def test_arrays_are_read_one_by_one_and_the_folder_goes_with_them() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptconv.run.coverage import Coverage, TensorCoverage, coverage
+from ckptconv.run.forward import Coverage, TensorCoverage, coverage
 
 if TYPE_CHECKING:
     from conftest import Pair

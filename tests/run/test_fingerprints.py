@@ -11,8 +11,7 @@ import pytest
 
 import ckptconv
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
-from ckptconv.schema.model import without_fixes
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model, without_fixes
 from ckptconv.stores.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:

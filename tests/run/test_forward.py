@@ -15,15 +15,12 @@ from answering import TINY, answers
 from ckptconv.base.errors import FrameworkError
 from ckptconv.base.strict_json import read_json
 from ckptconv.run import forward
-from ckptconv.run.answers import Answer
-from ckptconv.run.children import environment
-from ckptconv.run.forward import Options, Runnable, prepare, searches
-from ckptconv.run.report import ForwardReport
-from ckptconv.run.special_tokens import SpecialTokens
+from ckptconv.run.children import Answer, environment
+from ckptconv.run.forward import ForwardReport, Options, Runnable, prepare, searches
+from ckptconv.run.token_ids import SpecialTokens
 from ckptconv.run.yardstick import RMS_FACTOR
 from ckptconv.schema.config import Config
-from ckptconv.schema.model import Model
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import Model, read_model
 from tiny import ROOT
 
 DATES = ROOT / "fixtures" / "dates"

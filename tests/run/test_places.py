@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ckptconv.run.modalities import modalities
-from ckptconv.run.places import Places
+from ckptconv.run.modalities import MODALITIES
+from ckptconv.run.yardstick import Places
 
-PLACES = Places(modalities()["text"], {})
+PLACES = Places(MODALITIES["text"], {})
 BATCH = {
     "attention_mask": np.array([[1, 1, 0], [0, 0, 0]]),
     "decoder_attention_mask": np.array([[1, 0], [1, 1]]),

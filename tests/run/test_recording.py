@@ -11,13 +11,12 @@ import pytest
 
 from ckptconv.base.errors import SourceError
 from ckptconv.run import recording
-from ckptconv.run.answers import Answer, Job
+from ckptconv.run.children import Answer, Job
 from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.modalities import Example
 from ckptconv.run.recording import compare_recorded, probes_for_all
-from ckptconv.run.trace import Trace, write_trace
-from ckptconv.run.trace_reader import read_trace
-from ckptconv.schema.vocabulary import NAMINGS
+from ckptconv.run.trace import Trace, read_trace, write_trace
+from ckptconv.schema.tensors import NAMING_NAMES
 from probing import pair as composed
 from probing import probes_of, supports
 from tracing import made_up, quantities
@@ -32,12 +31,12 @@ def test_flax_gets_probes_of_its_own_where_it_must() -> None:
     probes, suited = probes_for_all(
         composed({"model_type": "roberta", "pad_token_id": 1}, {}), 0, *supports("pytorch")
     )
-    assert {name: suited[name] for name in NAMINGS} == {
+    assert {name: suited[name] for name in NAMING_NAMES} == {
         "pytorch": ("full", "right", "left", "types", "long"),
         "tf": ("full", "right", "left", "types", "long"),
         "flax": ("full", "right", "left-flax", "long"),
     }
-    named = {name for naming in NAMINGS for name in suited[naming]}
+    named = {name for naming in NAMING_NAMES for name in suited[naming]}
     assert {name for key in probes if (name := key.partition(".")[0]) in named} == {
         "full",
         "right",
@@ -54,7 +53,7 @@ def test_a_flax_source_answers_what_flax_takes() -> None:
     """Then there is nothing to choose, and no token types at all."""
     composition = composed({"model_type": "roberta", "pad_token_id": 1}, {})
     probes, suited = probes_for_all(composition, 0, *supports("flax"))
-    assert {suited[name] for name in NAMINGS} == {("full", "right", "left", "long")}
+    assert {suited[name] for name in NAMING_NAMES} == {("full", "right", "left", "long")}
     usual = probes_of(composition, 0, ["flax"])
     # artefacts take no mask for the decoder, and have a probe of their own
     own = {key for key in probes if "-" in key.partition(".")[0]}

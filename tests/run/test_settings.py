@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ckptconv
-from ckptconv.run.settings import differing_settings
+from ckptconv.compare.configs import differing_settings
 from ckptconv.stores.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:

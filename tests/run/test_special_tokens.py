@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptconv.run.special_tokens import named_ids, pad_id, special_tokens
+from ckptconv.run.token_ids import named_ids, pad_id, special_tokens
 from probing import pair
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from answering import answers, changed, judged
-from ckptconv.run.tokens import Generation, judge_tokens
+from ckptconv.run.yardstick import Generation, judge_tokens
 
 
 def test_tokens_texts_and_loading_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,7 @@ from safetensors.numpy import save_file
 
 from ckptconv.base.errors import DestinationError, SourceError
 from ckptconv.run.recording import recorded_model
-from ckptconv.run.trace import Trace, write_trace
-from ckptconv.run.trace_reader import read_trace
-from ckptconv.run.trace_seal import PLACEHOLDER, seal
+from ckptconv.run.trace import PLACEHOLDER, Trace, read_trace, seal, write_trace
 from tracing import made_up
 
 if TYPE_CHECKING:

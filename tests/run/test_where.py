@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ckptconv.compare.comparison import WeightDifference
 from ckptconv.compare.configs import ConfigDifference
-from ckptconv.compare.difference import Difference
-from ckptconv.compare.relation import Relation
-from ckptconv.compare.weights import WeightDifference
+from ckptconv.compare.stream import Relation
 from ckptconv.run.localization import END, find_where, place
-from ckptconv.run.yardstick import Quantity
+from ckptconv.run.yardstick import Difference, Quantity
 from ckptconv.schema.tensors import SchemaTensor
 from probing import pair
 

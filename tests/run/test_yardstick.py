@@ -7,8 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptconv.compare.difference import difference
-from ckptconv.run.yardstick import EPSILON, LOOSE, MAX_FACTOR, RMS_FACTOR, Quantity, Tolerance
+from ckptconv.run.yardstick import (
+    EPSILON,
+    LOOSE,
+    MAX_FACTOR,
+    RMS_FACTOR,
+    Quantity,
+    Tolerance,
+    difference,
+)
 
 EXACT = np.linspace(-2.0, 2.0, 1000)
 NOISE = np.where(np.arange(1000) % 2, 1e-6, -1e-6)

@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.binding.moves import Move
-from ckptconv.binding.ops import Permute
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import expand
-from ckptconv.schema.vocabulary import linear, part
+from ckptconv.binding.plan import Move, Permute
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import expand, linear, part
 from ckptconv.stores.tensor import Box, Chunk, Stored, TensorSpec
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
@@ -80,9 +78,7 @@ def test_every_run_of_bytes(
 def test_axes_change_as_in_one_piece(tmp_path: Path) -> None:
     """A move that transposes takes boxes as it takes one run."""
     (row,) = [
-        row
-        for row in expand(part("x", [linear("l", 5, 7)]), namings())
-        if row.key.endswith("weight")
+        row for row in expand(part("x", [linear("l", 5, 7)]), NAMINGS) if row.key.endswith("weight")
     ]
     array = np.arange(35, dtype=np.float32).reshape(5, 7)
     tensor = stored(tmp_path, array, (2, 3), None)

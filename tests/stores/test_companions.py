@@ -14,8 +14,7 @@ import ckptconv
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.stores.companions import copy_companions, left_behind, write_config
-from ckptconv.stores.leading_keys import CODE_KEYS
+from ckptconv.stores.companions import CODE_KEYS, copy_companions, left_behind, write_config
 
 if TYPE_CHECKING:
     from conftest import Pair

@@ -10,7 +10,7 @@ import pytest
 
 import ckptconv
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.stores.dtype_words import unreadable_dtypes
+from ckptconv.stores.companions import unreadable_dtypes
 
 if TYPE_CHECKING:
     from conftest import Pair

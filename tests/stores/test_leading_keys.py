@@ -16,7 +16,7 @@ import ckptconv
 import leading
 import loader_keys
 from ckptconv.base.errors import SourceError
-from ckptconv.stores.leading_keys import (
+from ckptconv.stores.companions import (
     ARGUMENT_KEYS,
     CODE_KEYS,
     FILE_KEYS,

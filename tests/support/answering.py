@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from ckptconv.run import forward
-from ckptconv.run.answers import Answer
-from ckptconv.run.forward import Options, Runnable, prepare
-from ckptconv.run.report import ForwardReport
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.run.children import Answer
+from ckptconv.run.forward import ForwardReport, Options, Runnable, prepare
+from ckptconv.schema.tensors import NamingName
 from probing import pair, probes_of
 
 TINY = pair({}, {}, dtype="float16")

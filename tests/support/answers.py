@@ -6,14 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ckptconv.run.answers import Answer
-from ckptconv.run.measuring import Measuring
-from ckptconv.run.modalities import modalities
-from ckptconv.run.places import Places
-from ckptconv.run.report import ForwardReport
+from ckptconv.run.children import Answer
+from ckptconv.run.forward import ForwardReport
+from ckptconv.run.modalities import MODALITIES
 from ckptconv.run.runners import Array
-from ckptconv.run.tokens import Fork, Generation
-from ckptconv.run.yardstick import Quantity
+from ckptconv.run.yardstick import Fork, Generation, Measuring, Places, Quantity
 
 SHAPES = {
     "encoder.0": (3, 7, 5),
@@ -49,7 +46,7 @@ def outputs(apart_from: str = "", shapes: Mapping[str, tuple[int, ...]] = SHAPES
         f"full.{side}attention_mask": np.ones((3, length), np.int64)
         for side, length in (("", 7), ("decoder_", 6))
     }
-    places = Places(modalities()["text"], {})
+    places = Places(MODALITIES["text"], {})
     quantities: tuple[Quantity, ...] = tuple(
         Measuring(probes, places, source, target, source).quantities()
     )

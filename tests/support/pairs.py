@@ -10,15 +10,12 @@ from shutil import rmtree
 from typing import NamedTuple
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.run.answers import Answer
-from ckptconv.run.children import run_batches
-from ckptconv.run.forward import Comparison, Runnable, prepare
-from ckptconv.run.report import ForwardReport
-from ckptconv.schema.models import read_model
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.run.children import Answer, run_batches
+from ckptconv.run.forward import Comparison, ForwardReport, Runnable, prepare
+from ckptconv.schema.model import read_model
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import read_config
-from ckptconv.verbs.convert import pt2flax, pt2tf
-from ckptconv.verbs.writing import WriteOptions
+from ckptconv.verbs.convert import WriteOptions, pt2flax, pt2tf
 from tiny import decoders, encoders, plain, random_pair
 
 FIRST = ("bert", "roberta", "gpt2")

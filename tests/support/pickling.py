@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader
 from ckptconv.stores.parsers.pickle_machine import load
 from ckptconv.stores.parsers.stream import Stream
 from ckptconv.stores.parsers.torch_pickle import NAMES, Storages

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ckptconv.run.modalities import Probes, modality_of
-from ckptconv.run.runners import InputSupport, runners
+from ckptconv.run.runners import RUNNERS, InputSupport
 from ckptconv.schema.config import Config
-from ckptconv.schema.model import Model
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import Model, read_model
 
 CROSS = {"is_decoder": True, "add_cross_attention": True}
 
@@ -30,7 +29,7 @@ def pair(encoder: dict[str, Any], decoder: dict[str, Any], **whole: Any) -> Mode
 
 def supports(*names: str) -> list[InputSupport]:
     """Return what the models of some runners can be fed with."""
-    return [runners()[name].support(None) for name in names]
+    return [RUNNERS[name].support(None) for name in names]
 
 
 def probes_of(model: Model, seed: int = 0, runs: Iterable[str] = ("pytorch",)) -> Probes:

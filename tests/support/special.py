@@ -19,12 +19,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.run.answers import Answer
-from ckptconv.run.children import environment, run_batches
-from ckptconv.run.forward import Runnable, prepare
-from ckptconv.run.report import ForwardReport
-from ckptconv.schema.models import read_model
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.run.children import Answer, environment, run_batches
+from ckptconv.run.forward import ForwardReport, Runnable, prepare
+from ckptconv.schema.model import read_model
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import read_config
 from ckptconv.verbs.convert import pt2flax, pt2tf
 from ckptconv.verbs.split import split

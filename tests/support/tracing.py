@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from answering import answers
-from ckptconv.run.answers import Answer
+from ckptconv.run.children import Answer
 from ckptconv.run.fingerprints import STORED, fingerprints
 from ckptconv.run.modalities import Example
 from ckptconv.run.recording import probes_for_all
 from ckptconv.run.runners import Array
 from ckptconv.run.trace import Question, Trace
-from ckptconv.schema.model import Model
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import Model, read_model
 from ckptconv.stores.checkpoint import open_preferring_pytorch
 from probing import supports
 

@@ -10,7 +10,7 @@ import pytest
 from answering import answers, changed, judged
 from ckptconv.base.errors import Problem
 from ckptconv.compare.configs import ConfigDifference
-from ckptconv.run.coverage import Coverage, TensorCoverage
+from ckptconv.run.forward import Coverage, TensorCoverage
 from ckptconv.verbs.verify import Verification, WeightsReport
 
 HOSTILE = "a<b>&\"']]>\x00\x1b[2J\ud800\ufffe::error::x,%0A\n::stop-commands::y|`z`\u202e"

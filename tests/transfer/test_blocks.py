@@ -11,19 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptconv.binding.moves import Move
-from ckptconv.binding.ops import Permute
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import expand
-from ckptconv.schema.vocabulary import linear
+from ckptconv.binding.plan import Move, Permute
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import expand, linear
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
-from ckptconv.transfer import blocks, pieces
-from ckptconv.transfer.blocks import Block, Gatherer, cut, row_major
-from ckptconv.transfer.pieces import OpenFiles, Pieces
+from ckptconv.transfer import pieces
+from ckptconv.transfer.pieces import Block, Gatherer, OpenFiles, Pieces, cut, row_major
 
 pytestmark = pytest.mark.thorough
 
-(ROW,) = expand([linear("any", 3, 2, bias=False)], namings())
+(ROW,) = expand([linear("any", 3, 2, bias=False)], NAMINGS)
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 5, 7, 11]), min_size=1, max_size=4)
 
 
@@ -58,8 +55,8 @@ def test_blocks_are_the_whole(
         buffer[:] = memoryview(flat[first : first + len(buffer) // 4]).cast("B")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "BAND_BYTES", band * 4)
-        patch.setattr(blocks, "NEAR_BYTES", near * 4)
+        patch.setattr(pieces, "BAND_BYTES", band * 4)
+        patch.setattr(pieces, "NEAR_BYTES", near * 4)
         gatherer = Gatherer(read, flat.dtype)
         strides = tuple(step // 4 for step in view.strides)
         found = list(cut(Block(0, view.shape, strides), most))
@@ -99,7 +96,7 @@ def test_a_large_tensor_is_never_held_whole(
     )
     monkeypatch.setattr(pieces, "HELD_BYTES", 1 << 20)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1 << 18)
-    monkeypatch.setattr(blocks, "BAND_BYTES", 1 << 18)
+    monkeypatch.setattr(pieces, "BAND_BYTES", 1 << 18)
     held, start = 0, 0
     tracemalloc.start()
     with OpenFiles() as files:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader
 from ckptconv.stores.tensor import Extent
-from ckptconv.transfer import digests
-from ckptconv.transfer.digests import (
+from ckptconv.transfer import manifest
+from ckptconv.transfer.manifest import (
     FileDigest,
     Stopped,
     digested,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small files have several blocks."""
-    monkeypatch.setattr(digests, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(manifest, "BLOCK_BYTES", 64)
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1000])
@@ -75,7 +75,7 @@ def test_a_source_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.Mon
         path.write_bytes(bytes(999))
         return "0" * 64
 
-    monkeypatch.setattr(digests, "extents_digest", slow)
+    monkeypatch.setattr(manifest, "extents_digest", slow)
     with pytest.raises(SourceError, match="chang"), digested({"source": (path,)}) as pending:
         pending.result()
 

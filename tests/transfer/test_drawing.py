@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckptconv.binding.ops import Fill
+from ckptconv.binding.plan import Fill
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.transfer.casting import decode
-from ckptconv.transfer.drawing import STEP, drawn
+from ckptconv.transfer.pieces import STEP, drawn
 
 NAME = "decoder.bert.encoder.layer.0.crossattention.self.query.weight"
 FIRST = ("0x1.b6cec8p-6", "-0x1.5de6b6p-8", "0x1.155a16p-6", "-0x1.ccb224p-6")

@@ -16,11 +16,10 @@ from safetensors.numpy import load_file
 
 from ckptconv.base.errors import DestinationError, PlanError, SourceError
 from ckptconv.binding.bind import bind
-from ckptconv.binding.moves import Plan
-from ckptconv.binding.plan import make_plan
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.binding.plan import Plan, make_plan
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import read_weights
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.layouts import huggingface
 from ckptconv.transfer import loop, pieces
 from ckptconv.transfer.loop import split_shards, write_weights
@@ -84,8 +83,8 @@ def test_other_libraries_find_the_same_values(
     """Each format's own library reads every tensor: kernels are turned round, nothing else is changed."""
     plan = plan_of(pair, tmp_path / "source", naming)
     (tmp_path / "out").mkdir()
-    written = write_weights(plan, formats()[form], naming, tmp_path / "out")
-    assert written.files == (tmp_path / "out" / huggingface.weights_name(formats()[form]),)
+    written = write_weights(plan, FORMATS[form], naming, tmp_path / "out")
+    assert written.files == (tmp_path / "out" / huggingface.weights_name(FORMATS[form]),)
     found = LIBRARIES[form](written.files[0])
     joined = "." if (naming, form) == ("flax", "safetensors") else "/"
     names = {move.target.name.replace("/", joined): move.tensor.key for move in plan.moves}
@@ -119,14 +118,12 @@ def test_shards_and_index_agree(pair: Pair, tmp_path: Path, naming: NamingName, 
     """The index names each tensor's shard and the size of all data; read together they are the whole."""
     plan = plan_of(pair, tmp_path / "source", naming)
     (tmp_path / "out").mkdir()
-    written = write_weights(plan, formats()[form], naming, tmp_path / "out", 1500)
+    written = write_weights(plan, FORMATS[form], naming, tmp_path / "out", 1500)
     count = len(written.files)
-    assert [file.name for file in written.files] == huggingface.shard_names(formats()[form], count)
-    index = json.loads((tmp_path / "out" / huggingface.index_name(formats()[form])).read_text())
+    assert [file.name for file in written.files] == huggingface.shard_names(FORMATS[form], count)
+    index = json.loads((tmp_path / "out" / huggingface.index_name(FORMATS[form])).read_text())
     assert (index["metadata"], written.nbytes) == ({"total_size": plan.nbytes}, plan.nbytes)
-    held = {
-        name: file.name for file in written.files for name in formats()[form].read(file).tensors
-    }
+    held = {name: file.name for file in written.files for name in FORMATS[form].read(file).tensors}
     assert len(set(index["weight_map"].values())) == count > 5
     assert index["weight_map"] == {name: held[name] for name in index["weight_map"]}
     found = read_weights(tmp_path / "out").tensors
@@ -153,10 +150,10 @@ def test_a_byte_that_changes_on_the_way(
     monkeypatch.setattr(loop, "WORKERS", 1)
     (tmp_path / "out").mkdir()
     with pytest.raises(DestinationError) as refusal:
-        write_weights(plan, formats()[form], naming, tmp_path / "out")
+        write_weights(plan, FORMATS[form], naming, tmp_path / "out")
     (broken,) = (move.target.name for move in plan.moves if move.target.name in str(refusal.value))
     assert str(refusal.value) == (
-        f"{huggingface.weights_name(formats()[form])}: read-back check failed:"
+        f"{huggingface.weights_name(FORMATS[form])}: read-back check failed:"
         f" data on disk differs from what was written: {broken};"
         " nothing was published.\n"
         "The disk or the memory of this machine may be faulty."
@@ -168,7 +165,7 @@ def test_progress_counts_every_byte_twice(pair: Pair, tmp_path: Path) -> None:
     plan = plan_of(pair, tmp_path / "source", "tf")
     (tmp_path / "out").mkdir()
     seen: list[int] = []
-    write_weights(plan, formats()["hdf5"], "tf", tmp_path / "out", 2000, seen.append)
+    write_weights(plan, FORMATS["hdf5"], "tf", tmp_path / "out", 2000, seen.append)
     assert (sum(seen), min(seen) > 0) == (2 * plan.nbytes, True)
 
 
@@ -178,12 +175,12 @@ def test_what_a_move_refuses_ends_the_transfer(pair: Pair, tmp_path: Path) -> No
     (tmp_path / "out").mkdir()
     plan = plan_of(pair, tmp_path / "source", "flax", dtype="float16")
     with pytest.raises(PlanError, match="1 of 161 become infinite"):
-        write_weights(plan, formats()["msgpack"], "flax", tmp_path / "out")
+        write_weights(plan, FORMATS["msgpack"], "flax", tmp_path / "out")
     plan = plan_of(pair, tmp_path / "again", "flax")
     with (tmp_path / "again" / "model.safetensors").open("r+b") as file:
         file.truncate(9000)
     with pytest.raises(SourceError, match="cut short at byte"):
-        write_weights(plan, formats()["safetensors"], "flax", tmp_path / "out")
+        write_weights(plan, FORMATS["safetensors"], "flax", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +204,7 @@ def test_memory(
     (tmp_path / "out").mkdir()
     tracemalloc.start()
     try:
-        write_weights(plan, formats()["msgpack"], "flax", tmp_path / "out")
+        write_weights(plan, FORMATS["msgpack"], "flax", tmp_path / "out")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -12,18 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from ckptconv.base.errors import SourceError
-from ckptconv.binding.moves import Move
-from ckptconv.binding.ops import Fill, Permute, Reshape, Rows
+from ckptconv.binding.plan import Fill, Move, Permute, Reshape, Rows
 from ckptconv.schema.fixes import RowRange
-from ckptconv.schema.namings import namings
-from ckptconv.schema.tensors import expand
-from ckptconv.schema.vocabulary import linear
+from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.tensors import expand, linear
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 from ckptconv.transfer import pieces
 from ckptconv.transfer.casting import Counts
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
-(ROW,) = expand([linear("any", 3, 2, bias=False)], namings())
+(ROW,) = expand([linear("any", 3, 2, bias=False)], NAMINGS)
 SIZES = [1, 7, 64, 1000, 4 << 20]
 NUMPY = {"bfloat16": ml_dtypes.bfloat16}
 

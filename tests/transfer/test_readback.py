@@ -12,14 +12,14 @@ from blake3 import blake3
 
 import ckptconv
 from ckptconv.base.errors import DestinationError
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.tensor import TensorSpec
-from ckptconv.transfer.readback import WrittenTensor, read_back
+from ckptconv.transfer.loop import WrittenTensor, read_back
 
 if TYPE_CHECKING:
     from conftest import Pair
 
-FORM = formats()["msgpack"]
+FORM = FORMATS["msgpack"]
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from safetensors.numpy import load_file
 
 import ckptconv
 from ckptconv import PlanError, WriteOptions
-from ckptconv.transfer.cast_losses import TensorValues, value_notices
-from ckptconv.transfer.casting import Counts
+from ckptconv.transfer.casting import Counts, TensorValues, value_notices
 
 if TYPE_CHECKING:
     from conftest import Cli, Pair

@@ -21,7 +21,7 @@ import ckptconv
 from ckptconv import SourceError, WriteOptions
 from ckptconv.run.fingerprints import STORED, fingerprints
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.verbs.record import compare_digests

@@ -12,7 +12,7 @@ import pytest
 
 import ckptconv
 from ckptconv.base.errors import SourceError
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.tensor import TensorSpec
 
@@ -28,7 +28,7 @@ def made(folder: Path, form: str, *, config: bool, change: str = "", dtype: str 
     folder.mkdir()
     if config:
         (folder / "config.json").write_text(json.dumps({"model_type": "rwkv", "d_model": 3}))
-    writer = formats()[form]
+    writer = FORMATS[form]
     path = folder / (huggingface.weights_name(writer) if config else NAMES[form])
     rng = np.random.default_rng(1)
     arrays = {name: rng.standard_normal(shape).astype(dtype) for name, shape in TENSORS.items()}

@@ -18,7 +18,7 @@ import pytest
 import ckptconv
 from ckptconv import SourceError, WriteOptions, __version__
 from ckptconv.base.strict_json import dump_json
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.transfer.manifest import MANIFEST, SUMS
 from conftest import ROOT
 from written import as_nobody, write_output
@@ -128,11 +128,11 @@ def test_files_that_come_and_go(out: Path) -> None:
 def test_a_changed_tensor_is_named(out: Path) -> None:
     """One bit of its data: the file and the tensor; another in the header: the file, and that no tensor is changed."""
     weights = out / "model.safetensors"
-    place = formats()["safetensors"].read(weights).tensors[BIAS].extents[0]
+    place = FORMATS["safetensors"].read(weights).tensors[BIAS].extents[0]
     data = bytearray(weights.read_bytes())
     data[place.offset + 3] ^= 16
     weights.write_bytes(data)
-    total = len(formats()["safetensors"].read(weights).tensors)
+    total = len(FORMATS["safetensors"].read(weights).tensors)
     changed = ("changed", "model.safetensors", f"1 of {total} tensors")
     assert findings(out) == [changed, ("tensor", BIAS, "changed")]
     data[place.offset + 3] ^= 16
@@ -351,7 +351,7 @@ def test_a_manifest_of_nothing(cli: Cli, tmp_path: Path) -> None:
 
 CHECK = """
 from ckptconv.verbs.check import check
-import ckptconv.stores.formats, ckptconv.transfer.digests
+import ckptconv.stores.formats, ckptconv.transfer.manifest
 become_nobody()
 for finding in check(Path(sys.argv[1])).findings:
     print(finding.kind, finding.name, finding.detail)

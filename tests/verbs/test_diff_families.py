@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import ckptconv
 from ckptconv import diff
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from conftest import DECODER, Pair
 from tiny import pairs, plain
 

@@ -11,7 +11,7 @@ import pytest
 
 import ckptconv
 from ckptconv import Problem, SourceError, WriteOptions
-from ckptconv.verbs.inspection import SideSummary, Target, Tie
+from ckptconv.verbs.inspect import SideSummary, Target, Tie
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair

@@ -14,9 +14,8 @@ from binding.test_identify import part_of
 from binding.test_identify import write as write_model
 from ckptconv import JoinOptions, PlanError
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import families
-from ckptconv.schema.family import Whole
-from ckptconv.schema.models import read_model
+from ckptconv.schema.family import FAMILIES, Whole
+from ckptconv.schema.model import read_model
 from tiny import plain
 from verbs.test_agreement import made
 from verbs.test_join import config_of, original, part, tree, two, weights
@@ -103,7 +102,7 @@ def wholes() -> list[tuple[str, str]]:
     """Return the families of decoders that have a class of one piece, with each other framework that has it."""
     return [
         (family.model_type, naming)
-        for family in families().values()
+        for family in FAMILIES.values()
         if isinstance(family.whole, Whole) and family.decoder
         for naming in family.whole.classes
         if naming != "pytorch"

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import ckptconv
 from ckptconv import CkptconvError, JoinOptions, WriteOptions
 from ckptconv.stores.checkpoint import read_weights
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.tensor import FLOATS
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def check_conversion(pair: Pair, verb: str, options: WriteOptions, folder: Folde
         assert result is None
         return
     for plan in plans(result):
-        new(plan, formats()["hdf5"].widened if verb == "pt2tf" else {})
+        new(plan, FORMATS["hdf5"].widened if verb == "pt2tf" else {})
         assert {move.target.dtype for move in plan.moves} <= set(FLOATS)
     if verb != "split":
         expected = {move.target.name: move.target for move in result.plan.moves}

@@ -11,9 +11,9 @@ import pytest
 
 import ckptconv
 from ckptconv import JoinOptions, PlanError, SourceError
-from ckptconv.binding.moves import Move
+from ckptconv.binding.plan import Move
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 from ckptconv.verbs.parts import from_self_attention

@@ -12,16 +12,16 @@ import pytest
 import ckptconv
 from ckptconv import SourceError, WriteOptions
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.verbs.planning import Way, planned
 
 if TYPE_CHECKING:
     from conftest import MakePair
 
 WAYS = {
-    "pt2tf": Way("pytorch", "tf", formats()["hdf5"]),
-    "pt2flax": Way("pytorch", "flax", formats()["msgpack"], heal=True),
-    "normalize": Way("pytorch", "pytorch", formats()["safetensors"]),
+    "pt2tf": Way("pytorch", "tf", FORMATS["hdf5"]),
+    "pt2flax": Way("pytorch", "flax", FORMATS["msgpack"], heal=True),
+    "normalize": Way("pytorch", "pytorch", FORMATS["safetensors"]),
 }
 
 

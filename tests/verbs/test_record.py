@@ -14,8 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import ckptconv
 from ckptconv.base.errors import Problem
-from ckptconv.run.trace import write_trace
-from ckptconv.run.trace_reader import read_trace
+from ckptconv.run.trace import read_trace, write_trace
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.verbs.record import compare_digests, open_trace
 from ckptconv.verbs.verify import verify

@@ -14,10 +14,9 @@ import pytest
 import ckptconv
 from ckptconv import WriteOptions
 from ckptconv.base.errors import FrameworkError
-from ckptconv.compare.difference import difference
-from ckptconv.run.answers import Answer
-from ckptconv.run.report import ForwardReport
-from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
+from ckptconv.run.children import Answer
+from ckptconv.run.forward import ForwardReport
+from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR, difference
 from ckptconv.transfer.manifest import MANIFEST, SUMS
 from special import (
     FORMS,

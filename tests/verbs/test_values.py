@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import ckptconv
-from ckptconv.verbs.inspection import Finding, Inspection
+from ckptconv.verbs.inspect import Finding, Inspection
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair

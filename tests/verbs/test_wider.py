@@ -11,7 +11,7 @@ import pytest
 import ckptconv
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec
 from wholes import config_of, names

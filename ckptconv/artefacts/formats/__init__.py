@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckptconv.base.discovery import discover
+from ckptconv.base.discovery import Registry
 from ckptconv.base.strict_json import Json
 
 if TYPE_CHECKING:
@@ -66,6 +66,5 @@ class ArtefactFormat:
     """Options of the command line that are its alone; they come in `Work.options`."""
 
 
-def artefact_formats() -> dict[str, ArtefactFormat]:
-    """Return every format, by name; imports none of their libraries."""
-    return {form.name: form for form in discover("artefacts.formats", "FORMAT").values()}
+ARTEFACT_FORMATS: Registry[str, ArtefactFormat] = Registry("artefacts.formats", "FORMAT")
+"""Every format, by name; imports none of their libraries."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ckptconv.cli.progress import progress
-from ckptconv.cli.shell import CHECKPOINT, as_json, quiet, say, show
+from ckptconv.cli.main import CHECKPOINT, as_json, quiet, say, show
+from ckptconv.cli.speech import progress
 
 
 @click.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ckptconv.cli.shell import as_json, show, target
+from ckptconv.cli.main import as_json, show, target
 
 
 @click.command()

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.progress import progress
+from ckptconv.cli.main import CHECKPOINT, as_html, as_json, positions, quiet, say, show
 from ckptconv.cli.reports import require_outputs
-from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, positions, quiet, say, show
+from ckptconv.cli.speech import progress
 
 
 @click.command()

@@ -7,8 +7,7 @@ import sys
 import click
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.cli.numbers import SECONDS
-from ckptconv.cli.shell import as_json, show, traceable
+from ckptconv.cli.main import SECONDS, as_json, show, traceable
 
 
 @click.command()

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from ckptconv.artefacts.formats import artefact_formats
-from ckptconv.cli.progress import progress
-from ckptconv.cli.shell import as_json, quiet, say, show, source, target
+from ckptconv.artefacts.formats import ARTEFACT_FORMATS
+from ckptconv.cli.main import as_json, quiet, say, show, source, target
+from ckptconv.cli.speech import progress
 
 
 @click.command()
@@ -19,7 +19,7 @@ from ckptconv.cli.shell import as_json, quiet, say, show, source, target
 @click.option(
     "--format",
     "form",
-    type=click.Choice(sorted(artefact_formats())),
+    type=click.Choice(sorted(ARTEFACT_FORMATS)),
     default="onnx",
     show_default=True,
     help="What runs it: onnx for ONNX Runtime and Triton, savedmodel for TensorFlow and its Serving, jax for JAX,"
@@ -93,7 +93,7 @@ def _settings(form: str, options: dict[str, Any]) -> dict[str, Any]:
 
     Raises: click.UsageError: one is of another format.
     """
-    formats = artefact_formats()
+    formats = ARTEFACT_FORMATS
     names = {name for chosen in formats.values() for name in chosen.options}
     values = {name: options.pop(name) for name in sorted(names)}
     settings = {name: value for name, value in values.items() if value}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ckptconv.cli.shell import as_json, show, traceable
+from ckptconv.cli.main import as_json, show, traceable
 
 
 @click.command()

@@ -7,9 +7,9 @@ from typing import Literal
 
 import click
 
-from ckptconv.cli.progress import progress
+from ckptconv.cli.main import CHECKPOINT, as_html, as_json, show, traceable
 from ckptconv.cli.reports import require_outputs
-from ckptconv.cli.shell import CHECKPOINT, as_html, as_json, show, traceable
+from ckptconv.cli.speech import progress
 
 
 @click.command()
@@ -54,9 +54,7 @@ def inspect(
     \b
     Example: ckptconv inspect dates --tensors "*.crossattention.*" --stats
     """
-    from ckptconv.report.inspect import inspection_text
-    from ckptconv.report.inspect_json import inspection_json
-    from ckptconv.report.inspect_markdown import inspection_markdown
+    from ckptconv.report.inspect import inspection_json, inspection_markdown, inspection_text
     from ckptconv.verbs import inspect as verb
 
     stdout_taken = require_outputs({"--html": html}, as_json=as_json, checkpoints=[checkpoint])

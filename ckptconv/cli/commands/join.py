@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.shell import CHECKPOINT, convert, target, writing
+from ckptconv.cli.main import CHECKPOINT, convert, target, writing
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.shell import convert, source, target, writing
+from ckptconv.cli.main import convert, source, target, writing
 
 
 @click.command()

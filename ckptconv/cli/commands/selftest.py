@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ckptconv.cli.progress import progress
-from ckptconv.cli.shell import as_json, quiet, show
+from ckptconv.cli.main import as_json, quiet, show
+from ckptconv.cli.speech import progress
 
 
 @click.command()

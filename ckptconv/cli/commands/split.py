@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.shell import say, show, source, target, writing, writing_options
+from ckptconv.cli.main import say, show, source, target, writing, writing_options
 
 
 @click.command()

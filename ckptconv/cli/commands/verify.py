@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.ci import reporting
-from ckptconv.cli.numbers import PERCENT, SECONDS, SEED
-from ckptconv.cli.progress import progress
-from ckptconv.cli.reports import github_summary, require_outputs
-from ckptconv.cli.shell import (
+from ckptconv.cli.main import (
     CHECKPOINT,
+    PERCENT,
+    SECONDS,
+    SEED,
     as_html,
     as_json,
     positions,
@@ -23,6 +22,8 @@ from ckptconv.cli.shell import (
     source,
     writable,
 )
+from ckptconv.cli.reports import github_summary, reporting, require_outputs
+from ckptconv.cli.speech import progress
 
 
 class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks

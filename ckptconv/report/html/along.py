@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ckptconv.compare.difference import Difference
 from ckptconv.report.html.blocks import Figure
 from ckptconv.report.html.figures import figure, label, powers
-from ckptconv.run.answers import Answer
-from ckptconv.run.report import ForwardReport
+from ckptconv.run.children import Answer
+from ckptconv.run.forward import ForwardReport
 from ckptconv.run.runners import Array
-from ckptconv.run.yardstick import EPSILON, RESULTS, RMS_FACTOR, Quantity
+from ckptconv.run.yardstick import EPSILON, RESULTS, RMS_FACTOR, Difference, Quantity
 
 TICKS = 24
 """Layers that are named below a plot; of more, every second or third."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckptconv.report.html.blocks import Figure
 from ckptconv.report.html.figures import figure, label
-from ckptconv.run.report import ForwardReport
+from ckptconv.run.forward import ForwardReport
 from ckptconv.run.runners import Array
 from ckptconv.run.yardstick import EPSILON, MAX_FACTOR, Quantity
 

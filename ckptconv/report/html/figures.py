@@ -9,7 +9,7 @@ from importlib import import_module
 from math import ceil, floor, log10
 from typing import Any
 
-from ckptconv.base.untrusted import one_line
+from ckptconv.base.errors import one_line
 from ckptconv.report.html.blocks import Figure
 
 CLEAR = "rgba(0,0,0,0)"

@@ -24,7 +24,7 @@ from ckptconv.report.html.figures import colour, figure, label, powers
 from ckptconv.report.html.treemap import treemap
 from ckptconv.report.inspect import PART_HEADERS, answer, facts, notes, part_rows
 from ckptconv.report.text import size
-from ckptconv.verbs.inspection import Inspection, TensorLine
+from ckptconv.verbs.inspect import Inspection, TensorLine
 
 COLUMNS = (
     Column("tensor", "name"),

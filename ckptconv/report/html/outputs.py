@@ -21,10 +21,9 @@ from ckptconv.report.html.blocks import (
     Table,
     Tiles,
 )
-from ckptconv.report.outputs import kind_headers, kind_rows, legend
-from ckptconv.run.coverage import Coverage
-from ckptconv.run.report import ForwardReport
-from ckptconv.run.tokens import Generation
+from ckptconv.report.verify import kind_headers, kind_rows, legend
+from ckptconv.run.forward import Coverage, ForwardReport
+from ckptconv.run.yardstick import Generation
 
 REACHED = (
     Column("tensor", "name"),

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.base.environment import install_advice
-from ckptconv.base.errors import FrameworkError
-from ckptconv.base.untrusted import printable
+from ckptconv.base.errors import FrameworkError, printable
 from ckptconv.report.html.blocks import Block, Grid, Page, Plots
-from ckptconv.transfer.publish.file import write_file
+from ckptconv.transfer.publish.stage import write_file
 from ckptconv.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -8,8 +8,7 @@ from typing import Any
 
 from ckptconv.report.html.blocks import Figure
 from ckptconv.report.html.figures import HOVER, colour, figure, label
-from ckptconv.verbs.inspect import LEVELS
-from ckptconv.verbs.inspection import Inspection, TensorLine
+from ckptconv.verbs.inspect import LEVELS, Inspection, TensorLine
 
 SIDES = {"encoder": "encoder", "bridge": "bridge", "": "unknown"}
 """Part -> side; all other parts are the decoder's."""

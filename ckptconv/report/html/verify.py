@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ckptconv.report.cause import cause_sentence
 from ckptconv.report.diff import value_text
 from ckptconv.report.html.blocks import (
     Cell,
@@ -19,9 +18,8 @@ from ckptconv.report.html.blocks import (
     Tone,
 )
 from ckptconv.report.html.outputs import environment, outputs_sections
-from ckptconv.report.outputs import outside_text
 from ckptconv.report.text import counted, size
-from ckptconv.report.verify import notices, verdict, verdict_text
+from ckptconv.report.verify import cause_sentence, notices, outside_text, verdict, verdict_text
 from ckptconv.run.localization import Where
 from ckptconv.verbs.verify import Verification, WeightsReport
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from ckptconv.base.discovery import discover
+from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport
-from ckptconv.run.special_tokens import SpecialTokens
+from ckptconv.run.token_ids import SpecialTokens
 from ckptconv.schema.model import Model
 
 Probes: TypeAlias = dict[str, Array]
@@ -87,9 +87,8 @@ class Modality(Protocol):
         ...
 
 
-def modalities() -> dict[str, Modality]:
-    """Return every modality, by name."""
-    return discover("run.modalities", "MODALITY")
+MODALITIES: Registry[str, Modality] = Registry("run.modalities", "MODALITY")
+"""Every modality, by name."""
 
 
 def modality_of(model: Model) -> Modality:
@@ -102,4 +101,4 @@ def modality_of(model: Model) -> Modality:
             f"{model.config.where}: {model.label!a} reads {model.reads}, of which ckptconv makes no probes;"
             " `--level weights` compares every tensor"
         )
-    return modalities()["text"]
+    return MODALITIES["text"]

@@ -18,7 +18,6 @@ import numpy as np
 from ckptconv.base.strict_json import Json
 from ckptconv.run.modalities import Example, Probes
 from ckptconv.run.runners import Array, Batch, InputSupport
-from ckptconv.run.special_tokens import SpecialTokens
 from ckptconv.run.token_ids import (
     DECODER_INPUTS,
     DECODER_TOKENS,
@@ -30,6 +29,7 @@ from ckptconv.run.token_ids import (
     RIGHT,
     ROWS,
     TYPES,
+    SpecialTokens,
     completed_decoder,
     draw_ids,
     draw_types,

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
-from ckptconv.base.discovery import discover
+from ckptconv.base.discovery import Registry
 from ckptconv.base.strict_json import Json
 
 Array: TypeAlias = NDArray[Any]
@@ -24,7 +24,7 @@ Batch: TypeAlias = Mapping[str, Array]
 Listener: TypeAlias = Callable[[Array, Array], None]
 """Is told each step of a generation: tokens so far (rows, length), scores of the next one (rows, vocabulary)."""
 ValidPlaces: TypeAlias = Callable[[Batch, str, tuple[int, ...]], Array | None]
-"""(probe, quantity's name, its shape) -> which of its places count; see `places.py`."""
+"""(probe, quantity's name, its shape) -> which of its places count; see `Places`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,5 @@ class Runner(ABC):
         """
 
 
-def runners() -> dict[str, Runner]:
-    """Return every runner, by name; imports none of what they run."""
-    return discover("run.runners", "RUNNER")
+RUNNERS: Registry[str, Runner] = Registry("run.runners", "RUNNER")
+"""Every runner, by name; imports none of what they run."""

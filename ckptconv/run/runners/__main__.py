@@ -2,9 +2,9 @@
 
     ROOT/0/1/...  the folder of the run, of this child, of its job; the run removes ROOT, or the child if it cannot
 
-    job.json      what `ckptconv.run.answers.write_job` writes
+    job.json      what `ckptconv.run.children.write_job` writes
     probes.npz    PROBE.INPUT -> integers or floats, the first axis counts rows
-    answers.npz   see `ckptconv.run.answers.Answer`
+    answers.npz   see `ckptconv.run.children.Answer`
     answers.json  framework, versions, problems, settings, generation, texts, reached; or `unavailable`, `failed`: why
 
 Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from ckptconv.base.strict_json import read_json
-from ckptconv.run.modalities import Example, modalities
-from ckptconv.run.places import Places
-from ckptconv.run.runners import Array, Batch, Runner, Session, runners
+from ckptconv.run.modalities import MODALITIES, Example
+from ckptconv.run.runners import RUNNERS, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
+from ckptconv.run.yardstick import Places
 
 UNAVAILABLE = 3
 RUN_PREFIX = "ckptconv-"
@@ -107,7 +107,7 @@ class Questions:
     @property
     def places(self) -> Places:
         """How this model's inputs become places."""
-        return Places(modalities()[self.job["modality"]], self.job["facts"])
+        return Places(MODALITIES[self.job["modality"]], self.job["facts"])
 
     def answer(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return the arrays and the report that the job asks for; a model a precision, one after the other."""
@@ -263,7 +263,7 @@ class Search:
 
 def main(name: str, *folders: str) -> int:
     """Answer the jobs in `folders`; return the exit code."""
-    jobs, runner = [Path(folder) for folder in folders], runners()[name]
+    jobs, runner = [Path(folder) for folder in folders], RUNNERS[name]
     _die_with_the_parent(jobs[0].absolute().parents[1])
     questions = [read_json(job / "job.json") for job in jobs]
     try:

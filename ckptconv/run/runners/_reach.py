@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ckptconv.run.places import is_map
 from ckptconv.run.runners import Batch, ValidPlaces
 from ckptconv.run.runners._outputs import states
+from ckptconv.run.yardstick import is_map
 
 NOISE = 1e-12
 """A gradient that is smaller than this part of the largest is none: float64 rounds to 1e-16."""

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import numbered_layers, tied_output
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import activation, numbered_layers, tied_output
 from ckptconv.schema.family import Twin
 from ckptconv.schema.formulas import Sinusoids, Zeros
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     Modules,
     NamingName,

@@ -20,7 +20,7 @@ from ckptconv.schema.families._vit import (
     token,
     vit_attention,
 )
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     layers,
     linear,

@@ -9,7 +9,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import PROJECTIONS
 from ckptconv.schema.families._blocks import REBUILT
 from ckptconv.schema.families._vit import VIT_DEFAULTS, patch_count, sides
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     buffer,
     conv2d,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT, numbered_layers
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     buffer,

@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping
 
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import BERT_TWINS, bert_pooler, bert_stack, tied_output
-from ckptconv.schema.families._limits import roberta_limits
+from ckptconv.schema.families._blocks import (
+    BERT_TWINS,
+    bert_pooler,
+    bert_stack,
+    roberta_limits,
+    tied_output,
+)
 from ckptconv.schema.family import Decoder, Encoder
 from ckptconv.schema.fixes import RepeatTokenType, RollPositions
-from ckptconv.schema.vocabulary import Module, NamingName, linear, norm, parameter
+from ckptconv.schema.tensors import Module, NamingName, linear, norm, parameter
 
 POSITIONS = RollPositions("embeddings.position_embeddings")
 TOKEN_TYPES = RepeatTokenType("embeddings.token_type_embeddings")

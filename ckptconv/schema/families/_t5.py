@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._limits import activation
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.families._blocks import activation
+from ckptconv.schema.tensors import (
     Module,
     Modules,
     NamingName,

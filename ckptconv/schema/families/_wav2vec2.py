@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import PROJECTIONS
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     convolution,

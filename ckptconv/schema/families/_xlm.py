@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import REBUILT
-from ckptconv.schema.families._limits import only
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.families._blocks import REBUILT, only
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     buffer,

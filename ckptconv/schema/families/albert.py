@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import UNREAD_POOLER, bert_embeddings, relative_positions
-from ckptconv.schema.families._limits import bert_limits
+from ckptconv.schema.families._blocks import (
+    UNREAD_POOLER,
+    bert_embeddings,
+    bert_limits,
+    relative_positions,
+)
 from ckptconv.schema.family import Encoder, Family
 from ckptconv.schema.fixes import RepeatTokenType
-from ckptconv.schema.vocabulary import Module, layers, linear, norm, under, zeros_if_absent
+from ckptconv.schema.tensors import Module, layers, linear, norm, under, zeros_if_absent
 
 
 def layer(c: Config) -> Iterator[Module]:

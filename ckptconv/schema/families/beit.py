@@ -8,7 +8,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._beit import BEIT_DEFAULTS, beit_stack
 from ckptconv.schema.families._vit import image_limits
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module
+from ckptconv.schema.tensors import Module
 
 
 def encoder(c: Config) -> Iterator[Module]:

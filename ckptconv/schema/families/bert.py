@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import BERT_TWINS, bert_pooler, bert_predictions, bert_stack
-from ckptconv.schema.families._limits import bert_limits
+from ckptconv.schema.families._blocks import (
+    BERT_TWINS,
+    bert_limits,
+    bert_pooler,
+    bert_predictions,
+    bert_stack,
+)
 from ckptconv.schema.family import Decoder, Encoder, Family
 from ckptconv.schema.fixes import RepeatTokenType
-from ckptconv.schema.vocabulary import Module
+from ckptconv.schema.tensors import Module
 
 
 def encoder(c: Config) -> Iterator[Module]:

@@ -13,7 +13,7 @@ from ckptconv.schema.families._blocks import (
     tied_output,
 )
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     buffer,
     embedding,

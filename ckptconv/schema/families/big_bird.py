@@ -18,7 +18,7 @@ from ckptconv.schema.families._blocks import (
     bert_predictions,
 )
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import Module, layers, linear, norm, part, under, zeros_if_absent
+from ckptconv.schema.tensors import Module, layers, linear, norm, part, under, zeros_if_absent
 
 NO_TOKEN_TYPES = "FlaxBigBirdModule needs `token_type_ids`, and FlaxEncoderDecoderModel passes none"
 

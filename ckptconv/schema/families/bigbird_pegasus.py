@@ -22,7 +22,7 @@ from ckptconv.schema.families._bart import (
     whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
-from ckptconv.schema.vocabulary import Module, Modules, linear, norm, under, word_embedding
+from ckptconv.schema.tensors import Module, Modules, linear, norm, under, word_embedding
 
 STYLE = Style(learned_positions(0), first_norm=True)
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import bert_embeddings
-from ckptconv.schema.families._limits import activation, not_causal
+from ckptconv.schema.families._blocks import activation, bert_embeddings, not_causal
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     grouped_linear,

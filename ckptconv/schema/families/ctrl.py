@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, NamingName, embedding, layers, linear, norm, under
+from ckptconv.schema.tensors import Module, NamingName, embedding, layers, linear, norm, under
 
 EPSILON = 1e-6
 """Of the norms in PyTorch's `EncoderLayer`, whatever the config says."""

@@ -11,7 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import BERT_TWINS, bert_pooler, bert_stack
 from ckptconv.schema.families._roberta import ROBERTA_DEFAULTS, roberta_head
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import Module
+from ckptconv.schema.tensors import Module
 
 
 def encoder(c: Config) -> Iterator[Module]:

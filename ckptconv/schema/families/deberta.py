@@ -19,7 +19,7 @@ from ckptconv.schema.families._deberta import (
     longest_distance,
 )
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, layers, linear, norm, parameter, under
+from ckptconv.schema.tensors import Module, layers, linear, norm, parameter, under
 
 
 def attention(c: Config) -> Iterator[Module]:

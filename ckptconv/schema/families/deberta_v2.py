@@ -12,6 +12,7 @@ from math import ceil, frexp, log
 from struct import pack, unpack
 
 from ckptconv.schema.config import Config
+from ckptconv.schema.families._blocks import activation
 from ckptconv.schema.families._deberta import (
     DEBERTA_DEFAULTS,
     deberta_embeddings,
@@ -19,9 +20,8 @@ from ckptconv.schema.families._deberta import (
     distances,
     longest_distance,
 )
-from ckptconv.schema.families._limits import activation
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, NamingName, convolution, layers, linear, norm, under
+from ckptconv.schema.tensors import Module, NamingName, convolution, layers, linear, norm, under
 
 
 def attention(c: Config) -> Iterator[Module]:

@@ -18,7 +18,7 @@ from ckptconv.schema.families._vit import (
     vit_attention,
 )
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     layers,
     linear,

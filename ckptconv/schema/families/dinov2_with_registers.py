@@ -11,7 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._vit import VIT_DEFAULTS
 from ckptconv.schema.families.dinov2 import dinov2_stack
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, parameter
+from ckptconv.schema.tensors import Module, parameter
 
 
 def encoder(c: Config) -> Iterator[Module]:

@@ -14,12 +14,12 @@ from ckptconv.schema.families._blocks import (
     BERT_TWINS,
     bert_embeddings,
     bert_layer,
+    bert_limits,
     relative_positions,
     tied_output,
 )
-from ckptconv.schema.families._limits import bert_limits
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import Module, layers, linear, norm, parameter, under
+from ckptconv.schema.tensors import Module, layers, linear, norm, parameter, under
 
 NO_TOKEN_TYPES = "FlaxElectraModule needs `token_type_ids`, and FlaxEncoderDecoderModel passes none"
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import activation
 from ckptconv.schema.families._llama import THETA, llama_stack, rotation_limits
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, NamingName
+from ckptconv.schema.tensors import Module, NamingName
 
 APPROXIMATE = "gelu_pytorch_tanh"
 

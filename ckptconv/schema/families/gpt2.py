@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import REBUILT, tied_output
-from ckptconv.schema.families._limits import activation, only
+from ckptconv.schema.families._blocks import REBUILT, activation, only, tied_output
 from ckptconv.schema.family import Decoder, Encoder, Family, Twin
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     Modules,
     NamingName,

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import REBUILT
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import REBUILT, activation
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, buffer, embedding, layers, linear, norm, under
+from ckptconv.schema.tensors import Module, buffer, embedding, layers, linear, norm, under
 
 
 def attention(hidden: int) -> Iterator[Module]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import bert_embeddings, bert_layer, bert_pooler
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import activation, bert_embeddings, bert_layer, bert_pooler
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, embedding, layers, under
+from ckptconv.schema.tensors import Module, embedding, layers, under
 
 
 def encoder(c: Config) -> Iterator[Module]:

@@ -17,7 +17,7 @@ from ckptconv.schema.families._bart import (
     whole_limits,
 )
 from ckptconv.schema.family import Family, Whole
-from ckptconv.schema.vocabulary import Module, Modules, embedding, linear, norm, part, under
+from ckptconv.schema.tensors import Module, Modules, embedding, linear, norm, part, under
 
 
 def encoder_layer(hidden: int, inner: int) -> Iterator[Module]:

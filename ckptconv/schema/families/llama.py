@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._limits import activation, only
+from ckptconv.schema.families._blocks import activation, only
 from ckptconv.schema.families._llama import THETA, head_limits, llama_stack, rotation_limits
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, NamingName
+from ckptconv.schema.tensors import Module, NamingName
 
 
 def encoder(c: Config) -> Iterator[Module]:

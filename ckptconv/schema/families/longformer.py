@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import bert_embeddings, bert_layer, bert_pooler
-from ckptconv.schema.families._limits import activation, not_causal, padding_is_one
+from ckptconv.schema.families._blocks import (
+    activation,
+    bert_embeddings,
+    bert_layer,
+    bert_pooler,
+    not_causal,
+    padding_is_one,
+)
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, NamingName, layers, linear, under
+from ckptconv.schema.tensors import Module, NamingName, layers, linear, under
 
 
 def layer(hidden: int, intermediate: int) -> Iterator[Module]:

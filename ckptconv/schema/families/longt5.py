@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._t5 import CLIP, T5_ALIASES, t5_limits, t5_whole
 from ckptconv.schema.family import Family, Whole
-from ckptconv.schema.vocabulary import Module, embedding, gain
+from ckptconv.schema.tensors import Module, embedding, gain
 
 
 def whole(c: Config) -> Iterator[Module]:

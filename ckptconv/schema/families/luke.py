@@ -11,7 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import bert_embeddings, bert_layer, bert_pooler
 from ckptconv.schema.families._roberta import ROBERTA_DEFAULTS
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, embedding, layers, linear, norm, under
+from ckptconv.schema.tensors import Module, embedding, layers, linear, norm, under
 
 
 def entities(c: Config) -> Iterator[Module]:

@@ -11,7 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import BART_ALIASES, BART_DEFAULTS, Style, bart_whole
 from ckptconv.schema.families._blocks import REBUILT
 from ckptconv.schema.family import Family, Whole
-from ckptconv.schema.vocabulary import Module, buffer
+from ckptconv.schema.tensors import Module, buffer
 
 
 def positions(_c: Config) -> Iterator[Module]:

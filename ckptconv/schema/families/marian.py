@@ -25,7 +25,7 @@ from ckptconv.schema.families._bart import (
     whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     embedding,

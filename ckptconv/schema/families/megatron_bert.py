@@ -15,7 +15,7 @@ from ckptconv.schema.families._blocks import (
     relative_positions,
 )
 from ckptconv.schema.family import Decoder, Encoder, Family, Twin
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     buffer,
     embedding,

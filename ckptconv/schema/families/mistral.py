@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import activation
 from ckptconv.schema.families._llama import THETA, head_limits, llama_stack, rotation_limits
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 
 
 def window_limits(c: Config) -> dict[NamingName, str]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import REBUILT, UNREAD_POOLER
-from ckptconv.schema.families._limits import activation, not_causal
+from ckptconv.schema.families._blocks import REBUILT, UNREAD_POOLER, activation, not_causal
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     affine,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, buffer, gain, linear, norm, under, word_embedding
+from ckptconv.schema.tensors import Module, buffer, gain, linear, norm, under, word_embedding
 
 
 def scaled(c: Config, path: str) -> Module:

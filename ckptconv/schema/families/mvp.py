@@ -20,7 +20,7 @@ from ckptconv.schema.families._bart import (
     whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
-from ckptconv.schema.vocabulary import Module, Modules, embedding, linear, part, under
+from ckptconv.schema.tensors import Module, Modules, embedding, linear, part, under
 
 STYLE = Style(learned_positions(2), first_norm=True)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     buffer,
     conv1d,

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import PROJECTIONS
-from ckptconv.schema.families._blocks import numbered_layers
-from ckptconv.schema.families._limits import activation, only
+from ckptconv.schema.families._blocks import activation, numbered_layers, only
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     embedding,

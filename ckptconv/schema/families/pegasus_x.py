@@ -17,7 +17,7 @@ from ckptconv.schema.families._bart import (
     bart_whole,
 )
 from ckptconv.schema.family import Family, Whole
-from ckptconv.schema.vocabulary import Module, Modules, embedding, norm, part
+from ckptconv.schema.tensors import Module, Modules, embedding, norm, part
 
 STYLE = Style(lambda _c: (), last_norm=True, biased=False)
 

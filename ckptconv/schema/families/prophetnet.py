@@ -11,7 +11,7 @@ from dataclasses import replace
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import tied_output
 from ckptconv.schema.family import Decoder, Family, Twin, Whole
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     Modules,
     embedding,

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import BERT_TWINS, bert_embeddings, bert_layer, bert_pooler
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import (
+    BERT_TWINS,
+    activation,
+    bert_embeddings,
+    bert_layer,
+    bert_pooler,
+)
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import Module, NamingName, layers, linear, norm, parameter, under
+from ckptconv.schema.tensors import Module, NamingName, layers, linear, norm, parameter, under
 
 
 def stack(c: Config, *, cross: bool) -> Iterator[Module]:

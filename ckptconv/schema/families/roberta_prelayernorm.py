@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import bert_embeddings, bert_pooler, relative_positions
-from ckptconv.schema.families._limits import roberta_limits
+from ckptconv.schema.families._blocks import (
+    bert_embeddings,
+    bert_pooler,
+    relative_positions,
+    roberta_limits,
+)
 from ckptconv.schema.families._roberta import POSITIONS, ROBERTA_DEFAULTS, TOKEN_TYPES, roberta_head
 from ckptconv.schema.family import Decoder, Encoder, Family, Twin
-from ckptconv.schema.vocabulary import Module, layers, linear, norm, part, under
+from ckptconv.schema.tensors import Module, layers, linear, norm, part, under
 
 
 def attention(hidden: int) -> Iterator[Module]:

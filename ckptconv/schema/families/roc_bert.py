@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import BERT_TWINS, bert_pooler, bert_predictions, bert_stack
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import Module, embedding, linear, under
+from ckptconv.schema.tensors import Module, embedding, linear, under
 
 
 def beside_words(c: Config) -> Iterator[Module]:

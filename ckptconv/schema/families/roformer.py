@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import BERT_TWINS, bert_layer, bert_predictions
-from ckptconv.schema.families._limits import activation, not_causal
+from ckptconv.schema.families._blocks import (
+    BERT_TWINS,
+    activation,
+    bert_layer,
+    bert_predictions,
+    not_causal,
+)
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     embedding,

@@ -13,7 +13,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import BART_ALIASES, bart_layer, bart_limits
 from ckptconv.schema.families._blocks import REBUILT, numbered_layers
 from ckptconv.schema.family import Family, Whole
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     buffer,
     convolution,

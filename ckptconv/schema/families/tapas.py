@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import REBUILT, bert_layer, bert_pooler
-from ckptconv.schema.families._limits import activation, not_causal
+from ckptconv.schema.families._blocks import (
+    REBUILT,
+    activation,
+    bert_layer,
+    bert_pooler,
+    not_causal,
+)
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     NamingName,
     buffer,

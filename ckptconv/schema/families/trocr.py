@@ -11,7 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import BART_TWINS, PROJECTIONS, bart_attention
 from ckptconv.schema.families._blocks import numbered_layers, tied_output
 from ckptconv.schema.family import Decoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     Modules,
     embedding,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._t5 import T5_ALIASES, t5_whole
 from ckptconv.schema.family import Family, Whole
-from ckptconv.schema.vocabulary import Module
+from ckptconv.schema.tensors import Module
 
 
 def whole(c: Config) -> Iterator[Module]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._vit import VIT_DEFAULTS, image_limits, vit_stack
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module
+from ckptconv.schema.tensors import Module
 
 
 def encoder(c: Config) -> Iterator[Module]:

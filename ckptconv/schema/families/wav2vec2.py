@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import activation
 from ckptconv.schema.families._wav2vec2 import WAV2VEC2_DEFAULTS, wav2vec2_stack
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import Module, NamingName, convolution, layers, linear, norm
+from ckptconv.schema.tensors import Module, NamingName, convolution, layers, linear, norm
 
 EPSILON = 1e-5
 """Of the norms in PyTorch's feature extractor, whatever the config says."""

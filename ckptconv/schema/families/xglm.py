@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import BART_TWINS, bart_layer
-from ckptconv.schema.families._blocks import REBUILT, numbered_layers
-from ckptconv.schema.families._limits import activation
+from ckptconv.schema.families._blocks import REBUILT, activation, numbered_layers
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     Modules,
     NamingName,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._limits import only
+from ckptconv.schema.families._blocks import only
 from ckptconv.schema.families._xlm import XLM_ALIASES, XLM_DEFAULTS, xlm_limits, xlm_stack
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 
 
 def limits(c: Config) -> Mapping[NamingName, str]:

@@ -11,7 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT, bert_pooler, relative_positions
 from ckptconv.schema.families._roberta import roberta_head
 from ckptconv.schema.family import Decoder, Encoder, Family, Twin
-from ckptconv.schema.vocabulary import (
+from ckptconv.schema.tensors import (
     Module,
     buffer,
     embedding,

@@ -17,7 +17,7 @@ from ckptconv.schema.families._blocks import (
 )
 from ckptconv.schema.families._roberta import ROBERTA_DEFAULTS, roberta_head
 from ckptconv.schema.family import Decoder, Encoder, Family
-from ckptconv.schema.vocabulary import Module, layers, linear, norm, under
+from ckptconv.schema.tensors import Module, layers, linear, norm, under
 
 
 def adapters(c: Config) -> Iterator[Module]:

@@ -12,9 +12,8 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Decoder
-from ckptconv.schema.model import Model, Part, Role, read_part
-from ckptconv.schema.models import ModelType
-from ckptconv.schema.vocabulary import Module, NamingName, copies, linear, part
+from ckptconv.schema.model import Model, ModelType, Part, Role, read_part
+from ckptconv.schema.tensors import Module, NamingName, copies, linear, part
 
 BRIDGE_READS: Mapping[NamingName, Role] = {"tf": "encoder", "flax": "decoder"}
 """Part whose `initializer_range` the target's class reads to make a bridge; not every config class has one."""

@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import families
-from ckptconv.schema.family import Whole
-from ckptconv.schema.model import Model, Part, read_part
-from ckptconv.schema.models import ModelType
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.family import FAMILIES, Whole
+from ckptconv.schema.model import Model, ModelType, Part, read_part
+from ckptconv.schema.tensors import NamingName
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,6 @@ MODELS = tuple(
         {str(naming): name for naming, name in family.whole.classes.items()},
         read_seq2seq,
     )
-    for family in families().values()
+    for family in FAMILIES.values()
     if isinstance(family.whole, Whole)
 )

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import Healed
-from ckptconv.schema.models import ModelType
+from ckptconv.schema.model import ModelType
 from ckptconv.schema.models.pair import Pair, read_parts
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 
 CLASSES: Mapping[NamingName, str] = {
     "pytorch": "VisionEncoderDecoderModel",

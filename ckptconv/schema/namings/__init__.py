@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from ckptconv.base.discovery import Registry
+from ckptconv.schema.tensors import Naming, NamingName
 
-from ckptconv.base.discovery import discover
-from ckptconv.schema.tensors import Naming
-from ckptconv.schema.vocabulary import NamingName
-
-
-def namings() -> Mapping[NamingName, Naming]:
-    """Return every naming, by name."""
-    return {naming.name: naming for naming in discover("schema.namings", "NAMING").values()}
+NAMINGS: Registry[NamingName, Naming] = Registry("schema.namings", "NAMING")
+"""Every naming, by name."""

@@ -8,8 +8,6 @@ The table that the two halves of one piece share lies outside the model's own fi
 begins and ends like `model.shared`. Source: `strip_model_name_and_prefix` in modeling_tf_utils.py.
 """
 
-from collections.abc import Collection
-
 from ckptconv.schema.tensors import Naming, kinds
 
 
@@ -54,17 +52,3 @@ NAMING = Naming(
         parameter       value      -                 *
     """),
 )
-
-
-def place(name: str, names: Collection[str]) -> tuple[tuple[str, ...], str | None]:
-    """Return the HDF5 groups that a class saves a tensor in, and the level that it has in place of the model's.
-
-    T5's shared table lies in the group of each layer that uses it; a name of one level has no other before it.
-    """
-    first, _, rest = name.partition("/")
-    if not rest:
-        return (name.removesuffix(NAMING.suffix),), None
-    if first == "shared":
-        groups = {tensor.partition("/")[0] for tensor in names}
-        return tuple(group for group in ("shared", "encoder", "decoder") if group in groups), first
-    return ((first.partition(".")[0],), first) if first.endswith(".shared") else ((first,), None)

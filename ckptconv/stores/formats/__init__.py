@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from ckptconv.base.discovery import discover
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.base.discovery import Registry
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 
 
@@ -50,6 +50,5 @@ class Format:
     """How a file begins, for formats that share a file name."""
 
 
-def formats() -> Mapping[str, Format]:
-    """Return every format, by name."""
-    return {form.name: form for form in discover("stores.formats", "FORMAT").values()}
+FORMATS: Registry[str, Format] = Registry("stores.formats", "FORMAT")
+"""Every format, by name."""

@@ -1,33 +1,323 @@
 """TF's HDF5 weights: one group a layer, or flat data sets in a shard.
 
+A layer lists its weights, and some weights belong to several layers: the class looks for the weights of a layer in the
+list of that layer alone, by their names without the model's own level. h5py lays a new file out with room for every
+data set; the bytes then flow through the same positioned writes as in every other format. Reading takes a process of
+its own (`parsers/hdf5_child.py`), one for all files of a run, started when the first is read.
+
 Source: tf-keras 2.21.0, saving/legacy/hdf5_format.py, and transformers 4.57.6, modeling_tf_utils.py
-(`load_tf_weights_from_h5`, `load_tf_shard`). h5py lays the file out with room for every data set; the
-bytes then flow through the same positioned writes as in every other format.
+(`load_tf_weights_from_h5`, `load_tf_shard`).
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
+import json
 import os
 import re
-from collections.abc import Sequence
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Any
 
 from ckptconv.base.errors import SourceError
-from ckptconv.schema.namings.tf import flat, place, unflat
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.base.files import START_BYTES, FileReader, limits, more, real_path, wrong_file
+from ckptconv.schema.namings.tf import NAMING, flat, unflat
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
-from ckptconv.stores.parsers import keras_layers
-from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
-from ckptconv.stores.parsers.keras_layers import Listed
-from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
-from ckptconv.stores.tensor import Extent, Stored, TensorSpec
+from ckptconv.stores.tensor import MAX_RANK, Extent, Stored, TensorSpec, is_size, require_name
 
 if TYPE_CHECKING:
     import h5py
+
+
+SCRIPT = Path(__file__).parents[1] / "parsers" / "hdf5_child.py"
+HEAD_BYTES = 12
+"""Wait status and length of an answer."""
+NONSENSE = "the process that reads HDF5 answered something else than places; do not use this file"
+"""Only a file that took the process over can make it do so."""
+START_SECONDS = 30
+"""More than a start and an import of h5py take on any machine, beside what the limits give."""
+KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR")
+ENVIRONMENT = {
+    "HDF5_PLUGIN_PRELOAD": "::",  # no filter is loaded from a file
+    "HDF5_USE_FILE_LOCKING": "FALSE",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Died(Exception):
+    """The process ended, or had to be ended, before it answered."""
+
+
+@dataclass(slots=True)
+class _Server:
+    """The running process, if there is one."""
+
+    process: subprocess.Popen[bytes] | None = None
+    owner: int = 0
+    """Who started it: a fork of this process must not answer for it, nor end it."""
+    lock: Lock = field(default_factory=Lock)
+    """One question at a time."""
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Return the process, a new one where there is none, or the last one ended, or it is another's."""
+        if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
+            self.stop()
+            self.owner = os.getpid()
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(SCRIPT), *_homes()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={key: os.environ[key] for key in KEPT if key in os.environ} | ENVIRONMENT,
+                process_group=0,
+            )
+        return self.process
+
+    def stop(self) -> None:
+        """End the process and whatever it forked, and reap it."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        if self.owner != os.getpid():
+            process.returncode = (
+                0  # so that Python does not look for it as for a child of this process
+            )
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+
+_SERVER = _Server()
+atexit.register(_SERVER.stop)
+
+
+def _homes() -> list[str]:
+    """Return the folders that hold h5py and numpy; the child has no other path, and no `site`."""
+    specs = (find_spec(name) for name in ("h5py", "numpy"))
+    return list(
+        dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin)
+    )
+
+
+def start() -> None:
+    """Start the process ahead of its first file, so that its import runs beside other work."""
+    _SERVER.start()
+
+
+def ask(path: Path) -> dict[str, Any]:
+    """Return what the child says of a file: `file` and `tensors`, or `refused`.
+
+    Raises: SourceError: it died, took too long or too much memory, or answered something else.
+    """
+    now = limits()
+    request = {
+        "path": os.fsdecode(real_path(path)),
+        "bytes": now.hdf5_bytes,
+        "seconds": now.hdf5_seconds,
+        "tensors": now.tensors,
+        "text": now.header_bytes,
+    }
+    try:
+        with _SERVER.lock:
+            status, answer = _exchange(_SERVER.start(), json.dumps(request).encode() + b"\n")
+    except (Died, OSError) as error:
+        _SERVER.stop()
+        raise SourceError(
+            f"{path}: the process that reads HDF5 stopped ({error}); the file may be damaged"
+        ) from None
+    except (
+        BaseException
+    ):  # a signal in the midst of an answer: the next one would be taken for the rest of this
+        _SERVER.stop()
+        raise
+    if status:
+        raise SourceError(
+            f"{path}: the HDF5 library failed on it ({_death(status)}).\nFetch or save it once more."
+        )
+    try:
+        reply = json.loads(answer)
+    except (ValueError, RecursionError):
+        reply = None
+    if not isinstance(reply, dict):
+        raise SourceError(f"{path}: {NONSENSE}")
+    return reply
+
+
+def _exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[int, bytes]:
+    """Send a request; return the fork's wait status and its answer. Raises Died, OSError."""
+    assert process.stdin
+    assert process.stdout
+    until = time.monotonic() + START_SECONDS + limits().hdf5_seconds
+    process.stdin.write(request)
+    process.stdin.flush()
+    head = _receive(process.stdout, HEAD_BYTES, until)
+    return int.from_bytes(head[:4], "big"), _receive(
+        process.stdout, int.from_bytes(head[4:], "big"), until
+    )
+
+
+def _receive(pipe: IO[bytes], nbytes: int, until: float) -> bytes:
+    """Return exactly `nbytes` bytes. Raises Died: the pipe ends, or the time does."""
+    parts = []
+    while nbytes:
+        if not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise Died(f"no answer in time; {more('hdf5_seconds')}")
+        part = os.read(pipe.fileno(), min(nbytes, 1 << 20))
+        if not part:
+            raise Died("it ended")
+        parts.append(part)
+        nbytes -= len(part)
+    return b"".join(parts)
+
+
+def _death(status: int) -> str:
+    """Say how a fork ended that gave no answer."""
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGXCPU:
+        return f"more than {limits().hdf5_seconds} s of CPU time; {more('hdf5_seconds')}"
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+CROSS_ATTENTION = ("crossattention", "cross_attention", "crossattention_", "encoder_attn")
+"""What the levels of a cross-attention are called in TF's classes."""
+SIDES = ("encoder", "decoder", "enc_to_dec_proj")
+"""Layers of the composite class."""
+BLOCK_BYTES = 1 << 20
+"""Compared at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A weight as a layer lists it."""
+
+    layer: str
+    """Empty in a shard, which has no layers."""
+    weight: str
+    """As it is listed, with the model's own level before it."""
+    stored: Stored
+    """Under its name without that level."""
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the file."""
+        return f"{self.layer}/{self.weight}" if self.layer else self.weight
+
+    @property
+    def top(self) -> str:
+        """The first level of its name: the layer that it belongs to."""
+        return self.stored.spec.name.split("/", 1)[0]
+
+
+def by_name(
+    listed: Sequence[Listed], file: FileReader
+) -> tuple[dict[str, Stored], tuple[str, ...]]:
+    """Return each tensor once, under its name, and what a user should know of it.
+
+    Raises: SourceError: one is listed where the class would not look for it, or two of one name differ.
+    """
+    notices: tuple[str, ...] = ()
+    sides = _two_models(listed)
+    if sides:
+        listed = [_below(sides[weight.layer], weight) for weight in listed]
+        names = ", ".join(f"{layer!a:.80} as the {side}" for layer, side in sides.items())
+        notices = (f"{file.path.name}: two models that were built apart: {names}",)
+    _require_in_place(listed, file)
+    tensors: dict[str, Listed] = {}
+    for weight in listed:
+        name = weight.stored.spec.name
+        first = tensors.setdefault(name, weight)
+        if first is weight:
+            continue
+        if not _same(first.stored, weight.stored, file):
+            raise SourceError(
+                f"{file.path}: {first.path!a:.200} and {weight.path!a:.200} have one name, {name!a:.200},"
+                " and different values.\nLoad it with its class and save it anew."
+            )
+        if weight.layer == weight.top:
+            tensors[name] = weight
+    return {name: weight.stored for name, weight in tensors.items()}, notices
+
+
+def _two_models(listed: Sequence[Listed]) -> dict[str, str] | None:
+    """Return layer -> side where a file holds two whole models as its layers, one of which reads an encoder.
+
+    `TFEncoderDecoderModel(encoder=..., decoder=...)` saves two models that were built before so.
+    """
+    layers = list(dict.fromkeys(weight.layer for weight in listed))
+    whole = all(weight.weight.startswith(f"{weight.layer}/") for weight in listed)
+    if len(layers) != 2 or not whole or set(layers) & {*SIDES, ""}:
+        return None
+    readers = {weight.layer for weight in listed if _reads_encoder(weight.weight)}
+    if len(readers) != 1:
+        return None
+    return {layer: "decoder" if layer in readers else "encoder" for layer in layers}
+
+
+def _reads_encoder(name: str) -> bool:
+    return any(level in CROSS_ATTENTION for level in name.split("/"))
+
+
+def _below(side: str, weight: Listed) -> Listed:
+    """Return a weight of a model that was built apart under its name in the composite class."""
+    spec = weight.stored.spec
+    return replace(weight, stored=replace(weight.stored, spec=spec.renamed(f"{side}/{spec.name}")))
+
+
+def _require_in_place(listed: Sequence[Listed], file: FileReader) -> None:
+    """Refuse a weight that stands only in the list of another layer: the class would leave its own as it was drawn.
+
+    A layer none of whose weights has its name is a whole model inside another one, and lists what it likes.
+    """
+    own = {weight.layer for weight in listed if weight.layer == weight.top}
+    layers = {*SIDES, *(weight.layer for weight in listed)}
+    in_place = {weight.stored.spec.name for weight in listed if weight.layer == weight.top}
+    strays = [
+        weight
+        for weight in listed
+        if weight.layer in own
+        and weight.layer != weight.top
+        and weight.stored.spec.name not in in_place
+        and weight.top in layers
+    ]
+    if strays:
+        more = f" and {len(strays) - 1} more" if len(strays) > 1 else ""
+        raise SourceError(
+            f"{file.path}: {strays[0].stored.spec.name!a:.200}{more} in the list of layer"
+            f" {strays[0].layer!a:.80}: TF's class looks for it in that of {strays[0].top!a:.80}, and would not"
+            " load it.\nLoad the model that it was saved from, and save it anew."
+        )
+
+
+def _same(first: Stored, second: Stored, file: FileReader) -> bool:
+    """Tell whether two tensors of a file are the same, byte for byte."""
+    left, right = first.chunks[0], second.chunks[0]
+    if (first.spec.dtype, first.spec.shape) != (second.spec.dtype, second.spec.shape):
+        return False
+    return all(
+        file.read(left.offset + at, min(BLOCK_BYTES, left.nbytes - at))
+        == file.read(right.offset + at, min(BLOCK_BYTES, left.nbytes - at))
+        for at in range(0, left.nbytes, BLOCK_BYTES)
+    )
+
 
 DTYPES = {
     "float64": "<f8",
@@ -56,9 +346,9 @@ def create(path: Path, specs: Sequence[TensorSpec], _naming: NamingName, shard: 
     """Lay the file out, data sets allocated but not written; see `Format.create`."""
     import h5py
 
-    from ckptconv.stores.parsers import hdf5_process
+    from ckptconv.stores.formats import hdf5
 
-    hdf5_process.start()  # it will read this file back, and takes a while to start
+    hdf5.start()  # it will read this file back, and takes a while to start
     try:
         with h5py.File(path, "x") as file:
             return _lay_out(file, specs, shard)
@@ -92,6 +382,20 @@ def _system_error(error: BaseException) -> OSError:
             return OSError(int(match[1]), os.strerror(int(match[1])))
         chain = chain.__context__
     return OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def place(name: str, names: Collection[str]) -> tuple[tuple[str, ...], str | None]:
+    """Return the HDF5 groups that a class saves a tensor in, and the level that it has in place of the model's.
+
+    T5's shared table lies in the group of each layer that uses it; a name of one level has no other before it.
+    """
+    first, _, rest = name.partition("/")
+    if not rest:
+        return (name.removesuffix(NAMING.suffix),), None
+    if first == "shared":
+        groups = {tensor.partition("/")[0] for tensor in names}
+        return tuple(group for group in ("shared", "encoder", "decoder") if group in groups), first
+    return ((first.partition(".")[0],), first) if first.endswith(".shared") else ((first,), None)
 
 
 def _set_layers(file: h5py.File, names: Sequence[str]) -> dict[str, list[str]]:
@@ -148,7 +452,7 @@ def read(path: Path) -> Contents:
 
     The HDF5 library reads in a process of its own, and nothing that it says is taken on trust.
     """
-    from ckptconv.stores.parsers import hdf5_process
+    from ckptconv.stores.formats import hdf5
 
     with FileReader(path) as file:
         start = file.read(0, min(START_BYTES, file.size))
@@ -156,7 +460,7 @@ def read(path: Path) -> Contents:
             raise wrong_file(path, "HDF5", start, "hdf5") or SourceError(
                 f"{path}: not an HDF5 file: it does not begin as one (it may have a user block)"
             )
-        answer = hdf5_process.ask(path)
+        answer = hdf5.ask(path)
         if "refused" in answer:
             raise SourceError(
                 f"{path}: {str(answer['refused']).encode('ascii', 'backslashreplace').decode()}"
@@ -165,11 +469,11 @@ def read(path: Path) -> Contents:
             inode = tuple(answer["file"])
             listed = [_listed(path, file.size, *place) for place in answer["tensors"]]
         except (KeyError, TypeError, AttributeError):
-            raise SourceError(f"{path}: {hdf5_process.NONSENSE}") from None
+            raise SourceError(f"{path}: {hdf5.NONSENSE}") from None
         if inode != file.inode:
             raise SourceError(f"{path}: was replaced while it was read")
         _check_apart(path, [tensor.stored for tensor in listed])
-        tensors, notices = keras_layers.by_name(listed, file)
+        tensors, notices = by_name(listed, file)
         return Contents(tensors, notices=notices)
 
 

@@ -11,15 +11,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.base.files import START_BYTES, FileReader, write_at, wrong_file
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
 from ckptconv.stores.parsers import flax_training as training
 from ckptconv.stores.parsers import msgpack_tree as msgpack
-from ckptconv.stores.parsers.files import FileReader, write_at
-from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
 from ckptconv.stores.parsers.msgpack_tree import Array, Other, Tree
-from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
-from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec
+from ckptconv.stores.tensor import (
+    ITEMSIZE,
+    MAX_RANK,
+    Extent,
+    Stored,
+    TensorSpec,
+    is_size,
+    require_name,
+)
 
 MAX_CHUNK_BYTES = 2**30
 """flax cuts arrays above this size [bytes], since msgpack's own limit is 2**32 - 1."""

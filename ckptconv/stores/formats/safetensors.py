@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import TypeGuard
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limits, more
+from ckptconv.base.files import START_BYTES, FileReader, limits, more, write_at, wrong_file
 from ckptconv.base.strict_json import Json, parse_json
 from ckptconv.schema.namings.tf import flat, unflat
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
-from ckptconv.stores.parsers.files import FileReader, write_at
-from ckptconv.stores.parsers.first_bytes import START_BYTES, wrong_file
-from ckptconv.stores.parsers.names import MAX_RANK, is_size, require_name
-from ckptconv.stores.tensor import Extent, Stored, TensorSpec
+from ckptconv.stores.tensor import MAX_RANK, Extent, Stored, TensorSpec, is_size, require_name
 
 DTYPES = {
     "BOOL": "bool",

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ckptconv.base.files import START_BYTES, FileReader
 from ckptconv.stores.formats import Contents, Format
-from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.parsers.first_bytes import START_BYTES
 from ckptconv.stores.parsers.pickle_machine import load
 from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
 from ckptconv.stores.parsers.torch_pickle import (
@@ -18,10 +17,11 @@ from ckptconv.stores.parsers.torch_pickle import (
     NAMES,
     Storage,
     Storages,
+    check_storages,
+    places,
     state_dict,
     wrong_form,
 )
-from ckptconv.stores.parsers.torch_views import check_storages, places
 
 PROTOCOL_VERSION = 1001
 _COUNT_BYTES = 8

@@ -9,17 +9,20 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckptconv.base.limits import limits, more
+from ckptconv.base.files import START_BYTES, FileReader, limits, more
 from ckptconv.stores.formats import Contents, Format
-from ckptconv.stores.parsers.checksums import check_span
-from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.parsers.first_bytes import START_BYTES
 from ckptconv.stores.parsers.pickle_machine import load
 from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
-from ckptconv.stores.parsers.torch_pickle import NAMES, Storages, state_dict, wrong_form
-from ckptconv.stores.parsers.torch_views import check_storages, places
+from ckptconv.stores.parsers.torch_pickle import (
+    NAMES,
+    Storages,
+    check_storages,
+    places,
+    state_dict,
+    wrong_form,
+)
 from ckptconv.stores.parsers.zip_archive import SIGNATURE, Member, members
-from ckptconv.stores.tensor import ChecksumSpan, Extent
+from ckptconv.stores.tensor import ChecksumSpan, Extent, check_span
 
 _DATA = "data/"
 _VERSIONS = re.compile(rb"([1-9]|10)\n?")

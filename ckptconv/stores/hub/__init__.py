@@ -12,13 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, one_line
 from ckptconv.base.leftovers import replacement_of
-from ckptconv.base.untrusted import one_line
 from ckptconv.stores.hub.names import hub_name
 
 if TYPE_CHECKING:
-    from ckptconv.schema.vocabulary import NamingName
+    from ckptconv.schema.tensors import NamingName
 
 
 def resolve(source: Path | str, naming: NamingName | None = None) -> Path:

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
-from ckptconv.base.limits import limits, more
+from ckptconv.base.files import limits, more
 
 GRACE_SECONDS = 60.0
 """A slow start is allowed for so long."""

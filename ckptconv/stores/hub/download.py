@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.base.environment import install_advice
-from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
-from ckptconv.base.untrusted import one_line
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError, one_line
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.companions import travelling
 from ckptconv.stores.foreign import foreign_weights
-from ckptconv.stores.formats import formats
+from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub.bars import Bars
 from ckptconv.stores.hub.bounds import bounded
 from ckptconv.stores.hub.names import HubName
@@ -93,7 +92,7 @@ class Hub:
     def _no_weights(self, files: Collection[str], naming: NamingName | None) -> str:
         alternative = huggingface.first_choice(files, None)
         if alternative is None:
-            names = ", ".join(sorted(set(map(huggingface.weights_name, formats().values()))))
+            names = ", ".join(sorted(set(map(huggingface.weights_name, FORMATS.values()))))
             foreign = "".join(f"\n{line}" for line in foreign_weights(files))
             return f"{self._name}: no weights there; looked for {names} and their shards.{foreign}"
         form, name = alternative

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptconv.base.discovery import discover
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.base.discovery import Registry
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Format
 from ckptconv.stores.tensor import Stored
 
@@ -38,16 +38,15 @@ class Layout:
 
     name: str
     read: Callable[[Path], Iterator[Weights]]
-    """Open every set of weights that a directory holds in this layout; none where it is of another.
+    """Open every set of weights that a directory holds in this layout; it has the files that are `required`.
     Raises SourceError: malformed or incomplete."""
     rank: int
     """Low first: which layout counts where a directory holds weights in several."""
+    required: tuple[str, ...] = ()
+    """Files without which a directory is of another layout."""
     folders: tuple[str, ...] = ()
     """Folders below the directory that it reads from."""
 
 
-def layouts() -> tuple[Layout, ...]:
-    """Return every layout, the one that counts first first."""
-    return tuple(
-        sorted(discover("stores.layouts", "LAYOUT").values(), key=lambda layout: layout.rank)
-    )
+LAYOUTS: Registry[str, Layout] = Registry("stores.layouts", "LAYOUT")
+"""Every layout, by name."""

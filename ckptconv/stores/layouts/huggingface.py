@@ -11,11 +11,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import read_source
-from ckptconv.schema.vocabulary import NamingName
-from ckptconv.stores.formats import Contents, Format, formats
+from ckptconv.base.files import START_BYTES, kind_of, read_source
+from ckptconv.schema.tensors import NamingName
+from ckptconv.stores.formats import FORMATS, Contents, Format
 from ckptconv.stores.layouts import Layout, Weights
-from ckptconv.stores.parsers.first_bytes import START_BYTES, kind_of
 from ckptconv.stores.parsers.shard_index import read_index
 
 FILE_NAMES: Mapping[str, str] = {
@@ -55,7 +54,7 @@ def shard_names(form: Format, count: int) -> list[str]:
 
 def every_name() -> Iterator[str]:
     """Return the file names under which transformers looks for weights: in one file, or an index of shards."""
-    for form in formats().values():
+    for form in FORMATS.values():
         yield weights_name(form)
         yield index_name(form)
 
@@ -63,7 +62,7 @@ def every_name() -> Iterator[str]:
 def format_of(name: str) -> Format | None:
     """Return the format that a weights file is written in, by its suffix; None: ckptconv writes no such file."""
     suffix = Path(name).suffix
-    writable = (form for form in formats().values() if form.create is not None)
+    writable = (form for form in FORMATS.values() if form.create is not None)
     return next((form for form in writable if weights_name(form).endswith(suffix)), None)
 
 
@@ -75,7 +74,7 @@ def first_choice(files: Collection[str], naming: NamingName | None) -> tuple[For
     """
     choices = [
         (form, name)
-        for form in formats().values()
+        for form in FORMATS.values()
         if naming is None or naming in form.namings
         for name in (weights_name(form), index_name(form))
         if name in files
@@ -101,7 +100,7 @@ def present(folder: Path, naming: NamingName) -> bool:
 
 def read(folder: Path) -> Iterator[Weights]:
     """Open every set of weights in a directory; see `Layout.read`."""
-    for form in formats().values():
+    for form in FORMATS.values():
         single, index = folder / weights_name(form), folder / index_name(form)
         # What is no file, or a link that leads nowhere, is refused when it is opened.
         if os.path.lexists(single):
@@ -130,7 +129,7 @@ def read_file(path: Path) -> Weights:
         what = kind.name if kind else "a file of no known format"
         suffixes = ", ".join(sorted(set(by_suffix)))
         raise SourceError(f"{path}: {what}; tensors are read from {suffixes}.")
-    form = formats()[name]
+    form = FORMATS[name]
     contents = form.read(path)
     naming = _naming(form, contents)
     return Weights(form, naming, (path,), contents.tensors, notices=contents.notices)
@@ -138,7 +137,7 @@ def read_file(path: Path) -> Weights:
 
 def _is(form: Format, path: Path) -> bool:
     """Tell formats apart that share a file name; a file of no known beginning goes to the first."""
-    rivals = [rival for rival in formats().values() if weights_name(rival) == weights_name(form)]
+    rivals = [rival for rival in FORMATS.values() if weights_name(rival) == weights_name(form)]
     if len(rivals) == 1:
         return True
     start = read_source(path, 16)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import read_json
 from ckptconv.schema.config import Config
-from ckptconv.stores.configs import part_config
+from ckptconv.stores.companions import part_config
 from ckptconv.stores.layouts import Layout, Weights, huggingface
 from ckptconv.stores.tensor import Stored
 
@@ -30,10 +30,8 @@ REQUIRED = ("encoder", "decoder")
 def read(folder: Path) -> Iterator[Weights]:
     """Open the parts as one model; nothing where the directory is of another layout. See `Layout.read`."""
     config = folder / "config.json"
-    if not all((folder / part / "config.json").is_file() for part in REQUIRED):
-        return
-    whole = Config(read_json(config), str(config)) if config.is_file() else None
-    if whole is None or whole.get("model_type") != COMPOSITE:
+    whole = Config(read_json(config), str(config))
+    if whole.get("model_type") != COMPOSITE:
         return
     parts = {
         part: _pytorch(folder / part)
@@ -87,4 +85,10 @@ def _joined(parts: Mapping[str, Weights]) -> Weights:
     )
 
 
-LAYOUT = Layout("split", read, rank=1, folders=tuple(LEVELS))
+LAYOUT = Layout(
+    "split",
+    read,
+    rank=1,
+    required=("config.json", *(f"{part}/config.json" for part in REQUIRED)),
+    folders=tuple(LEVELS),
+)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader
 from ckptconv.stores.parsers.msgpack_tree import Array, Tree
 from ckptconv.stores.tensor import Extent, Stored
 

@@ -10,10 +10,8 @@ from math import prod
 from typing import TypeAlias
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limits, more
-from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.parsers.names import is_size
-from ckptconv.stores.tensor import ITEMSIZE, Extent
+from ckptconv.base.files import FileReader, limits, more
+from ckptconv.stores.tensor import ITEMSIZE, Extent, is_size
 
 NDARRAY, SCALAR = 1, 3
 """flax's extension codes of an array, and of a number of numpy's."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from ckptconv.base.limits import limits, more
+from ckptconv.base.files import limits, more
 from ckptconv.stores.parsers.stream import Malformed, Stream, refusal, save_weights_alone, shown
 
 MAX_STRING_BYTES = 1 << 16

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import PlanError, Problem, SourceError
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.schema.vocabulary import NamingName
+from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents
 from ckptconv.stores.tensor import Stored
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limits, more
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader, limits, more
 
 RESAVE = "Where you trust the file, save it once more: torch.save(model.state_dict(), path)."
 FETCH = "The file is incomplete or damaged: fetch or save it once more."

@@ -13,8 +13,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ckptconv.base.limits import limits, more
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader, limits, more
 from ckptconv.stores.parsers.stream import FETCH, Malformed, refusal, shown
 
 SIGNATURE = b"PK\x03\x04"

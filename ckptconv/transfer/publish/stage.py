@@ -1,8 +1,13 @@
-"""An output directory exists whole, or not at all.
+"""An output exists whole, or not at all, and never in the place of an input.
 
-Everything is written into a hidden directory beside the target, made durable, and renamed into place.
+Everything of a directory is written into a hidden one beside the target, made durable, and renamed into place.
 On an error or a signal the hidden directory goes away; the target was never touched. What a killed run
 left there is removed, or put back, by the next run of the same target.
+
+A file by itself, such as a report or a trace, is written beside its place, flushed, and renamed over what has its name;
+its mode and owner stay. What is no regular file cannot be replaced so: a device, a pipe and `-` (stdout) are written
+through. A link is followed as the kernel allows it; the file that it leads to is replaced, not the link. A path is told
+by what it leads to, not by how it is spelt: links, hard links, `..` and `/dev/stdout` are seen through.
 """
 
 from __future__ import annotations
@@ -10,18 +15,298 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import combinations, islice
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import BinaryIO, TypeAlias
 
 from ckptconv.base.errors import CkptconvError, DestinationError, SourceError
-from ckptconv.base.interrupts import note_published, signals_blocked
 from ckptconv.base.leftovers import interrupted_replacements, new_stage
-from ckptconv.transfer.publish.file import fsync
-from ckptconv.transfer.publish.lock import clear, locked, removal_remarks
-from ckptconv.transfer.publish.ownership import require_replaceable
-from ckptconv.transfer.publish.renaming import exchange, place
+from ckptconv.base.workers import note_published, signals_blocked
+from ckptconv.transfer.publish.lock import (
+    clear,
+    exchange,
+    locked,
+    place,
+    removal_remarks,
+    require_replaceable,
+)
+
+STDOUT = Path("-")
+"""The name that stands for standard output."""
+WRITTEN_THROUGH = (stat.S_IFIFO, stat.S_IFCHR)
+REFUSED = {
+    stat.S_IFDIR: "is a directory, not a file to write",
+    stat.S_IFSOCK: "is a socket, which cannot be written like a file",
+    stat.S_IFBLK: "is a block device, which no report is written to",
+}
+
+
+def require_place(path: Path) -> None:
+    """Refuse a place where no file can be put, before the work that fills it begins.
+
+    Raises: DestinationError: the folder is missing or cannot be written; or a directory, a socket, a block device,
+        a file that may not be written or a link that leads nowhere has the name.
+    """
+    if is_stdout(path):
+        return
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        _require_new(path)
+        return
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    kind = stat.S_IFMT(status.st_mode)
+    if kind in REFUSED:
+        raise DestinationError(f"{path}: {REFUSED[kind]}.")
+    if kind in WRITTEN_THROUGH:
+        if not os.access(path, os.W_OK):
+            raise DestinationError(f"{path}: cannot be written (Permission denied)")
+        return
+    try:  # the kernel decides whether the file, and a link to it, may be written; nothing is changed
+        os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _require_new(path: Path) -> None:
+    """Refuse a name under which no file can be made. Raises DestinationError."""
+    folder = path.parent
+    if path.is_symlink():
+        raise DestinationError(
+            f"{path}: is a link that leads nowhere; remove it or name another file."
+        )
+    if not folder.is_dir():
+        raise DestinationError(f"{path}: there is no folder {folder}; make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DestinationError(f"{path}: cannot be written (the folder does not allow it)")
+
+
+def is_stdout(path: Path) -> bool:
+    """Tell whether a path is `-`, or leads to what standard output writes to: `/dev/stdout`, `/dev/fd/1`."""
+    if path == STDOUT:
+        return True
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1)) and not is_null(path)
+    except (OSError, ValueError):
+        return False
+
+
+def is_null(path: Path) -> bool:
+    """Tell whether a path is the device that forgets what is written to it."""
+    try:
+        return os.path.samestat(path.stat(), Path(os.devnull).stat())
+    except OSError:
+        return False
+
+
+def fsync(path: Path) -> None:
+    """Make the content of a file, or the names in a directory, durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file of UTF-8; see above for what has the name already.
+
+    Raises: DestinationError: it cannot be written; a regular file is as it was.
+    """
+    with replaced(path) as draft, draft.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a free name; what the block writes under it, and flushes, takes the place of `path`.
+
+    Raises: DestinationError: it cannot be written; a regular file is as it was.
+    """
+    try:
+        real = _replaceable(path)
+        with _scratch(real) as folder:
+            draft = folder / "draft"
+            yield draft
+            beside = real is not None and folder.parent == real.parent
+            if real is None or not beside or not _take_place(draft, real):
+                _write_through(draft, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _replaceable(path: Path) -> Path | None:
+    """Return the regular file that is replaced, without links; None where the path is written through.
+
+    Raises: DestinationError: as `require_place`.
+    """
+    require_place(path)
+    if is_stdout(path):
+        return None
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return Path(os.path.abspath(path))
+    return Path(os.path.realpath(path)) if stat.S_ISREG(status.st_mode) else None
+
+
+@contextmanager
+def _scratch(real: Path | None) -> Iterator[Path]:
+    """Make a directory that nobody else may enter: beside the file, or else among temporary files."""
+    folder = None
+    if real is not None:
+        try:
+            folder = Path(mkdtemp(prefix=".ckptconv-", dir=real.parent))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+    folder = folder or Path(mkdtemp(prefix="ckptconv-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_place(draft: Path, real: Path) -> bool:
+    """Rename a draft over a file, with its mode and owner; return False where only the file itself can be written to.
+
+    Raises: OSError: neither; the file is as it was.
+    """
+    try:
+        if real.exists():
+            old, own = real.lstat(), draft.stat()
+            if (own.st_uid, own.st_gid) != (old.st_uid, old.st_gid):
+                os.chown(draft, old.st_uid, old.st_gid)
+            draft.chmod(stat.S_IMODE(old.st_mode) & 0o777)
+        draft.replace(real)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES, errno.EBUSY):  # another's file; a mount point
+            return False
+        raise
+    return True
+
+
+def _write_through(draft: Path, path: Path) -> None:
+    """Copy a draft to what is no regular file, or cannot be replaced. Raises OSError."""
+    with draft.open("rb") as source:
+        if is_stdout(path):
+            _to_stdout(source)
+            return
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
+        fd = os.open(path, flags | (os.O_TRUNC if path.is_file() else 0))
+        with os.fdopen(fd, "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _to_stdout(source: BinaryIO) -> None:
+    """Copy an open file to standard output; a reader that goes away, as `head` does, is no error. Raises OSError."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    sys.stdout.flush()
+    try:
+        shutil.copyfileobj(source, sys.stdout.buffer, 1 << 20)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unwritable(path: Path, error: OSError) -> DestinationError:
+    return DestinationError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+Inode: TypeAlias = tuple[int, int]
+MAX_ENTRIES = 100_000
+"""Files of a checkpoint's directory that are looked at."""
+
+
+def require_apart_from_inputs(
+    outputs: Mapping[str, Path], *, checkpoints: Sequence[Path], files: Sequence[Path]
+) -> None:
+    """Refuse outputs that would change what a command reads.
+
+    Args:
+        outputs: option -> path of a file that will be written.
+        checkpoints: directories that are read, or names on the hub.
+        files: other files that are read.
+    Raises: DestinationError: an output is one of the files, or lies in one of the directories: there it would pass for
+        a part of the model.
+    """
+    problems = [
+        f"{option}: {path}: {objection}"
+        for option, path in outputs.items()
+        if not is_stdout(path) and (objection := _objection(path, checkpoints, files))
+    ]
+    if problems:
+        raise DestinationError("\n".join(problems))
+
+
+def clashing(outputs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Return pairs of options whose files are one and the same; the null device takes any number."""
+    for (first, path), (second, rival) in combinations(outputs.items(), 2):
+        if _same(path, rival) and not is_null(path):
+            yield first, second
+
+
+def _same(path: Path, rival: Path) -> bool:
+    if is_stdout(path) or is_stdout(rival):
+        return is_stdout(path) and is_stdout(rival)
+    first, second = _inode(path), _inode(rival)
+    if first is None and second is None:
+        return _place(path) == _place(rival)
+    return first == second
+
+
+def _objection(path: Path, checkpoints: Sequence[Path], files: Sequence[Path]) -> str | None:
+    """Say why an output must not be written, or return None."""
+    own = _inode(path)
+    folder = Path(os.path.realpath(path)).parent
+    for file in files:
+        if _same(path, file):
+            return f"is {file}, which this command reads; give another file."
+    for checkpoint in filter(Path.is_dir, checkpoints):
+        real = Path(os.path.realpath(checkpoint))
+        if real == folder or real in folder.parents:
+            return (
+                f"lies in the checkpoint {checkpoint}, where it would pass for a part of the model;"
+                " give a file outside."
+            )
+        if own is not None and own in set(_inodes(checkpoint)):
+            return f"is a file of the checkpoint {checkpoint}, by another name; give another file."
+    if any(parent.name.startswith("models--") for parent in folder.parents):
+        return "lies in the cache of the Hugging Face hub; give a file outside."
+    return None
+
+
+def _inodes(folder: Path) -> Iterator[Inode]:
+    """Return every file below a directory, and what links there lead to."""
+    files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    for file in islice(files, MAX_ENTRIES):
+        inode = _inode(file)
+        if inode is not None:
+            yield inode
+
+
+def _inode(path: Path) -> Inode | None:
+    """Return what tells a file from every other; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _place(path: Path) -> tuple[Inode | None, str]:
+    """Return what tells a free name from every other: its directory, and the name in it."""
+    return _inode(path.parent), path.name
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.formats import hdf5
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.trials.case import Case

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.trials.case import Case
 
 WEIGHTS = "pytorch_model.bin"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.formats.msgpack import CHUNKED
 from ckptconv.stores.parsers import msgpack_tree as msgpack
 from ckptconv.trials.corpus._model import CONFIG, values

@@ -17,7 +17,7 @@ from browser import Browser, chromium
 from ckptconv.report.html.blocks import Page
 from ckptconv.report.html.page import page_html
 from ckptconv.verbs.diff import Diff
-from ckptconv.verbs.inspection import Inspection
+from ckptconv.verbs.inspect import Inspection
 from ckptconv.verbs.verify import Verification
 
 Open: TypeAlias = Callable[..., Browser]

@@ -11,7 +11,7 @@ import pytest
 
 from ckptconv.report.html.inspect import inspection_page
 from ckptconv.stores.tensor import TensorSpec
-from ckptconv.verbs.inspection import Inspection
+from ckptconv.verbs.inspect import Inspection
 
 if TYPE_CHECKING:
     from conftest import Cli, Open
@@ -104,7 +104,7 @@ def test_hostile_tensors(open_page: Open, inspection: Inspection) -> None:
 def test_what_is_wrong_stands_first(inspection: Inspection) -> None:
     """Problems make the verdict, then a table that does not apply, then values that are not finite."""
     from ckptconv.base.errors import Problem
-    from ckptconv.verbs.inspection import Finding
+    from ckptconv.verbs.inspect import Finding
 
     finding = Finding("not finite", ("a",), "a: 1 NaN, 0 infinite")
     results = (

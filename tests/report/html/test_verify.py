@@ -12,7 +12,7 @@ from answers import outputs
 from browser import PHONE
 from ckptconv.report.html.page import page_html
 from ckptconv.report.html.verify import verification_page
-from ckptconv.run.coverage import Coverage, TensorCoverage
+from ckptconv.run.forward import Coverage, TensorCoverage
 from ckptconv.verbs.verify import Verification
 
 if TYPE_CHECKING:

@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckptconv.base.discovery import discover
 from ckptconv.base.errors import FrameworkError
 from ckptconv.run import children
-from ckptconv.run.answers import Job
-from ckptconv.run.children import SMALL_BYTES, _threads, environment, run_children
-from ckptconv.run.runners import runners
+from ckptconv.run.children import SMALL_BYTES, Job, _threads, environment, run_children
+from ckptconv.run.runners import RUNNERS
 from ckptconv.run.runners.tf import TensorFlow
-from ckptconv.schema.vocabulary import NAMINGS
+from ckptconv.schema.tensors import NAMING_NAMES
 
 PROBES = {"full.input_ids": np.ones((1, 2), np.int64)}
 
@@ -36,15 +34,14 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Job:
 
 def test_every_naming_has_a_runner_and_no_framework_is_imported() -> None:
     """Each naming can be run, and asking which runners there are imports no framework."""
-    assert set(runners()) >= set(NAMINGS)
-    assert all(name == runner.name for name, runner in runners().items())
-    assert discover("run.runners", "RUNNER") == runners()
-    code = "import sys; from ckptconv.run.runners import runners; runners(); print(*sys.modules)"
+    assert set(RUNNERS) >= set(NAMING_NAMES)
+    assert all(name == runner.name for name, runner in RUNNERS.items())
+    code = "import sys; from ckptconv.run.runners import RUNNERS; [*RUNNERS]; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "tensorflow", "jax", "flax", "transformers"} & set(run.stdout.split())
 
 
-@pytest.mark.parametrize("name", NAMINGS)
+@pytest.mark.parametrize("name", NAMING_NAMES)
 def test_environment_switches_the_other_frameworks_off(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +159,7 @@ def test_what_is_not_installed_is_said_before_anything_runs(
     job = fake(tmp_path, monkeypatch, f"open({str(tmp_path / 'ran')!r}, 'w')")
     missing = TensorFlow()
     missing.process = replace(missing.process, modules=("tensorflow_of_another_machine",))
-    monkeypatch.setattr(children, "runners", lambda: runners() | {"tf": missing})
+    monkeypatch.setattr(children, "RUNNERS", {**RUNNERS, "tf": missing})
     with pytest.raises(
         FrameworkError,
         match=r"No module named 'tensorflow_of_another_machine'\n.*pip install .*\[tf\]",
@@ -185,7 +182,7 @@ def test_children_do_not_outlive_the_parent(
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # else ignored in the background
         "import numpy as np; from pathlib import Path\n"
-        "from ckptconv.run.answers import Job\n"
+        "from ckptconv.run.children import Job\n"
         "from ckptconv.run.children import run_children\n"
         "run_children([Job('pytorch', Path('.'), {'full.input_ids': np.ones((1, 2), np.int64)})])"
     )

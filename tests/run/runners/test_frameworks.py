@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptconv.run.modalities import modalities
-from ckptconv.run.places import Places
+from ckptconv.run.modalities import MODALITIES
 from ckptconv.run.runners._outputs import cross_entropy, quantities
+from ckptconv.run.yardstick import Places
 
 
 def outputs(**more: Any) -> Any:
@@ -98,7 +98,7 @@ def test_cross_entropy_by_hand() -> None:
 
 def test_long_rows_give_no_attention_maps() -> None:
     """They grow with the square of the length."""
-    places = Places(modalities()["text"], {})
+    places = Places(MODALITIES["text"], {})
     short, long = np.zeros((1, 300)), np.zeros((1, 301))
     assert places.wants_maps({"attention_mask": short, "decoder_input_ids": short})
     assert not places.wants_maps({"attention_mask": short, "decoder_input_ids": long})

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from ckptconv.base.strict_json import read_json
-from ckptconv.run.modalities import modalities
-from ckptconv.run.places import Places, is_map
+from ckptconv.run.modalities import MODALITIES
 from ckptconv.run.runners import Array, Session
 from ckptconv.run.runners.pytorch import RUNNER, PyTorchReach, PyTorchSession
+from ckptconv.run.yardstick import Places, is_map
 from ckptconv.schema.config import Config
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from probing import probes_of
 from tiny import plain, random_pair
 
 pytestmark = pytest.mark.frameworks
 CHANGE = 1e-3
-PLACES = Places(modalities()["text"], {})
+PLACES = Places(MODALITIES["text"], {})
 
 
 def batches(folder: Path) -> dict[str, dict[str, Array]]:

@@ -14,14 +14,11 @@ import pytest
 
 from ckptconv.base.errors import SourceError
 from ckptconv.binding.bind import bind
-from ckptconv.binding.moves import Plan
-from ckptconv.binding.plan import make_plan
+from ckptconv.binding.plan import Plan, make_plan
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import families
-from ckptconv.schema.family import Decoder, Encoder
-from ckptconv.schema.models import read_model
-from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.schema.vocabulary import NAMINGS, NamingName
+from ckptconv.schema.family import FAMILIES, Decoder, Encoder
+from ckptconv.schema.model import read_model
+from ckptconv.schema.tensors import NAMING_NAMES, NamingName, SchemaTensor
 from ckptconv.stores.tensor import Stored, TensorSpec
 from tiny import CONFIGS, NAMES, SETTINGS, SIDES, Json, is_refused, oracle
 
@@ -101,7 +98,7 @@ def test_every_family_has_a_table_a_config_and_names() -> None:
     """A family is a table, a test configuration and an oracle; none of them stands alone."""
     text = [
         name
-        for name, family in families().items()
+        for name, family in FAMILIES.items()
         if family.decoder or (family.encoder and family.encoder.reads == "tokens")
     ]
     assert sorted(text) == sorted(CONFIGS) == sorted(NAMES)
@@ -138,7 +135,7 @@ def test_the_configs_say_nothing_unknown(family: str) -> None:
 @pytest.mark.parametrize("family", CONFIGS)
 def test_defaults_are_those_of_the_config_class(family: str) -> None:
     """Every default in a family's file is what the config class fills in."""
-    defaults = families()[family].defaults
+    defaults = FAMILIES[family].defaults
     oracle = NAMES[family]["defaults"]
     assert {key: oracle.get(key) for key in defaults} == dict(defaults)
 
@@ -146,16 +143,16 @@ def test_defaults_are_those_of_the_config_class(family: str) -> None:
 @pytest.mark.parametrize("family", CONFIGS)
 def test_aliases_are_those_of_the_config_class(family: str) -> None:
     """Every alias in a family's file is one that the config class has."""
-    assert dict(families()[family].aliases).items() <= NAMES[family]["aliases"].items()
+    assert dict(FAMILIES[family].aliases).items() <= NAMES[family]["aliases"].items()
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("family", CONFIGS)
 def test_classes_are_those_that_answer(family: str, side: str) -> None:
     """A family's file names a class exactly where it can be built, run and read an encoder, or says why not."""
-    part: Encoder | Decoder | None = getattr(families()[family], side)
+    part: Encoder | Decoder | None = getattr(FAMILIES[family], side)
     case = Case(family, CONFIGS[family][0], side)
-    answered = {name: case.oracle[name]["class"] for name in NAMINGS if case.answers(name)}
+    answered = {name: case.oracle[name]["class"] for name in NAMING_NAMES if case.answers(name)}
     named = (
         {name: one for name, one in part.classes.items() if name not in part.refused}
         if part

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ckptconv.binding.identify import bind_whole
+from ckptconv.binding.bind import bind_whole
 from ckptconv.binding.plan import make_plan
-from ckptconv.schema.models import read_model
+from ckptconv.schema.model import read_model
 from ckptconv.stores.checkpoint import open_checkpoint
 from tiny import pairs, plain, random_pair
 

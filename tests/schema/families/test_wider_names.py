@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families import families
-from ckptconv.schema.family import Encoder, Whole
+from ckptconv.schema.family import FAMILIES, Encoder, Whole
 from ckptconv.schema.formulas import OffsetSinusoids, Sinusoids
-from ckptconv.schema.models import read_model
-from ckptconv.schema.namings.tf import place
-from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.schema.vocabulary import NAMINGS, NamingName
+from ckptconv.schema.model import read_model
+from ckptconv.schema.tensors import NAMING_NAMES, NamingName, SchemaTensor
+from ckptconv.stores.formats.hdf5 import place
 
 Json: TypeAlias = dict[str, Any]
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
@@ -56,7 +54,7 @@ class Case:
     @property
     def config(self) -> Config:
         """The config as the class got it, with the family's defaults."""
-        family, values = families()[self.family], self.oracle["config"]
+        family, values = FAMILIES[self.family], self.oracle["config"]
         own = values if self.kind == "seq2seq" else values["encoder"]
         return Config(own).read_as(family.defaults, family.aliases)
 
@@ -89,7 +87,7 @@ class Case:
 
 def table_of(kind: str, family: str) -> Whole | Encoder | None:
     """Return what a family says of itself in a kind of model; None where it says nothing."""
-    tables = families()[family]
+    tables = FAMILIES[family]
     return tables.whole if kind == "seq2seq" else tables.encoder
 
 
@@ -104,7 +102,7 @@ HELD, UNHELD = (
     [
         pytest.param(case, naming, id=f"{name}-{naming}")
         for name, case in CASES.items()
-        for naming in NAMINGS
+        for naming in NAMING_NAMES
         if (naming in case.tables.classes and naming not in case.tables.limits(case.config)) == held
     ]
     for held in (True, False)
@@ -115,11 +113,11 @@ HELD, UNHELD = (
 def test_every_oracle_has_a_table(kind: str) -> None:
     """A family is a table and an oracle; neither stands alone."""
     if kind == "seq2seq":
-        tables = {name for name, family in families().items() if family.whole is not None}
+        tables = {name for name, family in FAMILIES.items() if family.whole is not None}
     else:
         tables = {
             name
-            for name, family in families().items()
+            for name, family in FAMILIES.items()
             if family.encoder is not None and family.encoder.reads in READS[kind]
         }
     assert tables == set(NAMES[kind])
@@ -147,10 +145,12 @@ def test_what_cannot_hold_a_model_is_known(case: Case, naming: NamingName) -> No
 def test_classes(name: str) -> None:
     """A table names a class exactly where transformers has one."""
     case = CASES[name]
-    classes = {naming: case.oracle[naming]["class"] for naming in NAMINGS if case.answers(naming)}
+    classes = {
+        naming: case.oracle[naming]["class"] for naming in NAMING_NAMES if case.answers(naming)
+    }
     assert classes.items() <= dict(case.tables.classes).items()
-    refused = {naming: str(case.oracle[naming].get("refused")) for naming in NAMINGS}
-    named = {naming for naming in NAMINGS if not refused[naming].startswith("no class")}
+    refused = {naming: str(case.oracle[naming].get("refused")) for naming in NAMING_NAMES}
+    named = {naming for naming in NAMING_NAMES if not refused[naming].startswith("no class")}
     assert named == set(case.tables.classes)
 
 
@@ -173,7 +173,7 @@ def test_ties_and_buffers(name: str) -> None:
 )
 def test_defaults_and_aliases(kind: str, family: str) -> None:
     """Defaults and aliases are those of the config class."""
-    table, oracle = families()[family], NAMES[kind][family]
+    table, oracle = FAMILIES[family], NAMES[kind][family]
     assert {key: oracle["defaults"].get(key) for key in table.defaults} == dict(table.defaults)
     assert dict(table.aliases).items() <= oracle["aliases"].items()
 

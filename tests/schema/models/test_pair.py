@@ -9,9 +9,8 @@ import pytest
 from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import RowRange
-from ckptconv.schema.model import Model
-from ckptconv.schema.models import read_model
-from ckptconv.schema.vocabulary import NAMINGS, NamingName
+from ckptconv.schema.model import Model, read_model
+from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 from tiny import pairs, plain
 
 READS = {"is_decoder": True, "add_cross_attention": True}
@@ -50,7 +49,7 @@ def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
 def test_every_name_is_there_once(encoder: str, decoder: str) -> None:
     """No two rows of a pair have a name in common."""
     rows = pair(plain(encoder), plain(decoder)).tensors
-    for naming in NAMINGS:
+    for naming in NAMING_NAMES:
         names = [
             name for row in rows if naming in row.spellings for name in row.spellings[naming].names
         ]
@@ -68,7 +67,7 @@ def test_first_levels() -> None:
                 if naming in row.spellings and row.module.presence != "dropped"
             }
         )
-        for naming in NAMINGS
+        for naming in NAMING_NAMES
     }
     assert levels == {
         "pytorch": [

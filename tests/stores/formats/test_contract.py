@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.stores.formats import Format, formats
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader
+from ckptconv.stores.formats import FORMATS, Format
 from ckptconv.stores.tensor import ITEMSIZE, TensorSpec
 from ckptconv.transfer.casting import RAW
 
 Bytes: TypeAlias = dict[tuple[str, str, tuple[int, ...]], bytes]
-READ = sorted(formats())
-WRITTEN = [name for name in READ if formats()[name].create]
+READ = sorted(FORMATS)
+WRITTEN = [name for name in READ if FORMATS[name].create]
 LACKS = {"hdf5": {"bfloat16", "bool"}}
 SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (5,), (0, 3), (2, 2), (3, 2), (2, 3, 5))
 
@@ -64,7 +64,7 @@ def read(form: Format, path: Path) -> Bytes:
 @pytest.fixture(params=WRITTEN)
 def form(request: pytest.FixtureRequest) -> Format:
     """Return each format that ckptconv writes."""
-    return formats()[request.param]
+    return FORMATS[request.param]
 
 
 @pytest.mark.parametrize("shard", [False, True])
@@ -112,7 +112,7 @@ def test_same_bytes_every_time(tmp_path: Path) -> None:
     for number, (name, path) in enumerate(files):
         if number == len(WRITTEN):
             time.sleep(1.1)  # HDF5 counts in seconds
-        write(formats()[name], path, samples(formats()[name]))
+        write(FORMATS[name], path, samples(FORMATS[name]))
     first, second = (
         [path.read_bytes() for _, path in files[start:][: len(WRITTEN)]]
         for start in (0, len(WRITTEN))
@@ -135,9 +135,7 @@ def test_cut_files_are_refused(form: Format, tmp_path: Path) -> None:
 def test_foreign_files_are_refused(name: str, tmp_path: Path) -> None:
     """Every other format's file, text, zeros, nothing, a directory and an absent file are refused."""
     tensors = {("a/m:0", "float32", (2, 3)): bytes(range(24))}
-    paths = [
-        write(formats()[other], tmp_path / other, tensors) for other in WRITTEN if other != name
-    ]
+    paths = [write(FORMATS[other], tmp_path / other, tensors) for other in WRITTEN if other != name]
     for case, data in {
         "empty": b"",
         "text": b"# a text\n",
@@ -148,14 +146,14 @@ def test_foreign_files_are_refused(name: str, tmp_path: Path) -> None:
         paths[-1].write_bytes(data)
     for path in [*paths, tmp_path, tmp_path / "absent"]:
         with pytest.raises(SourceError, match=str(path)):
-            formats()[name].read(path)
+            FORMATS[name].read(path)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name in WRITTEN if name != "hdf5"])
 def test_flipped_bytes_never_lead_out(name: str, tmp_path: Path) -> None:
     """One bit changed anywhere: a refusal, or places that lie in the file and fit their shapes."""
-    form = formats()[name]
+    form = FORMATS[name]
     tensors = {("a/m:0", "float32", (2, 3)): bytes(24), ("b/n:0", "bool", (5,)): bytes(5)}
     data = write(form, tmp_path / "w", tensors).read_bytes()
     path, refused = tmp_path / "flipped", 0

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limited
+from ckptconv.base.files import FileReader, limited
 from ckptconv.stores.formats import msgpack as form
-from ckptconv.stores.parsers.files import FileReader
 from ckptconv.stores.tensor import ITEMSIZE, TensorSpec
 
 SHAPES: tuple[tuple[int, ...], ...] = (

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ckptconv.base.errors import SourceError
-from ckptconv.schema.vocabulary import NAMINGS, NamingName
+from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 from ckptconv.stores.formats.safetensors import CODES, create, create_with, read
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 
@@ -49,7 +49,7 @@ def test_every_byte(tmp_path: Path) -> None:
     assert read(path).tensors == {"m": Stored.in_file(spec, path, (Extent(8 + len(padded), 16),))}
 
 
-@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("naming", NAMING_NAMES)
 def test_same_file_as_the_reference(tmp_path: Path, naming: NamingName) -> None:
     """Every dtype, names that sort oddly, scalars and empty tensors: byte for byte `save_file`'s file."""
     rng = np.random.default_rng(2)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.formats.torch_zip import FORMAT, read
 from ckptconv.stores.layouts.huggingface import weights_name
-from ckptconv.stores.parsers.torch_pickle import Storage, Tensor
-from ckptconv.stores.parsers.torch_views import places
+from ckptconv.stores.parsers.torch_pickle import Storage, Tensor, places
 from ckptconv.stores.tensor import ITEMSIZE, Stored
 from zipping import DATA, MEMBERS, PICKLE, VERSION, container
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limited
+from ckptconv.base.files import limited
 from ckptconv.stores.formats.torch_zip import read
 from pickling import text
 from zipping import DATA, MEMBERS, PICKLE, VERSION, container, pickled

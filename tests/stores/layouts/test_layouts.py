@@ -11,8 +11,8 @@ import pytest
 import ckptconv
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.checkpoint import open_checkpoint
-from ckptconv.stores.formats import formats
-from ckptconv.stores.layouts import huggingface, layouts
+from ckptconv.stores.formats import FORMATS
+from ckptconv.stores.layouts import LAYOUTS, huggingface
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 def test_every_format_has_a_name_in_transformers_layout() -> None:
     """Shards and index are spelled as transformers spells them, for every format that there is."""
-    assert set(huggingface.FILE_NAMES) == set(formats())
-    form = formats()["safetensors"]
+    assert set(huggingface.FILE_NAMES) == set(FORMATS)
+    form = FORMATS["safetensors"]
     assert (huggingface.index_name(form), huggingface.shard_name(form, 2, 13)) == (
         "model.safetensors.index.json",
         "model-00002-of-00013.safetensors",
     )
-    assert [layout.name for layout in layouts()] == ["huggingface", "split"]
+    assert list(LAYOUTS) == ["huggingface", "split"]
 
 
 @pytest.mark.parametrize("shards", [None, 900])

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.files import FileReader
 from ckptconv.stores.formats import torch_zip
-from ckptconv.stores.parsers.checksums import check_span, checksum, checksum_spans
-from ckptconv.stores.parsers.files import FileReader
-from ckptconv.stores.tensor import ChecksumSpan, Extent, Stored, TensorSpec
+from ckptconv.stores.tensor import (
+    ChecksumSpan,
+    Extent,
+    Stored,
+    TensorSpec,
+    check_span,
+    checksum,
+    checksum_spans,
+)
 from ckptconv.trials.corpus._pickled import state_dict, storage, tensor, view
 from ckptconv.trials.corpus._zipped import Part, parts, zipped
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import limited
+from ckptconv.base.files import limited
+from ckptconv.stores.formats import hdf5 as process
 from ckptconv.stores.formats.hdf5 import create, read
-from ckptconv.stores.parsers import hdf5_process as process
 from ckptconv.stores.tensor import TensorSpec
 
 pytestmark = pytest.mark.thorough

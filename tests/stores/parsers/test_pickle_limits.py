@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.limits import Limits, limited
-from ckptconv.stores.parsers.files import FileReader
+from ckptconv.base.files import FileReader, Limits, limited
 from ckptconv.stores.parsers.pickle_machine import MAX_STRING_BYTES, MAX_TEXT_BYTES, load
 from ckptconv.stores.parsers.stream import Stream
 from ckptconv.stores.parsers.torch_pickle import NAMES

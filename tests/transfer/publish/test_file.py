@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ckptconv.base.errors import DestinationError
-from ckptconv.transfer.publish.file import require_place, write_file
+from ckptconv.transfer.publish.stage import require_place, write_file
 from written import as_nobody
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_written_like_a_file(tmp_path: Path) -> None:
 
 WRITE = """
 from ckptconv.base.errors import DestinationError
-from ckptconv.transfer.publish.file import write_file
+from ckptconv.transfer.publish.stage import write_file
 become_nobody()
 for name in sys.argv[1:]:
     try:

@@ -16,7 +16,7 @@ import pytest
 
 from ckptconv.base.errors import DestinationError
 from ckptconv.transfer.manifest import MANIFEST, SUMS
-from ckptconv.transfer.publish.ownership import examine, require_replaceable
+from ckptconv.transfer.publish.lock import examine, require_replaceable
 from conftest import ROOT
 from written import FILES, as_nobody, mounting, write_output
 
@@ -206,7 +206,7 @@ def test_a_mount_point_is_never_crossed(pair: Pair, tmp_path: Path, what: str) -
 
 
 EXAMINE = """
-from ckptconv.transfer.publish.ownership import examine
+from ckptconv.transfer.publish.lock import examine
 become_nobody()
 print(examine(Path(sys.argv[1])).foreign)
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckptconv.base.errors import DestinationError
-from ckptconv.transfer.publish.places import clashing, require_apart_from_inputs
+from ckptconv.transfer.publish.stage import clashing, require_apart_from_inputs
 
 
 @pytest.fixture

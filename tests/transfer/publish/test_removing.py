@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from ckptconv.transfer.manifest import MANIFEST
-from ckptconv.transfer.publish.removing import remove_directory
+from ckptconv.transfer.publish.lock import remove_directory
 from conftest import ROOT
 from written import mounting, write_output
 
 REMOVE = """
 import sys
 from pathlib import Path
-from ckptconv.transfer.publish.removing import remove_directory
+from ckptconv.transfer.publish.lock import remove_directory
 print(remove_directory(Path(sys.argv[1])))
 """
 

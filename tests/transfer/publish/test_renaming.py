@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptconv.transfer.publish import renaming
-from ckptconv.transfer.publish.renaming import exchange, place
+from ckptconv.transfer.publish import lock
+from ckptconv.transfer.publish.lock import exchange, place
 
 
 @pytest.fixture(params=["renameat2", "no such call", "no such flag"])
@@ -19,9 +19,9 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "no such call":
         monkeypatch.setattr(ctypes, "CDLL", lambda *args, **more: object())
     if request.param == "no such flag":
-        monkeypatch.setattr(renaming, "AT_FDCWD", -100)
-        monkeypatch.setattr(renaming, "RENAME_NOREPLACE", 1 << 20)
-        monkeypatch.setattr(renaming, "RENAME_EXCHANGE", 1 << 20)
+        monkeypatch.setattr(lock, "AT_FDCWD", -100)
+        monkeypatch.setattr(lock, "RENAME_NOREPLACE", 1 << 20)
+        monkeypatch.setattr(lock, "RENAME_EXCHANGE", 1 << 20)
     return str(request.param)
 
 

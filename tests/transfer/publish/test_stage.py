@@ -13,7 +13,7 @@ import pytest
 
 from ckptconv.base.errors import DestinationError, SourceError
 from ckptconv.transfer.manifest import SUMS
-from ckptconv.transfer.publish import renaming
+from ckptconv.transfer.publish import lock
 from ckptconv.transfer.publish.stage import published
 from written import write_output
 
@@ -41,7 +41,7 @@ def test_whole(
 ) -> None:
     """The target appears at the end of the block, with what was written; also where renameat2 is not there."""
     if not supported:
-        monkeypatch.setattr(renaming.ctypes, "CDLL", lambda *args, **more: object())
+        monkeypatch.setattr(lock.ctypes, "CDLL", lambda *args, **more: object())
     target = tmp_path / "out"
     if overwrite:
         old_checkpoint(target)
