@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckptconv.run.measuring import Measuring
-from ckptconv.run.special_tokens import SpecialTokens
+from ckptconv.run.special_tokens import NOT_SETTINGS, SpecialTokens, unnamed_tokens
 from ckptconv.run.tokens import Generation
 from ckptconv.run.yardstick import LOOSE, Quantity
 from ckptconv.schema.model import Model
 
 NAMED = 4
 """How many quantities a notice names; the JSON report has them all."""
-NOT_SETTINGS = ("transformers_version", "_from_model_config")
 
 
 def notices(
@@ -31,6 +30,7 @@ def notices(
         yield f"the weights are {dtype}; both sides computed in float32 from the same values"
     for choice in special.chosen:
         yield f"no config names it, so {choice} was used to generate"
+    yield from _texts(special, measuring)
     loose = [
         f"{quantity.probe} {quantity.name}"
         for quantity in quantities
@@ -52,6 +52,27 @@ def notices(
             )
     yield from (f"loading the source: {problem}" for problem in measuring.source.problems)
     yield from _generation(measuring)
+
+
+def _texts(special: SpecialTokens, measuring: Measuring) -> Iterator[str]:
+    """Say which tokens the answers to texts took from elsewhere than from the generation config."""
+    tokens = {
+        "decoder_start_token_id": special.decoder_start,
+        "eos_token_id": special.eos,
+        "pad_token_id": special.pad,
+    }
+    sides = {"source": measuring.source, "target": measuring.target}
+    for key, token in tokens.items():
+        lacking = [
+            side
+            for side, answer in sides.items()
+            if answer.texts and key in unnamed_tokens(answer.generation)
+        ]
+        if lacking and f"{key} = {token}" not in special.chosen:
+            yield (
+                f"the generation config of the {' and the '.join(lacking)} does not name"
+                f" {key}: {token} was used for the texts, as for the other searches"
+            )
 
 
 def _padding(measuring: Measuring) -> Iterator[str]:
