@@ -101,6 +101,7 @@ def without_tokens(dates: Path, folder: Path, *files: str) -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_texts_without_a_start_token(dates: Path, tmp_path: Path) -> None:
     """Where the generation config names no tokens, those of the other searches answer the texts too, and it is said."""
     source = without_tokens(dates, tmp_path / "source", "generation_config.json")
