@@ -9,6 +9,8 @@ from ckptconv.base.errors import Problem as Problem
 from ckptconv.base.errors import SourceError as SourceError
 from ckptconv.base.limits import Limits as Limits
 from ckptconv.base.limits import limited as limited
+from ckptconv.batches.batch import Batch as Batch
+from ckptconv.batches.batch import batch as batch
 from ckptconv.run.yardstick import Tolerance as Tolerance
 from ckptconv.trials.selftest import SelfTest as SelfTest
 from ckptconv.trials.selftest import selftest as selftest

@@ -23,6 +23,11 @@ class Rendering(NamedTuple):
 
 
 RENDERINGS = {
+    "Batch": Rendering(
+        "ckptconv.batches.report:batch_text",
+        "ckptconv.batches.report:batch_json",
+        "ckptconv.batches.page:batch_page",
+    ),
     "Checked": Rendering("check:check_text", "check:check_json"),
     "Conversion": Rendering("conversions:conversion_text", "conversions:conversion_json"),
     "Demo": Rendering("demo:demo_text", "demo:demo_json"),
