@@ -12,6 +12,7 @@ from ckptconv.schema.fixes import RowRange
 from ckptconv.schema.model import Model
 from ckptconv.schema.models import read_model
 from ckptconv.schema.vocabulary import NAMINGS, NamingName
+from covering import over
 from tiny import pairs, plain
 
 READS = {"is_decoder": True, "add_cross_attention": True}
@@ -30,7 +31,7 @@ def refusal(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -
     return str(caught.value).splitlines()
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), pairs())
+@over(("encoder", "decoder"), pairs())
 def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
     """Every name in every naming starts with the side that its part says."""
     sides = {
@@ -46,7 +47,7 @@ def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
             assert {name.replace("/", ".").split(".")[0] for name in spelling.names} == {expected}
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), pairs())
+@over(("encoder", "decoder"), pairs())
 def test_every_name_is_there_once(encoder: str, decoder: str) -> None:
     """No two rows of a pair have a name in common."""
     rows = pair(plain(encoder), plain(decoder)).tensors
@@ -221,7 +222,7 @@ def test_healings(encoder: str, decoder: str, expected: list[Healing]) -> None:
     assert [(one.module, dict(one.record), dict(one.config)) for one in found] == expected
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), pairs("flax"))
+@over(("encoder", "decoder"), pairs("flax"))
 def test_healings_move_rows_of_tables_that_exist(encoder: str, decoder: str) -> None:
     """Every healing of every pair names a table of the pair, and loses none of its rows."""
     composition = pair(plain(encoder), plain(decoder))

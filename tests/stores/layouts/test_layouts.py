@@ -13,6 +13,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.formats import formats
 from ckptconv.stores.layouts import huggingface, layouts
+from covering import covering
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -29,8 +30,7 @@ def test_every_format_has_a_name_in_transformers_layout() -> None:
     assert [layout.name for layout in layouts()] == ["huggingface", "split"]
 
 
-@pytest.mark.parametrize("shards", [None, 900])
-@pytest.mark.parametrize("decoder", ["bert", "gpt2"])
+@pytest.mark.parametrize(("decoder", "shards"), covering(["bert", "gpt2"], [None, 900]))
 def test_the_parts_of_split_are_one_model(
     make_pair: MakePair, tmp_path: Path, decoder: str, shards: int | None
 ) -> None:
