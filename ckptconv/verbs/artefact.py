@@ -7,7 +7,7 @@ and it generates by the checkpoint's own settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ckptconv.artefacts.formats import artefact_formats
@@ -55,6 +55,42 @@ def format_name(checkpoint: Checkpoint) -> str:
     """Return the format of a checkpoint's weights, or of the artefact that it is."""
     artefact = artefact_of(checkpoint)
     return artefact.format if artefact else checkpoint.weights.format.name
+
+
+def require_no_artefact(checkpoint: Checkpoint) -> None:
+    """Refuse an artefact in the place of a source: its programs would not be looked at. Raises SourceError."""
+    artefact = artefact_of(checkpoint)
+    if artefact is not None:
+        raise SourceError(
+            f"{checkpoint.path}: an artefact ({artefact.format}), which is proved and proves nothing.\n"
+            "Give the checkpoint first: ckptconv verify CHECKPOINT ARTEFACT"
+        )
+
+
+def converted_tensors(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Return PyTorch's names of the tensors of which an artefact's converter made something else."""
+    artefact = artefact_of(checkpoint)
+    return artefact.converted if artefact else ()
+
+
+def without_converted(
+    problems: Sequence[Problem], checkpoint: Checkpoint
+) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
+    """Take out the missing tensors of which LiteRT's converter made something else; return the rest, and notices.
+
+    Not of a file of 8-bit integers: its weights are other ones, and a mismatch says so.
+    """
+    converted = converted_tensors(checkpoint)
+    lost = [
+        problem for problem in problems if problem.kind == "missing" and problem.name in converted
+    ]
+    if not lost:
+        return tuple(problems), ()
+    notice = (
+        f"{len(lost)} tensors are not in the file as they are, since no program uses them or the converter made"
+        f" others of them: {lost[0].name}{' ...' if len(lost) > 1 else ''}; the outputs alone judge them"
+    )
+    return tuple(problem for problem in problems if problem not in lost), (notice,)
 
 
 def pointers(checkpoint: Checkpoint) -> tuple[Problem, ...]:

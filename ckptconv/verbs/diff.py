@@ -25,6 +25,7 @@ from ckptconv.compare.weights import check_equal
 from ckptconv.run.settings import differing_settings
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import SchemaTensor
+from ckptconv.stores.artefact import artefact_notices
 from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
@@ -167,6 +168,7 @@ def diff(
         notices=(
             *opened[0].notices,
             *opened[1].notices,
+            *artefact_notices(checkpoint.path for checkpoint in opened),
             *_by_name_notice(left, right),
             *_notices(aligned),
             *tokenizer_notices(opened[0].path, opened[1].path, ("A", "B")),

@@ -42,7 +42,13 @@ from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint, open_preferr
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.parsers.checksums import require_checksums
 from ckptconv.transfer.pieces import OpenFiles
-from ckptconv.verbs.artefact import format_name, pointers, runnable_of
+from ckptconv.verbs.artefact import (
+    format_name,
+    pointers,
+    require_no_artefact,
+    runnable_of,
+    without_converted,
+)
 from ckptconv.verbs.outputs import compare_outputs
 from ckptconv.verbs.positions import Positions, fixes_of_both
 from ckptconv.verbs.record import (
@@ -164,15 +170,17 @@ def verify(
         verdict = _verify_recorded(path, recorded_target, level, options, positions, progress)
         return replace(verdict, min_coverage=min_coverage)
     first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
+    require_no_artefact(first)
     model = read_model(without_fixes(first.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(first, model, second, progress, positions)
     names = "the source", "the target"
     tokenizers = tuple(tokenizer_notices(first.path, second.path, names))
+    missing, remarks = without_converted(weights.problems, second)
     weights = replace(
         weights,
-        notices=weights.notices + tokenizers,
-        problems=(*weights.problems, *pointers(second)),
+        notices=(*weights.notices, *remarks, *tokenizers),
+        problems=(*missing, *pointers(second)),
     )
     namings, form = (first.weights.naming, second.weights.naming), format_name(second)
     outputs = None
@@ -215,8 +223,9 @@ def _verify_recorded(
     """Compare a checkpoint with a trace, which has digests instead of weights."""
     trace, model = open_trace(path)
     compared = compare_digests(trace, model, target, progress, positions)
-    problems = (*compared.problems, *pointers(target))
-    notices = (*target.notices, *compared.notices)
+    missing, remarks = without_converted(compared.problems, target)
+    problems = (*missing, *pointers(target))
+    notices = (*target.notices, *compared.notices, *remarks)
     weights = WeightsReport(compared.tensors, compared.nbytes, (), problems, notices)
     outputs = None
     if level == "outputs":
