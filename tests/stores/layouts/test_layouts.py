@@ -27,7 +27,7 @@ def test_every_format_has_a_name_in_transformers_layout() -> None:
         "model.safetensors.index.json",
         "model-00002-of-00013.safetensors",
     )
-    assert [layout.name for layout in layouts()] == ["huggingface", "artefact", "split"]
+    assert [layout.name for layout in layouts()] == ["huggingface", "split", "artefact"]
 
 
 @pytest.mark.parametrize(("decoder", "shards"), covering(["bert", "gpt2"], [None, 900]))
