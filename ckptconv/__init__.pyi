@@ -37,6 +37,8 @@ from ckptconv.verbs.inspect import inspect as inspect
 from ckptconv.verbs.inspection import Inspection as Inspection
 from ckptconv.verbs.join import JoinOptions as JoinOptions
 from ckptconv.verbs.join import join as join
+from ckptconv.verbs.push import Push as Push
+from ckptconv.verbs.push import push as push
 from ckptconv.verbs.record import Recording as Recording
 from ckptconv.verbs.record import record as record
 from ckptconv.verbs.split import Split as Split

@@ -665,6 +665,18 @@ class VerificationDocument(Document):
     notices: list[str]
 
 
+class PushDocument(Document):
+    """`ckptconv.push`, which is `verify --push`."""
+
+    repo: str
+    url: str
+    """Of the commit or the pull request; empty where nothing was pushed."""
+    pull_request: bool
+    files: list[str]
+    bytes: int
+    verification: VerificationDocument
+
+
 DOCUMENTS: Mapping[str, type[Any]] = {
     "batch": BatchDocument,
     "check": CheckDocument,
@@ -676,6 +688,7 @@ DOCUMENTS: Mapping[str, type[Any]] = {
     "export": ExportDocument,
     "families": FamiliesDocument,
     "inspection": InspectionDocument,
+    "push": PushDocument,
     "recording": RecordingDocument,
     "selftest": SelfTestDocument,
     "split": SplitDocument,

@@ -37,6 +37,7 @@ RENDERINGS = {
     "Inspection": Rendering(
         "inspect:inspection_text", "inspect_json:inspection_json", "html.inspect:inspection_page"
     ),
+    "Push": Rendering("push:push_text", "push:push_json"),
     "Recording": Rendering("record:recording_text", "record:recording_json"),
     "SelfTest": Rendering(
         "ckptconv.trials.report:selftest_text", "ckptconv.trials.report:selftest_json"

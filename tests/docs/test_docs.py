@@ -35,6 +35,8 @@ SHOWN_ONLY = {
     "junit",
     "page",
     "trace",
+    "push",
+    "create_pr",
 }
 """Parameters of commands that say how a result is shown, or that the function takes under its own name."""
 FORMAT_SETTINGS = {"batch", "length", "int8", "orbax"}
