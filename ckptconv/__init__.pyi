@@ -9,6 +9,8 @@ from ckptconv.base.errors import Problem as Problem
 from ckptconv.base.errors import SourceError as SourceError
 from ckptconv.base.files import Limits as Limits
 from ckptconv.base.files import limited as limited
+from ckptconv.batches.batch import Batch as Batch
+from ckptconv.batches.batch import batch as batch
 from ckptconv.run.yardstick import Tolerance as Tolerance
 from ckptconv.trials.selftest import SelfTest as SelfTest
 from ckptconv.trials.selftest import selftest as selftest
@@ -37,6 +39,8 @@ from ckptconv.verbs.inspect import Inspection as Inspection
 from ckptconv.verbs.inspect import inspect as inspect
 from ckptconv.verbs.join import JoinOptions as JoinOptions
 from ckptconv.verbs.join import join as join
+from ckptconv.verbs.push import Push as Push
+from ckptconv.verbs.push import push as push
 from ckptconv.verbs.record import Recording as Recording
 from ckptconv.verbs.record import record as record
 from ckptconv.verbs.split import Split as Split

@@ -34,6 +34,7 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")  # a machine with other work is slow, and no test is wrong for it
 
 ROOT = Path(__file__).parents[1]
+FRAMEWORKS = {"torch", "tensorflow", "jax", "transformers"}
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 BERT = {
     "vocab_size": 23,
@@ -163,6 +164,17 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, usual)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Refuse a test that imports a framework without the mark that says so: marks are by cost."""
+    before = sys.modules.keys() & FRAMEWORKS
+    yield
+    imported = (sys.modules.keys() & FRAMEWORKS) - before
+    assert not imported or item.get_closest_marker("frameworks"), (
+        f"imports {', '.join(sorted(imported))} without the mark `frameworks`"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

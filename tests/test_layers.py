@@ -22,6 +22,7 @@ FOLDERS = (
     "artefacts",
     "verbs",
     "report",
+    "batches",
     "trials",
     "__init__",
     "cli",

@@ -167,6 +167,11 @@ def following_links(follow: bool = True) -> Iterator[None]:
         _FOLLOWS.reset(token)
 
 
+def follows_links() -> bool:
+    """Tell whether links that lead out of a checkpoint are followed here."""
+    return _FOLLOWS.get()
+
+
 def blob_name(path: Path) -> str | None:
     """Return the name of what a link leads to in a cache of the hub: a digest of its bytes; None: of another."""
     if not path.is_symlink():

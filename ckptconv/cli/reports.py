@@ -93,7 +93,7 @@ def _report(junit: Path | None, started: float, result: Verification) -> None:
 
         for line in annotated(result):
             click.echo(line, err=True)
-        _add_to_summary(summary(result))
+        add_to_summary(summary(result))
 
 
 def _report_error(junit: Path | None, error: CkptconvError) -> None:
@@ -108,7 +108,7 @@ def _report_error(junit: Path | None, error: CkptconvError) -> None:
         click.echo(error_annotation(error), err=True)
 
 
-def _add_to_summary(text: str) -> None:
+def add_to_summary(text: str) -> None:
     """Add to the page that GitHub shows for the job. A page that cannot be written is no reason to fail."""
     path = github_summary()
     if path is None:

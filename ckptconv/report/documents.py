@@ -192,6 +192,47 @@ class CheckDocument(Document):
     notices: NotRequired[list[str]]
 
 
+class BatchEntry(TypedDict):
+    """One conversion of a batch."""
+
+    command: str
+    source: str
+    target: str
+    level: str
+    options: dict[str, Json]
+    verdict: Literal["match", "mismatch", "not proven", "refused", "failed"]
+    """`refused`: the source. `failed`: the destination, the environment, or a fault of ckptconv."""
+    exit_code: int
+    """That of the command which would have done the same alone."""
+    message: str
+    """The verdict, the cause of a mismatch, or what the refusal said."""
+    pair: str
+    tensors: int
+    bytes: int
+    """Compared."""
+    coverage: float | None
+    """Share of the weights that the outputs depend on [percent]; null where no model ran."""
+    written: bool
+    """Whether this run wrote the target."""
+    resumed: bool
+    """Whether an earlier run proved it, on the same bytes and with the same versions."""
+    seconds: float
+    report: str
+    """What `verify` prints."""
+    notices: list[str]
+
+
+class BatchDocument(Document):
+    """`batch`."""
+
+    verdict: Literal["match", "mismatch", "not done"]
+    plan: str
+    records: str
+    seconds: float
+    conversions: list[BatchEntry]
+    """In the order of the plan."""
+
+
 class ComponentEntry(TypedDict):
     """One thing that ckptconv can use."""
 
@@ -624,7 +665,20 @@ class VerificationDocument(Document):
     notices: list[str]
 
 
+class PushDocument(Document):
+    """`ckptconv.push`, which is `verify --push`."""
+
+    repo: str
+    url: str
+    """Of the commit or the pull request; empty where nothing was pushed."""
+    pull_request: bool
+    files: list[str]
+    bytes: int
+    verification: VerificationDocument
+
+
 DOCUMENTS: Mapping[str, type[Any]] = {
+    "batch": BatchDocument,
     "check": CheckDocument,
     "conversion": ConversionDocument,
     "demo": DemoDocument,
@@ -634,6 +688,7 @@ DOCUMENTS: Mapping[str, type[Any]] = {
     "export": ExportDocument,
     "families": FamiliesDocument,
     "inspection": InspectionDocument,
+    "push": PushDocument,
     "recording": RecordingDocument,
     "selftest": SelfTestDocument,
     "split": SplitDocument,

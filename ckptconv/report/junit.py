@@ -32,8 +32,8 @@ def verification_junit(result: Verification, seconds: float = 0.0) -> str:
         parts.setdefault(case.part, []).append(case)
     for part, members in parts.items():
         _suite(root, part, members)
-    _count(root, root.findall("testsuite/testcase"), seconds)
-    return _document(root)
+    counts(root, root.findall("testsuite/testcase"), seconds)
+    return document(root)
 
 
 def error_junit(error: CkptconvError, tame: Callable[[str], str] = str) -> str:
@@ -51,8 +51,8 @@ def error_junit(error: CkptconvError, tame: Callable[[str], str] = str) -> str:
         case, "error", message=text.partition("\n")[0], type=type(error).__name__
     ).text = text
     for element in (suite, root):
-        _count(element, [case])
-    return _document(root)
+        counts(element, [case])
+    return document(root)
 
 
 def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
@@ -70,10 +70,10 @@ def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
             ).text = text
         elif member.figures:
             Xml.SubElement(case, "system-out").text = printable(member.figures)
-    _count(suite, suite.findall("testcase"), sum(member.seconds for member in members))
+    counts(suite, suite.findall("testcase"), sum(member.seconds for member in members))
 
 
-def _count(element: Xml.Element, members: list[Xml.Element], seconds: float = 0.0) -> None:
+def counts(element: Xml.Element, members: list[Xml.Element], seconds: float = 0.0) -> None:
     """Write how many cases an element has, how many of them failed, and how long they took [seconds]."""
     element.set("tests", str(len(members)))
     for kind in ("failure", "error"):
@@ -82,6 +82,7 @@ def _count(element: Xml.Element, members: list[Xml.Element], seconds: float = 0.
     element.set("time", f"{seconds:.3f}")
 
 
-def _document(root: Xml.Element) -> str:
+def document(root: Xml.Element) -> str:
+    """Return the text of a document."""
     Xml.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{Xml.tostring(root, encoding="unicode")}\n'

@@ -23,6 +23,11 @@ class Rendering(NamedTuple):
 
 
 RENDERINGS = {
+    "Batch": Rendering(
+        "ckptconv.batches.report:batch_text",
+        "ckptconv.batches.report:batch_json",
+        "ckptconv.batches.page:batch_page",
+    ),
     "Checked": Rendering("check:check_text", "check:check_json"),
     "Conversion": Rendering("conversions:conversion_text", "conversions:conversion_json"),
     "Demo": Rendering("demo:demo_text", "demo:demo_json"),
@@ -32,6 +37,7 @@ RENDERINGS = {
     "Inspection": Rendering(
         "inspect:inspection_text", "inspect:inspection_json", "html.inspect:inspection_page"
     ),
+    "Push": Rendering("push:push_text", "push:push_json"),
     "Recording": Rendering("record:recording_text", "record:recording_json"),
     "SelfTest": Rendering(
         "ckptconv.trials.report:selftest_text", "ckptconv.trials.report:selftest_json"

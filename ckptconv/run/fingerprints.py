@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from ckptconv.binding.bind import bind_whole
-from ckptconv.binding.plan import Move, make_plan
+from ckptconv.binding.plan import Fill, Move, make_plan
 from ckptconv.compare.comparison import check_equal
 from ckptconv.schema.fixes import Healed
 from ckptconv.schema.model import Model
@@ -45,21 +45,30 @@ def fingerprints(
     progress: Callable[[int], None] = lambda nbytes: None,
     *,
     fixes: Iterable[Healed] = (),
+    absent: Collection[str] = (),
 ) -> dict[str, Fingerprint]:
     """Return PyTorch's name -> digest, of everything that PyTorch's class loads of a checkpoint.
 
     Args: casts: dtypes to digest beside the stored one. progress: called with bytes that were hashed.
-    fixes: what was mended in the checkpoint beside what its config records.
+    fixes: what was mended in the checkpoint beside what its config records. absent: PyTorch's names of what it may
+    lack; those have no digest.
     Raises: PlanError: tensors are missing, too many or misshapen. SourceError: a checksum is wrong.
     """
     binding = bind_whole(model, checkpoint, fixes)
-    plan = make_plan(binding, "pytorch", what=str(checkpoint.path))
+    lacks = {
+        key: Fill()
+        for key, tensor in binding.tensors.items()
+        if key not in binding.stored and not {*tensor.names_in("pytorch")}.isdisjoint(absent)
+    }
+    plan = make_plan(binding, "pytorch", what=str(checkpoint.path), fills=lacks)
     require_checksums(plan.sources.values())
     check_equal(plan.equalities)
     prints = {}
     with OpenFiles() as files:
         pieces = Pieces(files)
         for move in plan.moves:
+            if move.tensor.key in lacks:
+                continue
             if not binding.names[move.tensor.key] and move.source is None:
                 continue  # its framework has no place for it, so that nothing can be said of it
             spec = move.target

@@ -22,7 +22,13 @@ from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.inputs import Inputs
 from ckptconv.run.modalities import Probes, modality_of
 from ckptconv.run.runners import RUNNERS, Array, InputSupport
-from ckptconv.run.token_ids import SpecialTokens, new_tokens, special_tokens
+from ckptconv.run.token_ids import (
+    NOT_SETTINGS,
+    SpecialTokens,
+    new_tokens,
+    special_tokens,
+    unnamed_tokens,
+)
 from ckptconv.run.yardstick import (
     LOOSE,
     Generation,
@@ -141,7 +147,6 @@ def generation_faults(model: Model, naming: str, config: Config) -> tuple[str, .
 
 NAMED = 4
 """How many quantities a notice names; the JSON report has them all."""
-NOT_SETTINGS = ("transformers_version", "_from_model_config")
 
 
 def notices(
@@ -160,6 +165,7 @@ def notices(
         yield f"the weights are {dtype}; both sides computed in float32 from the same values"
     for choice in special.chosen:
         yield f"no config names it, so {choice} was used to generate"
+    yield from _texts(special, measuring)
     loose = [
         f"{quantity.probe} {quantity.name}"
         for quantity in quantities
@@ -181,6 +187,27 @@ def notices(
             )
     yield from (f"loading the source: {problem}" for problem in measuring.source.problems)
     yield from _generation(measuring)
+
+
+def _texts(special: SpecialTokens, measuring: Measuring) -> Iterator[str]:
+    """Say which tokens the answers to texts took from elsewhere than from the generation config."""
+    tokens = {
+        "decoder_start_token_id": special.decoder_start,
+        "eos_token_id": special.eos,
+        "pad_token_id": special.pad,
+    }
+    sides = {"source": measuring.source, "target": measuring.target}
+    for key, token in tokens.items():
+        lacking = [
+            side
+            for side, answer in sides.items()
+            if answer.texts and key in unnamed_tokens(answer.generation)
+        ]
+        if lacking and f"{key} = {token}" not in special.chosen:
+            yield (
+                f"the generation config of the {' and the '.join(lacking)} does not name"
+                f" {key}: {token} was used for the texts, as for the other searches"
+            )
 
 
 def _padding(measuring: Measuring) -> Iterator[str]:

@@ -16,6 +16,9 @@ from ckptconv.run.runners import Array, Batch, InputSupport
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, Part, Role
 
+NOT_SETTINGS = ("transformers_version", "_from_model_config")
+"""Keys of a generation config that set nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
@@ -49,6 +52,17 @@ def special_tokens(model: Model, generation: Mapping[str, Json] | None = None) -
     eos = find("eos_token_id", otherwise=vocabulary - 1)
     pad = find("pad_token_id", otherwise=eos)
     return SpecialTokens(start, eos, pad, tuple(chosen))
+
+
+def unnamed_tokens(generation: Mapping[str, Json]) -> tuple[str, ...]:
+    """Return which tokens a generation config leaves open that `generate` needs in one framework or another.
+
+    Without a start token all fail, without an end or padding Flax's. `bos_token_id` serves as the start token.
+    """
+    start = (generation.get(key) for key in ("decoder_start_token_id", "bos_token_id"))
+    absent = [] if any(token is not None for token in start) else ["decoder_start_token_id"]
+    absent += [key for key in ("eos_token_id", "pad_token_id") if generation.get(key) is None]
+    return tuple(absent)
 
 
 def first_id(vocabulary: int, *candidates: Json) -> int | None:

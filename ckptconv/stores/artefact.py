@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,8 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, dump_json, read_json
 
 RECORD = "artefact.json"
-MARKS = ("decoder_step.onnx",)
+MARKS = ("decoder_step.onnx", "step.jax")
 """Files without which no artefact of a format is complete, and that nothing else has."""
-WRITERS = ("transformers_version", "_from_model_config")
 VERSION = 1
 """Counts the changes of the record's own form."""
 
@@ -47,15 +46,17 @@ class Artefact:
         return tuple(str(name) for name in weights)
 
     @property
+    def converted(self) -> tuple[str, ...]:
+        """Names of the checkpoint's tensors of whose values a converter made others; none where it rounded them."""
+        names = self.values.get("converted", [])
+        if not isinstance(names, list) or self.values.get("int8"):
+            return ()
+        return tuple(str(name) for name in names)
+
+    @property
     def search(self) -> Mapping[str, Json]:
         """The search that `generate` makes by default."""
         return _object(self.values["search"])
-
-    def generation(self) -> Mapping[str, Json]:
-        """Return the generation config that travelled along, but for what says who wrote it."""
-        path = self.path / "generation_config.json"
-        values = read_json(path) if path.is_file() else {}
-        return {name: value for name, value in values.items() if name not in WRITERS}
 
     def limit(self, side: str) -> int | None:
         """Return how many positions `encoder` or `decoder` has; None where there is no table of them."""
@@ -104,6 +105,16 @@ def read_artefact(path: Path) -> Artefact:
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise SourceError(f"{path / RECORD}: malformed: {ascii(str(error))[:200]}") from None
     return artefact
+
+
+def artefact_notices(paths: Iterable[Path]) -> Iterator[str]:
+    """Say of each artefact that its programs are more than the weights that are looked at. Raises SourceError."""
+    for artefact in map(read_artefact, filter(is_artefact, paths)):
+        programs = ", ".join(sorted(artefact.programs))
+        yield (
+            f"{artefact.path}: an artefact ({artefact.format}) with the programs {programs}, which"
+            " `ckptconv verify CHECKPOINT ARTEFACT` judges; here only its weights are looked at"
+        )
 
 
 def write_record(folder: Path, values: Mapping[str, Json]) -> None:

@@ -180,7 +180,7 @@ def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
     candidates = [
         weights
         for layout in sorted(LAYOUTS.values(), key=attrgetter("rank"))
-        if all((path / name).is_file() for name in layout.required)
+        if not layout.marks or any((path / name).is_file() for name in layout.marks)
         for weights in layout.read(path)
     ]
     if not candidates:

@@ -12,8 +12,8 @@ torch refuses them. The dtype that the tensors have takes the place of such a wo
 
 **Old configs.** Before 3.1 a pair's `model_type` was `encoder_decoder`, and no key said that a decoder reads an
 encoder: every decoder with `is_decoder` had a cross-attention (configuration_encoder_decoder.py,
-configuration_utils.py of 2.11 and 3.1). transformers 4.57.6 takes the first with a warning; with the second it drops the
-cross-attention and fails when it runs. So the weights show what is missing.
+configuration_utils.py of 2.11 and 3.1). transformers 4.57.6 takes the first with a warning; with the second it drops
+the cross-attention and fails when it runs. So the weights show what is missing.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from ckptconv.compare.configs import (
 from ckptconv.compare.stream import Figures, Kind, Relation, Sums
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import SchemaTensor
+from ckptconv.stores.artefact import artefact_notices
 from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.tensor import Stored, require_checksums
@@ -168,6 +169,7 @@ def diff(
         notices=(
             *opened[0].notices,
             *opened[1].notices,
+            *artefact_notices(checkpoint.path for checkpoint in opened),
             *_by_name_notice(left, right),
             *_notices(aligned),
             *tokenizer_notices(opened[0].path, opened[1].path, ("A", "B")),

@@ -15,8 +15,6 @@ from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import counted
 from ckptconv.run.forward import model_class
-from ckptconv.schema.model import Model
-from ckptconv.schema.models.pair import Pair
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.artefact import is_artefact, write_record
 from ckptconv.stores.checkpoint import open_preferring_pytorch
@@ -104,7 +102,6 @@ def export(
     require_apart(path, target)
     naming: NamingName = checkpoint.weights.naming
     planning = planned(checkpoint, Way(naming, "pytorch", FORMATS["safetensors"]))
-    _require_pair(planning.model)
     require_companions(path)
     require_consistent(planning.plan)
     read, remarks = {"source": source_files(checkpoint)}, list[str]()
@@ -135,15 +132,6 @@ def export(
         source_bytes=sum(stored.spec.nbytes for stored in planning.plan.sources.values()),
         notices=(*planning.plan.notices, *left_behind(path), *answer["notices"], *remarks),
     )
-
-
-def _require_pair(model: Model) -> None:
-    """Refuse what the tracer has no program for. Raises SourceError."""
-    if not isinstance(model, Pair) or model.reads != "tokens":
-        raise SourceError(
-            f"{model.config.where}: {model.config.get('model_type')!r}: `export` takes pairs of an"
-            " encoder and a decoder of text, as EncoderDecoderModel saves them"
-        )
 
 
 def _write_weights(

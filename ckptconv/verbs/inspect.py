@@ -19,6 +19,7 @@ from ckptconv.binding.identify import Identity, identify, identify_part, is_one_
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model
 from ckptconv.schema.tensors import NamingName
+from ckptconv.stores.artefact import artefact_notices
 from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.companions import conditions, leads
 from ckptconv.stores.formats import FORMATS
@@ -386,7 +387,11 @@ def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, 
         saved_by=str(config.get("transformers_version") or ""),
         naming=weights.naming,
         format=weights.format.name,
-        reading=(*weights.notices, *checkpoint.config_notices),
+        reading=(
+            *weights.notices,
+            *checkpoint.config_notices,
+            *artefact_notices([checkpoint.path]),
+        ),
         files=tuple(file.name for file in weights.files),
         file_bytes=sum(file.stat().st_size for file in weights.files),
         dtypes=tuple(sorted({tensor.spec.dtype for tensor in stored.values()})),

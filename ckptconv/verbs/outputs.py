@@ -68,6 +68,42 @@ def format_name(checkpoint: Checkpoint) -> str:
     return artefact.format if artefact else checkpoint.weights.format.name
 
 
+def require_no_artefact(checkpoint: Checkpoint) -> None:
+    """Refuse an artefact in the place of a source: its programs would not be looked at. Raises SourceError."""
+    artefact = artefact_of(checkpoint)
+    if artefact is not None:
+        raise SourceError(
+            f"{checkpoint.path}: an artefact ({artefact.format}), which is proved and proves nothing.\n"
+            "Give the checkpoint first: ckptconv verify CHECKPOINT ARTEFACT"
+        )
+
+
+def converted_tensors(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Return PyTorch's names of the tensors of which an artefact's converter made something else."""
+    artefact = artefact_of(checkpoint)
+    return artefact.converted if artefact else ()
+
+
+def without_converted(
+    problems: Sequence[Problem], checkpoint: Checkpoint
+) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
+    """Take out the missing tensors of which LiteRT's converter made something else; return the rest, and notices.
+
+    Not of a file of 8-bit integers: its weights are other ones, and a mismatch says so.
+    """
+    converted = converted_tensors(checkpoint)
+    lost = [
+        problem for problem in problems if problem.kind == "missing" and problem.name in converted
+    ]
+    if not lost:
+        return tuple(problems), ()
+    notice = (
+        f"{len(lost)} tensors are not in the file as they are, since no program uses them or the converter made"
+        f" others of them: {lost[0].name}{' ...' if len(lost) > 1 else ''}; the outputs alone judge them"
+    )
+    return tuple(problem for problem in problems if problem not in lost), (notice,)
+
+
 def pointers(checkpoint: Checkpoint) -> tuple[Problem, ...]:
     """Return the problems of an artefact's graphs; none for any other checkpoint."""
     artefact = artefact_of(checkpoint)

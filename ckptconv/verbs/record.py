@@ -18,7 +18,12 @@ from ckptconv.schema.model import Model, read_model, without_fixes
 from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.publish.stage import require_apart_from_inputs, require_place
-from ckptconv.verbs.outputs import reference_of, require_run_arguments
+from ckptconv.verbs.outputs import (
+    converted_tensors,
+    reference_of,
+    require_no_artefact,
+    require_run_arguments,
+)
 from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
 
@@ -73,6 +78,7 @@ def record(
         {"trace": path}, checkpoints=[checkpoint_path], files=[inputs] if inputs else []
     )
     checkpoint = open_preferring_pytorch(checkpoint_path)
+    require_no_artefact(checkpoint)
     checkpoint.require_loadable()
     model = read_model(without_fixes(checkpoint.config))
     own = read_inputs(inputs, model) if inputs else Inputs()
@@ -113,8 +119,11 @@ def compare_digests(
     """
     total = sum(stored.spec.nbytes for stored in target.weights.tensors.values())
     fixes = unrecorded_fixes(model, target, positions)
+    absent = converted_tensors(target)
     try:
-        actual = fingerprints(target, model, (), counted(progress, total), fixes=fixes)
+        actual = fingerprints(
+            target, model, (), counted(progress, total), fixes=fixes, absent=absent
+        )
     except PlanError as error:
         return DigestsCompared(0, 0, error.problems, ())
     schema = {tensor.key: tensor for tensor in model.tensors}

@@ -44,15 +44,13 @@ from ckptconv.verbs.outputs import (
     compare_outputs,
     format_name,
     pointers,
+    require_no_artefact,
     require_run_arguments,
     runnable_of,
+    without_converted,
 )
 from ckptconv.verbs.positions import Positions, fixes_of_both
-from ckptconv.verbs.record import (
-    compare_digests,
-    open_trace,
-    record,
-)
+from ckptconv.verbs.record import compare_digests, open_trace, record
 
 Level: TypeAlias = Literal["weights", "outputs"]
 
@@ -166,15 +164,17 @@ def verify(
         verdict = _verify_recorded(path, recorded_target, level, options, positions, progress)
         return replace(verdict, min_coverage=min_coverage)
     first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
+    require_no_artefact(first)
     model = read_model(without_fixes(first.config))
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(first, model, second, progress, positions)
     names = "the source", "the target"
     tokenizers = tuple(tokenizer_notices(first.path, second.path, names))
+    missing, remarks = without_converted(weights.problems, second)
     weights = replace(
         weights,
-        notices=weights.notices + tokenizers,
-        problems=(*weights.problems, *pointers(second)),
+        notices=(*weights.notices, *remarks, *tokenizers),
+        problems=(*missing, *pointers(second)),
     )
     namings, form = (first.weights.naming, second.weights.naming), format_name(second)
     outputs = None
@@ -217,8 +217,9 @@ def _verify_recorded(
     """Compare a checkpoint with a trace, which has digests instead of weights."""
     trace, model = open_trace(path)
     compared = compare_digests(trace, model, target, progress, positions)
-    problems = (*compared.problems, *pointers(target))
-    notices = (*target.notices, *compared.notices)
+    missing, remarks = without_converted(compared.problems, target)
+    problems = (*missing, *pointers(target))
+    notices = (*target.notices, *compared.notices, *remarks)
     weights = WeightsReport(compared.tensors, compared.nbytes, (), problems, notices)
     outputs = None
     if level == "outputs":

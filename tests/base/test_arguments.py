@@ -10,6 +10,7 @@ import pytest
 
 import ckptconv
 from ckptconv.base.errors import UsageError
+from covering import over
 
 NOWHERE = Path("no-such-folder")
 CALLS: dict[str, Callable[[Any], object]] = {
@@ -37,8 +38,8 @@ CALLS: dict[str, Callable[[Any], object]] = {
 VALUES = ("output", "", -1, float("nan"), ["weights"], True)
 
 
-@pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@over("name", CALLS)
+@over("value", VALUES)
 def test_what_is_no_choice_is_refused(name: str, value: Any) -> None:
     """Before anything is read: a misspelt level would else compare less than was asked for, and match."""
     if name == "texts" and isinstance(value, list):

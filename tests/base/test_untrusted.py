@@ -27,6 +27,7 @@ from ckptconv.report import conversions as render
 from ckptconv.report.text import dump, error_text, problems_json
 from ckptconv.transfer.casting import Counts, TensorValues, value_notices
 from ckptconv.verbs.check import Finding
+from covering import over
 
 if TYPE_CHECKING:
     from conftest import Cli, MakePair
@@ -78,7 +79,7 @@ HOSTILE = {
     "workflow": "::set-output name=a::b%0A",
 }
 SAFE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]*", re.DOTALL)
-names = pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+names = over("name", HOSTILE.values())
 
 
 def assert_harmless(text: str) -> None:

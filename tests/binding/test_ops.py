@@ -9,17 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptconv.binding.plan import (
-    Cast,
-    Concat,
-    Fill,
-    Op,
-    Permute,
-    Reshape,
-    Rows,
-    Slice,
-    ops_between,
-)
+from ckptconv.binding.plan import Cast, Concat, Fill, Op, Permute, Reshape, Rows, Slice, ops_between
 from ckptconv.schema.fixes import RowRange
 from ckptconv.transfer.pieces import applied
 

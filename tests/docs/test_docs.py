@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import click
-import pytest
 
 import ckptconv
 from ckptconv.cli.main import cli
 from ckptconv.report.families import families_markdown
 from ckptconv.verbs.families import families
+from covering import over
 from test_layers import FOLDERS
 
 COMMANDS = {
@@ -35,6 +35,8 @@ SHOWN_ONLY = {
     "junit",
     "page",
     "trace",
+    "push",
+    "create_pr",
 }
 """Parameters of commands that say how a result is shown, or that the function takes under its own name."""
 FORMAT_SETTINGS = {"batch", "length", "int8", "orbax"}
@@ -66,14 +68,14 @@ def accepted(name: str) -> set[str]:
     )
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@over("name", sorted(COMMANDS))
 def test_every_option_says_what_it_does(name: str) -> None:
     """Each option has a help text that begins like a sentence and ends with a full stop."""
     options = [one for one in COMMANDS[name].params if isinstance(one, click.Option)]
     assert [one.name for one in options if not re.fullmatch(r"(?s)\S.*\.", one.help or "")] == []
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@over("name", sorted(COMMANDS))
 def test_every_command_is_one_documented_function(name: str) -> None:
     """A function of the command's name returns a typed, frozen result, says what it takes and what it raises."""
     assert name in ckptconv.__all__
@@ -89,7 +91,7 @@ def test_every_command_is_one_documented_function(name: str) -> None:
     ] * len(kinds)
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@over("name", sorted(COMMANDS))
 def test_the_function_takes_what_the_command_takes(name: str) -> None:
     """Whatever can be asked for at a prompt can be asked for in Python: nothing is the command line's alone."""
     asked = {
@@ -115,7 +117,7 @@ def test_public_names_are_there_and_documented() -> None:
     assert (ROOT / "ckptconv" / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@over("name", sorted(COMMANDS))
 def test_command_has_help_an_example_and_a_paragraph_in_the_readme(name: str) -> None:
     """Every command says what it does, shows an example, and stands in the README with one."""
     help_text = COMMANDS[name].help or ""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ckptconv
+from covering import over
 from python_reference import SECTIONS, reference, signature
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def test_every_public_name_stands_there_once() -> None:
     assert counts == [1] * len(PUBLIC)
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@over("name", PUBLIC)
 def test_a_name_is_shown_as_it_is(name: str) -> None:
     """A function with its signature and every parameter, a dataclass with every field, each with its docstring."""
     found, text = getattr(ckptconv, name), sections()[name]

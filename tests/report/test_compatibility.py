@@ -69,6 +69,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def documents() -> dict[str, Any]:
+    """Return the documents that were printed so far: two tests read each."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def validate() -> Any:
     """Return what raises where a document does not follow a schema."""
     return pytest.importorskip("jsonschema").Draft202012Validator
@@ -91,15 +97,18 @@ def test_a_schema_is_a_schema(name: str, validate: Any) -> None:
 
 
 @pytest.fixture
-def printed(folder: Path, cli: Cli, tmp_path: Path) -> Callable[[str], Any]:
+def printed(
+    folder: Path, documents: dict[str, Any], cli: Cli, tmp_path: Path
+) -> Callable[[str], Any]:
     """Return what runs the command of a document and reads what it prints."""
 
     def run(name: str) -> Any:
-        verb, *words = COMMANDS[name]
-        homes = {"source": folder, "tf": folder}
-        is_path = {word for word in words if word not in WORDS}
-        paths = [homes.get(word, tmp_path) / word if word in is_path else word for word in words]
-        return json.loads(cli(verb, *paths, "--json").out)
+        if name not in documents:
+            verb, *words = COMMANDS[name]
+            homes = {"source": folder, "tf": folder}
+            paths = [word if word in WORDS else homes.get(word, tmp_path) / word for word in words]
+            documents[name] = json.loads(cli(verb, *paths, "--json").out)
+        return documents[name]
 
     return run
 

@@ -13,6 +13,7 @@ import ckptconv
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
 from ckptconv.schema.model import read_model, without_fixes
 from ckptconv.stores.checkpoint import open_checkpoint
+from covering import covering
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -36,11 +37,13 @@ def test_digests_are_of_the_bytes(pair: Pair, tmp_path: Path) -> None:
         assert one.sha256["float16"] == sha256(array.astype(np.float16).tobytes()).hexdigest()
 
 
-@pytest.mark.parametrize("families", [("bert", "bert"), ("roberta", "gpt2"), ("gpt2", "roberta")])
+FAMILIES = [("bert", "bert"), ("roberta", "gpt2"), ("gpt2", "roberta")]
+WAYS = [("pt2tf", "hdf5"), ("pt2tf", "safetensors"), ("pt2flax", "msgpack")]
+
+
 @pytest.mark.parametrize(
-    "way", [("pt2tf", "hdf5"), ("pt2tf", "safetensors"), ("pt2flax", "msgpack")]
+    ("families", "way", "dtype"), covering(FAMILIES, WAYS, ["float32", "float16", "bfloat16"])
 )
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_conversion_has_its_sources_digests(
     make_pair: MakePair, tmp_path: Path, families: tuple[str, str], way: tuple[str, str], dtype: Any
 ) -> None:

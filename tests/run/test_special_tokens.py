@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptconv.run.token_ids import named_ids, pad_id, special_tokens
+from ckptconv.run.token_ids import named_ids, pad_id, special_tokens, unnamed_tokens
 from probing import pair
 
 
@@ -37,3 +37,12 @@ def test_named_ids_are_those_of_both_configs_and_the_ends_of_the_table() -> None
     )
     assert named_ids(both.encoder.config, both.config) == (17, 7, 0, 30)
     assert pad_id(both.encoder.config) == 4
+
+
+def test_what_a_generation_config_leaves_open() -> None:
+    """Null is as good as absent, 0 is a token, and the beginning of text serves as the start."""
+    tokens = {"decoder_start_token_id": 0, "eos_token_id": [0, 3], "pad_token_id": 0}
+    assert unnamed_tokens(tokens) == ()
+    assert unnamed_tokens({**tokens, "decoder_start_token_id": None}) == ("decoder_start_token_id",)
+    assert unnamed_tokens({**tokens, "decoder_start_token_id": None, "bos_token_id": 0}) == ()
+    assert unnamed_tokens({"max_length": 9}) == tuple(tokens)

@@ -11,11 +11,14 @@ import pytest
 import ckptconv
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.companions import unreadable_dtypes
+from covering import covering
 
 if TYPE_CHECKING:
     from conftest import Pair
 
 WORDS = ("auto", "fp16", "torch.float16", "", "FLOAT32", "float8_e4m3fn", "float8_none", 16, {})
+KEYS = ("torch_dtype", "dtype", "encoder.torch_dtype", "decoder.dtype")
+VERBS = ("pt2tf", "pt2flax", "normalize", "split")
 
 
 def write(pair: Pair, folder: Path, key: str, word: Any) -> Path:
@@ -26,27 +29,22 @@ def write(pair: Pair, folder: Path, key: str, word: Any) -> Path:
     return pair.write(folder)
 
 
-@pytest.mark.parametrize("word", WORDS, ids=repr)
-@pytest.mark.parametrize("key", ["torch_dtype", "dtype", "encoder.torch_dtype", "decoder.dtype"])
+@pytest.mark.parametrize(("key", "word", "verb"), covering(KEYS, WORDS, VERBS))
 def test_no_output_has_a_word_that_no_class_reads(
-    pair: Pair, tmp_path: Path, key: str, word: Any
+    pair: Pair, tmp_path: Path, key: str, word: Any, verb: str
 ) -> None:
     """Every verb that writes puts the tensors' dtype in its place, and says so; nothing else of the config changes."""
     source = write(pair, tmp_path / "source", key, word)
-    verbs = (ckptconv.pt2tf, ckptconv.pt2flax, ckptconv.normalize, ckptconv.split)
-    for verb in verbs:
-        done = verb(source, tmp_path / verb.__name__)
-        assert any(
-            f"config.json: {key}: {word!a} is no dtype that a class reads; taken as float32"
-            in notice
-            for notice in done.notices
-        )
-        for config in (tmp_path / verb.__name__).rglob("config.json"):
-            assert not list(unreadable_dtypes(json.loads(config.read_text())))
-    joined = tmp_path / "joined"
-    parts = tmp_path / "split"
-    ckptconv.join(parts / "encoder", parts / "decoder", joined)
-    assert not list(unreadable_dtypes(json.loads((joined / "config.json").read_text())))
+    target = tmp_path / verb
+    notices = getattr(ckptconv, verb)(source, target).notices
+    message = f"config.json: {key}: {word!a} is no dtype that a class reads; taken as float32"
+    assert any(message in notice for notice in notices)
+    if verb == "split":
+        ckptconv.join(target / "encoder", target / "decoder", target / "joined")
+    configs = list(target.rglob("config.json"))
+    assert len(configs) == (4 if verb == "split" else 1)
+    for config in configs:
+        assert not list(unreadable_dtypes(json.loads(config.read_text())))
 
 
 def test_the_words_that_classes_read_stay(pair: Pair, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 import ckptconv
 from ckptconv import SourceError
+from covering import covering
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -32,9 +33,10 @@ def config_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "config.json").read_text()))
 
 
-@pytest.mark.parametrize("model_type", ["encoder-decoder", "encoder_decoder"])
-@pytest.mark.parametrize("unsaid", UNSAID)
-@pytest.mark.parametrize("sides", ["bert bert", "roberta gpt2"])
+@pytest.mark.parametrize(
+    ("sides", "unsaid", "model_type"),
+    covering(["bert bert", "roberta gpt2"], UNSAID, ["encoder-decoder", "encoder_decoder"]),
+)
 def test_the_weights_show_it(
     make_pair: MakePair, tmp_path: Path, sides: str, unsaid: tuple[str, ...], model_type: str
 ) -> None:

@@ -77,6 +77,7 @@ def test_pytorch(pair: Pair, tmp_path: Path) -> None:
         assert "torch.save(" in str(refusal.value)
 
 
+@pytest.mark.frameworks
 def test_the_advice_names_a_key_of_the_file(pair: Pair, tmp_path: Path) -> None:
     """Of several state_dicts the advice saves one that is there: the one that scripts give the model's name."""
     import torch

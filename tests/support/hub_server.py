@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -11,9 +12,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>.+))?")
 FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
+
+POSTED = re.compile(
+    r"/(?:api/models/)?(?P<repo>[^/]+/[^/.]+)(?:\.git/info/lfs/objects/batch|/(?:preupload|commit)/main)"
+)
+LARGE = (".h5", ".msgpack", ".safetensors", ".html")
+"""What the hub keeps apart from git."""
 
 
 def commit(name: str) -> str:
@@ -46,6 +54,12 @@ class Hub:
     asked: list[str] = field(default_factory=list)
     """`METHOD path` of every request."""
     url: str = ""
+    pushed: list[dict[str, Any]] = field(default_factory=list)
+    """What every commit was: `header` as sent, `files` with their bytes, `request`: whether it is a pull request."""
+    read_only: bool = False
+    """Whether every commit is refused."""
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Large files that were uploaded, by their sha256."""
 
     def downloaded(self) -> list[str]:
         """Return the names of the files that were asked for, in order, each once."""
@@ -74,6 +88,76 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         """Answer with headers alone."""
         self._answer(False)
+
+    def do_PUT(self) -> None:
+        """Take a large file."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.hub.asked.append(f"PUT {self.path}")
+        self.hub.blobs[hashlib.sha256(body).hexdigest()] = body
+        self._send(200, b"", {}, True)
+
+    def do_POST(self) -> None:
+        """Take a commit, and what the library asks before it."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        path, _, query = self.path.partition("?")
+        self.hub.asked.append(f"POST {path}")
+        found = POSTED.fullmatch(path)
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if found is None or found["repo"] not in self.hub.repos:
+            return self._send(401, b"", {"X-Error-Code": "RepoNotFound"}, True)
+        if self.hub.read_only and "/commit/" in path:
+            return self._send(403, b"{}", {"Content-Type": "application/json"}, True)
+        if "/preupload/" in path:
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            return self._json({"files": files})
+        if path.endswith("/objects/batch"):
+            objects = [
+                {
+                    **item,
+                    "actions": {
+                        "upload": {"href": f"{self.hub.url}/blob/{item['oid']}", "header": {}}
+                    },
+                }
+                for item in json.loads(body)["objects"]
+            ]
+            return self._json({"transfer": "basic", "objects": objects})
+        return self._commit(found["repo"], body, "create_pr=1" in query)
+
+    def _commit(self, repo: str, body: bytes, request: bool) -> None:
+        lines = [json.loads(line) for line in body.splitlines()]
+        files = {}
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.blobs[value["oid"]]
+        self.hub.pushed.append({"header": lines[0]["value"], "files": files, "request": request})
+        if not request:
+            self.hub.repos[repo]["main"] = {**self.hub.repos[repo]["main"], **files}
+        answer = {
+            "commitUrl": f"{self.hub.url}/{repo}/commit/{commit('new')}",
+            "commitOid": commit("new"),
+            "commitMessage": "",
+            "commitDescription": "",
+            "hookOutput": "",
+            "success": True,
+        }
+        if request:
+            answer["pullRequestUrl"] = f"{self.hub.url}/{repo}/discussions/1"
+        return self._json(answer)
+
+    def _json(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self._send(200, body, {"Content-Type": "application/json"}, True)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -251,7 +251,7 @@ def reports(root: Path) -> dict[Case, ForwardReport | Answer | FrameworkError]:
 def resave(root: Path) -> None:
     """Let the TF and Flax classes save what they loaded, in a process each."""
     for naming in FORMS:
-        both = {"USE_TORCH": "AUTO", "USE_TF": "AUTO"} if naming == "tf" else {}
+        both = {"USE_TORCH": "AUTO", f"USE_{naming.upper()}": "AUTO"}
         paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
         command = [sys.executable, __file__, naming, str(root)]
         done = subprocess.run(
@@ -266,7 +266,7 @@ def resave(root: Path) -> None:
 
 
 def _child(naming: NamingName, root: Path) -> None:
-    """Load and save with the framework's class; with TF, try the workaround that transformers documents."""
+    """Load and save with the framework's class, wholes and halves; with TF, try the workaround of its documents."""
     transformers = import_module("transformers")
     kind = getattr(
         transformers, {"tf": "TFEncoderDecoderModel", "flax": "FlaxEncoderDecoderModel"}[naming]
@@ -275,9 +275,17 @@ def _child(naming: NamingName, root: Path) -> None:
         model = kind.from_pretrained(root / "out" / str(Case(name, naming, FORMS[naming][0])))
         for way, settings in WAYS[naming].items():
             model.save_pretrained(root / "saved" / f"{name}-{naming}-{way}", **settings)
-    if naming == "tf":
-        for name in WORKAROUND:
+    for name in WORKAROUND:
+        if naming == "tf":
             np.savez(root / f"workaround-{name}.npz", **_workaround(transformers, root, name))
+        else:
+            for side, loader in (
+                ("encoder", "FlaxAutoModel"),
+                ("decoder", "FlaxAutoModelForCausalLM"),
+            ):
+                kind = getattr(transformers, loader)
+                half = kind.from_pretrained(root / "parts" / name / side, from_pt=True)
+                half.save_pretrained(root / "halves" / f"{name}-flax" / side)
 
 
 def _workaround(transformers: Any, root: Path, name: str) -> Mapping[str, Any]:
@@ -288,6 +296,8 @@ def _workaround(transformers: Any, root: Path, name: str) -> Mapping[str, Any]:
     other = transformers.TFEncoderDecoderModel.from_encoder_decoder_pretrained(
         parts / "encoder", parts / "decoder", encoder_from_pt=True, decoder_from_pt=True
     )
+    for side in SIDES:
+        getattr(other, side).save_pretrained(root / "halves" / f"{name}-tf" / side)
     rng = np.random.default_rng(3)
     ids = {
         key: rng.integers(5, 50, (2, length))

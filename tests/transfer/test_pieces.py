@@ -20,6 +20,7 @@ from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec
 from ckptconv.transfer import pieces
 from ckptconv.transfer.casting import Counts
 from ckptconv.transfer.pieces import OpenFiles, Pieces
+from covering import over
 
 (ROW,) = expand([linear("any", 3, 2, bias=False)], NAMINGS)
 SIZES = [1, 7, 64, 1000, 4 << 20]
@@ -75,7 +76,7 @@ def move_of(
     return Move(ROW, target, source, ops)
 
 
-@pytest.mark.parametrize("dtype", ITEMSIZE)
+@over("dtype", ITEMSIZE)
 def test_plain_bytes(tmp_path: Path, piece_bytes: int, dtype: str) -> None:
     """A tensor without a change is copied bit for bit, over runs that are cut anywhere."""
     array = sample((7, 11, 3), dtype)
@@ -83,8 +84,8 @@ def test_plain_bytes(tmp_path: Path, piece_bytes: int, dtype: str) -> None:
     assert made(move_of(source, array.shape)) == array.tobytes()
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (0, 5), (5, 0), (1, 1)])
-@pytest.mark.parametrize("permuted", [False, True])
+@over("shape", [(), (0,), (0, 5), (5, 0), (1, 1)])
+@over("permuted", [False, True])
 def test_small_shapes(tmp_path: Path, shape: tuple[int, ...], permuted: bool) -> None:
     """A scalar, nothing at all and a single element pass, in any order of the axes."""
     array = sample(shape)
@@ -97,8 +98,8 @@ def test_small_shapes(tmp_path: Path, shape: tuple[int, ...], permuted: bool) ->
     assert made(move) == array.tobytes()
 
 
-@pytest.mark.parametrize("dtype", ["bool", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize(
+@over("dtype", ["bool", "bfloat16", "float32", "float64"])
+@over(
     ("shape", "order"),
     [
         ((67, 101), (1, 0)),

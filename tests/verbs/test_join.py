@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 import ckptconv
 from ckptconv import JoinOptions, PlanError, SourceError, WriteOptions
 from ckptconv.transfer.manifest import MANIFEST, SUMS
+from covering import covering
 from transfer.test_drawing import DIGEST, NAME
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ def two(
     return part(pair, "encoder", folder / "one"), part(pair, "decoder", folder / "two", drop=drop)
 
 
-@pytest.mark.parametrize("sides", ["bert bert", "roberta gpt2", "gpt2 roberta", "bert bert bridge"])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("sides", "dtype"),
+    covering(
+        ["bert bert", "roberta gpt2", "gpt2 roberta", "bert bert bridge"], ["float32", "float16"]
+    ),
+)
 def test_split_then_join_is_the_original(
     make_pair: MakePair, tmp_path: Path, sides: str, dtype: str
 ) -> None:

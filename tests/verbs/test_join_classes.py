@@ -98,14 +98,22 @@ def test_two_tables_of_one_bart(pair: Pair, tmp_path: Path) -> None:
     assert np.array_equal(found[HEAD], tied.arrays[WORDS] + 2)
 
 
-def wholes() -> list[tuple[str, str]]:
-    """Return the families of decoders that have a class of one piece, with each other framework that has it."""
-    return [
+def wholes() -> list[Any]:
+    """Return the families of decoders that have a class of one piece, with each other framework that has it.
+
+    The first of each framework is tried in the fast suite.
+    """
+    cases = [
         (family.model_type, naming)
         for family in FAMILIES.values()
         if isinstance(family.whole, Whole) and family.decoder
         for naming in family.whole.classes
         if naming != "pytorch"
+    ]
+    first = {naming: (family, naming) for family, naming in reversed(cases)}
+    return [
+        case if case in first.values() else pytest.param(*case, marks=pytest.mark.thorough)
+        for case in cases
     ]
 
 

@@ -55,7 +55,7 @@ class Source:
     encoder: str
     decoder: str
     empty: tuple[dict[str, int], dict[str, int]]
-    """Changes of each side's config that leave tables without rows, or no layer at all."""
+    """Changes of each side's config, one of which leaves no layer at all."""
     dtypes: tuple[str, str]
     """Of each side's weights."""
     strays: dict[int, str]
@@ -91,9 +91,7 @@ class Source:
 
 FAMILIES = st.sampled_from(["bert", "roberta", "gpt2"])
 DTYPES = st.sampled_from(FLOATS)
-EMPTY = st.sampled_from(
-    [{}, {}, {}, {"vocab_size": 0}, {"num_hidden_layers": 0, "n_layer": 0}, {"type_vocab_size": 0}]
-)
+EMPTY = st.sampled_from([{}, {}, {"num_hidden_layers": 0, "n_layer": 0}])
 SOURCES = st.builds(
     Source,
     FAMILIES,
@@ -155,7 +153,7 @@ def most(plan: Any, side: str) -> Iterator[str]:
     sizes = Counter[str]()
     for move in plan.moves:
         if move.source is not None and move.tensor.key.startswith(side):
-            sizes[move.source.spec.dtype] += move.target.numel
+            sizes[move.source.spec.dtype] += move.source.spec.numel
     return (dtype for dtype, size in sizes.items() if size == max(sizes.values()))
 
 
@@ -215,7 +213,6 @@ def check_join(pair: Pair, options: JoinOptions, folder: Folder) -> Any:
     return result
 
 
-@pytest.mark.soak
 @pytest.mark.thorough
 @few(10)
 @given(source=SOURCES, verb=st.sampled_from(sorted(CONVERSIONS)), options=OPTIONS)
@@ -226,7 +223,6 @@ def test_conversions(
     check_conversion(source.pair(make_pair), verb, options, folder)
 
 
-@pytest.mark.soak
 @pytest.mark.thorough
 @few(15)
 @given(source=SOURCES, options=JOIN_OPTIONS)
@@ -235,7 +231,6 @@ def test_join(make_pair: MakePair, folder: Folder, source: Source, options: Join
     check_join(source.pair(make_pair, NEW), options, folder)
 
 
-@pytest.mark.soak
 @pytest.mark.thorough
 @few(100)
 @given(source=SOURCES, verb=st.sampled_from(sorted(CONVERSIONS)), options=OPTIONS)
@@ -246,7 +241,6 @@ def test_many_conversions(
     check_conversion(source.pair(make_pair), verb, options, folder)
 
 
-@pytest.mark.soak
 @pytest.mark.thorough
 @few(100)
 @given(source=SOURCES, options=JOIN_OPTIONS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +84,48 @@ def test_a_model_that_flax_trained_and_cannot_generate_with(dates: Path, tmp_pat
     other = ckptconv.verify(dates, tmp_path / "flax", timeout=600)
     assert other.outputs is not None
     assert not all(generation.matches for generation in other.outputs.generations)
+
+
+def without_tokens(dates: Path, folder: Path, *files: str) -> Path:
+    """Copy the trained checkpoint without the special tokens that some of its files name."""
+    shutil.copytree(dates, folder)
+    for name in files:
+        values = json.loads((folder / name).read_text())
+        named = {key: value for key, value in values.items() if not key.endswith("_token_id")}
+        for side in {"encoder", "decoder"} & named.keys():
+            named[side] = {
+                key: None if key.endswith("_token_id") else value
+                for key, value in named[side].items()
+            }
+        (folder / name).write_text(json.dumps(named))
+    return folder
+
+
+@pytest.mark.soak
+def test_texts_without_a_start_token(dates: Path, tmp_path: Path) -> None:
+    """Where the generation config names no tokens, those of the other searches answer the texts too, and it is said."""
+    source = without_tokens(dates, tmp_path / "source", "generation_config.json")
+    ckptconv.pt2tf(source, tmp_path / "tf")
+    verdict = verify(source, tmp_path / "tf", texts=["3 May 1999"], timeout=600)
+    assert verdict.matches
+    assert verdict.outputs is not None
+    assert verdict.outputs.texts == (("3 May 1999", "1999-05-03", "1999-05-03"),)
+    start = (
+        "the generation config of the source and the target does not name decoder_start_token_id: 2"
+    )
+    assert any(notice.startswith(start) for notice in verdict.outputs.notices)
+
+
+def test_texts_of_a_model_that_names_no_token(dates: Path, tmp_path: Path) -> None:
+    """A freshly joined pair names none: what the other searches choose serves texts too, and is said."""
+    files = ("config.json", "generation_config.json")
+    source = without_tokens(dates, tmp_path / "source", *files)
+    ckptconv.normalize(source, tmp_path / "normal")
+    verdict = verify(source, tmp_path / "normal", texts=["3 May 1999"], timeout=600)
+    assert verdict.matches
+    assert verdict.outputs is not None
+    assert len(verdict.outputs.texts) == 1
+    assert "no config names it, so decoder_start_token_id = 0 was used to generate" in (
+        verdict.outputs.notices
+    )
+    assert not any("does not name decoder_start" in notice for notice in verdict.outputs.notices)

@@ -13,6 +13,7 @@ import pytest
 import ckptconv
 from ckptconv import PlanError, SourceError, WriteOptions
 from ckptconv.stores.checkpoint import read_weights
+from covering import covering
 from verbs.test_join import config_of, original, tree, weights
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def narrow(pair: Pair) -> None:
     pair.arrays, pair.config["dtype"] = dict(bits), "bfloat16"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("sides", PAIRS)
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("way", "sides", "dtype"), covering(WAYS, PAIRS, ["float32", "float16"]))
 def test_there_and_back(
     make_pair: MakePair, tmp_path: Path, way: str, sides: str, dtype: str
 ) -> None:
@@ -75,7 +74,15 @@ def test_there_and_back(
     )
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "flax safetensors"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("tf hdf5", marks=pytest.mark.thorough),
+        "tf safetensors",
+        pytest.param("flax msgpack", marks=pytest.mark.thorough),
+        "flax no-heal",
+    ],
+)
 def test_shards(make_pair: MakePair, tmp_path: Path, way: str) -> None:
     """Shards on both legs give what `normalize` cuts of the original, and one file gives the original."""
     source = original(make_pair("roberta", "gpt2"), tmp_path / "a")
@@ -100,9 +107,10 @@ def test_bfloat16(make_pair: MakePair, tmp_path: Path, way: str) -> None:
     assert tree(tmp_path / "c") == tree(source)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("sides", ["bert bert", "roberta roberta"])
-@pytest.mark.parametrize("stored", ["once", "twice"])
+@pytest.mark.parametrize(
+    ("way", "sides", "stored"),
+    covering(WAYS, ["bert bert", "roberta roberta"], ["once", "twice"]),
+)
 def test_shared_sides(
     make_pair: MakePair, tmp_path: Path, way: str, sides: str, stored: str
 ) -> None:
@@ -240,8 +248,7 @@ def untied(make_pair: MakePair, *, equal: bool) -> Pair:
     return pair
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.parametrize(("way", "equal"), covering(WAYS, [True, False]))
 def test_a_head_of_its_own(make_pair: MakePair, tmp_path: Path, way: str, equal: bool) -> None:
     """Flax holds it; TF has no place for it, and holds it only where it repeats the embeddings bit for bit."""
     source = original(untied(make_pair, equal=equal), tmp_path / "a")

@@ -296,3 +296,15 @@ def test_parts_serve_the_documented_workaround(saved: Path, name: str) -> None:
     assert one.rms > 0
     assert other.rms <= RMS_FACTOR * one.rms
     assert other.worst <= MAX_FACTOR * one.worst
+
+
+@pytest.mark.parametrize("name", WORKAROUND)
+@pytest.mark.parametrize("naming", sorted(VERBS))
+def test_halves_that_the_classes_saved(saved: Path, tmp_path: Path, naming: str, name: str) -> None:
+    """Encoder and decoder by themselves, as TF's and Flax's classes save them, are joined to the source's tensors."""
+    halves = saved / "halves" / f"{name}-{naming}"
+    ckptconv.join(halves / "encoder", halves / "decoder", tmp_path / "joined")
+    found, expected = tensors(tmp_path / "joined"), tensors(saved / "normal" / name)
+    unread = {key for key in expected if "pooler" in key}
+    assert found.keys() == expected.keys()
+    assert [key for key in found if key not in unread and not found[key].equal(expected[key])] == []

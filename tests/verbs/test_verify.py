@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 import ckptconv
 from ckptconv import PlanError, Problem, SourceError, WriteOptions
 from ckptconv.verbs.verify import WeightsReport
+from covering import covering
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -40,17 +41,18 @@ def both(pair: Pair, tmp_path: Path) -> tuple[Path, Path]:
     return source, tmp_path / "flax"
 
 
-@pytest.mark.parametrize("families", [("bert", "bert"), ("roberta", "gpt2"), ("gpt2", "roberta")])
+FAMILIES = [("bert", "bert"), ("roberta", "gpt2"), ("gpt2", "roberta")]
+WAYS = [
+    ("pt2tf", "hdf5"),
+    ("pt2tf", "safetensors"),
+    ("pt2flax", "msgpack"),
+    ("pt2flax", "safetensors"),
+]
+
+
 @pytest.mark.parametrize(
-    "way",
-    [
-        ("pt2tf", "hdf5"),
-        ("pt2tf", "safetensors"),
-        ("pt2flax", "msgpack"),
-        ("pt2flax", "safetensors"),
-    ],
+    ("families", "way", "dtype"), covering(FAMILIES, WAYS, ["keep", "float16", "bfloat16"])
 )
-@pytest.mark.parametrize("dtype", ["keep", "float16", "bfloat16"])
 def test_what_was_converted_matches(
     make_pair: MakePair, tmp_path: Path, families: tuple[str, str], way: tuple[str, str], dtype: Any
 ) -> None:

@@ -46,8 +46,8 @@ def write(work: Work) -> dict[str, Json]:
     """
     from ckptconv.artefacts.lowering import lite, prepare
 
-    sizes = _sizes(work)
-    names = prepare.stored_names(work.traced.model, prepare.stored(work))
+    sizes, tensors = _sizes(work), prepare.stored(work)
+    names = prepare.stored_names(work.traced.model, tensors)
     programs = prepare.core_programs(work.traced, names)
     exact = lite.converted(programs, sizes, quantize=False)
     file, loss, notices = exact, None, list[Json]()
@@ -60,9 +60,12 @@ def write(work: Work) -> dict[str, Json]:
     driver = Path(loaders.__file__).parent / "litert_driver.py"
     (work.folder / DRIVER).write_bytes(driver.read_bytes())
     used = {name for program in programs.values() for name in program.weights.values()}
+    places = lite.places(file.content, prepare.stored_apart(work, ()))
     return {
         "programs": {name: {"file": FILE, **ends} for name, ends in file.signatures.items()},
         "weights": [*sorted(used)],
+        "stored": places,
+        "converted": [name for name in tensors if name not in places],
         "pad": prepare.encoder_pad(work.traced.model),
         "sizes": {"batch": sizes.batch, "length": sizes.length, "max_length": sizes.max_length},
         "int8": dict(loss) if loss else None,

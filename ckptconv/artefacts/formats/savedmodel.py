@@ -1,11 +1,13 @@
 """TensorFlow SavedModel: `generate`, `generate_beam`, `encode` and `step` as signatures, of plain operations.
 
 The directory is the SavedModel: `tf.saved_model.load` and TensorFlow Serving read it as it is. The weights lie in its
-variables, each once, in the checkpoint's dtype and under its names; `model.safetensors` does not stay.
+variables, each once, in the checkpoint's dtype and under its names, also those that no program uses;
+`model.safetensors` does not stay.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ckptconv.artefacts.formats import ArtefactFormat, Example, Work
@@ -34,7 +36,8 @@ def write(work: Work) -> dict[str, Json]:
     programs = prepare.core_programs(work.traced, prepare.stored_names(work.traced.model, tensors))
     programs |= prepare.searches(work.traced, work.search, beams=True)
     limits, halves = prepare.limits(work.traced), prepare.half_dtypes(tensors)
-    variables = saved_model.write(work.folder, programs, limits, halves)
+    unused = partial(prepare.stored_apart, work)
+    variables = saved_model.write(work.folder, programs, limits, halves, unused)
     signatures: dict[str, Any] = {}
     for name, program in programs.items():
         signatures[name] = {"file": "saved_model.pb", **prepare.signature(program, controls=False)}

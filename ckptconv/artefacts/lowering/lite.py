@@ -6,18 +6,21 @@ Imports torch and TensorFlow: used in the export's child process only.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import torch
 
 from ckptconv.artefacts.lowering import graph, tf_ops
-from ckptconv.artefacts.lowering.prepare import metas
+from ckptconv.artefacts.lowering.prepare import HALVES, metas
 from ckptconv.artefacts.lowering.saved_model import Artefact
 from ckptconv.artefacts.lowering.tf import BACKEND, Weights
 from ckptconv.artefacts.program import Program
+from ckptconv.stores.parsers.tflite_buffers import constant_buffers
 
 STEPS = 16
 """Over which the loss of integers is measured."""
@@ -79,6 +82,33 @@ def _signature(program: Program, function: Any) -> dict[str, Any]:
 
 def _described(name: str, tensor: Any) -> dict[str, Any]:
     return {"name": name, "dtype": tensor.dtype.name, "shape": [int(size) for size in tensor.shape]}
+
+
+def places(content: bytes, tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, Any]:
+    """Return name -> dtype, shape, offset and orientation of each tensor whose very values are a constant of a file.
+
+    Those that the converter folds, cuts or packs are not there. Args: tensors: name and values, as stored; those of
+    half precision are looked for as float32.
+    """
+    constants: dict[bytes, int] = {}
+    for extent in constant_buffers(content):
+        raw = memoryview(content)[extent.offset : extent.offset + extent.nbytes]
+        constants.setdefault(sha256(raw).digest(), extent.offset)
+    stored: dict[str, Any] = {}
+    for name, tensor in tensors:
+        array = (tensor.float() if tensor.dtype in HALVES.values() else tensor).numpy()
+        for transposed in (False, True)[: array.ndim or 1]:
+            values = np.ascontiguousarray(array.T if transposed else array)
+            offset = constants.get(sha256(values.tobytes()).digest())
+            if offset is not None and (not transposed or array.ndim == 2):
+                stored[name] = {
+                    "dtype": str(array.dtype),
+                    "shape": list(array.shape),
+                    "offset": offset,
+                    "transposed": transposed,
+                }
+                break
+    return stored
 
 
 def measured_loss(exact: File, rounded: File, sizes: Sizes, vocabulary: int) -> dict[str, float]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 
 from ckptconv.artefacts.generation.settings import Search
 from ckptconv.artefacts.lowering import graph
@@ -68,6 +69,13 @@ def stored_names(model: Any, stored: Mapping[str, StoredTensor]) -> dict[str, st
 def stored(work: Work) -> dict[str, StoredTensor]:
     """Return what the stage's `model.safetensors` holds."""
     return stored_tensors(work.folder / WEIGHTS)
+
+
+def stored_apart(work: Work, names: Collection[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Return name and values of each stored tensor that is not among `names`."""
+    with safe_open(work.folder / WEIGHTS, "pt") as file:
+        for name in sorted(set(file.keys()) - set(names)):
+            yield name, file.get_tensor(name)
 
 
 def half_dtypes(tensors: Mapping[str, StoredTensor]) -> dict[str, torch.dtype]:

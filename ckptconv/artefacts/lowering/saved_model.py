@@ -5,7 +5,8 @@ Imports torch and TensorFlow: used in the export's child process only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,13 +37,15 @@ def write(
     programs: Mapping[str, Program],
     limits: Mapping[str, int],
     halves: Mapping[str, torch.dtype],
+    unused: Callable[[Collection[str]], Iterable[tuple[str, torch.Tensor]]],
 ) -> tuple[str, ...]:
     """Write a SavedModel, in whose checkpoint a variable is `weights/NAME/.ATTRIBUTES/VARIABLE_VALUE`.
 
     Args: programs: `encode`, `step`, and searches that call them (`generate`, `generate_beam`), decomposed. limits:
     `encoder` and `decoder`, tokens that positions are there for, where there is a limit. halves: names of tensors that
-    are stored in half precision.
-    Returns: names of the variables, which are those of the tensors that they hold.
+    are stored in half precision. unused: given the names of variables, the stored tensors that are not among them;
+    they are saved as well, so that nothing of the checkpoint is lost.
+    Returns: names of the variables that some program uses, which are those of the tensors that they hold.
     Raises: SourceError: an operator has no entry; nothing was written.
     """
     graph.require({name: program.exported for name, program in programs.items()}, BACKEND)
@@ -63,16 +66,21 @@ def write(
             programs[name], function, limits, with_controls=True
         )
     signatures["serving_default"] = signatures.get("generate", signatures["encode"])
+    used = tuple(weights.variables)
+    for name, tensor in unused(used):
+        weights.variable(tensor, name)
     artefact = Artefact(weights)
     artefact.signature_functions = list(signatures.values())
     tf.saved_model.save(artefact, str(folder), signatures=signatures)
     _settle(folder)
-    return tuple(weights.variables)
+    return used
 
 
 def _settle(folder: Path) -> None:
     """Make the bytes those of the content alone: maps in order, no random identifier."""
     (folder / "fingerprint.pb").unlink(missing_ok=True)  # holds a random number; loaders do without
+    with suppress(OSError):
+        (folder / "assets").rmdir()  # there are none
     path = folder / "saved_model.pb"
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     path.write_bytes(model.SerializeToString(deterministic=True))

@@ -111,19 +111,25 @@ class Weights:
         """Take the names of tensors that are stored in half precision; so are their variables."""
         self.halves = halves or {}
         self.variables: dict[str, tf.Variable] = {}
-        """By the name under which its values came first."""
-        self._names: dict[bytes, str] = {}
+        """By the name of the stored tensor; of a constant that a class computes, by where it came first."""
+        self._constants: dict[bytes, Any] = {}
 
     def variable(self, tensor: torch.Tensor, name: str) -> Any:
-        """Return the variable of these values, made if there is none yet; a single number is a constant."""
-        array = array_of(tensor.to(self.halves.get(name, tensor.dtype)))
+        """Return the variable of a stored tensor, made if there is none yet: one each, equal values or not."""
+        if name not in self.variables:
+            array = array_of(tensor.to(self.halves.get(name, tensor.dtype)))
+            self.variables[name] = tf.Variable(array, trainable=False, name=name.replace(".", "/"))
+        return self.variables[name]
+
+    def constant(self, tensor: torch.Tensor, name: str) -> Any:
+        """Return what holds the values of a computed tensor, each once; a single number is part of the graph."""
+        array = array_of(tensor)
         if array.size <= 1:
             return tf.constant(array)
         key = hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).digest()
-        if key not in self._names:
-            self._names[key] = name
-            self.variables[name] = tf.Variable(array, trainable=False, name=name.replace(".", "/"))
-        return self.variables[self._names[key]]
+        if key not in self._constants:
+            self._constants[key] = self.variable(tensor, name)
+        return self._constants[key]
 
     def function(
         self, program: Program, programs: Mapping[str, Function] | None = None
@@ -136,7 +142,9 @@ class Weights:
         stored = [
             None
             if tensor is None
-            else self.variable(tensor, program.weights.get(target, f"constant.{target}"))
+            else self.variable(tensor, program.weights[target])
+            if target in program.weights
+            else self.constant(tensor, f"constant.{target}")
             for target, tensor in inputs
         ]
         dtypes = [None if tensor is None else tf_ops.dtype_of(tensor.dtype) for _, tensor in inputs]

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from ckptconv.artefacts.tracing.modules import main_input
+
 BATCH, LENGTH = 3, 7
 """No two sizes are equal, none is 0 or 1: those would be taken for fixed."""
 SAMPLES = 4000
@@ -15,7 +17,7 @@ SAMPLES = 4000
 def examples_of(model: Any) -> dict[str, torch.Tensor]:
     """Return a batch of the class's main input, and a mask where it takes one."""
     config = getattr(model.config, "encoder", None) or model.config
-    name = model.main_input_name
+    name = main_input(model)
     if name == "pixel_values":
         return {name: _noise(BATCH, getattr(config, "num_channels", 3), *_image_size(config))}
     if name == "input_features":

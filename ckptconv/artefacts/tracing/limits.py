@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ckptconv.artefacts.tracing.cache import keys_values
-from ckptconv.artefacts.tracing.modules import Encode, Signature, Step, position_limit
+from ckptconv.artefacts.tracing.modules import Encode, Signature, Step, main_input, position_limit
 
 TRIED = 4096
 """Beyond so many positions nothing is tried: attention grows with the square."""
@@ -24,7 +24,7 @@ def encoder_limit(model: Any, signature: Signature) -> int | None:
     """Return the longest input of tokens; None where none is too long for the class, or inputs are no tokens."""
     config = getattr(model.config, "encoder", None) or model.config
     named = getattr(config, "max_position_embeddings", None)
-    if model.main_input_name != "input_ids" or not isinstance(named, int):
+    if main_input(model) != "input_ids" or not isinstance(named, int):
         return None
     token = next(token for token in range(3) if token != getattr(config, "pad_token_id", None))
 

@@ -58,8 +58,14 @@ def signature(model: Any, start: int, names: Collection[str]) -> Signature:
     if not position and decoder is not None:
         own = inspect.signature(decoder.forward).parameters
         position = "decoder_cache_position" if "cache_position" in own else ""
-    inputs = (model.main_input_name, *masks)
+    inputs = (main_input(model), *masks)
     return Signature(inputs, start, layer_count(model), position_limit(model), position)
+
+
+def main_input(model: Any) -> str:
+    """Return what the class reads; a pair for speech says `inputs`, and its encoder which kind of them."""
+    name = str(model.main_input_name)
+    return str(model.encoder.main_input_name) if name == "inputs" else name
 
 
 def position_limit(model: Any) -> int | None:

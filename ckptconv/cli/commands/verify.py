@@ -23,7 +23,7 @@ from ckptconv.cli.main import (
     writable,
 )
 from ckptconv.cli.reports import github_summary, reporting, require_outputs
-from ckptconv.cli.speech import progress
+from ckptconv.cli.speech import progress, to_stderr
 
 
 class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
@@ -105,6 +105,12 @@ def _file(help: str, **settings: Any) -> Any:
     type=SECONDS,
     help="Time limit for the frameworks, in seconds.",
 )
+@click.option(
+    "--push",
+    metavar="ORG/NAME",
+    help="Upload TARGET, an output of ckptconv, to this model on the hub if it matches.",
+)
+@click.option("--create-pr", is_flag=True, help="With --push: open a pull request.")
 @positions
 @as_html
 @as_json
@@ -116,6 +122,8 @@ def verify(
     html: Path | None,
     junit: Path | None,
     trace: Path | None,
+    push: str | None,
+    create_pr: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -129,9 +137,12 @@ def verify(
     Example: ckptconv verify dates dates-tf
     """
     from ckptconv.report import verify as render
+    from ckptconv.report.push import pushed
     from ckptconv.verbs import verify as verb
+    from ckptconv.verbs.push import push as push_verified
 
     _require_sense(target, level, html or junit, trace, options)
+    _require_push(push, target, create_pr)
     stdout_taken = require_outputs(
         {
             "--html": html,
@@ -152,7 +163,13 @@ def verify(
         with progress(
             "comparing weights", "running the models" if level == "outputs" else "", quiet=quiet
         ) as advance:
-            result = verb.verify(source, target, level, progress=advance, **options)
+            if push:
+                uploaded = push_verified(
+                    source, target, push, level, create_pr=create_pr, progress=advance, **options
+                )
+                result = uploaded.verification
+            else:
+                result = verb.verify(source, target, level, progress=advance, **options)
         report(result)
     if html:
         from ckptconv.report.html.page import write_page
@@ -167,8 +184,20 @@ def verify(
         quiet=quiet,
         stdout_taken=stdout_taken,
     )
+    if push and not quiet:
+        to_stderr(pushed(uploaded))
     if not result.matches:
         sys.exit(1)
+
+
+def _require_push(push: str | None, target: Path | None, create_pr: bool) -> None:
+    """Refuse a push of nothing, as wrong usage."""
+    if push and target is None:
+        raise click.UsageError(
+            "--push uploads TARGET: give SOURCE (or a trace as SOURCE) and TARGET."
+        )
+    if create_pr and not push:
+        raise click.UsageError("--create-pr says how --push uploads: give --push ORG/NAME.")
 
 
 def _require_sense(

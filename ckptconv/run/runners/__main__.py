@@ -32,6 +32,7 @@ from ckptconv.run.modalities import MODALITIES, Example
 from ckptconv.run.runners import RUNNERS, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
+from ckptconv.run.token_ids import NOT_SETTINGS, unnamed_tokens
 from ckptconv.run.yardstick import Places
 
 UNAVAILABLE = 3
@@ -174,11 +175,23 @@ class Questions:
         """Generate for texts with the checkpoint's own tokenizer and generation config."""
         modality = self.places.modality
         inputs, tokenizer = modality.answered(self.checkpoint, self.job["texts"])
-        tokens = session.generate(inputs, None)
+        tokens = session.generate(inputs, self._completed(session))
         if tokens is None:
             raise NotImplementedError(f"{self.runner.name} cannot generate")
         answers: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return answers
+
+    def _completed(self, session: Session) -> dict[str, Any] | None:
+        """Return the model's own settings with the tokens that they leave open; None where they name them all.
+
+        An artefact has its settings built in.
+        """
+        absent = unnamed_tokens(session.generation) if self.job["model_class"] else ()
+        if not absent:
+            return None
+        own = {key: value for key, value in session.generation.items() if key not in NOT_SETTINGS}
+        greedy = self.job["generate"]["greedy"]
+        return own | {key: greedy[key] for key in absent}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Session
+from ckptconv.run.runners._limits import limit_problems, ones, start_token
+from ckptconv.run.runners._stepwise import own_settings
 from ckptconv.stores.artefact import Artefact
 
 Run: TypeAlias = Callable[[str, Batch], Mapping[str, Array]]
@@ -34,13 +36,14 @@ class ArtefactSession(Session):
     def __init__(self, artefact: Artefact, run: Run, settings: Mapping[str, Json]) -> None:
         """Take an artefact and what runs its programs; try its limits."""
         self.artefact, self.run, self.settings = artefact, run, settings
-        self.generation = artefact.generation()
+        self.generation = own_settings(artefact.path)
         inputs = artefact.signature("step", "inputs")
         self.step_inputs = frozenset(str(value["name"]) for value in inputs)
         self.buffers = {
             str(value["name"]): value["shape"] for value in inputs if "_self_" in str(value["name"])
         }
-        self.problems = (*self._signature_problems(), *self._limit_problems())
+        limits = limit_problems(artefact, self._longest, self._last_step)
+        self.problems = (*self._signature_problems(), *limits)
 
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Encode, then run one cached step after the other over the decoder's tokens, with noise in what follows."""
@@ -126,40 +129,9 @@ class ArtefactSession(Session):
             if f"next_{name}" not in outputs:
                 yield f"missing next_{name} among the outputs of step"
 
-    def _limit_problems(self) -> Iterator[str]:
-        """Try the last position and the one beyond: there an artefact must refuse, as the class does."""
-        limit = self.artefact.limit("encoder")
-        if limit is not None and self.artefact.inputs[0] == "input_ids":
-            if not self._answers(self._longest, limit):
-                yield f"mismatched limit: an input of {limit} tokens is refused, which PyTorch takes"
-            if self._answers(self._longest, limit + 1):
-                yield f"mismatched limit: an input of {limit + 1} tokens is answered, which PyTorch refuses"
-        limit = self.artefact.limit("decoder")
-        if limit is not None and self.artefact.inputs[0] == "input_ids":
-            if not self._answers(self._last_step, limit - 1):
-                yield f"mismatched limit: position {limit - 1} of the decoder is refused, which PyTorch takes"
-            if self._answers(self._last_step, limit):
-                yield f"mismatched limit: position {limit} of the decoder is answered, which PyTorch refuses"
-
     def _longest(self, length: int) -> None:
-        self._encoded(self._ones(length))
+        self._encoded(ones(self.artefact, length))
 
     def _last_step(self, place: int) -> None:
-        _, feed = self._encoded(self._ones(2))
-        token = np.array([[int(str(self.artefact.search.get("start", 0)))]], np.int64)
-        self._step(token, place, feed, self._noise(1, place + 1))
-
-    def _ones(self, length: int) -> dict[str, Array]:
-        """Return one row of a token that is no padding, and its mask."""
-        token = 0 if self.artefact.values.get("encoder_pad") != 0 else 1
-        ids = np.full((1, length), token, np.int64)
-        mask = np.ones_like(ids)
-        return {name: ids if name == "input_ids" else mask for name in self.artefact.inputs}
-
-    def _answers(self, call: Callable[[int], None], number: int) -> bool:
-        """Tell whether a program answers rather than refuses."""
-        try:
-            call(number)
-        except Exception:  # every runtime has its own
-            return False
-        return True
+        _, feed = self._encoded(ones(self.artefact, 2))
+        self._step(start_token(self.artefact), place, feed, self._noise(1, place + 1))

@@ -10,19 +10,25 @@ from typing import Any
 import numpy as np
 
 from ckptconv.base.strict_json import Json, read_json
+from ckptconv.compare.configs import METADATA, generate_defaults
 from ckptconv.run.runners import Array, Batch, Listener, Session
+from ckptconv.run.runners._limits import limit_problems, ones, start_token
+from ckptconv.stores.artefact import Artefact
 
 NOISE = 7
 """Seed of what the caches hold before they are written: a step that looks beyond its position cannot hide."""
-
-
 GENERATION = "generation_config.json"
 
 
 def own_settings(path: Path) -> dict[str, Json]:
-    """Return the generation settings that lie beside an artefact, which its own search was made of."""
+    """Return the generation settings beside an artefact that are no defaults, as PyTorch's class gives its own."""
     settings = read_json(path / GENERATION) if (path / GENERATION).is_file() else {}
-    return {name: value for name, value in settings.items() if name != "transformers_version"}
+    usual = generate_defaults()
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in METADATA and (name not in usual or value != usual[name])
+    }
 
 
 class StepwiseSession(Session):
@@ -91,6 +97,21 @@ class StepwiseSession(Session):
             tokens = np.concatenate([tokens, best[:, None]], axis=1)
             active &= best != end
         return tokens
+
+    def try_limits(self, artefact: Artefact) -> None:
+        """Note as problems where the artefact does not keep to the limits that its record gives."""
+        self.problems = (
+            *self.problems,
+            *limit_problems(
+                artefact,
+                lambda length: self.encode(ones(artefact, length)),
+                lambda place: self._single_step(artefact, place),
+            ),
+        )
+
+    def _single_step(self, artefact: Artefact, place: int) -> None:
+        _, fixed, own = self._begin(ones(artefact, 2), place + 1)
+        self.step(start_token(artefact), place, fixed, own)
 
     def _begin(self, inputs: Batch, length: int) -> tuple[Array, dict[str, Any], dict[str, Any]]:
         """Return the encoder's states, what every step takes, and caches that hold noise."""

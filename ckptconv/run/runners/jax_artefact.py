@@ -15,6 +15,7 @@ import numpy as np
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
 from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
+from ckptconv.stores.artefact import read_artefact
 
 
 class JaxSession(StepwiseSession):
@@ -80,6 +81,7 @@ class JaxArtefact(Runner):
         model = import_module("ckptconv.run.loaders.jax_loader").Model(path)
         session = JaxSession(model, {"x64": False, "device": jax.default_backend()})
         session.generation = own_settings(path)
+        session.try_limits(read_artefact(path))
         return session
 
 

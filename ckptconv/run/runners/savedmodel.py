@@ -10,6 +10,7 @@ from typing import Any
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
 from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
+from ckptconv.stores.artefact import read_artefact
 
 
 class SavedModelSession(StepwiseSession):
@@ -97,6 +98,7 @@ class SavedModel(Runner):
         }
         session = SavedModelSession(tf.saved_model.load(str(path)), settings)
         session.generation = own_settings(path)
+        session.try_limits(read_artefact(path))
         return session
 
 

@@ -20,15 +20,7 @@ from ckptconv.schema.families._vit import (
     token,
     vit_attention,
 )
-from ckptconv.schema.tensors import (
-    Module,
-    layers,
-    linear,
-    norm,
-    parameter,
-    under,
-    zeros_if_absent,
-)
+from ckptconv.schema.tensors import Module, layers, linear, norm, parameter, under, zeros_if_absent
 
 SPECIAL = 3
 """Distances to and from the first token, and its own."""

@@ -10,15 +10,7 @@ from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT, numbered_layers
-from ckptconv.schema.tensors import (
-    Module,
-    NamingName,
-    buffer,
-    embedding,
-    linear,
-    parameter,
-    under,
-)
+from ckptconv.schema.tensors import Module, NamingName, buffer, embedding, linear, parameter, under
 
 THETA = 10000.0
 """Base of the rotations in the Flax classes, whatever the config says."""

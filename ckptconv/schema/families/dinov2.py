@@ -18,15 +18,7 @@ from ckptconv.schema.families._vit import (
     vit_attention,
 )
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.tensors import (
-    Module,
-    layers,
-    linear,
-    norm,
-    parameter,
-    under,
-    zeros_if_absent,
-)
+from ckptconv.schema.tensors import Module, layers, linear, norm, parameter, under, zeros_if_absent
 
 
 def feed_forward(c: Config) -> Iterator[Module]:

@@ -165,9 +165,9 @@ class Hub:
         if "LocalEntryNotFoundError" in kinds:
             return FrameworkError(self._broken(file, error.__cause__ or error))
         if kinds & {"HFValidationError", "EntryNotFoundError"}:
-            return SourceError(f"{name}: the hub refuses this name or file ({_reason(error)}).")
+            return SourceError(f"{name}: the hub refuses this name or file ({reason_of(error)}).")
         if "ValueError" in kinds and "OSError" not in kinds:  # of a commit that is a path
-            return SourceError(f"{name}: the hub answered what it should not ({_reason(error)}).")
+            return SourceError(f"{name}: the hub answered what it should not ({reason_of(error)}).")
         return FrameworkError(self._broken(file, error))
 
     @contextmanager
@@ -185,16 +185,16 @@ class Hub:
         """Say that the hub cannot be reached, or that a download broke off."""
         if not file:
             return (
-                f"{self._name}: no such directory here, and the hub cannot be reached ({_reason(error)}).\n"
+                f"{self._name}: no such directory here, and the hub cannot be reached ({reason_of(error)}).\n"
                 "Check the network; HF_HUB_OFFLINE=1 takes what was downloaded before."
             )
         return (
-            f"{self._name}: the download of {file} broke off ({_reason(error)}).\n"
+            f"{self._name}: the download of {file} broke off ({reason_of(error)}).\n"
             "Run the command again: it goes on where it stopped."
         )
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return why, in a few words: the system's, the hub's status, or the kind of error."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return getattr(error, "strerror", None) or (

@@ -38,12 +38,12 @@ class Layout:
 
     name: str
     read: Callable[[Path], Iterator[Weights]]
-    """Open every set of weights that a directory holds in this layout; it has the files that are `required`.
+    """Open every set of weights that a directory holds in this layout; none where it is of another.
     Raises SourceError: malformed or incomplete."""
     rank: int
     """Low first: which layout counts where a directory holds weights in several."""
-    required: tuple[str, ...] = ()
-    """Files without which a directory is of another layout."""
+    marks: tuple[str, ...] = ()
+    """Files of which a directory in this layout has one at least; empty: nothing tells beforehand."""
     folders: tuple[str, ...] = ()
     """Folders below the directory that it reads from."""
 

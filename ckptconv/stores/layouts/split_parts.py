@@ -30,8 +30,10 @@ REQUIRED = ("encoder", "decoder")
 def read(folder: Path) -> Iterator[Weights]:
     """Open the parts as one model; nothing where the directory is of another layout. See `Layout.read`."""
     config = folder / "config.json"
-    whole = Config(read_json(config), str(config))
-    if whole.get("model_type") != COMPOSITE:
+    if not all((folder / part / "config.json").is_file() for part in REQUIRED):
+        return
+    whole = Config(read_json(config), str(config)) if config.is_file() else None
+    if whole is None or whole.get("model_type") != COMPOSITE:
         return
     parts = {
         part: _pytorch(folder / part)
@@ -89,6 +91,6 @@ LAYOUT = Layout(
     "split",
     read,
     rank=1,
-    required=("config.json", *(f"{part}/config.json" for part in REQUIRED)),
+    marks=tuple(f"{part}/config.json" for part in REQUIRED),
     folders=tuple(LEVELS),
 )

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import read_source
+from ckptconv.stores.parsers.protobuf import fields, varint
 
 MOST_BYTES = 1 << 28
 """Of a graph; its weights lie elsewhere."""
 GRAPH, INITIALIZER = 7, 5
 DIMS, DATA_TYPE, NAME, EXTERNAL, LOCATION = 1, 2, 8, 13, 14
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 DTYPES = {
     1: "F32", 2: "U8", 3: "I8", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16", 11: "F64", 16: "BF16",
 }  # fmt: skip
@@ -49,10 +49,10 @@ def external_tensors(path: Path) -> tuple[ExternalTensor, ...]:
 
 
 def _external(raw: memoryview) -> Iterator[ExternalTensor]:
-    for number, graph in _fields(raw):
+    for number, graph in fields(raw):
         if number != GRAPH or not isinstance(graph, memoryview):
             continue
-        for inner, tensor in _fields(graph):
+        for inner, tensor in fields(graph):
             if inner == INITIALIZER and isinstance(tensor, memoryview):
                 entry = _tensor(tensor)
                 if entry:
@@ -63,7 +63,7 @@ def _tensor(raw: memoryview) -> ExternalTensor | None:
     shape: list[int] = []
     places: dict[str, str] = {}
     name, dtype, outside = "", 0, False
-    for number, value in _fields(raw):
+    for number, value in fields(raw):
         if number == DIMS:
             shape += list(_numbers(value)) if isinstance(value, memoryview) else [value]
         elif number == DATA_TYPE and isinstance(value, int):
@@ -73,7 +73,7 @@ def _tensor(raw: memoryview) -> ExternalTensor | None:
         elif number == EXTERNAL and isinstance(value, memoryview):
             texts = {
                 field: bytes(text).decode()
-                for field, text in _fields(value)
+                for field, text in fields(value)
                 if not isinstance(text, int)
             }
             places[texts[1]] = texts[2]
@@ -91,40 +91,5 @@ def _numbers(raw: memoryview) -> Iterator[int]:
     """Return packed varints."""
     place = 0
     while place < len(raw):
-        number, place = _varint(raw, place)
+        number, place = varint(raw, place)
         yield number
-
-
-def _fields(raw: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Return number and value of each field of a message: a number, or bytes."""
-    place = 0
-    while place < len(raw):
-        tag, place = _varint(raw, place)
-        kind = tag & 7
-        if kind == VARINT:
-            value, place = _varint(raw, place)
-            yield tag >> 3, value
-            continue
-        if kind == BYTES:
-            size, place = _varint(raw, place)
-        elif kind in (FIXED64, FIXED32):
-            size = 8 if kind == FIXED64 else 4
-        else:
-            raise ValueError(f"a field of kind {kind}")
-        if place + size > len(raw):
-            raise ValueError("a field that ends beyond its message")
-        yield tag >> 3, raw[place : place + size]
-        place += size
-
-
-def _varint(raw: memoryview, place: int) -> tuple[int, int]:
-    """Return a number of 7 bits a byte, the lowest first, and the place after it."""
-    number = shift = 0
-    while shift < 70:
-        byte = raw[place]
-        place += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, place
-        shift += 7
-    raise ValueError("a number that does not end")

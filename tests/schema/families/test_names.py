@@ -20,6 +20,7 @@ from ckptconv.schema.family import FAMILIES, Decoder, Encoder
 from ckptconv.schema.model import read_model
 from ckptconv.schema.tensors import NAMING_NAMES, NamingName, SchemaTensor
 from ckptconv.stores.tensor import Stored, TensorSpec
+from covering import over
 from tiny import CONFIGS, NAMES, SETTINGS, SIDES, Json, is_refused, oracle
 
 Shapes = dict[str, tuple[int, ...]]
@@ -104,7 +105,7 @@ def test_every_family_has_a_table_a_config_and_names() -> None:
     assert sorted(text) == sorted(CONFIGS) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@over("family", CONFIGS)
 def test_the_names_are_those_of_the_configs(family: str) -> None:
     """The oracle was asked about the variants and sizes that the configuration has now."""
     asked = {
@@ -120,7 +121,7 @@ def test_the_names_are_those_of_the_configs(family: str) -> None:
     }
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@over("family", CONFIGS)
 def test_the_configs_say_nothing_unknown(family: str) -> None:
     """The plain variant comes first and stands on both sides, and no setting is misspelt."""
     first = CONFIGS[family][0]
@@ -132,7 +133,7 @@ def test_the_configs_say_nothing_unknown(family: str) -> None:
     assert not {key for variant in CONFIGS[family] for key in variant} - set(SETTINGS)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@over("family", CONFIGS)
 def test_defaults_are_those_of_the_config_class(family: str) -> None:
     """Every default in a family's file is what the config class fills in."""
     defaults = FAMILIES[family].defaults
@@ -140,14 +141,14 @@ def test_defaults_are_those_of_the_config_class(family: str) -> None:
     assert {key: oracle.get(key) for key in defaults} == dict(defaults)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@over("family", CONFIGS)
 def test_aliases_are_those_of_the_config_class(family: str) -> None:
     """Every alias in a family's file is one that the config class has."""
     assert dict(FAMILIES[family].aliases).items() <= NAMES[family]["aliases"].items()
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("family", CONFIGS)
+@over("side", SIDES)
+@over("family", CONFIGS)
 def test_classes_are_those_that_answer(family: str, side: str) -> None:
     """A family's file names a class exactly where it can be built, run and read an encoder, or says why not."""
     part: Encoder | Decoder | None = getattr(FAMILIES[family], side)
@@ -161,7 +162,7 @@ def test_classes_are_those_that_answer(family: str, side: str) -> None:
     assert named == (answered if "pytorch" in answered else {})
 
 
-@pytest.mark.parametrize("case", SOUND)
+@over("case", SOUND)
 def test_pytorch_tensors(case: Case) -> None:
     """The tables expand to PyTorch's state dict, no name more and none less."""
     rows = {
@@ -173,7 +174,7 @@ def test_pytorch_tensors(case: Case) -> None:
     assert kept == shapes(case.oracle["pytorch"]["tensors"])
 
 
-@pytest.mark.parametrize("case", SOUND)
+@over("case", SOUND)
 def test_pytorch_buffers(case: Case) -> None:
     """What an old version may have saved of PyTorch's buffers is read past, and nothing but buffers is."""
     said = case.oracle["pytorch"]
@@ -182,7 +183,7 @@ def test_pytorch_buffers(case: Case) -> None:
     assert not dropped & set(said["tensors"])
 
 
-@pytest.mark.parametrize("case", SOUND)
+@over("case", SOUND)
 def test_pytorch_ties(case: Case) -> None:
     """The rows that share one tensor are those that share it in PyTorch."""
     groups: dict[str, set[str]] = {}
@@ -192,7 +193,7 @@ def test_pytorch_ties(case: Case) -> None:
     assert sorted(map(sorted, groups.values())) == case.oracle["pytorch"]["tied"]
 
 
-@pytest.mark.parametrize(("case", "target"), HELD)
+@over(("case", "target"), HELD)
 def test_targets(case: Case, target: NamingName) -> None:
     """What is planned from PyTorch's tensors is what the target's class has, and every tensor finds its way.
 
@@ -206,14 +207,14 @@ def test_targets(case: Case, target: NamingName) -> None:
     assert all(moved & pair for pair in pairs)
 
 
-@pytest.mark.parametrize(("case", "target"), UNHELD)
+@over(("case", "target"), UNHELD)
 def test_refusals(case: Case, target: NamingName) -> None:
     """What a class cannot hold, run or compute is refused."""
     with pytest.raises(SourceError):
         case.plan("pytorch", target)
 
 
-@pytest.mark.parametrize(("case", "source"), HELD)
+@over(("case", "source"), HELD)
 def test_the_way_back(case: Case, source: NamingName) -> None:
     """What is planned from a class's tensors is PyTorch's state dict, with each shared tensor once."""
     plan = case.plan(source, "pytorch")

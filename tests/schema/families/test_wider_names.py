@@ -20,6 +20,7 @@ from ckptconv.schema.formulas import OffsetSinusoids, Sinusoids
 from ckptconv.schema.model import read_model
 from ckptconv.schema.tensors import NAMING_NAMES, NamingName, SchemaTensor
 from ckptconv.stores.formats.hdf5 import place
+from covering import over
 
 Json: TypeAlias = dict[str, Any]
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
@@ -109,7 +110,7 @@ HELD, UNHELD = (
 )
 
 
-@pytest.mark.parametrize("kind", NAMES)
+@over("kind", NAMES)
 def test_every_oracle_has_a_table(kind: str) -> None:
     """A family is a table and an oracle; neither stands alone."""
     if kind == "seq2seq":
@@ -123,13 +124,13 @@ def test_every_oracle_has_a_table(kind: str) -> None:
     assert tables == set(NAMES[kind])
 
 
-@pytest.mark.parametrize(("case", "naming"), HELD)
+@over(("case", "naming"), HELD)
 def test_names_and_shapes(case: Case, naming: NamingName) -> None:
     """The table expands to what the class has, no name more and none less, in every naming that holds the model."""
     assert case.stored(naming) == case.said(naming)
 
 
-@pytest.mark.parametrize(("case", "naming"), UNHELD)
+@over(("case", "naming"), UNHELD)
 def test_what_cannot_hold_a_model_is_known(case: Case, naming: NamingName) -> None:
     """A naming that is refused has no class, or one that crashes or lacks a tensor of PyTorch's."""
     lacking = {
@@ -141,7 +142,7 @@ def test_what_cannot_hold_a_model_is_known(case: Case, naming: NamingName) -> No
     assert not case.answers(naming) or lacking or wrong
 
 
-@pytest.mark.parametrize("name", CASES)
+@over("name", CASES)
 def test_classes(name: str) -> None:
     """A table names a class exactly where transformers has one."""
     case = CASES[name]
@@ -154,7 +155,7 @@ def test_classes(name: str) -> None:
     assert named == set(case.tables.classes)
 
 
-@pytest.mark.parametrize("name", CASES)
+@over("name", CASES)
 def test_ties_and_buffers(name: str) -> None:
     """The rows that share one tensor share it in PyTorch, and what is read past is a buffer."""
     case = CASES[name]
@@ -168,9 +169,7 @@ def test_ties_and_buffers(name: str) -> None:
     assert not dropped & set(case.oracle["pytorch"]["tensors"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "family"), [(kind, family) for kind in NAMES for family in NAMES[kind]]
-)
+@over(("kind", "family"), [(kind, family) for kind in NAMES for family in NAMES[kind]])
 def test_defaults_and_aliases(kind: str, family: str) -> None:
     """Defaults and aliases are those of the config class."""
     table, oracle = FAMILIES[family], NAMES[kind][family]
@@ -178,7 +177,7 @@ def test_defaults_and_aliases(kind: str, family: str) -> None:
     assert dict(table.aliases).items() <= oracle["aliases"].items()
 
 
-@pytest.mark.parametrize(
+@over(
     "name",
     [name for name, case in CASES.items() if case.kind == "seq2seq" and case.answers("tf")],
 )

@@ -11,6 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import RowRange
 from ckptconv.schema.model import Model, read_model
 from ckptconv.schema.tensors import NAMING_NAMES, NamingName
+from covering import over
 from tiny import pairs, plain
 
 READS = {"is_decoder": True, "add_cross_attention": True}
@@ -29,7 +30,7 @@ def refusal(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -
     return str(caught.value).splitlines()
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), pairs())
+@over(("encoder", "decoder"), pairs())
 def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
     """Every name in every naming starts with the side that its part says."""
     sides = {
@@ -45,7 +46,7 @@ def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
             assert {name.replace("/", ".").split(".")[0] for name in spelling.names} == {expected}
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), pairs())
+@over(("encoder", "decoder"), pairs())
 def test_every_name_is_there_once(encoder: str, decoder: str) -> None:
     """No two rows of a pair have a name in common."""
     rows = pair(plain(encoder), plain(decoder)).tensors
@@ -220,7 +221,7 @@ def test_healings(encoder: str, decoder: str, expected: list[Healing]) -> None:
     assert [(one.module, dict(one.record), dict(one.config)) for one in found] == expected
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), pairs("flax"))
+@over(("encoder", "decoder"), pairs("flax"))
 def test_healings_move_rows_of_tables_that_exist(encoder: str, decoder: str) -> None:
     """Every healing of every pair names a table of the pair, and loses none of its rows."""
     composition = pair(plain(encoder), plain(decoder))

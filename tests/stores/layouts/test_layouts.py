@@ -13,6 +13,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.layouts import LAYOUTS, huggingface
+from covering import covering
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -26,11 +27,11 @@ def test_every_format_has_a_name_in_transformers_layout() -> None:
         "model.safetensors.index.json",
         "model-00002-of-00013.safetensors",
     )
-    assert list(LAYOUTS) == ["huggingface", "split"]
+    ranked = sorted(LAYOUTS.values(), key=lambda layout: layout.rank)
+    assert [layout.name for layout in ranked] == ["huggingface", "split", "artefact"]
 
 
-@pytest.mark.parametrize("shards", [None, 900])
-@pytest.mark.parametrize("decoder", ["bert", "gpt2"])
+@pytest.mark.parametrize(("decoder", "shards"), covering(["bert", "gpt2"], [None, 900]))
 def test_the_parts_of_split_are_one_model(
     make_pair: MakePair, tmp_path: Path, decoder: str, shards: int | None
 ) -> None:

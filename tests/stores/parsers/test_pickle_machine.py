@@ -9,6 +9,7 @@ import pytest
 
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.parsers.torch_pickle import Storage, Tensor
+from covering import over
 from pickling import START, Load, interpreter, text
 
 ALLOWED = b"(qrhjN\x88\x89JKM\x8aGX)t\x85\x86\x87]ae}sucRbQ.\x80"
@@ -37,7 +38,7 @@ MATRIX = b"K\x00K\x02K\x03\x86K\x03K\x01\x86"
 run = pytest.fixture(interpreter)
 
 
-@pytest.mark.parametrize(
+@over(
     ("data", "expected"),
     [
         (b"N", None),
@@ -149,7 +150,7 @@ GLOBALS = (
 )
 
 
-@pytest.mark.parametrize("name", GLOBALS)
+@over("name", GLOBALS)
 def test_other_globals(run: Load, name: str) -> None:
     """A global outside the table is refused by its name, whatever the opcode that asks for it."""
     module, _, attribute = name.partition(" ")
@@ -190,7 +191,7 @@ def test_a_thousand_globals(run: Load) -> None:
             run(START + f"c{module}\n{name}\n)R.".encode())
 
 
-@pytest.mark.parametrize(
+@over(
     "data",
     [
         b"q\x00",
@@ -211,7 +212,7 @@ def test_memo_tricks(run: Load, data: bytes) -> None:
         run(START + data + b".")
 
 
-@pytest.mark.parametrize(
+@over(
     "data",
     [
         b"X\xff\xff\xff\xff",
@@ -247,7 +248,7 @@ def test_lengths(run: Load, data: bytes) -> None:
         run(START + data)
 
 
-@pytest.mark.parametrize(
+@over(
     "data",
     [
         b".",
@@ -321,9 +322,7 @@ def test_malformed(run: Load, data: bytes) -> None:
     assert "torch.save" in str(refused.value) or "fetch" in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\x80", b"N.", b"\x80\x00N.", b"\x80\x01N.", b"\x80\x04N.", b"\x80\x05N."]
-)
+@over("data", [b"", b"\x80", b"N.", b"\x80\x00N.", b"\x80\x01N.", b"\x80\x04N.", b"\x80\x05N."])
 def test_other_protocols(run: Load, data: bytes) -> None:
     """Only protocols 2 and 3, which torch.save writes, are read."""
     with pytest.raises(SourceError):

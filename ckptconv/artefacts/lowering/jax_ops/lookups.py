@@ -9,11 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ckptconv.artefacts.lowering.graph import Call, Entry
-from ckptconv.artefacts.lowering.jax_ops.base import (
-    Tensor,
-    cast,
-    entry,
-)
+from ckptconv.artefacts.lowering.jax_ops.base import Tensor, cast, entry
 from ckptconv.base.errors import SourceError
 
 

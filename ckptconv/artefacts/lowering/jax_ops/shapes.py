@@ -11,14 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ckptconv.artefacts.lowering.graph import Call
-from ckptconv.artefacts.lowering.jax_ops.base import (
-    Size,
-    Tensor,
-    axes,
-    cast,
-    dtype_of,
-    entry,
-)
+from ckptconv.artefacts.lowering.jax_ops.base import Size, Tensor, axes, cast, dtype_of, entry
 
 entry("sym_size.int")(lambda call, x, axis: x.shape[axis])
 entry("sym_numel.default")(lambda call, x: math.prod(x.shape))

@@ -9,14 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptconv.artefacts.lowering.graph import Call, Entry
-from ckptconv.artefacts.lowering.tf_ops.base import (
-    HALVES,
-    Tensor,
-    cast,
-    dtype_of,
-    entry,
-    is_nan,
-)
+from ckptconv.artefacts.lowering.tf_ops.base import HALVES, Tensor, cast, dtype_of, entry, is_nan
 
 
 def _unary(function: Callable[[Tensor], Tensor], *, wide: bool = False) -> Entry:

@@ -8,14 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from ckptconv.artefacts.lowering.graph import Call, Entry
-from ckptconv.artefacts.lowering.tf_ops.base import (
-    Tensor,
-    cast,
-    entry,
-    rank,
-    size,
-    wrapped,
-)
+from ckptconv.artefacts.lowering.tf_ops.base import Tensor, cast, entry, rank, size, wrapped
 from ckptconv.base.errors import SourceError
 
 

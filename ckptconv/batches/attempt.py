@@ -1,0 +1,164 @@
+"""`python -m ckptconv.batches.attempt`: one conversion and its verification, in a process of its own.
+
+The request is the first line of stdin, the answer the last of stdout, both JSON. When stdin closes, whoever asked is
+gone, and this process ends as on SIGTERM: nothing half-written stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from ckptconv.base.errors import (
+    CkptconvError,
+    DestinationError,
+    InternalError,
+    Interrupted,
+    SourceError,
+    one_line,
+)
+from ckptconv.base.files import following_links, limited
+from ckptconv.base.strict_json import Json
+from ckptconv.base.workers import install
+from ckptconv.batches.evidence import evidence, is_its_output, stamps, write_options
+from ckptconv.batches.plan import VERIFICATION
+from ckptconv.batches.task import Outcome, Task, outcome_of
+from ckptconv.report.verify import cause_sentence, notices, verdict, verdict_text, verification_text
+from ckptconv.stores.hub import resolve
+from ckptconv.verbs import convert
+from ckptconv.verbs.verify import Verification, verify
+
+SOURCE_NAMING: Mapping[str, Any] = {"tf2pt": "tf", "flax2pt": "flax", "verify": None}
+
+
+def attempt(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dict[str, Json]]:
+    """Convert and verify, unless a record shows that the same bytes matched before.
+
+    Args: record: what an earlier run wrote of this task.
+    Returns: the outcome, and the evidence that it rests on; empty where there is no verdict.
+    """
+    started = time.monotonic()
+    try:
+        outcome, rests_on = _attempted(task, record)
+    except Interrupted:
+        raise
+    except CkptconvError as error:
+        outcome, rests_on = _failed(task, error), {}
+    except Exception as error:
+        kind = InternalError(
+            f"internal error: {type(error).__name__}: {one_line(str(error))[:300]}"
+        )
+        outcome, rests_on = _failed(task, kind), {}
+    return replace(outcome, seconds=time.monotonic() - started), rests_on
+
+
+def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dict[str, Json]]:
+    source = resolve(task.source, SOURCE_NAMING.get(task.command, "pytorch"))
+    inputs = task.options.get("inputs")
+    target, extra = Path(task.target), Path(str(inputs)) if inputs else None
+    if record and os.path.lexists(target) and evidence(source, target, extra) == record["evidence"]:
+        values = record["outcome"]
+        assert isinstance(values, dict)
+        earlier = replace(outcome_of(values), task=task)
+        return replace(earlier, resumed=True, written=False), dict(record["evidence"])
+    written, remarks = _convert(task, source)
+    target = resolve(target)
+    before = stamps(source, target)
+    rests_on = evidence(source, target, extra)
+    options: dict[str, Any] = {
+        key: task.options[key] for key in VERIFICATION if key in task.options
+    }
+    options["inputs"] = extra
+    result = verify(
+        source,
+        target,
+        task.level,  # type: ignore[arg-type]
+        positions=task.options.get("positions"),  # type: ignore[arg-type]
+        **options,
+    )
+    if stamps(source, target) != before:
+        raise SourceError(f"{task}: a file changed while it was verified. Run the batch again.")
+    outcome = replace(_verified(task, result), written=written)
+    return replace(outcome, notices=(*remarks, *outcome.notices)), rests_on
+
+
+def _convert(task: Task, source: Path) -> tuple[bool, tuple[str, ...]]:
+    """Write the target, unless it is there; return whether it was written, and the notices.
+
+    Raises: DestinationError: something else has its place.
+    """
+    if task.command == "verify":
+        return False, ()
+    if os.path.lexists(task.target) and is_its_output(task, source):
+        return False, ()
+    own = ("format", "heal", "positions", "take_trained_row")
+    options: dict[str, Any] = {key: task.options[key] for key in own if key in task.options}
+    options["options"] = write_options(task.options, overwrite=task.overwrite)
+    try:
+        result = getattr(convert, task.command)(source, task.target, **options)
+    except DestinationError:
+        if not is_its_output(task, source):  # a worker that was given up may have come first
+            raise
+        return False, ()
+    return True, result.notices
+
+
+def _verified(task: Task, result: Verification) -> Outcome:
+    if result.where:
+        message = cause_sentence(result.where, result.weights.problems)
+    else:
+        message = verdict_text(result).partition(": ")[2]
+    coverage = result.outputs.coverage if result.outputs else None
+    return Outcome(
+        task,
+        verdict(result),  # type: ignore[arg-type]
+        0 if result.matches else 1,
+        message,
+        verification_text(result),
+        result.pair,
+        result.weights.tensors,
+        result.weights.nbytes,
+        coverage.percent if coverage else None,
+        notices=tuple(notices(result)),
+    )
+
+
+def _failed(task: Task, error: CkptconvError) -> Outcome:
+    return Outcome(
+        task, "refused" if isinstance(error, SourceError) else "failed", error.exit_code, str(error)
+    )
+
+
+def _watch() -> None:
+    """End this process when the other side of its stdin is gone."""
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.loads(sys.stdin.buffer.readline())
+    install()
+    Thread(target=_watch, daemon=True).start()
+    try:
+        with limited(**request["limits"]), following_links(request["follow_links"]):
+            outcome, rests_on = attempt(Task(**request["task"]), request["record"])
+    except Interrupted as error:
+        sys.exit(128 + error.signal_number)
+    answer = {"outcome": asdict(outcome), "evidence": rests_on}
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
+    sys.stdout.flush()
+    os._exit(0)  # the thread still waits for stdin
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What a batch is to do: a TOML file, or a pattern of directories.
+
+    [defaults]
+    command = "pt2tf"
+
+    [[conversion]]
+    source = "models/*"
+    target = "converted/{name}-tf"
+
+Paths are those of the working directory, as on the command line. A pattern stands for every directory with a
+config.json that it matches, and `{name}` for the last part of its path.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from ckptconv.base.errors import SourceError, UsageError, one_line
+from ckptconv.base.files import limits, more, read_source
+from ckptconv.batches.task import COMMANDS, LEVELS, Task
+
+NAME = "{name}"
+WRITING: dict[str, Any] = {
+    "dtype": str,
+    "max_shard_bytes": int,
+    "allow_overflow": bool,
+}
+FORMAT: dict[str, Any] = {"format": str}
+CONVERSION: dict[str, dict[str, Any]] = {
+    "pt2tf": WRITING | FORMAT,
+    "pt2flax": WRITING | FORMAT | {"heal": bool},
+    "tf2pt": WRITING,
+    "flax2pt": WRITING | {"positions": str, "take_trained_row": bool},
+    "normalize": WRITING,
+    "verify": {"positions": str},
+}
+"""Command -> options of its conversion -> their types."""
+VERIFICATION: dict[str, Any] = {
+    "seed": int,
+    "texts": list,
+    "inputs": str,
+    "min_coverage": (int, float),
+    "timeout": (int, float),
+}
+"""Options of every verification -> their types."""
+OWN: dict[str, Any] = {
+    "command": str,
+    "source": str,
+    "target": str,
+    "level": str,
+    "overwrite": bool,
+}
+TYPES = {str: "a string", int: "an integer", bool: "true or false", list: "a list of strings"}
+KEYS = ("defaults", "conversion")
+MAX_TASKS = 100_000
+
+
+def read_plan(path: Path) -> tuple[Task, ...]:
+    """Return the conversions of a TOML file, patterns expanded.
+
+    Raises: SourceError: it cannot be read. UsageError: it asks for what makes no sense; every problem is listed.
+    """
+    most = limits().json_bytes
+    raw = read_source(path, most + 1)
+    if len(raw) > most:
+        raise SourceError(f"{path}: more than {most} bytes of TOML; {more('json_bytes')}")
+    try:
+        values = tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: is not TOML: {one_line(str(error))[:200]}") from None
+    return _required(str(path), _tasks(values))
+
+
+def pattern_plan(
+    pattern: str, target: str, command: str, level: str, *, overwrite: bool = False
+) -> tuple[Task, ...]:
+    """Return the conversions of every checkpoint that a pattern matches.
+
+    Raises: UsageError: it matches none, or the targets are not apart.
+    """
+    entry = {
+        "source": pattern,
+        "target": target,
+        "command": command,
+        "level": level,
+        "overwrite": overwrite,
+    }
+    return _required(pattern, _tasks({"conversion": [entry]}))
+
+
+def _required(what: str, items: Iterable[Task | str]) -> tuple[Task, ...]:
+    """Return the tasks, unless there are problems among them or between them. Raises UsageError."""
+    tasks: list[Task] = []
+    problems: list[str] = []
+    for item in items:
+        if isinstance(item, Task):
+            tasks.append(item)
+        else:
+            problems.append(item)
+    problems += _clashes(tasks)
+    if not tasks and not problems:
+        problems = ["no [[conversion]] in it"]
+    if problems:
+        lines = "".join(f"\n  {one_line(problem)}" for problem in problems)
+        raise UsageError(f"{what}: nothing was converted.{lines}")
+    return tuple(tasks)
+
+
+def _tasks(values: Mapping[str, Any]) -> Iterator[Task | str]:
+    """Return the tasks of a plan, and a sentence for each problem."""
+    yield from (_unknown(key, KEYS, "the plan") for key in values if key not in KEYS)
+    defaults, entries = values.get("defaults", {}), values.get("conversion", [])
+    if not isinstance(defaults, dict):
+        yield "defaults: write a table, [defaults]"
+        return
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        yield "conversion: write a list of tables, [[conversion]]"
+        return
+    count = 0
+    for number, entry in enumerate(entries, 1):
+        where = f"conversion {number}"
+        problems = list(_problems(where, {**defaults, **entry}, entry))
+        if problems:
+            yield from problems
+            continue
+        for item in _expanded(where, {**defaults, **entry}):
+            count += 1
+            if count > MAX_TASKS:
+                yield f"more than {MAX_TASKS} conversions"
+                return
+            yield item
+
+
+def _problems(where: str, values: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the keys of one conversion; a default for other commands is none."""
+    for key in ("command", "source", "target"):
+        if key not in values:
+            yield f"{where}: has no {key}"
+    command = values.get("command")
+    if "command" in values and command not in COMMANDS:
+        yield f"{where}: command {command!r} is not one of {', '.join(COMMANDS)}"
+        return
+    if values.get("level", "outputs") not in LEVELS:
+        yield f"{where}: level {values['level']!r} is not one of {', '.join(LEVELS)}"
+    options = CONVERSION.get(str(command), {}) | VERIFICATION
+    known = OWN | options
+    every = set(OWN).union(VERIFICATION, *CONVERSION.values())
+    for key, value in values.items():
+        if key not in known:
+            if key in entry or key not in every:
+                yield _unknown(key, known, where)
+        elif not _is_a(value, known[key]):
+            yield f"{where}: {key} = {value!r} is not {_kind(known[key])}"
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    if kind is list:
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind)
+
+
+def _kind(kind: Any) -> str:
+    return "a number" if isinstance(kind, tuple) else TYPES[kind]
+
+
+def _unknown(key: str, choices: Iterable[str], where: str) -> str:
+    near = get_close_matches(key, choices := list(choices), n=1)
+    advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
+    return f"{where}: no key {key!r}; {advice}"
+
+
+def _expanded(where: str, values: Mapping[str, Any]) -> Iterator[Task | str]:
+    """Return the tasks of one conversion, one for each directory that its pattern matches."""
+    source, target, command = values["source"], values["target"], values["command"]
+    options = CONVERSION[command] | VERIFICATION
+    chosen = {key: value for key, value in values.items() if key in options}
+    level, overwrite = values.get("level", "outputs"), values.get("overwrite", False)
+    if not any(character in source for character in "*?[") or os.path.lexists(source):
+        name = os.path.basename(source.rstrip("/"))  # noqa: PTH119  # a name of the hub is no path
+        yield Task(command, source, target.replace(NAME, name), level, chosen, overwrite)
+        return
+    folders = [path for path in sorted(glob(source)) if Path(path, "config.json").is_file()]  # noqa: PTH207
+    if not folders:
+        yield f"{where}: {source} matches no directory with a config.json"
+    if len(folders) > 1 and NAME not in target:
+        yield f"{where}: {len(folders)} checkpoints and one target; write {NAME} in it"
+        return
+    for folder in folders:
+        name = os.path.basename(folder.rstrip("/"))  # noqa: PTH119
+        yield Task(command, folder, target.replace(NAME, name), level, chosen, overwrite)
+
+
+def _clashes(tasks: Iterable[Task]) -> Iterator[str]:
+    """Say which targets are written twice, or read by another conversion: a batch has no order."""
+    tasks, targets, keys = list(tasks), dict[str, Task](), set[str]()
+    for task in tasks:
+        place = os.path.realpath(task.target)
+        if place in targets and (task.command, targets[place].command) != ("verify", "verify"):
+            yield f"{task.target}: is the target of two conversions"
+        elif task.key in keys:
+            yield f"{task}: stands there twice"
+        targets.setdefault(place, task)
+        keys.add(task.key)
+    written = {place for place, task in targets.items() if task.command != "verify"}
+    for task in tasks:
+        place = os.path.realpath(task.source)
+        if place in written and os.path.realpath(task.target) != place:
+            yield (
+                f"{task.source}: is read by one conversion and written by another; "
+                "give them two batches"
+            )

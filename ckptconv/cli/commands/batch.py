@@ -1,0 +1,150 @@
+"""`batch`: many conversions, each verified."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ckptconv.cli.main import as_html, as_json, quiet, show, writable
+from ckptconv.cli.reports import add_to_summary, github_summary, on_github, require_outputs
+from ckptconv.cli.speech import to_stderr
+
+if TYPE_CHECKING:
+    from ckptconv.batches.batch import Batch
+    from ckptconv.batches.task import Outcome
+
+
+@click.command()
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option(
+    "target",
+    "--to",
+    default="",
+    metavar="TARGET",
+    help="PLAN is a pattern of checkpoints, such as 'models/*', and each goes to TARGET: 'out/{name}'.",
+)
+@click.option(
+    "--command",
+    type=click.Choice(["pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify"]),
+    default="pt2tf",
+    show_default=True,
+    help="With --to: what is done with each.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["weights", "outputs"]),
+    default="outputs",
+    show_default=True,
+    help="With --to: what is verified of each.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="With --to: replace an existing output of ckptconv."
+)
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Conversions at a time on this machine; by default half as many as there are cores.",
+)
+@click.option(
+    "dask_scheduler",
+    "--dask",
+    default="",
+    metavar="ADDRESS",
+    help="Run on the Dask cluster of this scheduler, whose workers see the same files.",
+)
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep what was proven here; by default beside PLAN, with the suffix .batch.",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    callback=writable,
+    help="Write JUnit XML with a test case for each conversion.",
+)
+@as_html
+@as_json
+@quiet
+def batch(
+    plan: Path,
+    html: Path | None,
+    junit: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Run many conversions, verify each, and report on all.
+
+    PLAN is a TOML file with a table [[conversion]] for each: command, source, target, and options as keys. Run
+    again after an interruption, it goes on where it was stopped: what matched, and is unchanged, is not done again.
+    The exit code is 1 if something differs, else that of the worst failure.
+
+    \b
+    Example: ckptconv batch conversions.toml --jobs 4
+    """
+    from ckptconv.batches import batch as verb
+    from ckptconv.batches import report as render
+
+    _require_sense(options)
+    stdout_taken = require_outputs(
+        {"--html": html, "--junit": junit, "GITHUB_STEP_SUMMARY": github_summary()},
+        as_json=as_json,
+        files=[plan] if plan.is_file() else [],
+    )
+
+    def tell(outcome: Outcome, done: int, total: int) -> None:
+        if not quiet:
+            to_stderr(f"[{done}/{total}] {render.line(outcome)}")
+
+    result = verb.batch(plan, progress=tell, **options)
+    _write_reports(result, html, junit)
+    show(
+        as_json,
+        lambda: render.batch_json(result),
+        lambda screen: render.batch_text(result, screen),
+        quiet=quiet,
+        stdout_taken=stdout_taken,
+    )
+    sys.exit(result.exit_code)
+
+
+def _require_sense(options: dict[str, Any]) -> None:
+    """Refuse options that say nothing without another one, as wrong usage."""
+    ctx = click.get_current_context()
+    given = [
+        name
+        for name in ("command", "level", "overwrite")
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given and not options["target"]:
+        raise click.UsageError(
+            f"--{given[0]} is for a pattern (--to); a plan says it for each conversion."
+        )
+    if options["jobs"] and options["dask_scheduler"]:
+        raise click.UsageError("--jobs is for this machine; with --dask the cluster decides.")
+
+
+def _write_reports(result: Batch, html: Path | None, junit: Path | None) -> None:
+    from ckptconv.batches import report as render
+
+    if junit:
+        from ckptconv.transfer.publish.stage import write_file
+
+        write_file(junit, render.batch_junit(result))
+    if html:
+        from ckptconv.batches.page import batch_page
+        from ckptconv.report.html.page import write_page
+
+        write_page(html, batch_page(result))
+    if on_github():
+        for annotation in render.batch_annotations(result):
+            click.echo(annotation, err=True)
+        add_to_summary(render.batch_summary(result))
