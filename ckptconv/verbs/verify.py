@@ -56,6 +56,7 @@ from ckptconv.verbs.record import (
     open_trace,
     record,
     require_run_arguments,
+    require_sentences,
 )
 
 Level: TypeAlias = Literal["weights", "outputs"]
@@ -172,6 +173,7 @@ def verify(
     first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
     require_no_artefact(first)
     model = read_model(without_fixes(first.config))
+    require_sentences(model, texts)
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(first, model, second, progress, positions)
     names = "the source", "the target"

@@ -22,7 +22,12 @@ from ckptconv.run.runners import (
     Session,
     ValidPlaces,
 )
-from ckptconv.run.runners._outputs import loading_problems, quantities, set_generation
+from ckptconv.run.runners._outputs import (
+    loading_problems,
+    plain_generate,
+    quantities,
+    set_generation,
+)
 from ckptconv.run.runners._reach import Gradients
 
 
@@ -58,7 +63,7 @@ class PyTorchSession(Session):
         set_generation(self.model, self._own, settings)
         with in_precision(self.model.dtype), torch.inference_mode():
             sequences: Array = (
-                self.model.generate(
+                plain_generate(self.model, settings)(
                     **_tensors(inputs, self.model.dtype), logits_processor=processors
                 )
                 .cpu()
