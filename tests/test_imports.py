@@ -78,7 +78,6 @@ def test_third_party_modules(
 
 
 def test_pages_need_no_framework(dates: Path, tmp_path: Path) -> None:
-    """`--html` imports what draws, and nothing that runs a model."""
-    assert (
-        third_party(modules("inspect", dates, "--json", "--html", tmp_path / "page.html")) == HTML
-    )
+    """`--html` imports what draws, and nothing that runs a model; plotly takes Pillow where it is installed."""
+    imported = third_party(modules("inspect", dates, "--json", "--html", tmp_path / "page.html"))
+    assert imported - {"PIL"} == HTML

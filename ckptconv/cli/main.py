@@ -27,7 +27,7 @@ from ckptconv.base.files import NAMES, following_links, limited
 from ckptconv.base.workers import install
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
-    Phases,
+    Timings,
     prepare_streams,
     progress,
     set_verbose,
@@ -273,14 +273,14 @@ def writing_options(
         "overwrite": options["overwrite"],
         "dry_run": options["dry_run"],
     }
-    phases = Phases()
+    timings = Timings()
     with progress("writing", "flushing to the disk", quiet=quiet) as advance:
         yield (
-            WriteOptions(**chosen, progress=phases.watched(advance)),
+            WriteOptions(**chosen, progress=timings.watched(advance)),
             lambda: time.monotonic() - started,
         )
     if not quiet:
-        phases.tell()
+        timings.tell()
 
 
 def run(cli: click.Group) -> NoReturn:

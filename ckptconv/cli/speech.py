@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
-from ckptconv.base.errors import DestinationError
+from ckptconv.base.errors import DestinationError, one_line
 from ckptconv.base.workers import signals_blocked
+from ckptconv.run.phases import Phases, listening
 
 if TYPE_CHECKING:
     from collections.abc import Buffer
@@ -99,6 +100,7 @@ Advance: TypeAlias = Callable[[int, int], None]
 
 DELAY_SECONDS = 2.0
 TICK_SECONDS = 0.5
+LOG_SECONDS = 60.0
 CLOCK = "{desc}: {elapsed}"
 """How a bar looks while no byte moves."""
 
@@ -110,12 +112,16 @@ def progress(label: str, then: str = "", *, quiet: bool = False) -> Iterator[Adv
     The bar stands on stderr, has a rate and the time left, and is gone when the block ends. Before the first byte
     and, as `then`, after the last there is a clock alone.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet:
         yield lambda done, total: None
+        return
+    if not sys.stderr.isatty():
+        with listening(_logging(then or label)):
+            yield lambda done, total: None
         return
     bar = _Bar(label, then)
     try:
-        with _ticking(bar):
+        with _ticking(bar), listening(bar.say):
             yield bar.advance
     finally:
         bar.close()
@@ -153,6 +159,14 @@ class _Bar:
                 self._bar.bar_format = None  # tqdm's own
             self._bar.update(done - self._bar.n)
 
+    def say(self, phases: Phases) -> None:
+        """Show what the frameworks are at, in the place of the label, and cut to the terminal."""
+        room = min(COLUMNS, get_terminal_size().columns) - len(": 00:00:00")
+        text = one_line(f"{self._then or 'running the models'}: {phases}")
+        with self._lock:
+            self._bar.set_description_str(text[:room], refresh=False)
+            self._bar.bar_format = CLOCK
+
     def tick(self) -> None:
         """Draw the bar again where it stands: its clock runs on."""
         with self._lock:
@@ -161,6 +175,20 @@ class _Bar:
     def close(self) -> None:
         """Take the bar off the terminal."""
         self._bar.close()
+
+
+def _logging(label: str) -> Callable[[Phases], None]:
+    """Return what writes a line to a log now and then: after a minute for the first time."""
+    told = time.monotonic()
+
+    def log(phases: Phases) -> None:
+        nonlocal told
+        if time.monotonic() - told >= LOG_SECONDS:
+            told = time.monotonic()
+            sys.stderr.write(one_line(f"{label}: {phases}") + "\n")
+            sys.stderr.flush()
+
+    return log
 
 
 @contextmanager
@@ -313,7 +341,7 @@ def _painted_line(line: str) -> str:
     )
 
 
-class Phases:
+class Timings:
     """When a writing verb began to move bytes, and when it had moved them all: what --verbose tells."""
 
     def __init__(self) -> None:

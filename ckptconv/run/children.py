@@ -31,6 +31,7 @@ from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError
 from ckptconv.base.strict_json import Json
 from ckptconv.run.modalities import Example
+from ckptconv.run.phases import tell_phases
 from ckptconv.run.runners import RUNNERS, Array
 
 
@@ -154,6 +155,8 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 TAIL_LINES = 15
 POLL_SECONDS = 0.05
+TELL_SECONDS = 0.5
+"""Between two looks at what the children are at."""
 SMALL_BYTES = 50_000_000
 """A checkpoint below this gets one thread, and does not wait for its turn."""
 DEFAULTS = {
@@ -258,7 +261,7 @@ def run_batches(
             for turn in _turns(batches):
                 for batch in turn:
                     children.append(_start(batch, root.path / str(len(children))))
-                _wait(children[-len(turn) :], deadline)
+                _wait(children, children[-len(turn) :], len(batches), deadline)
             return [
                 [_read(child, number, root) for number in range(len(child.jobs))]
                 for child in children
@@ -301,10 +304,19 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
     return _Child(jobs, folder, process, time.monotonic())
 
 
-def _wait(children: Sequence[_Child], deadline: _Deadline) -> None:
-    """Return when every child has ended well; raise as soon as one has not."""
-    running = list(children)
+def _wait(
+    started: Sequence[_Child], children: Sequence[_Child], total: int, deadline: _Deadline
+) -> None:
+    """Return when every child has ended well; raise as soon as one has not.
+
+    Args: started: all that were started, these and those before. total: how many there will be.
+    """
+    running, told = list(children), 0.0
     while running:
+        if time.monotonic() - told > TELL_SECONDS:
+            told = time.monotonic()
+            folders = [(child.name, child.folder) for child in running]
+            tell_phases(folders, len(started) - len(running), total, told - started[0].started)
         for child in list(running):
             code = child.process.poll()
             if code is None:

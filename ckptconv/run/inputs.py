@@ -32,6 +32,7 @@ class Inputs:
 def read_inputs(path: Path, model: Model) -> Inputs:
     """Read `.jsonl`, one object with `text` and perhaps `target` a line; or `.npz` or `.safetensors` of arrays.
 
+    A model of images has `image` in a line, one of speech `audio`: the path of a file, from the folder of `path` on.
     Arrays stand under the names that the classes take. Of text these are integers of shape (rows, length):
     input_ids, and perhaps decoder_input_ids, masks (1 where a token is valid), token types, labels. Without masks
     every token is valid; without decoder_input_ids the decoder gets its start token.
@@ -73,10 +74,20 @@ def _examples(path: Path, modality: Modality) -> Iterator[Example]:
             raise SourceError(
                 f'{where}: expected {{"{modality.item}": "...", "target": "..."}}, target may be left out'
             )
+        if modality.reads != "tokens":
+            source = str(_beside(path, source, where))
         count += 1
         yield Example(source, target)
     if not count:
         raise SourceError(f"{path}: no example in it")
+
+
+def _beside(path: Path, name: str, where: str) -> Path:
+    """Return an image or a sound that a line names, from the folder of the file on. Raises SourceError: no file."""
+    source = path.parent / name
+    if not source.is_file():
+        raise SourceError(f"{where}: {source}: no such file")
+    return source.absolute()
 
 
 def _npz(path: Path, modality: Modality) -> dict[str, Array]:
@@ -99,8 +110,8 @@ def _array(stored: Stored, modality: Modality) -> Array:
     kinds = (
         ("float",) if modality.inputs.get(name, "int64").startswith("float") else ("int", "uint")
     )
-    if not dtype.startswith(kinds):
-        expected = "integers" if "int" in kinds else "floats"
+    if not dtype.startswith(kinds) or dtype.startswith("float8"):
+        expected = "integers" if "int" in kinds else "float32, float64 or float16"
         raise SourceError(f"{stored.path}: {name}: expected {expected}, found {dtype}")
     (extent,) = stored.extents
     with stored.path.open("rb") as file:

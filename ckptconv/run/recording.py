@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.strict_json import Json
 from ckptconv.compare.configs import generation_file
 from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.fingerprints import Fingerprint
@@ -147,13 +148,14 @@ def recorded_model(trace: Trace, where: str) -> Model:
         raise SourceError(
             f"{where}: probes of {ascii(trace.question.modality)[:40]}, but the model's encoder reads {modality.name}"
         )
+    if trace.question.examples and modality.reads != "tokens":
+        raise SourceError(f"{where}: names files of the recording machine; record arrays instead")
     names = _names(trace.probes)
     if not set(names) >= {name for suited in trace.suited.values() for name in suited}:
         raise SourceError(f"{where}: refers to probes that are missing from the trace")
     if trace.question.generate and trace.question.generate_from not in names:
         raise SourceError(f"{where}: generates from a probe that is missing from the trace")
-    main = next(iter(modality.inputs))
-    required = {main, *(name for name in modality.inputs if name.endswith("mask")), *DECODER_INPUTS}
+    required = {*modality.required(model), *DECODER_INPUTS}
     for name in names:
         batch, place = batch_of(trace.probes, name), f"{where}: probe {ascii(name)[1:-1]}"
         if not set(batch) >= required:
@@ -177,6 +179,7 @@ def compare_recorded(
     suited = frozenset(_suited(trace, model, target, where))
     probes = {key: array for key, array in trace.probes.items() if key.partition(".")[0] in suited}
     question = trace.question
+    facts = _facts(trace, model)
     source = Job(
         trace.naming,
         where,
@@ -185,7 +188,7 @@ def compare_recorded(
         question.generate,
         question.generate_from,
         question.examples,
-        question.facts,
+        facts,
         question.texts,
         modality=question.modality,
         model_class=model_class(model, target.runner),
@@ -219,10 +222,18 @@ def compare_recorded(
         ) from None
 
 
+def _facts(trace: Trace, model: Model) -> dict[str, Json]:
+    """Return what the recorded configs say of inputs and places; what else the file says of them is not read."""
+    own: dict[str, Json] = modality_of(model).facts(
+        model, special_tokens(model, trace.generation or {})
+    )
+    return own
+
+
 def _suited(trace: Trace, model: Model, target: Runnable, where: Path) -> list[str]:
     """Return the recorded probes that a target can answer, where its shapes are fixed the short ones."""
     support = target.support
-    places = Places(modality_of(model), trace.question.facts)
+    places = Places(modality_of(model), _facts(trace, model))
 
     def fits(probe: str) -> bool:
         batch = batch_of(trace.probes, probe)

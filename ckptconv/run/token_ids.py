@@ -14,6 +14,7 @@ import numpy as np
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport
 from ckptconv.schema.config import Config
+from ckptconv.schema.family import Whole
 from ckptconv.schema.model import Model, Part, Role
 
 NOT_SETTINGS = ("transformers_version", "_from_model_config")
@@ -116,9 +117,11 @@ DECODER_INPUTS = (
 )
 
 
-def position_limit(side: Part) -> int | None:
+def position_limit(side: Part, role: Role) -> int | None:
     """Return how many tokens a side can hold at most; None where positions have no table."""
-    limit, pad = side.config.get("max_position_embeddings"), side.config.get("pad_token_id")
+    tables, key = side.tables, "max_position_embeddings"
+    key = tables.places.get(role, key) if isinstance(tables, Whole) else key
+    limit, pad = side.config.get(key), side.config.get("pad_token_id")
     if not isinstance(limit, int) or limit <= 0:
         return None
     if side.family.positions == "padding" and isinstance(pad, int) and 0 <= pad < limit - 1:
@@ -128,11 +131,18 @@ def position_limit(side: Part) -> int | None:
 
 def pads_left(model: Model, role: Role, supports: Iterable[InputSupport]) -> bool:
     """Tell whether padding on the left means the same to all runners."""
-    by_order = model.side(role).family.positions == "order"
+    by_order = numbered_alike(model.side(role), role)
     return all(
         (by_order or not support.counted_positions) and (role == "encoder" or support.decoder_mask)
         for support in supports
     )
+
+
+def numbered_alike(side: Part, role: Role) -> bool:
+    """Tell whether PyTorch's class and Flax's number the positions of a side alike, with padding on its left too."""
+    tables = side.tables
+    by_mask = role == "decoder" and isinstance(tables, Whole) and tables.flax_positions == "mask"
+    return side.family.positions == "order" and not by_mask
 
 
 def token_types(side: Part, supports: Iterable[InputSupport]) -> tuple[int, ...]:
@@ -151,7 +161,7 @@ def row_length(model: Model, role: Role, length: int, supports: Iterable[InputSu
         support.encoder_places if role == "encoder" else support.decoder_places
         for support in supports
     )
-    limits = [limit for limit in (position_limit(model.side(role)), *places) if limit]
+    limits = [limit for limit in (position_limit(model.side(role), role), *places) if limit]
     return max(1, min([length, *limits]))
 
 
@@ -230,7 +240,12 @@ def left_out(
     side = model.side(role)
     by_order = side.family.positions == "order"
     for support in supports:
-        if support.counted_positions and not by_order:
+        if support.counted_positions and by_order and not numbered_alike(side, role):
+            yield (
+                f"no padding on the left of the {role}: {support.who} numbers its positions by the mask,"
+                " PyTorch's by their order"
+            )
+        elif support.counted_positions and not by_order:
             yield (
                 f"no padding on the left of the {role}, and no padding token among its tokens: {support.who}"
                 " numbers positions 0, 1, 2 ... there, PyTorch's does not"
@@ -239,7 +254,7 @@ def left_out(
             yield f"no padding on the left of the {role}: {support.who} takes no mask for it"
         if token_types(side, ()) and not support.token_types:
             yield f"no token types other than 0 in the {role}: {support.who} takes none"
-    limit = position_limit(side)
+    limit = position_limit(side, role)
     if limit is not None and longest < limit:
         yield f"the {role} has {limit} positions; the longest probe has {longest}"
 
@@ -252,7 +267,7 @@ def token_facts(model: Model, special: SpecialTokens) -> dict[str, Json]:
     return {
         "start": special.decoder_start,
         "pad": pad_id(model.decoder.config),
-        "decoder": position_limit(model.decoder),
+        "decoder": position_limit(model.decoder, "decoder"),
         "loss": model.has_common_loss,
     }
 
@@ -279,7 +294,7 @@ def ids_problems(arrays: Batch, model: Model, role: Role) -> Iterator[str]:
     ids = arrays.get(f"{prefix}input_ids")
     if ids is None or ids.ndim != 2:
         return
-    words, limit = side.config.size("vocab_size"), position_limit(side)
+    words, limit = side.config.size("vocab_size"), position_limit(side, role)
     if ids.min() < 0 or ids.max() >= words:
         yield f"{prefix}input_ids: from {ids.min()} to {ids.max()}, but the vocabulary has {words} tokens"
     if limit is not None and ids.shape[1] > limit:

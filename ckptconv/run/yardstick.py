@@ -146,11 +146,12 @@ class Places:
         """
         if name == "loss":
             return np.asarray(True)
-        encoder = self.modality.encoder_mask(batch, self.facts) == 1
-        valid = encoder
-        if not name.startswith("encoder."):
-            valid = (batch["decoder_attention_mask"] == 1) & encoder.any(axis=1, keepdims=True)
         places = (shape[0], shape[2]) if is_map(name, len(shape)) else shape[:2]
+        if name.startswith("encoder."):
+            valid = self.modality.encoder_mask(batch, self.facts, places[1]) == 1
+        else:
+            encoder = self.modality.encoder_mask(batch, self.facts) == 1
+            valid = (batch["decoder_attention_mask"] == 1) & encoder.any(axis=1, keepdims=True)
         if places == valid.shape:
             return np.asarray(valid)
         return np.ones(places, bool) if valid.all() else None

@@ -62,6 +62,18 @@ class Config:
         named = {f"{key}[{n}]": item for n, item in enumerate(value)}
         return tuple(Config(named, self.where).size(name) for name in named)
 
+    def extent(self, key: str) -> tuple[int, int]:
+        """Return height and width of an image or a patch: one number for both, or two.
+
+        Raises: SourceError: neither, or a side of 0.
+        """
+        if not isinstance(self.get(key), list):
+            return self.size(key), self.size(key)
+        high, wide, *more = (*self.sizes(key), 0, 0)
+        if any(more[:-2]) or not high or not wide:
+            raise SourceError(f"{self.where}: {key!r} must be one size or two")
+        return high, wide
+
     def words(self, key: str) -> tuple[str, ...]:
         """Return a list of words in lower case, which old configs write as one text with `|` between; () if absent.
 

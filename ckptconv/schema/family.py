@@ -61,6 +61,10 @@ class Whole:
     """What the user of a naming's class must know, as shown at conversion."""
     limits: Limits = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Role -> the config key of how many positions that side has, where it is not `max_position_embeddings`."""
+    flax_positions: Literal["order", "mask"] = "order"
+    """What Flax's class numbers the decoder's positions by, where PyTorch's goes by the order of the tokens."""
 
 
 @dataclass(frozen=True, slots=True)

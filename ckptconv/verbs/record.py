@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptconv.base.errors import PlanError, Problem
+from ckptconv.base.errors import (
+    PlanError,
+    Problem,
+    UsageError,
+)
 from ckptconv.base.results import Result
 from ckptconv.base.workers import counted
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
@@ -81,7 +85,12 @@ def record(
     require_no_artefact(checkpoint)
     checkpoint.require_loadable()
     model = read_model(without_fixes(checkpoint.config))
+    require_sentences(model, texts)
     own = read_inputs(inputs, model) if inputs else Inputs()
+    if own.examples and model.reads != "tokens":
+        raise UsageError(
+            f"{inputs}: a trace cannot hold images or sounds by name; give their arrays, as .npz or .safetensors"
+        )
     total = sum(stored.spec.nbytes for stored in checkpoint.weights.tensors.values())
     fixes = unrecorded_fixes(model, checkpoint, positions)
     weights = fingerprints(checkpoint, model, STORED, counted(progress, total), fixes=fixes)
@@ -98,6 +107,14 @@ def record(
     nbytes = write_trace(path, trace)
     answers = sum(len(answer.arrays) for answer in trace.sides.values())
     return Recording(checkpoint.path, path, model.label, nbytes, len(weights), answers)
+
+
+def require_sentences(model: Model, texts: Sequence[str]) -> None:
+    """Refuse sentences for a model that reads none. Raises UsageError."""
+    if texts and model.reads != "tokens":
+        raise UsageError(
+            f"texts: {model.label} reads {model.reads}, not sentences; a file of inputs can name images or sounds"
+        )
 
 
 def open_trace(path: Path) -> tuple[Trace, Model]:

@@ -50,7 +50,7 @@ from ckptconv.verbs.outputs import (
     without_converted,
 )
 from ckptconv.verbs.positions import Positions, fixes_of_both
-from ckptconv.verbs.record import compare_digests, open_trace, record
+from ckptconv.verbs.record import compare_digests, open_trace, record, require_sentences
 
 Level: TypeAlias = Literal["weights", "outputs"]
 
@@ -166,6 +166,7 @@ def verify(
     first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
     require_no_artefact(first)
     model = read_model(without_fixes(first.config))
+    require_sentences(model, texts)
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = compare_weights(first, model, second, progress, positions)
     names = "the source", "the target"

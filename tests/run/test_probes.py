@@ -155,13 +155,18 @@ def test_labels_are_the_next_tokens() -> None:
 
 def test_positions_stay_below_the_limit() -> None:
     """RoBERTa's table loses pad + 1 rows; GPT-2 is limited by `n_positions`; no table is no limit."""
-    assert position_limit(PAIRS["roberta"].encoder) == 18
+    assert position_limit(PAIRS["roberta"].encoder, "encoder") == 18
     assert probes_of(PAIRS["roberta"])["full.input_ids"].shape[1] == 18
     assert probes_of(PAIRS["gpt2"])["full.decoder_input_ids"].shape[1] == 11
     assert (
-        position_limit(pair({"max_position_embeddings": 20, "pad_token_id": 3}, {}).encoder) == 20
+        position_limit(
+            pair({"max_position_embeddings": 20, "pad_token_id": 3}, {}).encoder, "encoder"
+        )
+        == 20
     )
-    assert position_limit(pair({"model_type": "xlnet", "d_model": 8}, {}).encoder) is None
+    assert (
+        position_limit(pair({"model_type": "xlnet", "d_model": 8}, {}).encoder, "encoder") is None
+    )
 
 
 def test_generation_stays_below_the_limit() -> None:

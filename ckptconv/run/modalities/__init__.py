@@ -37,6 +37,8 @@ class Modality(Protocol):
 
     name: str
     """The file's name."""
+    reads: str
+    """What a family says that its encoder reads: tokens, pixels, samples, features."""
     inputs: Mapping[str, str]
     """The encoder's inputs -> dtype, `int64` or `float32`; the main one first, which a generation begins with."""
     item: str
@@ -60,6 +62,10 @@ class Modality(Protocol):
         """Return what the other methods must know of a model where there is no config: in the child, in a trace."""
         ...
 
+    def required(self, model: Model) -> tuple[str, ...]:
+        """Return the encoder's inputs that every probe has."""
+        ...
+
     def problems(self, arrays: Batch, model: Model) -> Iterator[str]:
         """Say why arrays from elsewhere, of a user or a trace, cannot be fed to a model."""
         ...
@@ -68,8 +74,14 @@ class Modality(Protocol):
         """Return a user's arrays, which have no problems, with all that they leave out."""
         ...
 
-    def encoder_mask(self, batch: Batch, facts: Mapping[str, Json]) -> Array:
-        """Return 1 for the encoder's places that count, and 0 for padding, shape (rows, places)."""
+    def encoder_mask(
+        self, batch: Batch, facts: Mapping[str, Json], places: int | None = None
+    ) -> Array:
+        """Return 1 for the encoder's places that count, and 0 for padding, shape (rows, places).
+
+        Args: places: how many there are in a state, where an encoder has states of several lengths; None: as many
+        as in the first of them.
+        """
         ...
 
     def generation_inputs(self, batch: Batch) -> dict[str, Array]:
@@ -96,9 +108,10 @@ def modality_of(model: Model) -> Modality:
 
     Raises: SourceError: nothing that probes can be made of.
     """
-    if model.reads != "tokens":
+    by_reading = {modality.reads: modality for modality in MODALITIES.values()}
+    if model.reads not in by_reading:
         raise SourceError(
             f"{model.config.where}: {model.label!a} reads {model.reads}, of which ckptconv makes no probes;"
             " `--level weights` compares every tensor"
         )
-    return MODALITIES["text"]
+    return by_reading[model.reads]

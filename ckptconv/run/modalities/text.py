@@ -56,6 +56,7 @@ class Text:
     """Token ids, masks, and token types where a family has them."""
 
     name = "text"
+    reads = "tokens"
     inputs: Mapping[str, str] = {
         "input_ids": "int64",
         "attention_mask": "int64",
@@ -103,7 +104,7 @@ class Text:
 
     def facts(self, model: Model, special: SpecialTokens) -> dict[str, Json]:
         """Return how sentences become tokens; encoder: how many it may get, or None."""
-        return {**token_facts(model, special), "encoder": position_limit(model.encoder)}
+        return {**token_facts(model, special), "encoder": position_limit(model.encoder, "encoder")}
 
     def problems(self, arrays: Batch, model: Model) -> Iterator[str]:
         """Say why tokens from elsewhere cannot be fed to a model."""
@@ -130,7 +131,13 @@ class Text:
         encoder.setdefault("attention_mask", np.ones_like(ids["input_ids"]))
         return encoder | completed_decoder(ids, model, len(ids["input_ids"]))
 
-    def encoder_mask(self, batch: Batch, facts: Mapping[str, Json]) -> Array:
+    def required(self, model: Model) -> tuple[str, ...]:
+        """Return tokens and mask."""
+        return ("input_ids", "attention_mask")
+
+    def encoder_mask(
+        self, batch: Batch, facts: Mapping[str, Json], places: int | None = None
+    ) -> Array:
         """Return the mask of the tokens."""
         return batch["attention_mask"]
 

@@ -29,6 +29,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import read_json
 from ckptconv.run.modalities import MODALITIES, Example
+from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
 from ckptconv.run.runners import RUNNERS, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
@@ -119,6 +120,7 @@ class Questions:
             for name, array in batch.items()
         }
         probes = {**self.probes, **examples}
+        teller().expect(len(probes), len(self.job["generate"]), self.job["precisions"])
         report: dict[str, Any] = {}
         for precision in self.job["precisions"]:
             session = self.runner.load(self.checkpoint, precision, self.job["model_class"])
@@ -148,10 +150,13 @@ class Questions:
         # In float64, where no gradient is too small.
         measures = self.job["coverage"] and precision == "float64"
         reach = session.reach(places.valid) if measures else None
-        for probe, batch in probes.items():
+        for number, (probe, batch) in enumerate(probes.items(), 1):
+            step = f"probe {probe} ({number} of {len(probes)})"
+            teller().begin(precision, step, FORWARD.get(precision, 1.0))
             answered = (reach or session).forward(batch, places.wants_maps(batch))
             arrays |= {f"{precision}/{probe}/{name}": array for name, array in answered.items()}
         for name, settings in self.job["generate"].items():
+            teller().begin(precision, f"search {name}", SEARCH)
             search = Search(session, name, settings, self.job["facts"])
             batch = probes[str(self.job["generate_from"])]
             inputs = places.modality.generation_inputs(batch)
@@ -278,6 +283,7 @@ def main(name: str, *folders: str) -> int:
     """Answer the jobs in `folders`; return the exit code."""
     jobs, runner = [Path(folder) for folder in folders], RUNNERS[name]
     _die_with_the_parent(jobs[0].absolute().parents[1])
+    tell_into(jobs[0].absolute().parent)
     questions = [read_json(job / "job.json") for job in jobs]
     try:
         _import(runner, {str(question["model_class"]) for question in questions})

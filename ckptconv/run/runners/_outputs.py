@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -76,3 +77,20 @@ def set_generation(model: Any, own: Any, settings: Mapping[str, Json] | None) ->
     model.generation_config = (
         own if settings is None else transformers.GenerationConfig(**dict(settings))
     )
+
+
+def plain_generate(model: Any, settings: Mapping[str, Json] | None) -> Callable[..., Any]:
+    """Return `generate` of a model: with settings that of all models, without any the class's own.
+
+    Whisper's own cuts sound into segments, detects languages and forces tokens, in every framework in another way;
+    what a comparison asks for is the same search on all sides.
+    """
+    generate: Callable[..., Any] = model.generate
+    if settings is None or "Whisper" not in type(model).__name__:
+        return generate
+    transformers = import_module("transformers")
+    for mixin in ("GenerationMixin", "TFGenerationMixin", "FlaxGenerationMixin"):
+        base = getattr(transformers, mixin, None)
+        if isinstance(base, type) and isinstance(model, base):
+            return partial(base.generate, model)  # type: ignore[attr-defined]
+    return generate

@@ -15,7 +15,7 @@ import numpy as np
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
 from ckptconv.run.runners._old_clip import GIVEN_BACK, give_back_clip
-from ckptconv.run.runners._outputs import cross_entropy, quantities, set_generation
+from ckptconv.run.runners._outputs import cross_entropy, plain_generate, quantities, set_generation
 
 WARNING_KINDS = {
     "were not used when initializing": "unexpected",
@@ -25,6 +25,10 @@ WARNING_KINDS = {
 """Words of a warning in transformers/modeling_flax_utils.py (4.57.6, lines 988 to 1026) -> what they mean.
 
 In this order: the warning about shapes says "newly initialized" as well."""
+
+
+NAMES = {"input_values": "inputs"}
+"""PyTorch's name of an input -> Flax's, where it has another."""
 
 
 class _Warnings(logging.Handler):
@@ -70,7 +74,9 @@ class FlaxSession(Session):
         """Run one probe, operation by operation; the class gives no loss, so it is computed from its logits."""
         jax = import_module("jax")
         outputs = self.model(
-            **_arrays({name: array for name, array in batch.items() if name != "labels"}),
+            **_arrays(
+                {NAMES.get(name, name): array for name, array in batch.items() if name != "labels"}
+            ),
             output_hidden_states=True,
             output_attentions=maps,
             return_dict=True,
@@ -97,7 +103,7 @@ class FlaxSession(Session):
 
         set_generation(self.model, self._own, settings)
         main, *rest = _arrays(inputs).items()
-        outputs = self.model.generate(
+        outputs = plain_generate(self.model, settings)(
             main[1],
             **dict(rest),
             logits_processor=transformers.FlaxLogitsProcessorList([hear] if listener else []),

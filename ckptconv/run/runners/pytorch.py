@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.base.strict_json import Json
+from ckptconv.run.phases import teller
 from ckptconv.run.runners import (
     Array,
     Batch,
@@ -21,7 +22,12 @@ from ckptconv.run.runners import (
     Session,
     ValidPlaces,
 )
-from ckptconv.run.runners._outputs import loading_problems, quantities, set_generation
+from ckptconv.run.runners._outputs import (
+    loading_problems,
+    plain_generate,
+    quantities,
+    set_generation,
+)
 from ckptconv.run.runners._reach import Gradients
 
 
@@ -57,7 +63,7 @@ class PyTorchSession(Session):
         set_generation(self.model, self._own, settings)
         with in_precision(self.model.dtype), torch.inference_mode():
             sequences: Array = (
-                self.model.generate(
+                plain_generate(self.model, settings)(
                     **_tensors(inputs, self.model.dtype), logits_processor=processors
                 )
                 .cpu()
@@ -138,7 +144,24 @@ class PyTorch(Runner):
         }
         if dtype == torch.float64:
             _make_exact(model, dtype)
+        _tell_layers(model)
         return PyTorchSession(model.eval(), loading_problems(info), settings)
+
+
+def _tell_layers(model: Any) -> None:
+    """Let each layer of a stack say when it computes; that changes nothing that it computes."""
+    torch = import_module("torch")
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) > 1:
+            for number, layer in enumerate(module, 1):
+                layer.register_forward_pre_hook(_telling(number, len(module)))
+
+
+def _telling(number: int, count: int) -> Callable[..., None]:
+    def tell(*_: Any) -> None:
+        teller().layer(number, count)
+
+    return tell
 
 
 def _made_in(dtype: Any, transformers_class: Any) -> Any:

@@ -9,7 +9,12 @@ from typing import Any
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
-from ckptconv.run.runners._outputs import loading_problems, quantities, set_generation
+from ckptconv.run.runners._outputs import (
+    loading_problems,
+    plain_generate,
+    quantities,
+    set_generation,
+)
 
 
 class TensorFlowSession(Session):
@@ -49,7 +54,7 @@ class TensorFlowSession(Session):
         processors = transformers.TFLogitsProcessorList([hear] if listener else [])
         set_generation(self.model, self._own, settings)
         main, *rest = inputs
-        sequences: Array = self.model.generate(
+        sequences: Array = plain_generate(self.model, settings)(
             tf.constant(inputs[main]),
             **{name: tf.constant(inputs[name]) for name in rest},
             logits_processor=processors,

@@ -8,7 +8,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import PROJECTIONS
 from ckptconv.schema.families._blocks import REBUILT
-from ckptconv.schema.families._vit import VIT_DEFAULTS, patch_count, sides
+from ckptconv.schema.families._vit import VIT_DEFAULTS, patch_count
 from ckptconv.schema.tensors import (
     Module,
     buffer,
@@ -26,7 +26,7 @@ def embeddings(c: Config) -> Iterator[Module]:
     """`CLIPVisionEmbeddings`."""
     hidden = c.size("hidden_size")
     yield parameter("class_embedding", dim=hidden)
-    size = sides(c, "patch_size")
+    size = c.extent("patch_size")
     yield conv2d("patch_embedding", hidden, c.size("num_channels"), *size, bias=False)
     yield embedding("position_embedding", patch_count(c) + 1, hidden)
     yield buffer("position_ids", REBUILT)

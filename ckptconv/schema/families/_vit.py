@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import activation
@@ -30,22 +29,9 @@ NO_BIAS = "this class has biases always, and those of such a model are zero"
 UNREAD_MASK = "the composite never masks a patch"
 
 
-def sides(c: Config, key: str) -> tuple[int, int]:
-    """Return height and width of an image or a patch: one number for both, or two.
-
-    Raises: SourceError: neither.
-    """
-    if not isinstance(c.get(key), list):
-        return c.size(key), c.size(key)
-    high, wide, *more = (*c.sizes(key), 0, 0)
-    if any(more[:-2]) or not high or not wide:
-        raise SourceError(f"{c.where}: {key!r} must be one size or two")
-    return high, wide
-
-
 def grid(c: Config) -> tuple[int, int]:
     """Return the number of patches along each side of an image."""
-    (high, wide), (tall, broad) = sides(c, "image_size"), sides(c, "patch_size")
+    (high, wide), (tall, broad) = c.extent("image_size"), c.extent("patch_size")
     return high // max(1, tall), wide // max(1, broad)
 
 
@@ -57,7 +43,7 @@ def patch_count(c: Config) -> int:
 
 def patches(c: Config, path: str = "patch_embeddings.projection") -> Module:
     """The projection of each patch to the model's width."""
-    return conv2d(path, c.size("hidden_size"), c.size("num_channels"), *sides(c, "patch_size"))
+    return conv2d(path, c.size("hidden_size"), c.size("num_channels"), *c.extent("patch_size"))
 
 
 def token(c: Config, path: str) -> Module:

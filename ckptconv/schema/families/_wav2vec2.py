@@ -87,6 +87,7 @@ WAV2VEC2_DEFAULTS: Mapping[str, Json] = {
     "feat_extract_norm": "group",
     "conv_dim": [512, 512, 512, 512, 512, 512, 512],
     "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
     "conv_bias": False,
     "num_conv_pos_embeddings": 128,
     "num_conv_pos_embedding_groups": 16,

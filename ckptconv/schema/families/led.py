@@ -64,6 +64,10 @@ FAMILY = Family(
         whole,
         {"pytorch": "LEDForConditionalGeneration", "tf": "TFLEDForConditionalGeneration"},
         limits=whole_limits,
+        places={
+            "encoder": "max_encoder_position_embeddings",
+            "decoder": "max_decoder_position_embeddings",
+        },
     ),
     defaults={
         **{key: value for key, value in BART_DEFAULTS.items() if key != "max_position_embeddings"},

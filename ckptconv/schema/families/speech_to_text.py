@@ -68,6 +68,7 @@ FAMILY = Family(
         },
         reads="features",
         limits=bart_limits,
+        places={"encoder": "max_source_positions", "decoder": "max_target_positions"},
     ),
     defaults={
         "vocab_size": 10000,

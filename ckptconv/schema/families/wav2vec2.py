@@ -63,6 +63,7 @@ FAMILY = Family(
         "layer_norm_eps": 1e-5,
         "add_adapter": False,
         "adapter_kernel_size": 3,
+        "adapter_stride": 2,
         "num_adapter_layers": 3,
     },
 )

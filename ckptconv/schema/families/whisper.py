@@ -76,6 +76,8 @@ FAMILY = Family(
         },
         reads="features",
         limits=whole_limits,
+        flax_positions="mask",
+        places={"encoder": "max_source_positions", "decoder": "max_target_positions"},
     ),
     defaults={
         "vocab_size": 51865,

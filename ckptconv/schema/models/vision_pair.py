@@ -34,6 +34,11 @@ class VisionPair(Pair):
         """The class of each framework that loads the whole."""
         return CLASSES
 
+    @property
+    def has_common_loss(self) -> bool:
+        """False: PyTorch's class shifts the labels by a place before it compares, TF's does not."""
+        return False
+
     def refusals(self, naming: NamingName) -> Iterator[str]:
         """Return why no class of a framework can hold and run the model."""
         yield from super().refusals(naming)

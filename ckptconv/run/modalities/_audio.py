@@ -1,0 +1,56 @@
+"""Files of sound, read without a library: PCM of 16 bits in WAVE."""
+
+from __future__ import annotations
+
+import wave
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckptconv.base.errors import SourceError
+from ckptconv.run.runners import Array
+
+
+def read_wave(path: Path) -> tuple[Array, int]:
+    """Return samples between -1 and 1, and how many there are a second.
+
+    Raises: SourceError: not a WAVE file of one channel with 16 bits a sample.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except (wave.Error, EOFError, OSError) as error:
+        raise SourceError(f"{path}: not a WAVE file ({error})") from None
+    if (channels, width) != (1, 2):
+        raise SourceError(
+            f"{path}: expected one channel of 16 bits, found {channels} of {8 * width}"
+        )
+    return np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate
+
+
+def extracted(checkpoint: Path, paths: list[Path]) -> Any:
+    """Return what the checkpoint's feature extractor makes of files; in the child.
+
+    Raises: SourceError: a file that cannot be read, or with another rate than the extractor takes.
+    """
+    extractor = import_module("transformers").AutoFeatureExtractor.from_pretrained(
+        str(checkpoint), local_files_only=True
+    )
+    sounds = []
+    for path in paths:
+        samples, rate = read_wave(path)
+        if rate != extractor.sampling_rate:
+            raise SourceError(
+                f"{path}: {rate} samples a second; the checkpoint's processor takes {extractor.sampling_rate}"
+            )
+        sounds.append(samples)
+    return extractor(
+        sounds,
+        sampling_rate=extractor.sampling_rate,
+        padding=True if not hasattr(extractor, "n_samples") else "max_length",
+        return_attention_mask=True,
+        return_tensors="np",
+    )
