@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from shutil import get_terminal_size
 from textwrap import fill
 from threading import Event, Lock, Thread
@@ -106,22 +106,25 @@ CLOCK = "{desc}: {elapsed}"
 
 
 @contextmanager
-def progress(label: str, then: str = "", *, quiet: bool = False) -> Iterator[Advance]:
+def progress(
+    label: str, then: str = "", *, quiet: bool = False, models: bool = False
+) -> Iterator[Advance]:
     """Give what an operation calls with bytes done and bytes to do; it draws a bar where somebody can see one.
 
     The bar stands on stderr, has a rate and the time left, and is gone when the block ends. Before the first byte
-    and, as `then`, after the last there is a clock alone.
+    and, as `then`, after the last there is a clock alone. Where the operation runs `models`, what they are at is shown
+    as well; in a log, once a minute.
     """
     if quiet:
         yield lambda done, total: None
         return
     if not sys.stderr.isatty():
-        with listening(_logging(then or label)):
+        with listening(_logging(then or label)) if models else nullcontext():
             yield lambda done, total: None
         return
     bar = _Bar(label, then)
     try:
-        with _ticking(bar), listening(bar.say):
+        with _ticking(bar), listening(bar.say) if models else nullcontext():
             yield bar.advance
     finally:
         bar.close()

@@ -17,6 +17,7 @@ from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS, StoredTensor, stored_t
 from ckptconv.base.errors import (
     Problem,
     SourceError,
+    UsageError,
     require_integer,
     require_number,
     require_texts,
@@ -208,3 +209,11 @@ def require_run_arguments(
     if timeout is not None:
         require_number("timeout", timeout)
     require_positions(positions)
+
+
+def require_sentences(model: Model, texts: Sequence[str]) -> None:
+    """Refuse sentences for a model that reads none. Raises UsageError."""
+    if texts and model.reads != "tokens":
+        raise UsageError(
+            f"texts: {model.label} reads {model.reads}, not sentences; a file of inputs can name images or sounds"
+        )

@@ -27,6 +27,7 @@ from ckptconv.verbs.outputs import (
     reference_of,
     require_no_artefact,
     require_run_arguments,
+    require_sentences,
 )
 from ckptconv.verbs.positions import Positions, unrecorded_fixes
 
@@ -107,14 +108,6 @@ def record(
     nbytes = write_trace(path, trace)
     answers = sum(len(answer.arrays) for answer in trace.sides.values())
     return Recording(checkpoint.path, path, model.label, nbytes, len(weights), answers)
-
-
-def require_sentences(model: Model, texts: Sequence[str]) -> None:
-    """Refuse sentences for a model that reads none. Raises UsageError."""
-    if texts and model.reads != "tokens":
-        raise UsageError(
-            f"texts: {model.label} reads {model.reads}, not sentences; a file of inputs can name images or sounds"
-        )
 
 
 def open_trace(path: Path) -> tuple[Trace, Model]:

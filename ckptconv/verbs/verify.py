@@ -46,11 +46,12 @@ from ckptconv.verbs.outputs import (
     pointers,
     require_no_artefact,
     require_run_arguments,
+    require_sentences,
     runnable_of,
     without_converted,
 )
 from ckptconv.verbs.positions import Positions, fixes_of_both
-from ckptconv.verbs.record import compare_digests, open_trace, record, require_sentences
+from ckptconv.verbs.record import compare_digests, open_trace, record
 
 Level: TypeAlias = Literal["weights", "outputs"]
 

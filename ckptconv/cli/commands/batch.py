@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckptconv.cli.main import as_html, as_json, quiet, show, writable
-from ckptconv.cli.reports import add_to_summary, github_summary, on_github, require_outputs
+from ckptconv.cli.main import (
+    add_to_summary,
+    as_html,
+    as_json,
+    github_summary,
+    on_github,
+    quiet,
+    require_outputs,
+    show,
+    writable,
+)
 from ckptconv.cli.speech import to_stderr
 
 if TYPE_CHECKING:

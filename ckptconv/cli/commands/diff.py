@@ -8,8 +8,16 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.main import CHECKPOINT, as_html, as_json, positions, quiet, say, show
-from ckptconv.cli.reports import require_outputs
+from ckptconv.cli.main import (
+    CHECKPOINT,
+    as_html,
+    as_json,
+    positions,
+    quiet,
+    require_outputs,
+    say,
+    show,
+)
 from ckptconv.cli.speech import progress
 
 

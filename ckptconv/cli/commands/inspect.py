@@ -7,8 +7,7 @@ from typing import Literal
 
 import click
 
-from ckptconv.cli.main import CHECKPOINT, as_html, as_json, show, traceable
-from ckptconv.cli.reports import require_outputs
+from ckptconv.cli.main import CHECKPOINT, as_html, as_json, require_outputs, show, traceable
 from ckptconv.cli.speech import progress
 
 

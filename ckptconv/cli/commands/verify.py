@@ -15,14 +15,16 @@ from ckptconv.cli.main import (
     SEED,
     as_html,
     as_json,
+    github_summary,
     positions,
     quiet,
+    reporting,
+    require_outputs,
     say,
     show,
     source,
     writable,
 )
-from ckptconv.cli.reports import github_summary, reporting, require_outputs
 from ckptconv.cli.speech import progress, to_stderr
 
 
@@ -160,8 +162,9 @@ def verify(
         _record(source, as_json, quiet, stdout_taken, options)
         return
     with reporting(junit) as report:
+        runs = level == "outputs"
         with progress(
-            "comparing weights", "running the models" if level == "outputs" else "", quiet=quiet
+            "comparing weights", "running the models" if runs else "", quiet=quiet, models=runs
         ) as advance:
             if push:
                 uploaded = push_verified(
@@ -235,7 +238,7 @@ def _record(
     from ckptconv.verbs.record import record
 
     chosen = {name: options[name] for name in ("seed", "texts", "inputs", "timeout")}
-    with progress("reading weights", "running the model", quiet=quiet) as advance:
+    with progress("reading weights", "running the model", quiet=quiet, models=True) as advance:
         result = record(source, options["save_trace"], progress=advance, **chosen)
     show(
         as_json,
