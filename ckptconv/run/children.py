@@ -1,7 +1,8 @@
 """The parent's side of `python -m ckptconv.run.runners`: what children are asked and answer; start, wait, reap.
 
-Small models run at once, a thread each: there the time goes into importing frameworks. Large ones run in turn: one
-after the other has every core and the memory to itself, so the peak is that of the larger side, not the sum.
+Frameworks are imported at once: that takes seconds, and little memory. Then small models run at once, a thread each.
+Large ones run in turn: one after the other has every core and the memory to itself, so the peak is that of the larger
+side, not the sum. A child waits for its turn, which a byte on its stdin says.
 
 A child lives in its own process group and watches its stdin, so that none outlives the parent: not
 after Ctrl-C or SIGTERM (the `finally` below), and not after SIGKILL (its stdin closes).
@@ -32,7 +33,7 @@ from ckptconv.base.errors import FrameworkError
 from ckptconv.base.strict_json import Json
 from ckptconv.run.modalities import Example
 from ckptconv.run.phases import tell_phases
-from ckptconv.run.runners import RUNNERS, Array
+from ckptconv.run.runners import RUNNERS, TURN, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +259,12 @@ def run_batches(
     try:
         root = Scratch()  # goes with the last answer that reads from it
         try:
-            for turn in _turns(batches):
-                for batch in turn:
-                    children.append(_start(batch, root.path / str(len(children))))
-                _wait(children, children[-len(turn) :], len(batches), deadline)
+            for batch in batches:
+                children.append(_start(batch, root.path / str(len(children))))
+            for turn in _turns(children):
+                for child in turn:
+                    _begin(child)
+                _wait(turn, children, deadline)
             return [
                 [_read(child, number, root) for number in range(len(child.jobs))]
                 for child in children
@@ -273,9 +276,10 @@ def run_batches(
         raise FrameworkError(f"cannot run a framework in a child process: {error}") from None
 
 
-def _turns(batches: Sequence[Sequence[Job]]) -> list[Sequence[Sequence[Job]]]:
-    """Return the batches that run at once: all, or one after the other."""
-    return [batches] if all(_small(batch) for batch in batches) else [[batch] for batch in batches]
+def _turns(children: Sequence[_Child]) -> list[Sequence[_Child]]:
+    """Return the children that run at once: all, or one after the other."""
+    small = all(_small(child.jobs) for child in children)
+    return [children] if small else [[child] for child in children]
 
 
 def _require(batches: Sequence[Sequence[Job]]) -> None:
@@ -296,6 +300,7 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
         process = subprocess.Popen(
             [*command, *(str(folder / str(number)) for number in range(len(jobs)))],
             stdin=subprocess.PIPE,
+            bufsize=0,  # a turn is told at once
             stdout=output,
             stderr=subprocess.STDOUT,
             env=_threads(jobs) | environment(jobs[0].runner),
@@ -304,27 +309,32 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
     return _Child(jobs, folder, process, time.monotonic())
 
 
-def _wait(
-    started: Sequence[_Child], children: Sequence[_Child], total: int, deadline: _Deadline
-) -> None:
-    """Return when every child has ended well; raise as soon as one has not.
+def _begin(child: _Child) -> None:
+    """Tell a child that its turn has come."""
+    assert child.process.stdin
+    with suppress(BrokenPipeError):  # it has ended, and why is seen by whoever waits for it
+        child.process.stdin.write(TURN)
+    child.started = time.monotonic()
 
-    Args: started: all that were started, these and those before. total: how many there will be.
-    """
-    running, told = list(children), 0.0
+
+def _wait(turn: Sequence[_Child], children: Sequence[_Child], deadline: _Deadline) -> None:
+    """Return when every child of a turn has ended well; raise as soon as any has not."""
+    running, told = list(turn), 0.0
     while running:
         if time.monotonic() - told > TELL_SECONDS:
             told = time.monotonic()
             folders = [(child.name, child.folder) for child in running]
-            tell_phases(folders, len(started) - len(running), total, told - started[0].started)
-        for child in list(running):
+            ended = sum(child.process.poll() is not None for child in children)
+            tell_phases(folders, ended, len(children), told - children[0].started)
+        for child in children:
             code = child.process.poll()
             if code is None:
                 continue
-            child.seconds = time.monotonic() - child.started
-            running.remove(child)
             if code != 0:
                 raise FrameworkError(_reason(child, code))
+            if child in running:
+                child.seconds = time.monotonic() - child.started
+                running.remove(child)
         if running and deadline.is_over():
             raise FrameworkError(
                 f"{running[0].name}: no answer within {deadline.seconds:g} s{_tail(running[0])}"

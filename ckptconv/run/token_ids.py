@@ -124,6 +124,7 @@ def position_limit(side: Part, role: Role) -> int | None:
     limit, pad = side.config.get(key), side.config.get("pad_token_id")
     if not isinstance(limit, int) or limit <= 0:
         return None
+    limit -= side.family.spare_positions
     if side.family.positions == "padding" and isinstance(pad, int) and 0 <= pad < limit - 1:
         return limit - pad - 1
     return limit

@@ -118,6 +118,8 @@ class Family:
     positions: Literal["order", "padding", "mask"] = "order"
     """What counts positions: the order of the tokens; the tokens other than padding, from `pad_token_id + 1`;
     those that the mask keeps. Only the first is the same in Flax's composite class where padding is on the left."""
+    spare_positions: int = 0
+    """Rows at the end of the table of positions at which no token can stand: ProphetNet's decoder looks one ahead."""
     token_types: int = 0
     """Types of tokens, where the config does not say."""
 

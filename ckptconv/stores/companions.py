@@ -31,6 +31,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.files import HTML, POINTER, START_BYTES, kind_of, open_source, read_source
 from ckptconv.base.strict_json import Json, dump_json, read_json
 from ckptconv.schema.config import Config
+from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.model import MODELS, read_model
 from ckptconv.schema.tensors import NamingName
@@ -299,7 +300,10 @@ def as_today(config: Config, naming: NamingName, names: Collection[str]) -> Conf
     decoder = config.get("decoder")
     if config.get("model_type") not in list(MODELS) or not isinstance(decoder, dict):
         return config
-    unsaid = [key for key in READS if decoder.get(key) is None]
+    # ProphetNet's class reads an encoder unless the file says otherwise, so its files need not say it
+    family = FAMILIES.get(str(decoder.get("model_type")))
+    stated = {**(family.defaults if family else {}), **decoder}
+    unsaid = [key for key in READS if stated.get(key) is None]
     if not unsaid:
         return config
     reading = replace(

@@ -7,6 +7,7 @@
     answers.npz   see `ckptconv.run.children.Answer`
     answers.json  framework, versions, problems, settings, generation, texts, reached; or `unavailable`, `failed`: why
 
+The framework is imported at once; the jobs begin when `TURN` comes in by stdin, and the process ends when stdin does.
 Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
 Exit code 0: answered. 3: the framework cannot be imported. Anything else: it failed, and said why.
 """
@@ -30,7 +31,7 @@ import numpy as np
 from ckptconv.base.strict_json import read_json
 from ckptconv.run.modalities import MODALITIES, Example
 from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
-from ckptconv.run.runners import RUNNERS, Array, Batch, Runner, Session
+from ckptconv.run.runners import RUNNERS, TURN, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
 from ckptconv.run.token_ids import NOT_SETTINGS, unnamed_tokens
@@ -41,19 +42,24 @@ RUN_PREFIX = "ckptconv-"
 """How the name of a run's folder begins; nothing else is ever removed."""
 
 
-def _die_with_the_parent(folder: Path) -> None:
-    """End this process when the parent's end of stdin closes, however the parent came to its end.
+def _listen_to_the_parent(folder: Path) -> threading.Event:
+    """Return what is set when this child's turn has come, and end it when the parent's end of stdin closes.
 
     A parent that was killed could not remove its folder; the child does.
     """
+    turn = threading.Event()
 
     def watch() -> None:
-        os.read(0, 1)  # not sys.stdin: its lock would be held when this interpreter ends
+        while (
+            os.read(0, len(TURN)) == TURN
+        ):  # not sys.stdin: its lock would be held when Python ends
+            turn.set()
         if folder.name.startswith(RUN_PREFIX):
             shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    return turn
 
 
 def _version(distribution: str) -> str:
@@ -282,7 +288,7 @@ class Search:
 def main(name: str, *folders: str) -> int:
     """Answer the jobs in `folders`; return the exit code."""
     jobs, runner = [Path(folder) for folder in folders], RUNNERS[name]
-    _die_with_the_parent(jobs[0].absolute().parents[1])
+    turn = _listen_to_the_parent(jobs[0].absolute().parents[1])
     tell_into(jobs[0].absolute().parent)
     questions = [read_json(job / "job.json") for job in jobs]
     try:
@@ -292,6 +298,7 @@ def main(name: str, *folders: str) -> int:
             json.dumps({"framework": name, "unavailable": str(error)})
         )
         return UNAVAILABLE
+    turn.wait()
     for job, question in zip(jobs, questions, strict=True):
         try:
             _answer_in(job, Questions(runner, question, _probes(job)))

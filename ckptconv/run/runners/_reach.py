@@ -4,6 +4,11 @@ Each probe runs once with gradients: of one number that depends on every state, 
 counts, each with a random weight, so that no two influences cancel. In float64, where none is lost to underflow.
 What is mathematically none at all (a bias of all keys shifts each softmax as a whole) comes out as rounding noise:
 sixteen digits below the others, where the bound is twelve.
+
+What takes time is the way back through the layers, so it is kept short. A tensor of which all was reached is
+watched no longer, nor in a long probe what was noise in all short ones. And where the input of a layer is itself a
+state that is compared, the way back ends there: whatever lies before it reaches that state, and needs nothing of what
+comes after.
 """
 
 from __future__ import annotations
@@ -24,8 +29,15 @@ from ckptconv.run.yardstick import is_map
 NOISE = 1e-12
 """A gradient that is smaller than this part of the largest is none: float64 rounds to 1e-16."""
 
+WARM_UP = 1
+"""Rows of the first probe that run once without gradients, to see which layers take a state as it is compared."""
+
 Outputs = Callable[[Any, Batch, bool], Any]
 """(model, probe, whether to ask for attention maps) -> what the class gives."""
+Forward = Callable[..., Any]
+"""A layer's forward pass."""
+MAIN_INPUT = "hidden_states"
+"""What layers call their first input where it is passed by name."""
 
 
 @dataclass(slots=True)
@@ -65,6 +77,7 @@ class Gradients:
         self.model, self._outputs, self._valid, self._precision = model, outputs, valid, precision
         self._random = np.random.default_rng(0)
         self._influences: dict[str, _Influence] = {}
+        self._cuts: tuple[Any, ...] | None = None
         torch = import_module("torch")
         for module in model.modules():
             if type(module) is torch.nn.Embedding:
@@ -78,19 +91,58 @@ class Gradients:
                 parameter.register_post_accumulate_grad_hook(self._influences[name].note)
 
     def run(self, batch: Batch, maps: bool) -> Any:
-        """Run one probe; return what the class gives. A tensor that is reached in full is watched no longer."""
+        """Run one probe; return what the class gives."""
         torch = import_module("torch")
+        if self._cuts is None:
+            self._cuts = self._layers_after_states(batch)
+        self._watch_less(noise=not maps)
         with torch.enable_grad(), ExitStack() as stack:
             if not maps:  # a long probe
                 stack.enter_context(_recomputing(self.model, self._precision))
+            for layer in self._cuts:
+                stack.enter_context(_wrapped(layer, _cut_off))
             outputs = self._outputs(self.model, batch, maps)
             number = self._number(outputs, batch)
             if number.requires_grad:
                 number.backward()
-        for name, parameter in self.model.named_parameters():
-            if name in self._influences and bool(self._influences[name].reached.all()):
-                parameter.requires_grad_(False)
         return outputs
+
+    def _watch_less(self, noise: bool) -> None:
+        """Stop watching what was reached in full, and where `noise`, what had no gradient but noise so far."""
+        limit = NOISE * max((tensor.largest for tensor in self._influences.values()), default=0.0)
+        for name, parameter in self.model.named_parameters():
+            influence = self._influences.get(name)
+            if influence is not None and (
+                bool(influence.reached.all()) or (noise and 0 < influence.largest <= limit)
+            ):
+                parameter.requires_grad_(False)
+
+    def _layers_after_states(self, batch: Batch) -> tuple[Any, ...]:
+        """Return the layers whose main input, whenever they are called, is a state that is compared."""
+        torch = import_module("torch")
+        inputs: dict[Any, list[Any]] = {}
+
+        def keep(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs.setdefault(layer, []).append(args[0] if args else kwargs.get(MAIN_INPUT))
+
+        rows = {name: array[:WARM_UP] for name, array in batch.items()}
+        hooks = [
+            layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers(self.model)
+        ]
+        with torch.no_grad():
+            outputs = self._outputs(self.model, rows, False)
+        for hook in hooks:
+            hook.remove()
+        compared = {
+            id(state)
+            for name, state in states(outputs).items()
+            if self._valid(rows, name, tuple(state.shape)) is not None
+        }
+        return tuple(
+            layer
+            for layer, tensors in inputs.items()
+            if all(id(tensor) in compared for tensor in tensors)
+        )
 
     def _number(self, outputs: Any, batch: Batch) -> Any:
         """Return one number that depends on everything that counts."""
@@ -98,7 +150,7 @@ class Gradients:
         total = torch.zeros(())
         for name, state in states(outputs).items():
             valid = self._valid(batch, name, tuple(state.shape))
-            if valid is None:
+            if valid is None or not state.requires_grad:
                 continue
             if is_map(name, state.dim()):
                 valid = valid[:, None]
@@ -125,27 +177,52 @@ def _count(reached: Any) -> list[int]:
     return [int(reached.sum()), int(rows.sum())]
 
 
+def layers(model: Any) -> Iterator[Any]:
+    """Yield what the model's lists of modules hold; of lists within lists (T5's layers are such) the outer level."""
+    torch = import_module("torch")
+    within: set[Any] = set()
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and module not in within:
+            within.update(module.modules())
+            yield from module
+
+
+@contextmanager
+def _wrapped(layer: Any, wrap: Callable[[Forward], Forward]) -> Iterator[None]:
+    """Let a layer run otherwise: hides the class's `forward`, or an earlier wrapping, until it is taken off again."""
+    outer = vars(layer).get("forward")
+    layer.forward = wrap(layer.forward)
+    try:
+        yield
+    finally:
+        if outer is None:
+            del layer.forward
+        else:
+            layer.forward = outer
+
+
+def _cut_off(forward: Forward) -> Forward:
+    """Return a layer's forward pass from whose main input no way leads back."""
+
+    def cut_off(*args: Any, **kwargs: Any) -> Any:
+        if args:
+            return forward(args[0].detach(), *args[1:], **kwargs)
+        return forward(**{**kwargs, MAIN_INPUT: kwargs[MAIN_INPUT].detach()})
+
+    return cut_off
+
+
 @contextmanager
 def _recomputing(
     model: Any, precision: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[None]:
     """Keep each layer's input only, and compute the rest again on the way back: a long probe takes gigabytes else."""
-    torch = import_module("torch")
     recomputed = partial(
         import_module("torch.utils.checkpoint").checkpoint,
         use_reentrant=False,
         context_fn=lambda: (nullcontext(), precision()),
     )
     with ExitStack() as stack:
-        within: set[Any] = set()
-        for module in model.modules():
-            if isinstance(module, torch.nn.ModuleList) and module not in within:
-                within.update(
-                    module.modules()
-                )  # T5's layers are lists of their own: one level is enough
-                for layer in module:
-                    layer.forward = partial(
-                        recomputed, layer.forward
-                    )  # hides the class's, until it is deleted
-                    stack.callback(delattr, layer, "forward")
+        for layer in layers(model):
+            stack.enter_context(_wrapped(layer, lambda forward: partial(recomputed, forward)))
         yield

@@ -116,4 +116,6 @@ FAMILY = Family(
         "add_cross_attention": True,
     },
     aliases={"num_attention_heads": "num_encoder_attention_heads"},
+    positions="padding",
+    spare_positions=1,
 )
