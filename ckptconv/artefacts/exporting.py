@@ -79,9 +79,12 @@ def _loaded(folder: Path, model_class: str) -> Any:
         raise Refused(f"transformers has no class {model_class}")
     try:
         model, info = kind.from_pretrained(
-            str(folder), local_files_only=True, dtype=torch.float32,
-            attn_implementation="eager", output_loading_info=True,
-        )  # fmt: skip
+            str(folder),
+            local_files_only=True,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
     except Exception as error:
         raise Refused(f"{model_class} cannot load it\n{_line(error)}") from error
     wrong = [

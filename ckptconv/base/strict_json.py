@@ -18,7 +18,7 @@ MAX_DIGITS = 64
 """Of a number in JSON; tokenizers write 31 for "no limit". Python takes seconds for a number of millions."""
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
-_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -57,7 +57,7 @@ def _depth_within(data: bytes, depth: int) -> bool:
     """
     if data.count(b"[") + data.count(b"{") <= depth:
         return True
-    rest = _STRINGS.sub(b"", data).translate(_BRACKETS, delete=_OTHERS)
+    rest = _STRINGS.sub(b"", data).translate(_BRACKETS, delete=_NO_BRACKETS)
     for _ in range(depth):
         rest = rest.replace(b"[]", b"")
     return b"[]" not in rest and rest.count(b"[") <= depth

@@ -76,11 +76,11 @@ def batch(
         raise UsageError(
             f"{plan}: is not a TOML file; for a pattern, say where to: --to 'out/{{name}}'"
         )
-    kept = Records(Path(records) if records else _beside(str(plan), bool(target)))
+    store = Records(Path(records) if records else _beside(str(plan), bool(target)))
     here = jobs or max(1, (os.cpu_count() or 2) // 2)
     engine = dask(dask_scheduler) if dask_scheduler else local(here)
-    outcomes = _run(tasks, kept, engine, progress)
-    return Batch(str(plan), kept.folder, outcomes, time.monotonic() - started)
+    outcomes = _run(tasks, store, engine, progress)
+    return Batch(str(plan), store.folder, outcomes, time.monotonic() - started)
 
 
 def _beside(plan: str, is_pattern: bool) -> Path:

@@ -149,14 +149,14 @@ def _problems(where: str, values: Mapping[str, Any], entry: Mapping[str, Any]) -
     if values.get("level", "outputs") not in LEVELS:
         yield f"{where}: level {values['level']!r} is not one of {', '.join(LEVELS)}"
     options = CONVERSION.get(str(command), {}) | VERIFICATION
-    known = OWN | options
+    kinds = OWN | options
     every = set(OWN).union(VERIFICATION, *CONVERSION.values())
     for key, value in values.items():
-        if key not in known:
+        if key not in kinds:
             if key in entry or key not in every:
-                yield _unknown(key, known, where)
-        elif not _is_a(value, known[key]):
-            yield f"{where}: {key} = {value!r} is not {_kind(known[key])}"
+                yield _unknown(key, kinds, where)
+        elif not _is_a(value, kinds[key]):
+            yield f"{where}: {key} = {value!r} is not {_kind(kinds[key])}"
 
 
 def _is_a(value: object, kind: Any) -> bool:

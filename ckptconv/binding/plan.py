@@ -375,16 +375,16 @@ class _Planner:
     def notices(self, moves: Iterable[Move], fixes: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
         yield from filter(None, [self.binding.wrapper_notice])
-        made: dict[str, list[str]] = {}
+        keys_by_values: dict[str, list[str]] = {}
         for move in moves:
             if move.fill is not None and move.tensor.key not in self.fills:
                 formula = move.tensor.module.formula
                 computed = formula is not None and not isinstance(formula, Zeros)
                 values = f"as {'computed' if computed else 'zeros'} ({move.tensor.module.why})"
-                made.setdefault(values, []).append(move.tensor.key)
-        for values, keys in made.items():
-            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            yield f"{keys[0]}{others}: not in the source, written {values}"
+                keys_by_values.setdefault(values, []).append(move.tensor.key)
+        for values, keys in keys_by_values.items():
+            rest = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            yield f"{keys[0]}{rest}: not in the source, written {values}"
         dropped: dict[str, list[str]] = {}
         for key, tensor in self.binding.tensors.items():
             unread = tensor.module.presence == "zeros" and self.target not in tensor.spellings

@@ -182,12 +182,12 @@ class _Bar:
 
 def _logging(label: str) -> Callable[[Phases], None]:
     """Return what writes a line to a log now and then: after a minute for the first time."""
-    told = time.monotonic()
+    logged_at = time.monotonic()
 
     def log(phases: Phases) -> None:
-        nonlocal told
-        if time.monotonic() - told >= LOG_SECONDS:
-            told = time.monotonic()
+        nonlocal logged_at
+        if time.monotonic() - logged_at >= LOG_SECONDS:
+            logged_at = time.monotonic()
             sys.stderr.write(one_line(f"{label}: {phases}") + "\n")
             sys.stderr.flush()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ckptconv.compare.place_relations import rows, transposed
 from ckptconv.compare.stream import Figures, Relation, Streamed
-from ckptconv.compare.value_relations import Found, constant, elements, initialised, rounded, scaled
+from ckptconv.compare.value_relations import Match, constant, elements, initialised, rounded, scaled
 from ckptconv.stores.tensor import FLOATS
 from ckptconv.transfer.casting import Items
 
@@ -55,7 +55,7 @@ def _answers(
     shape: tuple[int, ...],
     labels: tuple[str, ...],
     load: Callable[[], Pair],
-) -> Iterator[Found]:
+) -> Iterator[Match]:
     """Return what fits, the most telling first."""
     dtype = streamed.dtype
     if dtype not in FLOATS:
@@ -78,14 +78,14 @@ def _answers(
 
 def _moved(
     pair: Pair, shape: tuple[int, ...], labels: tuple[str, ...], dtype: str
-) -> Iterator[Found]:
+) -> Iterator[Match]:
     """Look at the places of elements, which takes the whole tensor."""
     yield from _some(constant(pair.expected, pair.found, dtype))
     yield from _some(transposed(pair.expected.reshape(shape), pair.found.reshape(shape)))
     yield from _some(rows(pair.expected.reshape(shape), pair.found.reshape(shape), labels))
 
 
-def _some(answer: Found | None) -> Iterator[Found]:
+def _some(answer: Match | None) -> Iterator[Match]:
     if answer:
         yield answer
 

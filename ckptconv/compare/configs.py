@@ -294,13 +294,13 @@ class ConfigDifference:
     second: Json
 
 
-def config_differences(one: Config, other: Config) -> tuple[ConfigDifference, ...]:
+def config_differences(first: Config, second: Config) -> tuple[ConfigDifference, ...]:
     """Compare two configs, with each family's defaults for what the file leaves out.
 
     What cannot change an answer is left out: dropout, labels, versions, dtypes, what a forward pass returns. So
     are the settings of generation, which `resolved` takes as `generate` does: a config's are not always read.
     """
-    return tuple(_differences("", with_defaults(one), with_defaults(other)))
+    return tuple(_differences("", with_defaults(first), with_defaults(second)))
 
 
 def with_defaults(config: Config) -> Config:
@@ -325,16 +325,16 @@ def _class_defaults(model_type: str) -> dict[str, Json]:
     return defaults if isinstance(defaults, dict) else {}
 
 
-def _differences(prefix: str, one: Config, other: Config) -> Iterator[ConfigDifference]:
+def _differences(prefix: str, left: Config, right: Config) -> Iterator[ConfigDifference]:
     """Compare one level; the sides are levels of their own."""
     for key in sorted(
-        {config.aliases.get(key, key) for config in (one, other) for key in config.values}
+        {config.aliases.get(key, key) for config in (left, right) for key in config.values}
     ):
-        first, second = _value(one, key), _value(other, key)
+        first, second = _value(left, key), _value(right, key)
         if is_idle(key) or is_generation(key) or (key in DERIVED and None in (first, second)):
             continue
         if isinstance(first, dict) and isinstance(second, dict):
-            sides = (with_defaults(config.part(key)) for config in (one, other))
+            sides = (with_defaults(config.part(key)) for config in (left, right))
             yield from _differences(f"{prefix}{key}.", *sides)
         elif first != second and not (_is_no(first) and _is_no(second)):
             yield ConfigDifference(f"{prefix}{key}", first, second)

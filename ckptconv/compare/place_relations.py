@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.compare.value_relations import Found
+from ckptconv.compare.value_relations import Match
 from ckptconv.transfer.casting import Items
 
 SHOWN = 4
@@ -15,7 +15,7 @@ SHOWN = 4
 NOWHERE = -1
 
 
-def transposed(expected: Items, actual: Items) -> Found | None:
+def transposed(expected: Items, actual: Items) -> Match | None:
     """Say that the axes are in another order, even where the bytes were then read in the expected shape."""
     axes = tuple(n for n, size in enumerate(expected.shape) if size > 1)
     shape = tuple(expected.shape[n] for n in axes)
@@ -43,7 +43,7 @@ def _begins(turned: Items, flat: Items) -> bool:
     return np.array_equal(first, flat[: first.size])
 
 
-def rows(expected: Items, actual: Items, labels: tuple[str, ...]) -> Found | None:
+def rows(expected: Items, actual: Items, labels: tuple[str, ...]) -> Match | None:
     """Say which rows moved, along the first axis or along the last.
 
     Args: labels: how the tables call the axes, such as out and in.
@@ -59,7 +59,7 @@ def rows(expected: Items, actual: Items, labels: tuple[str, ...]) -> Found | Non
     return None
 
 
-def _rows(old: Items, new: Items, name: str) -> Found | None:
+def _rows(old: Items, new: Items, name: str) -> Match | None:
     """Look along one axis."""
     wrong = np.flatnonzero((old != new).any(axis=1))
     if len(old) < 2 or not len(wrong):
@@ -109,7 +109,7 @@ def _shift(wrong: NDArray[np.intp], origin: NDArray[np.intp], count: int) -> int
     return int(moved[0]) if moved[0] * 2 <= count else int(moved[0]) - count
 
 
-def _one_row(old: Items, new: Items, at: int, origin: int, name: str) -> Found | None:
+def _one_row(old: Items, new: Items, at: int, origin: int, name: str) -> Match | None:
     """Say what became of the only row that differs."""
     width = old.shape[1]
     if width < 2 or int(np.count_nonzero(old[at] != new[at])) * 2 <= width:

@@ -125,7 +125,7 @@ class Sums:
 
 HEAD = 256
 """Items of each side that are kept: enough to tell two tensors apart, and to test a suspicion."""
-KEPT = 8
+MAX_CHANGES = 8
 """Changed elements that are kept with their values."""
 TINY = 1e-30
 """Sums of squares below this may have lost some that float32 cannot hold."""
@@ -217,8 +217,8 @@ def _keep(
     result: Streamed, left: Items, right: Items, unequal: NDArray[np.bool_], start: int
 ) -> None:
     """Keep the first elements that differ."""
-    if len(result.changes) < KEPT:
-        for at in np.flatnonzero(unequal)[: KEPT - len(result.changes)]:
+    if len(result.changes) < MAX_CHANGES:
+        for at in np.flatnonzero(unequal)[: MAX_CHANGES - len(result.changes)]:
             result.changes.append(Change(start + int(at), int(left[at]), int(right[at])))
 
 
@@ -298,17 +298,17 @@ def _measure_block(left: Numbers, right: Numbers) -> Sums:
     return _measure_carefully(left, right)
 
 
-def _measure_carefully(one: Numbers, other: Numbers) -> Sums:
+def _measure_carefully(first: Numbers, second: Numbers) -> Sums:
     """Do the same in float64, where squares overflowed or vanished, or some values are not finite."""
     with np.errstate(all="ignore"):
-        left, right = one.astype(np.float64), other.astype(np.float64)
+        left, right = first.astype(np.float64), second.astype(np.float64)
         finite = np.isfinite(left) & np.isfinite(right)
         same = finite | (left == right) | (np.isnan(left) & np.isnan(right))
         apart = np.where(finite, right - left, 0.0)
         worst = float(np.max(np.abs(apart), initial=0.0)) if same.all() else inf
         numbers = (apart, np.where(finite, left, 0.0), np.where(finite, right, 0.0))
         squares = (_dot(values, values) for values in numbers)
-        return Sums(0, one.size, worst, *squares)
+        return Sums(0, first.size, worst, *squares)
 
 
 def _dot(left: Numbers, right: Numbers) -> float:

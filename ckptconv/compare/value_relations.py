@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.compare.stream import KEPT, Change, Kind
+from ckptconv.compare.stream import MAX_CHANGES, Change, Kind
 from ckptconv.stores.tensor import ITEMSIZE
 from ckptconv.transfer.casting import FLOAT, MANTISSA, Items, Numbers, decode, encode, raw_dtype
 
@@ -26,17 +26,21 @@ FEW = 4
 BLOCK = 1 << 20
 """Elements taken at a time; drawn values are recognised by one block."""
 
-Found: TypeAlias = tuple[Kind, str]
+Match: TypeAlias = tuple[Kind, str]
 Flags: TypeAlias = NDArray[np.bool_]
 Test: TypeAlias = Callable[[Numbers, Numbers], Flags]
 
 
 def elements(
     changes: Sequence[Change], differing: int, shape: tuple[int, ...], dtype: str
-) -> Found | None:
+) -> Match | None:
     """Say which elements changed, where they are few."""
     numel = int(np.prod(shape, dtype=np.int64))
-    if differing > KEPT or differing != len(changes) or (differing > 1 and differing * FEW > numel):
+    if (
+        differing > MAX_CHANGES
+        or differing != len(changes)
+        or (differing > 1 and differing * FEW > numel)
+    ):
         return None
     bits = changes[0].expected ^ changes[0].found
     if differing == 1 and bits.bit_count() == 1:
@@ -66,7 +70,7 @@ def _value(bits: int, dtype: str) -> float:
     return float(decode(np.array([bits], raw_dtype(dtype)), dtype)[0])
 
 
-def constant(expected: Items, actual: Items, dtype: str) -> Found | None:
+def constant(expected: Items, actual: Items, dtype: str) -> Match | None:
     """Say that every element is one and the same, where the expected ones are not."""
     if (
         actual.size < 2
@@ -82,7 +86,7 @@ def constant(expected: Items, actual: Items, dtype: str) -> Found | None:
     )
 
 
-def rounded(expected: Items, actual: Items, dtype: str) -> Found | None:
+def rounded(expected: Items, actual: Items, dtype: str) -> Match | None:
     """Say that one side is the other, rounded to a narrower type or to its own last bits."""
     for narrow in ("float32", "bfloat16", "float16"):
         if EPSILON[narrow] <= EPSILON[dtype]:
@@ -139,7 +143,7 @@ def _is_near(dtype: str, old: Numbers, new: Numbers, factor: float = 1.0) -> Fla
     return near
 
 
-def scaled(expected: Items, actual: Items, dtype: str) -> Found | None:
+def scaled(expected: Items, actual: Items, dtype: str) -> Match | None:
     """Say that every element is the expected one times a constant, as far as rounding allows."""
     old, new = (
         decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64) for items in (expected, actual)
@@ -159,7 +163,7 @@ def scaled(expected: Items, actual: Items, dtype: str) -> Found | None:
     )
 
 
-def initialised(expected: Items, actual: Items, dtype: str) -> Found | None:
+def initialised(expected: Items, actual: Items, dtype: str) -> Match | None:
     """Say that the values have nothing to do with the expected ones, and that one of the two looks drawn."""
     if actual.size < ENOUGH:
         return None

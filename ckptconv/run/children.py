@@ -319,13 +319,13 @@ def _begin(child: _Child) -> None:
 
 def _wait(turn: Sequence[_Child], children: Sequence[_Child], deadline: _Deadline) -> None:
     """Return when every child of a turn has ended well; raise as soon as any has not."""
-    running, told = list(turn), 0.0
+    running, told_at = list(turn), 0.0
     while running:
-        if time.monotonic() - told > TELL_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - told_at > TELL_SECONDS:
+            told_at = time.monotonic()
             folders = [(child.name, child.folder) for child in running]
             ended = sum(child.process.poll() is not None for child in children)
-            tell_phases(folders, ended, len(children), told - children[0].started)
+            tell_phases(folders, ended, len(children), told_at - children[0].started)
         for child in children:
             code = child.process.poll()
             if code is None:

@@ -210,8 +210,8 @@ WEIGHTS = frozenset({"weight", "kernel"})
 def conditions(config: Config, tensors: Mapping[str, Stored]) -> Iterator[str]:
     """Say why a checkpoint's tensors cannot be taken for the model's, and what to do: a line for each cause."""
     levels = (config.values, config.get("encoder"), config.get("decoder"))
-    said = (level.get("quantization_config") for level in levels if isinstance(level, Mapping))
-    quantised = next(filter(None, said), None)
+    sections = (level.get("quantization_config") for level in levels if isinstance(level, Mapping))
+    quantised = next(filter(None, sections), None)
     if quantised:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         how = f" ({method!a:.40})" if isinstance(method, str) else ""

@@ -167,18 +167,18 @@ class Stored:
             spec, self.path, [Extent(self.chunks[0].offset + start * row, spec.nbytes)]
         )
 
-    def reordered(self, axes: Sequence[str], wanted: Sequence[str]) -> Stored:
+    def reordered(self, axes: Sequence[str], order: Sequence[str]) -> Stored:
         """Return the same tensor, read in another order of its axes; both orders by labels.
 
         An axis of length one, `1`, may be on one side only.
         """
-        if axes == wanted:
+        if axes == order:
             return self
         shape = self.spec.shape
         strides = {"1": 1} | {axis: prod(shape[n + 1 :]) for n, axis in enumerate(axes)}
         sizes = {"1": 1} | dict(zip(axes, shape, strict=True))
-        spec = replace(self.spec, shape=tuple(sizes[axis] for axis in wanted))
-        return replace(self, spec=spec, strides=tuple(strides[axis] for axis in wanted))
+        spec = replace(self.spec, shape=tuple(sizes[axis] for axis in order))
+        return replace(self, spec=spec, strides=tuple(strides[axis] for axis in order))
 
 
 MAX_NAME = 512

@@ -29,9 +29,14 @@ STACKS = {
 def t5(transformers: Any) -> Any:
     """Relative positions, no bias, a scaled head."""
     config = transformers.T5Config(
-        vocab_size=WORDS, d_model=WIDTH, d_kv=6, d_ff=40, num_layers=2, num_heads=4,
+        vocab_size=WORDS,
+        d_model=WIDTH,
+        d_kv=6,
+        d_ff=40,
+        num_layers=2,
+        num_heads=4,
         decoder_start_token_id=0,
-    )  # fmt: skip
+    )
     return transformers.T5ForConditionalGeneration(config)
 
 
@@ -53,13 +58,24 @@ def marian(transformers: Any) -> Any:
 def vit_gpt2(transformers: Any) -> Any:
     """Pixels, and no mask."""
     encoder = transformers.ViTConfig(
-        hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,
-        image_size=16, patch_size=4,
-    )  # fmt: skip
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=40,
+        image_size=16,
+        patch_size=4,
+    )
     decoder = transformers.GPT2Config(
-        vocab_size=WORDS, n_embd=WIDTH, n_layer=2, n_head=4, n_positions=32, bos_token_id=1,
-        eos_token_id=2, is_decoder=True, add_cross_attention=True,
-    )  # fmt: skip
+        vocab_size=WORDS,
+        n_embd=WIDTH,
+        n_layer=2,
+        n_head=4,
+        n_positions=32,
+        bos_token_id=1,
+        eos_token_id=2,
+        is_decoder=True,
+        add_cross_attention=True,
+    )
     kind = transformers.VisionEncoderDecoderConfig
     config = kind.from_encoder_decoder_configs(encoder, decoder)
     model = transformers.VisionEncoderDecoderModel(config)

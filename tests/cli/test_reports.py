@@ -47,13 +47,28 @@ def test_dev_stdout_is_stdout(model: Path, tmp_path: Path) -> None:
     assert (log, copy.strip().endswith("</testsuites>")) == (f"before\n{copy}", True)
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--html", "-", "--json"], "--json and --html both write to standard output; give --html a file."),
-    (["--html", "/dev/stdout", "--json"], "--json and --html both write to standard output; give --html a file."),
-    (["--html", "{x}", "--junit", "{x}"], "--html and --junit are the same file: {x}"),
-    (["--html", "-", "--junit", "/dev/stdout"], "--html and --junit are the same file: /dev/stdout"),
-    (["--save-trace", "{x}", "--junit", "{x}"], "--junit and --save-trace are the same file: {x}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            ["--html", "-", "--json"],
+            "--json and --html both write to standard output; give --html a file.",
+        ),
+        (
+            ["--html", "/dev/stdout", "--json"],
+            "--json and --html both write to standard output; give --html a file.",
+        ),
+        (["--html", "{x}", "--junit", "{x}"], "--html and --junit are the same file: {x}"),
+        (
+            ["--html", "-", "--junit", "/dev/stdout"],
+            "--html and --junit are the same file: /dev/stdout",
+        ),
+        (
+            ["--save-trace", "{x}", "--junit", "{x}"],
+            "--junit and --save-trace are the same file: {x}",
+        ),
+    ],
+)
 def test_two_outputs_that_are_one(cli: Cli, tmp_path: Path, options: list[str], says: str) -> None:
     """Wrong usage, exit code 2, before anything is read: the checkpoints need not even be there."""
     filled = [option.format(x=tmp_path / "x") for option in options]

@@ -28,9 +28,14 @@ NAME = EVIL.replace("/", "")
 BEGINS = re.compile(r"^\s*(FORGED|::)", re.MULTILINE)
 ANYWHERE = re.compile(r"\x1b|\u202e|##[a-z]*\[")
 JSON_FILES = (
-    "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
-    "model.safetensors.index.json", "adapter_config.json", MANIFEST,
-)  # fmt: skip
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "model.safetensors.index.json",
+    "adapter_config.json",
+    MANIFEST,
+)
 VERBS: dict[str, Callable[[Path, Path], list[object]]] = {
     "inspect": lambda model, out: ["inspect", model],
     "markdown": lambda model, out: ["inspect", model, "--format", "markdown", "--tensors"],
@@ -172,20 +177,27 @@ FILES: dict[str, Callable[[Path], object]] = {
     "a link": lambda model: (model / NAME).symlink_to(NAME),
     "a pipe": lambda model: os.mkfifo(model / NAME),
     "a renamed file": lambda model: (model / "vocab.txt").rename(model / NAME),
-    "a model below": lambda model: shutil.copytree(model.parent / "good", model / NAME)
-    and (model / "config.json").unlink(),
-    "a model below, no weights": lambda model: shutil.copytree(model.parent / "good", model / NAME)
-    and [path.unlink() for path in model.glob("model*")],
+    "a model below": lambda model: (
+        shutil.copytree(model.parent / "good", model / NAME) and (model / "config.json").unlink()
+    ),
+    "a model below, no weights": lambda model: (
+        shutil.copytree(model.parent / "good", model / NAME)
+        and [path.unlink() for path in model.glob("model*")]
+    ),
     "weights of a kind": lambda model: [
         (model / "model.safetensors.index.json").unlink(),
         *(path.rename(model / f"{NAME}{path.name}") for path in model.glob("model-*")),
     ],
     "one shard more": lambda model: (model / f"model-00001-of-00009{NAME}.safetensors").touch(),
     "a config that leads out": lambda model: (
-        (model / "config.json").unlink(), (model / "config.json").symlink_to(f"/{NAME}")),
+        (model / "config.json").unlink(),
+        (model / "config.json").symlink_to(f"/{NAME}"),
+    ),
     "a config that leads in": lambda model: (
-        (model / "config.json").rename(model / NAME), (model / "config.json").symlink_to(NAME)),
-}  # fmt: skip
+        (model / "config.json").rename(model / NAME),
+        (model / "config.json").symlink_to(NAME),
+    ),
+}
 
 
 @pytest.mark.parametrize("what", FILES)
@@ -237,16 +249,27 @@ def test_arguments(cli: Cli, good: Path, tmp_path: Path, monkeypatch: pytest.Mon
     """What a shell's `*` may put on the command line, for every option that takes text."""
     monkeypatch.chdir(tmp_path)
     for args in (
-        [NAME], ["inspect", NAME, NAME, NAME], ["inspect", good, f"--{NAME}"], ["--limit", NAME, "inspect", good],
-        ["inspect", good, "--format", NAME], ["inspect", good, "--tensors", NAME], ["inspect", good, "--html", NAME],
-        ["verify", good, good, "--level", NAME], ["verify", good, good, "--inputs", tmp_path / NAME],
-        ["verify", good, good, "--tolerance", NAME], ["verify", good, good, "--junit", tmp_path / NAME / NAME],
-        ["verify", "--trace", tmp_path / NAME, good], ["verify", "--trace", good / "vocab.txt", good],
-        ["verify", good, good, "--level", "weights", "--html", good / NAME], ["verify", good, good, "--seed", NAME],
-        ["pt2tf", good, tmp_path / "out", "--max-shard-size", NAME], ["pt2tf", good, tmp_path / "out", "--dtype", NAME],
+        [NAME],
+        ["inspect", NAME, NAME, NAME],
+        ["inspect", good, f"--{NAME}"],
+        ["--limit", NAME, "inspect", good],
+        ["inspect", good, "--format", NAME],
+        ["inspect", good, "--tensors", NAME],
+        ["inspect", good, "--html", NAME],
+        ["verify", good, good, "--level", NAME],
+        ["verify", good, good, "--inputs", tmp_path / NAME],
+        ["verify", good, good, "--tolerance", NAME],
+        ["verify", good, good, "--junit", tmp_path / NAME / NAME],
+        ["verify", "--trace", tmp_path / NAME, good],
+        ["verify", "--trace", good / "vocab.txt", good],
+        ["verify", good, good, "--level", "weights", "--html", good / NAME],
+        ["verify", good, good, "--seed", NAME],
+        ["pt2tf", good, tmp_path / "out", "--max-shard-size", NAME],
+        ["pt2tf", good, tmp_path / "out", "--dtype", NAME],
         ["join", good, good, tmp_path / "out", "--bridge", tmp_path / NAME],
-        ["verify", good, good, "--save-trace", good / NAME], ["doctor", "--timeout", NAME],
-    ):  # fmt: skip
+        ["verify", good, good, "--save-trace", good / NAME],
+        ["doctor", "--timeout", NAME],
+    ):
         assert_tame(cli(*args), args)
 
 

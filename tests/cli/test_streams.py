@@ -42,15 +42,30 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a line of bash in a directory."""
     return subprocess.run(
         ["bash", "-c", command.replace("ckptconv", CKPTCONV)],
-        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize(("redirection", "code"), [
-    ("2>&-", 0), ("2>/dev/full", 0), ("2> >(true)", 0), ("<&-", 0), ("<&- 2>&-", 0),
-    (">&-", 4), (">/dev/full", 4), (">&- 2>&-", 4), ("<&- >&- 2>&-", 4), ("> >(exit)", 0),
-    ("--quiet <&- >&- 2>&-", 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [
+        ("2>&-", 0),
+        ("2>/dev/full", 0),
+        ("2> >(true)", 0),
+        ("<&-", 0),
+        ("<&- 2>&-", 0),
+        (">&-", 4),
+        (">/dev/full", 4),
+        (">&- 2>&-", 4),
+        ("<&- >&- 2>&-", 4),
+        ("> >(exit)", 0),
+        ("--quiet <&- >&- 2>&-", 0),
+    ],
+)
 def test_a_stream_that_fails(model: Path, tmp_path: Path, redirection: str, code: int) -> None:
     """Nothing is written into a checkpoint instead; only a result that cannot be printed is an error."""
     done = shell(f"sleep 0.1; ckptconv pt2flax {model} out {redirection}", tmp_path)
@@ -60,10 +75,19 @@ def test_a_stream_that_fails(model: Path, tmp_path: Path, redirection: str, code
         assert "the result cannot be printed" in done.stderr
 
 
-@pytest.mark.parametrize(("command", "code"), [
-    ("verify {model} {model} --level weights", 0), ("inspect {model}", 0), ("--help", 0), ("--version", 0),
-    ("families", 0), ("inspect absent", 3), ("nonsense", 2), ("verify {model} other --level weights", 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("verify {model} {model} --level weights", 0),
+        ("inspect {model}", 0),
+        ("--help", 0),
+        ("--version", 0),
+        ("families", 0),
+        ("inspect absent", 3),
+        ("nonsense", 2),
+        ("verify {model} other --level weights", 1),
+    ],
+)
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "> >(exit)", ">/dev/full", ">&-"])
 def test_the_exit_code_still_tells(
     model: Path, tmp_path: Path, command: str, redirection: str, code: int
@@ -131,9 +155,13 @@ def test_an_ignored_signal_stays_ignored(
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     for handler, code in ((signal.SIG_IGN, 0), (signal.SIG_DFL, 128 + number)):
         done = subprocess.run(
-            command, env=env, capture_output=True, text=True, check=False,
+            command,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
             preexec_fn=partial(signal.signal, number, handler),
-        )  # fmt: skip
+        )
         assert (done.returncode, (tmp_path / "out").exists()) == (code, code == 0), done.stderr
         if code == 0:
             assert shell("rm -r out", tmp_path).returncode == 0
@@ -157,11 +185,24 @@ def test_a_fault_of_our_own(model: Path, tmp_path: Path) -> None:
     assert run("--verbose").stderr.startswith("Traceback (most recent call last):")
 
 
-@pytest.mark.parametrize(("option", "value"), [
-    ("--min-coverage", "nan"), ("--min-coverage", "inf"), ("--min-coverage", "101"), ("--timeout", "nan"),
-    ("--timeout", "inf"), ("--timeout", "1e300"), ("--timeout", "0"), ("--seed", "-1"), ("--seed", "1e3"),
-    ("--seed", str(2**63)), ("--tolerance", "nan"), ("--tolerance", "inf"), ("--tolerance", "-1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--min-coverage", "nan"),
+        ("--min-coverage", "inf"),
+        ("--min-coverage", "101"),
+        ("--timeout", "nan"),
+        ("--timeout", "inf"),
+        ("--timeout", "1e300"),
+        ("--timeout", "0"),
+        ("--seed", "-1"),
+        ("--seed", "1e3"),
+        ("--seed", str(2**63)),
+        ("--tolerance", "nan"),
+        ("--tolerance", "inf"),
+        ("--tolerance", "-1"),
+    ],
+)
 def test_numbers_that_are_none(cli: Cli, model: Path, option: str, value: str) -> None:
     """Wrong usage is exit code 2, before any work."""
     done = cli("verify", model, model, option, value)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckptconv.compare.stream import KEPT, Change, Streamed, compare_stream
+from ckptconv.compare.stream import MAX_CHANGES, Change, Streamed, compare_stream
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.pieces import OpenFiles
 
@@ -51,7 +51,10 @@ def test_only_some_changes_are_kept(tmp_path: Path) -> None:
     """However many elements differ, only the first are kept; all are counted."""
     array = np.arange(50, dtype=np.float32)
     found = streamed(tmp_path, array, array + 1)
-    assert ([one.at for one in found.changes], found.sums.differing) == (list(range(KEPT)), 50)
+    assert ([one.at for one in found.changes], found.sums.differing) == (
+        list(range(MAX_CHANGES)),
+        50,
+    )
 
 
 def test_a_view_that_is_not_row_major(tmp_path: Path) -> None:

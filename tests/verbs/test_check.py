@@ -319,14 +319,37 @@ def remade(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
 WEIGHTS = "model.safetensors"
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda values: values["files"][WEIGHTS].update(bytes=10**60), f"says that {WEIGHTS} has 1{'0' * 60} bytes"),
-    (lambda values: values["files"]["vocab.txt"].update(bytes=7), "says that vocab.txt has 7 bytes; it has 4"),
-    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(shape=[1]), f"says that {BIAS} of {WEIGHTS}"),
-    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(dtype="float64"), f"says that {BIAS}"),
-    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(dtype="x\n::error::"), "is x\\n::error:: ["),
-    (lambda values: values["files"][WEIGHTS]["tensors"][BIAS]["extents"][0].__setitem__(0, 10**9), f"{BIAS} of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda values: values["files"][WEIGHTS].update(bytes=10**60),
+            f"says that {WEIGHTS} has 1{'0' * 60} bytes",
+        ),
+        (
+            lambda values: values["files"]["vocab.txt"].update(bytes=7),
+            "says that vocab.txt has 7 bytes; it has 4",
+        ),
+        (
+            lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(shape=[1]),
+            f"says that {BIAS} of {WEIGHTS}",
+        ),
+        (
+            lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(dtype="float64"),
+            f"says that {BIAS}",
+        ),
+        (
+            lambda values: values["files"][WEIGHTS]["tensors"][BIAS].update(dtype="x\n::error::"),
+            "is x\\n::error:: [",
+        ),
+        (
+            lambda values: values["files"][WEIGHTS]["tensors"][BIAS]["extents"][0].__setitem__(
+                0, 10**9
+            ),
+            f"{BIAS} of",
+        ),
+    ],
+)
 def test_a_manifest_that_was_made_anew(
     cli: Cli, out: Path, change: Callable[[dict[str, Any]], object], says: str
 ) -> None:

@@ -329,9 +329,14 @@ class _Shelf:
         wide = value.dtype
         value.shape, value.type = ir.Shape(stored.shape), ir.TensorType(kind)
         value.const_value = ir.ExternalTensor(
-            file, stored.offset, stored.nbytes, kind, shape=value.shape, name=value.name,
+            file,
+            stored.offset,
+            stored.nbytes,
+            kind,
+            shape=value.shape,
+            name=value.name,
             base_dir=str(self.folder),
-        )  # fmt: skip
+        )
         if wide is not None and wide != kind:
             cast = _node("Cast", [value], f"{value.name}.widened", to=wide.value)
             cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(wide), value.shape
@@ -342,9 +347,17 @@ class _Shelf:
 
 
 DTYPES = {
-    "F64": "DOUBLE", "F32": "FLOAT", "F16": "FLOAT16", "BF16": "BFLOAT16", "I64": "INT64", "I32": "INT32",
-    "I16": "INT16", "I8": "INT8", "U8": "UINT8", "BOOL": "BOOL",
-}  # fmt: skip
+    "F64": "DOUBLE",
+    "F32": "FLOAT",
+    "F16": "FLOAT16",
+    "BF16": "BFLOAT16",
+    "I64": "INT64",
+    "I32": "INT32",
+    "I16": "INT16",
+    "I8": "INT8",
+    "U8": "UINT8",
+    "BOOL": "BOOL",
+}
 """As safetensors spells them -> as ONNX does."""
 
 FORMAT = ArtefactFormat(

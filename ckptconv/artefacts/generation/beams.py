@@ -157,9 +157,12 @@ def _ended(
     lengths = torch.cat((new, count.expand(best.shape)), 1)
     ended = torch.cat((full, just), 1).to(torch.long)
     return (
-        _taken(torch.cat((answers, texts), 1), chosen), _taken(merged, chosen), _taken(lengths, chosen),
-        _taken(ended, chosen) > 0, hope,
-    )  # fmt: skip
+        _taken(torch.cat((answers, texts), 1), chosen),
+        _taken(merged, chosen),
+        _taken(lengths, chosen),
+        _taken(ended, chosen) > 0,
+        hope,
+    )
 
 
 def _hope(

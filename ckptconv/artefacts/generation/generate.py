@@ -74,8 +74,11 @@ class Generate(torch.nn.Module):
                 beams,
                 named["length_penalty"],
             )
-        sampling = Sampling(*(named[name] for name in ("temperature", "top_k", "top_p", "seed"))) \
-            if self.search.samples else None  # fmt: skip
+        sampling = (
+            Sampling(*(named[name] for name in ("temperature", "top_k", "top_p", "seed")))
+            if self.search.samples
+            else None
+        )
         return run_greedy(
             self._step(inputs[1:]), cross, self.shapes, self.search, processors, places, sampling
         )

@@ -63,8 +63,9 @@ def top_p(scores: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
 def uniform(seed: torch.Tensor, count: torch.Tensor, rows: int) -> torch.Tensor:
     """Return numbers in [0, 1) that differ from row to row and from step to step: (rows,), float64."""
     state = (seed % PRIME + PRIME) % PRIME
-    for multiplier, salt in zip(ROUNDS, (count, torch.arange(rows), count * 7919 + 13, torch.arange(rows) + 1),
-                                strict=True):  # fmt: skip
+    for multiplier, salt in zip(
+        ROUNDS, (count, torch.arange(rows), count * 7919 + 13, torch.arange(rows) + 1), strict=True
+    ):
         state = (state * multiplier + salt * 16807 + 1) % PRIME
         state = (state * state % PRIME + state * 5 + 3) % PRIME
     return state.expand(rows).to(torch.float64) / PRIME

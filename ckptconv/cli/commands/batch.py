@@ -128,14 +128,14 @@ def batch(
 def _require_sense(options: dict[str, Any]) -> None:
     """Refuse options that say nothing without another one, as wrong usage."""
     ctx = click.get_current_context()
-    given = [
+    names = [
         name
         for name in ("command", "level", "overwrite")
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]
-    if given and not options["target"]:
+    if names and not options["target"]:
         raise click.UsageError(
-            f"--{given[0]} is for a pattern (--to); a plan says it for each conversion."
+            f"--{names[0]} is for a pattern (--to); a plan says it for each conversion."
         )
     if options["jobs"] and options["dask_scheduler"]:
         raise click.UsageError("--jobs is for this machine; with --dask the cluster decides.")

@@ -104,8 +104,8 @@ class ArtefactSession(Session):
         self, token: Array, place: int, feed: Batch, caches: Batch
     ) -> tuple[Array, dict[str, Array]]:
         """Return the scores of the next token, and the caches with the token's row."""
-        given = {"decoder_input_ids": token, "position": np.array(place, np.int64)}
-        answer = self.run("step", {**feed, **given, **caches})
+        inputs = {"decoder_input_ids": token, "position": np.array(place, np.int64)}
+        answer = self.run("step", {**feed, **inputs, **caches})
         return answer["logits"], {name: answer[f"next_{name}"] for name in caches}
 
     def _noise(self, rows: int, length: int) -> dict[str, Array]:

@@ -33,19 +33,19 @@ def encoder(c: Config) -> Iterator[Module]:
 
 def limits(c: Config) -> dict[NamingName, str]:
     """What the Flax class lacks or ignores."""
-    found: dict[NamingName, str] = {}
+    reasons: dict[NamingName, str] = {}
     functions = activation(c)
     if "flax" in functions:
-        found["flax"] = functions["flax"]
+        reasons["flax"] = functions["flax"]
     if not c.flag("do_stable_layer_norm") or c.text("feat_extract_norm") != "layer":
-        found["flax"] = "this class has norms before each part and after each convolution alone"
+        reasons["flax"] = "this class has norms before each part and after each convolution alone"
     elif c.get("adapter_attn_dim") is not None:
-        found["flax"] = "'adapter_attn_dim' is set, and this class ignores it"
+        reasons["flax"] = "'adapter_attn_dim' is set, and this class ignores it"
     elif c.number("layer_norm_eps") != EPSILON:
-        found["flax"] = (
+        reasons["flax"] = (
             "'layer_norm_eps' is not 1e-05, and this class uses it in its feature extractor, where PyTorch does not"
         )
-    return found
+    return reasons
 
 
 FAMILY = Family(

@@ -48,7 +48,7 @@ NONSENSE = "the process that reads HDF5 answered something else than places; do 
 """Only a file that took the process over can make it do so."""
 START_SECONDS = 30
 """More than a start and an import of h5py take on any machine, beside what the limits give."""
-KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR")
+PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR")
 ENVIRONMENT = {
     "HDF5_PLUGIN_PRELOAD": "::",  # no filter is loaded from a file
     "HDF5_USE_FILE_LOCKING": "FALSE",
@@ -82,7 +82,7 @@ class _Server:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env={key: os.environ[key] for key in KEPT if key in os.environ} | ENVIRONMENT,
+                env={key: os.environ[key] for key in PASSED_ON if key in os.environ} | ENVIRONMENT,
                 process_group=0,
             )
         return self.process

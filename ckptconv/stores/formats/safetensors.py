@@ -80,10 +80,10 @@ def _aliases(
     Source: safetensors 0.8, torch.py (`save_model`): the metadata gives the name that was kept for each.
     """
     aliases = {}
-    for name, kept in metadata.items():
-        if name not in tensors and kept in tensors:
+    for name, target in metadata.items():
+        if name not in tensors and target in tensors:
             require_name(name, f"{path}: header: __metadata__")
-            stored = tensors[kept]
+            stored = tensors[target]
             aliases[name] = replace(stored, spec=stored.spec.renamed(name))
     return aliases
 

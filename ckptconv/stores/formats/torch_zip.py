@@ -52,9 +52,9 @@ def read(path: Path) -> Contents:
         return Contents(stored, notices=model.notices)
 
 
-def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:
+def _check_small(file: FileReader, members: Mapping[str, Member]) -> None:
     """Compare all members but the tensors' data with their checksums. Raises SourceError."""
-    for name, member in found.items():
+    for name, member in members.items():
         if name.startswith(_DATA):
             continue
         if member.nbytes > limits().pickle_bytes:
@@ -69,19 +69,19 @@ def _check_small(file: FileReader, found: Mapping[str, Member]) -> None:
 def _spans(path: Path, data: Mapping[str, Member]) -> dict[str, ChecksumSpan]:
     """Return storage key -> what its checksum covers; where there is none, as old files have it, nothing."""
     return {
-        key: ChecksumSpan(path, _DATA + key, Extent(one.offset, one.nbytes), one.crc)
-        for key, one in data.items()
-        if one.crc is not None
+        key: ChecksumSpan(path, _DATA + key, Extent(member.offset, member.nbytes), member.crc)
+        for key, member in data.items()
+        if member.crc is not None
     }
 
 
-def _check_layout(file: FileReader, found: Mapping[str, Member]) -> None:
+def _check_layout(file: FileReader, members: Mapping[str, Member]) -> None:
     """Raise SourceError: an unknown version, or not little-endian, as it is where nothing is said (before 2.1)."""
     for name, what, expected, allowed in (
         ("version", "format version", "1 to 10", _VERSIONS),
         ("byteorder", "byte order", "'little'", _ORDERS),
     ):
-        member = found.get(name)
+        member = members.get(name)
         if member is None and name == "version":
             raise refusal(file.path, "the zip container has no member 'version'", advice=FETCH)
         if member is None:
@@ -93,9 +93,9 @@ def _check_layout(file: FileReader, found: Mapping[str, Member]) -> None:
             )
 
 
-def _unpickled(file: FileReader, found: Mapping[str, Member], storages: Storages) -> object:
+def _unpickled(file: FileReader, members: Mapping[str, Member], storages: Storages) -> object:
     """Return the value of data.pkl. Raises SourceError: absent, refused, or followed by other bytes."""
-    member = found.get("data.pkl")
+    member = members.get("data.pkl")
     if member is None:
         raise refusal(file.path, "the zip container has no member 'data.pkl'", advice=FETCH)
     end = member.offset + member.nbytes

@@ -80,7 +80,7 @@ class Target(Hub):
                 raise SourceError(f"{name}: changed after it was verified; nothing was pushed.")
             operations.append(operation)
         api = self._library.HfApi()
-        made = self._asked(
+        commit = self._asked(
             lambda: api.create_commit(
                 self._name.repo,
                 operations,
@@ -90,7 +90,7 @@ class Target(Hub):
                 parent_commit=self._head or None,
             )
         )
-        return Commit(str(made.pr_url if as_request else made.commit_url), as_request)
+        return Commit(str(commit.pr_url if as_request else commit.commit_url), as_request)
 
     def _translated(self, error: Exception, file: str) -> CkptconvError:
         """Return an exception of the library in our own words; here the hub is a destination."""

@@ -20,8 +20,17 @@ MOST_BYTES = 1 << 28
 GRAPH, INITIALIZER = 7, 5
 DIMS, DATA_TYPE, NAME, EXTERNAL, LOCATION = 1, 2, 8, 13, 14
 DTYPES = {
-    1: "F32", 2: "U8", 3: "I8", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16", 11: "F64", 16: "BF16",
-}  # fmt: skip
+    1: "F32",
+    2: "U8",
+    3: "I8",
+    5: "I16",
+    6: "I32",
+    7: "I64",
+    9: "BOOL",
+    10: "F16",
+    11: "F64",
+    16: "BF16",
+}
 """TensorProto.DataType -> as safetensors spells it."""
 
 
@@ -82,9 +91,13 @@ def _tensor(raw: memoryview) -> ExternalTensor | None:
     if not outside:
         return None
     return ExternalTensor(
-        name, DTYPES[dtype], tuple(shape), places["location"], int(places.get("offset", "0")),
+        name,
+        DTYPES[dtype],
+        tuple(shape),
+        places["location"],
+        int(places.get("offset", "0")),
         int(places["length"]),
-    )  # fmt: skip
+    )
 
 
 def _numbers(raw: memoryview) -> Iterator[int]:

@@ -114,7 +114,7 @@ def _stored(key: bytes, value: bytes, data: Path, file_bytes: int) -> Stored | N
     match = VARIABLE.fullmatch(key.decode())
     if match is None:
         return None
-    name = ESCAPED.sub(lambda found: {".": ".", "S": "/"}[found[1]], match["name"])
+    name = ESCAPED.sub(lambda escape: {".": ".", "S": "/"}[escape[1]], match["name"])
     require_name(name, str(data))
     entry = dict(fields(memoryview(value)))
     kind, offset, size = (_number(entry.get(field, 0)) for field in (DTYPE, OFFSET, SIZE))

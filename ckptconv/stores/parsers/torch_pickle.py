@@ -278,9 +278,9 @@ def state_dict(value: object, path: Path) -> StateDict:
         raise refusal(path, f"it holds a {type(value).__name__}, not a state_dict (name -> tensor)")
     if not all(isinstance(item, Tensor) for item in value.values()):
         inner = _only_state_dict(value, path)
-        others = [shown(key) for key in value if key != inner]
-        left = f"; the rest is left: {', '.join(others[:SHOWN_KEYS])}" if others else ""
-        more = f" and {len(others) - SHOWN_KEYS} more" if len(others) > SHOWN_KEYS else ""
+        names = [shown(key) for key in value if key != inner]
+        left = f"; the rest is left: {', '.join(names[:SHOWN_KEYS])}" if names else ""
+        more = f" and {len(names) - SHOWN_KEYS} more" if len(names) > SHOWN_KEYS else ""
         notice = f"{path.name}: the weights are those under {shown(inner)}{left}{more}"
         return StateDict(_tensors(value[inner], path), (notice,))
     return StateDict(_tensors(value, path))

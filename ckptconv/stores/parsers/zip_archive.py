@@ -132,11 +132,11 @@ def _directory(file: FileReader) -> _Directory:
         raise refusal(
             file.path, "the zip end records contradict each other or the file", at=end, advice=FETCH
         )
-    for name, found, most in (
+    for name, number, most in (
         ("tensors", directory.count, limits().tensors),
         ("header_bytes", directory.nbytes, limits().header_bytes),
     ):
-        if found > most:
+        if number > most:
             what = f"a zip directory of {directory.count} members in {directory.nbytes} bytes"
             raise refusal(file.path, what, at=directory.offset, advice=more(name))
     return directory

@@ -145,7 +145,7 @@ def weights(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[h5py.File
 
 def weight(name: str) -> Callable[[h5py.File], None]:
     return weights(
-        lambda names: [name.encode() if one.endswith(NAME.encode()) else one for one in names]
+        lambda names: [name.encode() if entry.endswith(NAME.encode()) else entry for entry in names]
     )
 
 

@@ -37,8 +37,8 @@ def _sharded(folder: Path) -> dict[str, Any]:
     (folder / "config.json").write_text(json.dumps(CONFIG))
     names = list(shapes())
     parts = {_ONE: names[:20], _TWO: names[20:]}
-    size = sum(_shard(folder / file, held) for file, held in parts.items())
-    weight_map = {name: file for file, held in parts.items() for name in held}
+    size = sum(_shard(folder / file, tensors) for file, tensors in parts.items())
+    weight_map = {name: file for file, tensors in parts.items() for name in tensors}
     return {"metadata": {"total_size": size}, "weight_map": weight_map}
 
 

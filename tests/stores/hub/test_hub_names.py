@@ -122,18 +122,41 @@ def error_class(name: str, *bases: type[Exception]) -> type[Exception]:
     return type(name, bases or (Exception,), {})
 
 
-@pytest.mark.parametrize(("error", "code", "says"), [
-    (error_class("ConnectError")("httpx: no route"), 5, "the hub cannot be reached (ConnectError)"),
-    (error_class("ConnectionError", OSError)(), 5, "the hub cannot be reached (ConnectionError)"),
-    (ValueError("../../pwned is no commit"), 3, "the hub answered what it should not (ValueError)"),
-    (RuntimeError("xet"), 5, "the hub cannot be reached (RuntimeError)"),
-    (KeyError("siblings"), 5, "the hub cannot be reached (KeyError)"),
-    (error_class("GatedRepoError", error_class("RepositoryNotFoundError"))(), 3, "gated: accept"),
-    (error_class("RepositoryNotFoundError")(), 3, "no such model on the hub"),
-    (error_class("RevisionNotFoundError")(), 3, "has no branch, tag or commit 'main'"),
-    (error_class("HFValidationError", ValueError)(), 3, "the hub refuses this name"),
-    (error_class("LocalEntryNotFoundError", error_class("EntryNotFoundError"))(), 5, "cannot be reached"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (
+            error_class("ConnectError")("httpx: no route"),
+            5,
+            "the hub cannot be reached (ConnectError)",
+        ),
+        (
+            error_class("ConnectionError", OSError)(),
+            5,
+            "the hub cannot be reached (ConnectionError)",
+        ),
+        (
+            ValueError("../../pwned is no commit"),
+            3,
+            "the hub answered what it should not (ValueError)",
+        ),
+        (RuntimeError("xet"), 5, "the hub cannot be reached (RuntimeError)"),
+        (KeyError("siblings"), 5, "the hub cannot be reached (KeyError)"),
+        (
+            error_class("GatedRepoError", error_class("RepositoryNotFoundError"))(),
+            3,
+            "gated: accept",
+        ),
+        (error_class("RepositoryNotFoundError")(), 3, "no such model on the hub"),
+        (error_class("RevisionNotFoundError")(), 3, "has no branch, tag or commit 'main'"),
+        (error_class("HFValidationError", ValueError)(), 3, "the hub refuses this name"),
+        (
+            error_class("LocalEntryNotFoundError", error_class("EntryNotFoundError"))(),
+            5,
+            "cannot be reached",
+        ),
+    ],
+)
 def test_errors_of_every_version(error: Exception, code: int, says: str) -> None:
     """Whatever a version of the library raises is a refusal or a missing hub, in our words; never an internal error."""
     pytest.importorskip("huggingface_hub")

@@ -206,10 +206,14 @@ def test_an_old_target_comes_back(tmp_path: Path, there: bool, recorded: bool) -
     assert (target / "config.json").exists() is not there
 
 
-@pytest.mark.parametrize("make", [
-    lambda old: old.symlink_to("/etc"), lambda old: old.write_text("x"),
-    lambda old: (old / "src").mkdir(parents=True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda old: old.symlink_to("/etc"),
+        lambda old: old.write_text("x"),
+        lambda old: (old / "src").mkdir(parents=True),
+    ],
+)
 def test_a_planted_old_target_does_not_come_back(
     tmp_path: Path, make: Callable[[Path], object]
 ) -> None:

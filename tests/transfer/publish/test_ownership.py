@@ -148,10 +148,18 @@ def test_few_lines_for_many_files(tmp_path: Path) -> None:
 def test_old_outputs_are_ours(tmp_path: Path) -> None:
     """A manifest of the first layout, as 0.1.0 wrote it, whatever the layout is today."""
     content = {
-        "manifest": 1, "ckptconv": "0.1.0", "command": "pt2tf", "options": {}, "pair": "bert -> bert",
-        "dialect": "tf", "format": "hdf5", "tables": "", "healed": [], "sources": {},
+        "manifest": 1,
+        "ckptconv": "0.1.0",
+        "command": "pt2tf",
+        "options": {},
+        "pair": "bert -> bert",
+        "dialect": "tf",
+        "format": "hdf5",
+        "tables": "",
+        "healed": [],
+        "sources": {},
         "files": {"config.json": {"bytes": 2, "sha256": sha256(b"{}").hexdigest()}},
-    }  # fmt: skip
+    }
     spelled = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     manifest = json.dumps(
         {**content, "sha256": sha256(spelled).hexdigest()}, indent=2, sort_keys=True

@@ -22,11 +22,22 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("spelled", [
-    "model/config.json", "model/new.html", "model/reports/new.html", "model/../model/config.json",
-    "link/new.html", "hard", "blobs/0123", "soft", "inputs.jsonl", "inputs-too",
-    "models--org--name/snapshots/1/page.html",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "model/config.json",
+        "model/new.html",
+        "model/reports/new.html",
+        "model/../model/config.json",
+        "link/new.html",
+        "hard",
+        "blobs/0123",
+        "soft",
+        "inputs.jsonl",
+        "inputs-too",
+        "models--org--name/snapshots/1/page.html",
+    ],
+)
 def test_what_is_read_is_not_written(tmp_path: Path, model: Path, spelled: str) -> None:
     """A file of a checkpoint by any name, a place in its directory or in the hub's cache, and a file of inputs."""
     (tmp_path / "link").symlink_to("model")
@@ -59,12 +70,20 @@ def test_two_outputs_on_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "old").touch()
     (tmp_path / "older").hardlink_to(tmp_path / "old")
     pairs = [
-        ("page", "./page", True), ("page", f"{tmp_path}/page", True), ("page", "folder/../page", True),
-        ("folder/page", "link/page", True), ("old", "older", True), ("-", "-", True),
-        ("-", "/dev/stdout", True), ("/dev/fd/1", "/dev/stdout", True),
-        ("page", "pages", False), ("page", "folder/page", False), ("old", "page", False),
-        ("/dev/null", "/dev/null", False), ("-", "page", False),
-    ]  # fmt: skip
+        ("page", "./page", True),
+        ("page", f"{tmp_path}/page", True),
+        ("page", "folder/../page", True),
+        ("folder/page", "link/page", True),
+        ("old", "older", True),
+        ("-", "-", True),
+        ("-", "/dev/stdout", True),
+        ("/dev/fd/1", "/dev/stdout", True),
+        ("page", "pages", False),
+        ("page", "folder/page", False),
+        ("old", "page", False),
+        ("/dev/null", "/dev/null", False),
+        ("-", "page", False),
+    ]
     for first, second, clash in pairs:
         found = list(clashing({"a": Path(first), "b": Path(second)}))
         assert found == ([("a", "b")] if clash else []), (first, second)

@@ -25,8 +25,12 @@ pytestmark = pytest.mark.thorough
 
 def content(folder: Path) -> dict[str, str]:
     """Return every path below a folder, with the hash of a file."""
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-            for path in sorted(folder.rglob("*"))}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else ""
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def old_checkpoint(folder: Path) -> Path:
@@ -183,11 +187,23 @@ def test_a_target_that_appears_meanwhile(tmp_path: Path) -> None:
     assert sorted(content(tmp_path / "out")) == [SUMS, "ckptconv.json", "config.json", "old.bin"]
 
 
-@pytest.mark.parametrize(("make", "reason"), [
-    (lambda path: path.write_text("mine"), "is not a directory; --overwrite replaces only a directory that"),
-    (lambda path: path.symlink_to("old"), "is a link; --overwrite replaces only a directory that"),
-    (lambda path: (path / "mine").mkdir(parents=True), "has no ckptconv.json, so --overwrite leaves it alone"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (
+            lambda path: path.write_text("mine"),
+            "is not a directory; --overwrite replaces only a directory that",
+        ),
+        (
+            lambda path: path.symlink_to("old"),
+            "is a link; --overwrite replaces only a directory that",
+        ),
+        (
+            lambda path: (path / "mine").mkdir(parents=True),
+            "has no ckptconv.json, so --overwrite leaves it alone",
+        ),
+    ],
+)
 def test_what_overwrite_leaves_alone(tmp_path: Path, make: object, reason: str) -> None:
     """A file, a link and a directory that no run of ours made are refused before anything is written."""
     old_checkpoint(tmp_path / "old")
@@ -211,8 +227,12 @@ def test_a_foreign_file_that_appears_meanwhile(tmp_path: Path) -> None:
     with pytest.raises(DestinationError, match=r"notes\.txt"):
         race()
     assert sorted(content(tmp_path / "out")) == [
-        SUMS, "ckptconv.json", "config.json", "notes.txt", "old.bin"
-    ]  # fmt: skip
+        SUMS,
+        "ckptconv.json",
+        "config.json",
+        "notes.txt",
+        "old.bin",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
