@@ -36,7 +36,11 @@ demo: $(VENV)/installed
 	$(BIN)/ckptconv pt2flax fixtures/dates $(DEMO)/flax
 	$(BIN)/ckptconv verify fixtures/dates $(DEMO)/tf
 	$(BIN)/ckptconv verify fixtures/dates $(DEMO)/flax
-	$(BIN)/python fixtures/show_dates.py fixtures/dates $(DEMO)/tf $(DEMO)/flax
+	@echo "$(BIN)/ckptconv export fixtures/dates $(DEMO)/FORMAT --format FORMAT, for onnx and savedmodel side by side"
+	@OMP_NUM_THREADS=1 $(BIN)/ckptconv export --quiet fixtures/dates $(DEMO)/onnx --format onnx & first=$$!; \
+	  OMP_NUM_THREADS=1 $(BIN)/ckptconv export --quiet fixtures/dates $(DEMO)/savedmodel --format savedmodel; second=$$?; \
+	  wait $$first && exit $$second
+	$(BIN)/python fixtures/show_dates.py fixtures/dates $(DEMO)/tf $(DEMO)/flax $(DEMO)/onnx $(DEMO)/savedmodel
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)

@@ -48,7 +48,7 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
     warnings.simplefilter("ignore")
     folder = Path(job["checkpoint"])
     model = _loaded(folder, job["model_class"])
-    examples = examples_of(model)
+    examples = _examples(model)
     search = _search(model, job)
     _require_runs(model, examples)
     try:
@@ -96,6 +96,16 @@ def _loaded(folder: Path, model_class: str) -> Any:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise Refused(f"{model_class} does not find its weights: {', '.join(wrong[:SHOWN])}{more}")
     return model.eval()
+
+
+def _examples(model: Any) -> Mapping[str, torch.Tensor]:
+    """Return inputs to trace a class with. Raises Refused: its config names no size of what it reads."""
+    try:
+        return examples_of(model)
+    except AttributeError as error:
+        raise Refused(
+            f"{_families(model)}: no inputs can be made for this class\n{_line(error)}"
+        ) from error
 
 
 def _write_tokenizer(folder: Path) -> None:

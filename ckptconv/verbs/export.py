@@ -81,17 +81,20 @@ class Export(Result):
 
 
 def export(
-    source: Path | str, target: Path | str, form: str = "onnx", options: ExportOptions | None = None
+    source: Path | str,
+    target: Path | str,
+    format: str = "onnx",
+    options: ExportOptions | None = None,
 ) -> Export:
     """Write an artefact: encode, step and generate as programs of one format, with the checkpoint's weights.
 
-    Args: form: `onnx` and the other names of `artefact_formats`.
+    Args: format: `onnx` and the other names of `artefact_formats`.
     Raises: SourceError: PyTorch cannot run the model, or something in it has no place in the format.
     FrameworkError: a library is missing, or the export died. DestinationError: nothing was published.
     """
     options, target = options or ExportOptions(), Path(target)
-    require_choice("form", form, ARTEFACT_FORMATS)
-    chosen = ARTEFACT_FORMATS[form]
+    require_choice("format", format, ARTEFACT_FORMATS)
+    chosen = ARTEFACT_FORMATS[format]
     require_libraries(chosen)
     path = resolve(source)
     if is_artefact(path):
@@ -126,7 +129,7 @@ def export(
         source=path,
         target=target,
         pair=planning.model.label,
-        format=form,
+        format=format,
         record=answer["record"],
         files={name: file.nbytes for name, file in manifest.files.items()},
         source_bytes=sum(stored.spec.nbytes for stored in planning.plan.sources.values()),

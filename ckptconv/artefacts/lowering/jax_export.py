@@ -147,8 +147,9 @@ def _sizes(
             limit = limits.get(_side(name, axis))
             if name in SETTINGS:
                 constraints.append(f"{names[size.node.expr]} >= 2")
-            if limit is not None:
-                constraints.append(f"{names[size.node.expr]} <= {limit}")
+            if limit is not None:  # the last token of an answer is not fed
+                most = limit + 1 if name in SETTINGS else limit
+                constraints.append(f"{names[size.node.expr]} <= {most}")
     dimensions = export.symbolic_shape(", ".join(names.values()), constraints=constraints)
     return dict(zip(names, dimensions, strict=True))
 

@@ -189,8 +189,9 @@ def _control_checks(values: Tensors, limits: Mapping[str, int]) -> list[Any]:
     """Refuse what the search cannot do; constants are checked while the graph is built."""
     checks = []
     if "decoder" in limits:
-        message = f"max_length: the decoder has positions for {limits['decoder']} tokens"
-        limit = tf.constant(limits["decoder"], tf.int64)
+        most = limits["decoder"] + 1  # the last token is not fed
+        message = f"max_length: the decoder's positions are enough for {most} tokens"
+        limit = tf.constant(most, tf.int64)
         checks.append(tf.debugging.assert_less_equal(values["max_length"], limit, message))
     if "num_beams" in values:
         message = "num_beams: a beam search has at least 2 beams"

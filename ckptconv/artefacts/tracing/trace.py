@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -58,15 +58,20 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
 
 
 def _encode(model: Any, sign: Signature, inputs: KeysValues) -> Program:
-    free = tuple(_free(tensor) for tensor in inputs)
+    lengths = {tensor.shape[1] for tensor in inputs[1:]}
+    free = tuple(_free(tensor, lengths) for tensor in inputs)
     exported = _exported(Encode(model, sign), tuple(inputs), (free,))
     outputs = ("last_hidden_state", *cache_names("cross", sign.layers))
     return program(exported, sign.inputs, outputs, model)
 
 
-def _free(tensor: torch.Tensor) -> dict[int, Any]:
-    """Return which axes of an input are free: the batch, and the length of tokens and samples, not of pixels."""
-    return {0: FREE, 1: FREE} if tensor.ndim == 2 else {0: FREE}
+def _free(tensor: torch.Tensor, lengths: Collection[int]) -> dict[int, Any]:
+    """Return which axes of an input are free: the batch, and the length of tokens, samples and frames, not of pixels.
+
+    Args: lengths: of the masks.
+    """
+    has_length = tensor.ndim == 2 or tensor.shape[1] in lengths
+    return {0: FREE, 1: FREE} if has_length else {0: FREE}
 
 
 def _step(
