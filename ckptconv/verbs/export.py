@@ -88,7 +88,7 @@ def export(
 ) -> Export:
     """Write an artefact: encode, step and generate as programs of one format, with the checkpoint's weights.
 
-    Args: format: `onnx` and the other names of `artefact_formats`.
+    Args: format: `onnx` and the other names of `ARTEFACT_FORMATS`.
     Raises: SourceError: PyTorch cannot run the model, or something in it has no place in the format.
     FrameworkError: a library is missing, or the export died. DestinationError: nothing was published.
     """
