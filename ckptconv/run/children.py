@@ -109,7 +109,8 @@ class Answer:
     Of the search NAME: `NAME/tokens` -> (rows, new tokens), -1 after the end; `float32/NAME/cached` -> logits
     of its steps (rows, steps, vocabulary). Of the reference also `float64/NAME/cached`, from one full pass over
     the same tokens, or `NAME/margins` -> (rows, steps). Of the model's own search: `NAME/exact` -> tokens in float64.
-    A search that is beyond the runner has no arrays."""
+    `NAME/own_steps` is there where the reference's cached steps compute something else than its full pass: then they
+    stand for it. A search that is beyond the runner has no arrays."""
     problems: tuple[str, ...]
     """What loading met: `missing NAME`, `unexpected NAME`, `mismatched NAME`."""
     versions: Mapping[str, str]
@@ -124,6 +125,8 @@ class Answer:
     """From start to end of the process [s]."""
     reached: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Of the reference: parameter -> elements that were reached by some probe, and rows with at least one."""
+    unable: Mapping[str, str] = field(default_factory=dict)
+    """Search that its class cannot make -> the error that it raises."""
 
 
 def write_job(job: Job, folder: Path) -> None:
@@ -410,4 +413,5 @@ def _read(child: _Child, number: int, root: Scratch) -> Answer | FrameworkError:
         loaded=tuple(report.get("loaded", ())),
         seconds=child.seconds,
         reached=report.get("reached", {}),
+        unable=report.get("unable", {}),
     )

@@ -145,6 +145,7 @@ def generation_faults(model: Model, naming: str, config: Config) -> tuple[str, .
     )
 
 
+OWN_STEPS = "/own_steps"
 NAMED = 4
 """How many quantities a notice names; the JSON report has them all."""
 
@@ -166,6 +167,7 @@ def notices(
     for choice in special.chosen:
         yield f"no config names it, so {choice} was used to generate"
     yield from _texts(special, measuring)
+    yield from _unable(measuring)
     loose = [
         f"{quantity.probe} {quantity.name}"
         for quantity in quantities
@@ -187,6 +189,25 @@ def notices(
             )
     yield from (f"loading the source: {problem}" for problem in measuring.source.problems)
     yield from _generation(measuring)
+
+
+def _unable(measuring: Measuring) -> Iterator[str]:
+    """Say where a class that gives the answers to compare with fails, or disagrees with itself."""
+    sides = {"the source's": measuring.source, "PyTorch's": measuring.reference}
+    for whose, answer in sides.items():
+        for name, error in answer.unable.items():
+            if whose == "the source's" or name not in measuring.source.unable:
+                yield f"not compared, since {whose} own class fails there: the search {name} ({error})"
+    steps = [
+        name.removesuffix(OWN_STEPS)
+        for name in measuring.reference.arrays
+        if name.endswith(OWN_STEPS)
+    ]
+    if steps:
+        yield (
+            "PyTorch's cached steps compute something else than its own full pass, so they were held against cached"
+            f" steps in float64: {_some(steps)}"
+        )
 
 
 def _texts(special: SpecialTokens, measuring: Measuring) -> Iterator[str]:
@@ -342,9 +363,14 @@ class Comparison:
     def judge(self, *answers: Answer) -> ForwardReport:
         """Compare the answers, in the order of the jobs.
 
-        Raises: FrameworkError: there was nothing to compare.
+        Raises: FrameworkError: there was nothing to compare, or the target cannot generate where the source can.
         """
         source, target = answers[:2]
+        for name, error in target.unable.items():
+            if name not in source.unable:
+                raise FrameworkError(
+                    f"{target.runner}: the search {name} fails, and the source's does not: {error}"
+                )
         reference = next(
             answer for answer, job in zip(answers, self.jobs, strict=True) if job.is_reference
         )
@@ -369,6 +395,7 @@ class Comparison:
                     f"not compared, since it is beyond one of the sides: the search {name}"
                     for name in self.jobs[0].generate
                     if name not in [generation.name for generation in generations]
+                    and name not in {**source.unable, **reference.unable}
                 ),
                 *notices(self.model, self.special, measuring, quantities, generations),
             ),
