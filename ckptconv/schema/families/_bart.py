@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import activation, numbered_layers, tied_output
-from ckptconv.schema.family import Twin
+from ckptconv.schema.family import Decoder, Twin
 from ckptconv.schema.formulas import Sinusoids, Zeros
 from ckptconv.schema.tensors import (
     Module,
@@ -180,6 +180,17 @@ def bart_whole(
 def bart_limits(c: Config) -> dict[NamingName, str]:
     """The activation functions that TF and Flax lack."""
     return activation(c, "activation_function")
+
+
+def half_of_whole(style: Style, model_class: str) -> Decoder:
+    """Return a decoder that PyTorch's class alone saves, and that may be stored as half of a whole."""
+    return Decoder(
+        bart_decoder(style),
+        bart_head,
+        self_attention=BART_TWINS,
+        classes={"pytorch": model_class},
+        other_names=whole_names,
+    )
 
 
 def whole_limits(c: Config) -> dict[NamingName, str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Twin
 from ckptconv.schema.tensors import (
@@ -132,6 +133,19 @@ def relative_positions(c: Config, path: str = "self.") -> Iterator[Module]:
         )
 
 
+BERT_DEFAULTS: Mapping[str, Json] = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 512,
+    "position_embedding_type": "absolute",
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+}
+"""What `BertConfig`, and those derived from it, give to keys that a file leaves out."""
 BERT_TWINS = {
     f"crossattention.{path}": Twin(f"attention.{path}")
     for path in ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")

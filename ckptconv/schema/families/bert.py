@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import (
+    BERT_DEFAULTS,
     BERT_TWINS,
     bert_limits,
     bert_pooler,
@@ -54,16 +55,5 @@ FAMILY = Family(
         },
         limits=bert_limits,
     ),
-    defaults={
-        "vocab_size": 30522,
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "hidden_act": "gelu",
-        "max_position_embeddings": 512,
-        "position_embedding_type": "absolute",
-        "type_vocab_size": 2,
-        "pad_token_id": 0,
-    },
+    defaults=BERT_DEFAULTS,
 )

@@ -8,16 +8,13 @@ from __future__ import annotations
 from ckptconv.schema.families._bart import (
     BART_ALIASES,
     BART_DEFAULTS,
-    BART_TWINS,
     Style,
-    bart_decoder,
-    bart_head,
     bart_whole,
+    half_of_whole,
     learned_positions,
     whole_limits,
-    whole_names,
 )
-from ckptconv.schema.family import Decoder, Family, Whole
+from ckptconv.schema.family import Family, Whole
 
 STYLE = Style(learned_positions(0), first_norm=True)
 
@@ -26,13 +23,7 @@ FAMILY = Family(
     model_type="blenderbot-small",
     base="model.decoder",
     main_layer="model.decoder",
-    decoder=Decoder(
-        bart_decoder(STYLE),
-        bart_head,
-        self_attention=BART_TWINS,
-        classes={"pytorch": "BlenderbotSmallForCausalLM"},
-        other_names=whole_names,
-    ),
+    decoder=half_of_whole(STYLE, "BlenderbotSmallForCausalLM"),
     whole=Whole(
         bart_whole(STYLE),
         {

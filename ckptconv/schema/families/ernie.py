@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._blocks import BERT_TWINS, bert_pooler, bert_predictions, bert_stack
+from ckptconv.schema.families._blocks import (
+    BERT_DEFAULTS,
+    BERT_TWINS,
+    bert_pooler,
+    bert_predictions,
+    bert_stack,
+)
 from ckptconv.schema.family import Decoder, Encoder, Family
 from ckptconv.schema.tensors import Module, embedding
 
@@ -46,17 +52,8 @@ FAMILY = Family(
         decoder, head, classes={"pytorch": "ErnieForCausalLM"}, self_attention=BERT_TWINS
     ),
     defaults={
-        "vocab_size": 30522,
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "hidden_act": "gelu",
-        "max_position_embeddings": 512,
-        "position_embedding_type": "absolute",
-        "type_vocab_size": 2,
+        **BERT_DEFAULTS,
         "task_type_vocab_size": 3,
         "use_task_id": False,
-        "pad_token_id": 0,
     },
 )

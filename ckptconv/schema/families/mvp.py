@@ -11,15 +11,12 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import (
     BART_ALIASES,
     BART_DEFAULTS,
-    BART_TWINS,
     Style,
-    bart_decoder,
-    bart_head,
     bart_whole,
+    half_of_whole,
     learned_positions,
-    whole_names,
 )
-from ckptconv.schema.family import Decoder, Family, Whole
+from ckptconv.schema.family import Family, Whole
 from ckptconv.schema.tensors import Module, Modules, embedding, linear, part, under
 
 STYLE = Style(learned_positions(2), first_norm=True)
@@ -58,13 +55,7 @@ FAMILY = Family(
     model_type="mvp",
     base="model.decoder",
     main_layer="model.decoder",
-    decoder=Decoder(
-        bart_decoder(STYLE),
-        bart_head,
-        self_attention=BART_TWINS,
-        classes={"pytorch": "MvpForCausalLM"},
-        other_names=whole_names,
-    ),
+    decoder=half_of_whole(STYLE, "MvpForCausalLM"),
     whole=Whole(whole, {"pytorch": "MvpForConditionalGeneration"}),
     defaults={
         **BART_DEFAULTS,

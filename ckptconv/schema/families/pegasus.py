@@ -8,16 +8,13 @@ from __future__ import annotations
 from ckptconv.schema.families._bart import (
     BART_ALIASES,
     BART_DEFAULTS,
-    BART_TWINS,
     Style,
-    bart_decoder,
-    bart_head,
     bart_whole,
+    half_of_whole,
     sine_limits,
     stored_sines,
-    whole_names,
 )
-from ckptconv.schema.family import Decoder, Family, Whole
+from ckptconv.schema.family import Family, Whole
 
 STYLE = Style(stored_sines, last_norm=True)
 
@@ -25,13 +22,7 @@ FAMILY = Family(
     model_type="pegasus",
     base="model.decoder",
     main_layer="model.decoder",
-    decoder=Decoder(
-        bart_decoder(STYLE),
-        bart_head,
-        self_attention=BART_TWINS,
-        classes={"pytorch": "PegasusForCausalLM"},
-        other_names=whole_names,
-    ),
+    decoder=half_of_whole(STYLE, "PegasusForCausalLM"),
     whole=Whole(
         bart_whole(STYLE),
         {

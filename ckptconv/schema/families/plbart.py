@@ -8,15 +8,12 @@ from __future__ import annotations
 from ckptconv.schema.families._bart import (
     BART_ALIASES,
     BART_DEFAULTS,
-    BART_TWINS,
     Style,
-    bart_decoder,
-    bart_head,
     bart_whole,
+    half_of_whole,
     learned_positions,
-    whole_names,
 )
-from ckptconv.schema.family import Decoder, Family, Whole
+from ckptconv.schema.family import Family, Whole
 
 STYLE = Style(learned_positions(2), first_norm=True)
 
@@ -25,13 +22,7 @@ FAMILY = Family(
     model_type="plbart",
     base="model.decoder",
     main_layer="model.decoder",
-    decoder=Decoder(
-        bart_decoder(STYLE),
-        bart_head,
-        self_attention=BART_TWINS,
-        classes={"pytorch": "PLBartForCausalLM"},
-        other_names=whole_names,
-    ),
+    decoder=half_of_whole(STYLE, "PLBartForCausalLM"),
     whole=Whole(
         bart_whole(STYLE),
         {
