@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import (
+    AS_BART,
     BART_ALIASES,
+    BART_CLASSES,
     BART_DEFAULTS,
     BART_TWINS,
     Style,
@@ -17,10 +19,11 @@ from ckptconv.schema.families._bart import (
     bart_head,
     bart_whole,
     learned_positions,
+    whole_limits,
     whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
-from ckptconv.schema.tensors import Module, Modules, embedding, linear, part, under
+from ckptconv.schema.tensors import Module, Modules, NamingName, embedding, linear, part, under
 
 STYLE = Style(learned_positions(2), first_norm=True)
 
@@ -54,6 +57,15 @@ def whole(c: Config) -> Iterator[Module]:
         yield from part(side, under(f"model.{side}", prompts(c, side)))
 
 
+def limits(c: Config) -> dict[NamingName, str]:
+    """What BART's classes lack: prompts beside."""
+    reasons = whole_limits(c)
+    if c.flag("use_prompt"):
+        why = "'use_prompt' is true, and BART's class has no prompts"
+        reasons = {"tf": why, "flax": why, **reasons}
+    return reasons
+
+
 FAMILY = Family(
     model_type="mvp",
     base="model.decoder",
@@ -65,7 +77,12 @@ FAMILY = Family(
         classes={"pytorch": "MvpForCausalLM"},
         other_names=whole_names,
     ),
-    whole=Whole(whole, {"pytorch": "MvpForConditionalGeneration"}),
+    whole=Whole(
+        whole,
+        {"pytorch": "MvpForConditionalGeneration", **BART_CLASSES},
+        limits=limits,
+        stand_ins=AS_BART,
+    ),
     defaults={
         **BART_DEFAULTS,
         "vocab_size": 50267,

@@ -6,7 +6,9 @@ Source: transformers 4.57.6, models/plbart.
 from __future__ import annotations
 
 from ckptconv.schema.families._bart import (
+    AS_BART,
     BART_ALIASES,
+    BART_CLASSES,
     BART_DEFAULTS,
     BART_TWINS,
     Style,
@@ -14,6 +16,7 @@ from ckptconv.schema.families._bart import (
     bart_head,
     bart_whole,
     learned_positions,
+    whole_limits,
     whole_names,
 )
 from ckptconv.schema.family import Decoder, Family, Whole
@@ -34,9 +37,9 @@ FAMILY = Family(
     ),
     whole=Whole(
         bart_whole(STYLE),
-        {
-            "pytorch": "PLBartForConditionalGeneration",
-        },
+        {"pytorch": "PLBartForConditionalGeneration", **BART_CLASSES},
+        limits=whole_limits,
+        stand_ins=AS_BART,
     ),
     defaults={
         **BART_DEFAULTS,
