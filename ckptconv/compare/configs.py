@@ -314,6 +314,12 @@ def with_defaults(config: Config) -> Config:
     )
 
 
+def stated_defaults(model_type: str) -> Mapping[str, Json]:
+    """Return what the config class of a family fills in; nothing for one without a table."""
+    family = FAMILIES.get(model_type)
+    return {} if family is None else {**_class_defaults(model_type), **family.defaults}
+
+
 @cache
 def _every_default() -> dict[str, Json]:
     return read_json(Path(__file__).parents[1] / "schema" / DEFAULTS)

@@ -268,6 +268,8 @@ class SupportEntry(TypedDict):
     dialect: str
     status: Literal["exact", "healed", "refused", "no class"]
     reason: str
+    stand_in: str
+    """The family whose class holds it; empty for its own."""
 
 
 class FamiliesDocument(Document):

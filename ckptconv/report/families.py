@@ -28,6 +28,8 @@ and run: as encoder or decoder of an `EncoderDecoderModel`, or of one piece, as 
   otherwise; it is said, recorded, and undone by `flax2pt`. Two things stay as they are in a RoBERTa-like model,
   since the class counts 0, 1, 2 ... and PyTorch looks at the padding: inputs that are padded on the left, and
   what follows a padding token that the decoder itself generates.
+- **exact, as Blenderbot** (or another): there is no class of that name, and one of another family computes the same.
+  The output's config names it, which is said, recorded, and undone by the way back.
 - **refused**: a class exists but crashes or answers wrong; the reason is below.
 - **no class**: there is none. What PyTorch alone has can be inspected, split, joined, normalized and compared.
 
@@ -64,6 +66,7 @@ def families_json(supports: Sequence[Support]) -> dict[str, Json]:
                 "dialect": support.naming,
                 "status": support.status,
                 "reason": support.reason,
+                "stand_in": support.stand_in,
             }
             for support in supports
         ]
@@ -75,7 +78,8 @@ def _rows(supports: Sequence[Support]) -> list[tuple[str, ...]]:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for support in supports:
         row = rows.setdefault((support.model_type, support.side), {})
-        row[support.naming] = support.status
+        holder = f", as {support.stand_in}" if support.stand_in else ""
+        row[support.naming] = f"{support.status}{holder}"
     return [(*key, *(row[naming] for naming in NAMES)) for key, row in rows.items()]
 
 

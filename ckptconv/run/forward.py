@@ -40,7 +40,7 @@ from ckptconv.run.yardstick import (
 )
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import MODELS, Model, applied_fixes
-from ckptconv.schema.tensors import SchemaTensor
+from ckptconv.schema.tensors import NAMING_NAMES, SchemaTensor
 
 Evidence: TypeAlias = Literal["weights and outputs", "weights and outputs in part", "weights"]
 
@@ -126,6 +126,12 @@ def _tensors(
             yield TensorCoverage(row.key, prod(shape), elements, shape[0] if shape else 1, lines)
 
 
+def class_faults(model: Model, runner: str) -> tuple[str, ...]:
+    """Return why a target's class cannot generate, whatever its weights, in sentences; () where it can."""
+    fault = model.generation_fault("flax") if runner == "flax" else ""
+    return (f"generation is not compared: {fault}",) if fault else ()
+
+
 def generation_faults(model: Model, naming: str, config: Config) -> tuple[str, ...]:
     """Return why a source's class cannot generate with its weights, in sentences; () where it can.
 
@@ -136,6 +142,8 @@ def generation_faults(model: Model, naming: str, config: Config) -> tuple[str, .
     """
     if naming != "flax":
         return ()
+    if model.generation_fault("flax"):
+        return class_faults(model, naming)
     applied = applied_fixes(model, config)
     return tuple(
         f"generation is not compared: `encode` of the source's class passes positions as token types, for which"
@@ -471,11 +479,24 @@ def prepare(
         model,
         jobs[0].probes,
         special,
-        (*modality.left_out(model, supports), *faults),
+        (*modality.left_out(model, supports), *stand_in_notices(model, sides), *faults),
         jobs,
         options.tolerance,
         options.timeout,
     )
+
+
+def stand_in_notices(model: Model, sides: Sequence[Runnable]) -> Iterator[str]:
+    """Say which sides are of the class of another family."""
+    for side in sides:
+        for naming in NAMING_NAMES:
+            if naming == side.runner:
+                names = {each.stand_in(naming) for each in model.parts.values()} - {None}
+                yield from (
+                    f"{naming}: {model.label} is held by the class of {stand_in.name}"
+                    for stand_in in names
+                    if stand_in
+                )
 
 
 def make_jobs(

@@ -23,10 +23,12 @@ from ckptconv.run.forward import (
     ForwardReport,
     Options,
     Runnable,
+    class_faults,
     encoded_probes,
     generation_faults,
     make_jobs,
     model_class,
+    stand_in_notices,
 )
 from ckptconv.run.inputs import require_usable
 from ckptconv.run.modalities import Probes, modality_of
@@ -201,16 +203,22 @@ def compare_recorded(
     else:
         jobs.append(replace(source, runner=REFERENCE, precisions=("float32", "float64")))
     faults = generation_faults(model, trace.naming, Config(trace.config, str(where)))
+    broken = class_faults(model, target.runner)
     supports = [RUNNERS[trace.naming].support(None), target.support]
     comparison = Comparison(
         model,
         probes,
         special_tokens(model, trace.generation or {}),
-        (*modality_of(model).left_out(model, supports), *faults),
+        (
+            *modality_of(model).left_out(model, supports),
+            *stand_in_notices(model, [target]),
+            *(faults or broken),
+        ),
         tuple(jobs),
         options.tolerance,
     )
-    (answer,) = run_children([jobs[1]], options.timeout)
+    asked = replace(jobs[1], generate={}, texts=()) if broken else jobs[1]
+    (answer,) = run_children([asked], options.timeout)
     try:
         return comparison.judge(answers[0], answer, *answers[1:])
     except (
@@ -243,7 +251,9 @@ def _suited(trace: Trace, model: Model, target: Runnable, where: Path) -> list[s
             support.decoder_places or decoder
         )
 
-    names = [name for name in trace.suited.get(target.runner, ()) if fits(name)]
+    # a class of another family may number positions as Flax's do
+    runner = "flax" if support.counted_positions else target.runner
+    names = [name for name in trace.suited.get(runner, ()) if fits(name)]
     if not names:
         raise SourceError(
             f"{where}: the trace has no probes that {support.who} can answer; record it again with this version."

@@ -31,6 +31,25 @@ def no_limits(_config: Config) -> Mapping[NamingName, str]:
     return {}
 
 
+def no_settings(_config: Config) -> Mapping[str, Json]:
+    """Say that nothing is to be added."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """A class of another family that computes a model exactly, where a naming has none of the family's own."""
+
+    model_type: str
+    """What the output's config says, so that the class is found."""
+    name: str
+    """How people call it."""
+    settings: Settings = no_settings
+    """Config keys that this class needs beside."""
+    notice: str = ""
+    """What the user must know of inputs that it answers otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """A family as `AutoModel` builds it."""
@@ -45,6 +64,7 @@ class Encoder:
     limits: Limits = no_limits
     """What a config asks for and a naming's class cannot do: naming -> the reason."""
     reads: Modality = "tokens"
+    stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,7 @@ class Whole:
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     """Role -> the config key of how many positions that side has, where it is not `max_position_embeddings`."""
+    stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
     flax_positions: Literal["order", "mask"] = "order"
     """What Flax's class numbers the decoder's positions by, where PyTorch's goes by the order of the tokens."""
 
@@ -92,6 +113,7 @@ class Decoder:
     limits: Limits = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
     """Config keys that a naming's class reads and the config class does not have: the target gets them."""
+    stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
     reads_any_width: bool = False
     """True where its cross-attention is as wide as `cross_attention_hidden_size` says, so that no bridge is needed."""
     other_names: Table = no_modules

@@ -16,7 +16,7 @@ from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, Modality, Whole
+from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, Modality, StandIn, Whole
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.namings import NAMINGS
 from ckptconv.schema.tensors import Module, NamingName, SchemaTensor, expand, part, under
@@ -54,15 +54,25 @@ class Part:
         """Where the base model sits, as PyTorch names it: a decoder holds it beside its head."""
         return f"{self.name}.{self.family.base}" if self.role == "decoder" else self.name
 
+    def stand_in(self, naming: NamingName) -> StandIn | None:
+        """Return whose class holds it in a naming; None where it is the family's own, or there is none."""
+        return self.tables.stand_ins.get(naming)
+
+    def held_as(self, naming: NamingName) -> Family:
+        """Return the family whose class holds it in a naming."""
+        stand_in = self.stand_in(naming)
+        return self.family if stand_in is None else FAMILIES[stand_in.model_type]
+
     def stack(self) -> Iterator[Module]:
         """Return the modules of the base model, below the part's name."""
         modules = self.tables.modules(self.config)
         if self.role == "whole":
             return iter(modules)
+        main_layer = self.held_as("tf").main_layer
         if self.role == "encoder":
-            return part(self.role, under(self.name, under("", modules, tf=self.family.main_layer)))
-        tf = f"{self.name}.{self.family.main_layer}"
-        return part(self.role, under(self.base, modules, tf=tf))
+            return part(self.role, under(self.name, under("", modules, tf=main_layer)))
+        tf, flax = f"{self.name}.{main_layer}", f"{self.name}.{self.held_as('flax').base}"
+        return part(self.role, under(self.base, modules, tf=tf, flax=flax))
 
     def head(self) -> Iterator[Module]:
         """Return the modules of the head, below the part's name; only a decoder's stands apart."""
@@ -173,18 +183,32 @@ class Model:
         """Return why no class of a framework can hold and run the model."""
         yield from filter(None, (each.refusal(naming) for each in self.parts.values()))
 
-    def require_class(self, naming: NamingName) -> None:
+    def generation_fault(self, naming: NamingName) -> str:
+        """Return why a framework's class cannot generate, though its forward pass is right; empty where it can."""
+        return ""
+
+    def require_class(self, naming: NamingName, *, forward_only: bool = False) -> None:
         """Refuse a model that no class of the target framework can hold and run.
 
+        Args: forward_only: take a class that cannot generate.
         Raises: SourceError: no class in transformers 4.57.6, or one that does not work; every part's reason.
         """
         reasons = list(self.refusals(naming))
+        fault = self.generation_fault(naming)
+        if fault and not forward_only:
+            reasons.append(
+                f"{fault}.\nWith --forward-only it is written for the forward pass alone."
+            )
         if reasons:
             raise SourceError("\n".join(reasons))
 
     def notices(self, naming: NamingName) -> Iterator[str]:
         """Return what the user of a framework's class must know."""
-        return iter(())
+        for each in self.parts.values():
+            stand_in = each.stand_in(naming)
+            if stand_in is not None:
+                limit = f"; {stand_in.notice}" if stand_in.notice else ""
+                yield f"{each.family.model_type} is held by the class of {stand_in.name}{limit}"
 
     def settings(self, naming: NamingName) -> dict[str, Mapping[str, Json]]:
         """Return what the configs have to say beside the source's, so that the target's class runs: by part."""
@@ -237,6 +261,12 @@ def without_fixes(config: Config) -> Config:
         section = values.get(side)
         if isinstance(section, dict):
             values[side] = {key: entry.get(key, value) for key, value in section.items()}
+    for side, changed in _changed(config):
+        section = values.get(side)
+        if not side:
+            values |= changed
+        elif isinstance(section, dict):
+            values[side] = {**section, **changed}
     for side, added in _added(config):
         if not side:
             values.pop(added, None)
@@ -253,6 +283,29 @@ def _entries(config: Config) -> list[dict[str, Json]]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise SourceError(f"{config.where}: {RECORD}.healed must be a list of objects")
     return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def stands_in(config: Config) -> bool:
+    """Tell whether a config's record says that the class of another family holds the model, or a part of it."""
+    return bool(_changed(config))
+
+
+def _changed(config: Config) -> list[tuple[str, dict[str, Json]]]:
+    """Return part and keys, with what they were, of the classes of other families in a config's record.
+
+    Raises: SourceError: it is not a list of objects that say it.
+    """
+    record = config.get(RECORD)
+    entries = record.get("stand_ins", []) if isinstance(record, dict) else []
+    changed: list[tuple[str, dict[str, Json]]] = []
+    for entry in entries if isinstance(entries, list) else [None]:
+        side, keys = (entry.get("part"), entry.get("was")) if isinstance(entry, dict) else ("", "")
+        if not isinstance(side, str) or not isinstance(keys, dict):
+            raise SourceError(
+                f"{config.where}: {RECORD}.stand_ins must be a list of objects with 'part' and 'was'"
+            )
+        changed.append((side, keys))
+    return changed
 
 
 def _added(config: Config) -> list[tuple[str, str]]:

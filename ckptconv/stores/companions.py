@@ -340,9 +340,13 @@ def whole_config(
     fixes: Sequence[Healed],
     dtype: str | None,
     settings: Mapping[str, Mapping[str, Json]] | None = None,
+    changes: Mapping[str, Mapping[str, Json]] | None = None,
+    *,
+    forward_only: bool = False,
 ) -> dict[str, Json]:
     """Return the config of a converted whole, as the target class writes it; `settings` adds keys to a side.
 
+    `changes` are keys that the class of another family needs. All of it is recorded, and that a class cannot generate.
     A side without a name is the config itself: a model of one piece.
     Source: `save_pretrained` of the TF and Flax classes: `architectures` without the TF or Flax prefix.
     """
@@ -350,6 +354,9 @@ def whole_config(
     values.pop(RECORD, None)
     for side, keys in (settings or {}).items():
         values |= {side: {**config.part(side).values, **keys}} if side else keys
+    for side, keys in (changes or {}).items():
+        section = values.get(side)
+        values |= {side: {**section, **keys}} if isinstance(section, dict) else keys
     if dtype is not None:
         values = with_dtype(values, dtype)
     for healed in fixes:
@@ -364,6 +371,14 @@ def whole_config(
     added = [f"{side}.{key}" for side, keys in (settings or {}).items() for key in keys]
     if added:
         record["added"] = [key.lstrip(".") for key in added]
+    was = {
+        side: {key: (config.part(side) if side else config).get(key) for key in keys}
+        for side, keys in (changes or {}).items()
+    }
+    if was:
+        record["stand_ins"] = [{"part": side, "was": keys} for side, keys in was.items()]
+    if forward_only:
+        record["forward_only"] = True
     if record:
         values[RECORD] = record
     return values

@@ -14,6 +14,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import counted
 from ckptconv.binding.plan import DtypeChoice, Plan, widening_notice
 from ckptconv.compare.comparison import check_constants, check_equal
+from ckptconv.schema.model import Model
 from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
@@ -32,7 +33,7 @@ from ckptconv.transfer.casting import TensorValues, value_notices
 from ckptconv.transfer.loop import Written, split_shards, write_weights
 from ckptconv.transfer.manifest import Origin, digested, tables_digest, write_manifest
 from ckptconv.transfer.publish.stage import published
-from ckptconv.verbs.planning import Way, planned
+from ckptconv.verbs.planning import Way, planned, standing_in
 from ckptconv.verbs.positions import Positions, require_positions
 
 
@@ -239,14 +240,17 @@ def pt2flax(
     options: WriteOptions | None = None,
     *,
     heal: bool = True,
+    forward_only: bool = False,
 ) -> Conversion:
     """Write what `FlaxEncoderDecoderModel.from_pretrained(target)` loads.
 
     Args: format: `msgpack` or `safetensors`. heal: move rows where Flax's class numbers positions otherwise.
+    forward_only: write a model with which Flax's class crashes when it generates, for its forward pass alone.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     require_choice("format", format, FLAX_FORMATS)
-    return _convert(source, target, Way("pytorch", "flax", FORMATS[format], heal), options)
+    way = Way("pytorch", "flax", FORMATS[format], heal, forward_only=forward_only)
+    return _convert(source, target, way, options)
 
 
 def tf2pt(
@@ -312,6 +316,7 @@ def _convert(
         *checkpoint.notices,
         *plan.notices,
         *model.notices(way.target),
+        *_forward_only(model, way),
         *_widening(plan, way, options),
         *_added(settings, way),
         *left_behind(source),
@@ -322,15 +327,33 @@ def _convert(
     origin = result.origin(
         _verb(way), {**options.shaping(), **_shaping(way)}, model.tensors, way.source
     )
+    standing = standing_in(model, way.target)
+    added = {
+        name: {**standing.added.get(name, {}), **settings.get(name, {})}
+        for name in standing.added.keys() | settings.keys()
+    }
     content = Content(
         whole_config(
-            model.config, model.classes["pytorch"], plan.healed, written_dtype(plan), settings
+            model.config,
+            standing.pytorch_class,
+            plan.healed,
+            written_dtype(plan),
+            added,
+            standing.changed,
+            forward_only=bool(model.generation_fault(way.target)),
         ),
         source,
         "whole",
     )
     read = {"source": source_files(checkpoint)}
     return publish(result, origin, content, read, [checkpoint], way.form, options)
+
+
+def _forward_only(model: Model, way: Way) -> Iterator[str]:
+    """Say that the target cannot generate, and why."""
+    fault = model.generation_fault(way.target)
+    if fault:
+        yield f"for the forward pass alone: {fault}"
 
 
 def _verb(way: Way) -> str:
@@ -345,6 +368,8 @@ def _shaping(way: Way) -> dict[str, Json]:
     shaping: dict[str, Json] = {"format": way.form.name}
     if way.target == "flax":
         shaping["heal"] = way.heal
+    if way.forward_only:
+        shaping["forward_only"] = True
     if way.positions:
         shaping["positions"] = way.positions
     if way.trained_row:

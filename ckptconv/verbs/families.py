@@ -31,6 +31,8 @@ class Support:
     status: Status
     reason: str = ""
     """For `refused`: why."""
+    stand_in: str = ""
+    """The family whose class holds it, where it has none of its own; empty for its own."""
 
 
 def families() -> tuple[Support, ...]:
@@ -56,4 +58,7 @@ def _side(model_type: str, side: Side, table: Encoder | Decoder | Whole) -> Iter
             yield Support(model_type, side, naming, "no class")
         else:
             healed = naming == "flax" and bool(table.healings)
-            yield Support(model_type, side, naming, "healed" if healed else "exact")
+            stand_in = table.stand_ins.get(naming)
+            name = stand_in.name if stand_in else ""
+            status: Status = "healed" if healed else "exact"
+            yield Support(model_type, side, naming, status, stand_in=name)

@@ -22,7 +22,14 @@ from ckptconv.base.errors import (
     require_number,
     require_texts,
 )
-from ckptconv.run.forward import ForwardReport, Options, Runnable, generation_faults, prepare
+from ckptconv.run.forward import (
+    ForwardReport,
+    Options,
+    Runnable,
+    class_faults,
+    generation_faults,
+    prepare,
+)
 from ckptconv.schema.model import Model
 from ckptconv.stores.artefact import Artefact, is_artefact, read_artefact
 from ckptconv.stores.checkpoint import Checkpoint
@@ -177,7 +184,10 @@ def compare_outputs(
             reference=reference,
             options=options,
             own_generation=artefact is not None,
-            faults=generation_faults(model, source.weights.naming, source.config),
+            faults=(
+                generation_faults(model, source.weights.naming, source.config)
+                or class_faults(model, second.runner)
+            ),
         ).run()
 
 

@@ -10,8 +10,10 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import MADE_OF_ONE_ROW, Binding, bind_whole
 from ckptconv.binding.plan import DtypeChoice, Plan, make_plan
+from ckptconv.compare.configs import stated_defaults, with_defaults
+from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import RollPositions
-from ckptconv.schema.model import Model, read_model, without_fixes
+from ckptconv.schema.model import Model, Part, read_model, without_fixes
 from ckptconv.schema.models.seq2seq import Seq2Seq
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
@@ -32,6 +34,8 @@ class Way:
     heal: bool = False
     positions: Positions | None = None
     """How the positions of a Flax source count, where neither its weights nor its config say."""
+    forward_only: bool = False
+    """Take a class that cannot generate."""
     trained_row: bool = False
     """Take the first of rows that a fix repeated, where training has told them apart."""
 
@@ -73,7 +77,7 @@ def plan_bound(
 
     Raises: SourceError: refused, with every problem.
     """
-    model.require_class(way.target)
+    model.require_class(way.target, forward_only=way.forward_only)
     plan = make_plan(
         binding,
         way.target,
@@ -123,3 +127,47 @@ def _require_healable(model: Model, source: Path) -> None:
             " of such a decoder otherwise than PyTorch, and no order of its position table mends that.\n"
             "pt2tf can convert it; or train with another start token, such as the tokenizer's <s>."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The keys of a target's config that differ from the source's, by part; the name of a whole is empty."""
+
+    pytorch_class: str
+    """What `architectures` says."""
+    changed: Mapping[str, Mapping[str, Json]]
+    added: Mapping[str, Mapping[str, Json]]
+
+
+def standing_in(model: Model, naming: NamingName) -> Standing:
+    """Return what a target's config must say; nothing where every class is the family's own."""
+    changed: dict[str, dict[str, Json]] = {}
+    added: dict[str, dict[str, Json]] = {}
+    for name, part in model.parts.items():
+        if part.stand_in(naming) is None:
+            continue
+        for key, value in _keys(part, naming).items():
+            (changed if key in part.config.values else added).setdefault(name, {})[key] = value
+    pytorch_class = model.classes["pytorch"]
+    whole = model.parts.get("")
+    if whole is not None:
+        tables = whole.held_as(naming).whole
+        pytorch_class = pytorch_class if tables is None else tables.classes["pytorch"]
+    return Standing(pytorch_class, changed, added)
+
+
+def _keys(part: Part, naming: NamingName) -> dict[str, Json]:
+    """Return the keys of one part: another model type, what its class needs, and defaults that are not its own."""
+    stand_in = part.stand_in(naming)
+    assert stand_in is not None
+    values = part.config.values
+    keys: dict[str, Json] = {
+        "model_type": stand_in.model_type,
+        **stand_in.settings(part.config),
+    }
+    own = with_defaults(Config(values))
+    read = with_defaults(Config({**values, **keys}))
+    for key in stated_defaults(part.family.model_type):
+        if key not in values and key not in keys and own.get(key) != read.get(key):
+            keys[key] = own.get(key)
+    return keys

@@ -27,8 +27,15 @@ from ckptconv.cli.main import convert, source, target, writing
     show_default=True,
     help="Move rows of two tables, because the Flax class numbers positions differently.",
 )
+@click.option(
+    "--forward-only",
+    is_flag=True,
+    help="Write a model with which Flax's class cannot generate, for its forward pass alone.",
+)
 @writing
-def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -> None:
+def pt2flax(
+    source: Path, target: Path, form: str, heal: bool, forward_only: bool, **options: Any
+) -> None:
     """Convert PyTorch to Flax.
 
     FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result.
@@ -38,4 +45,9 @@ def pt2flax(source: Path, target: Path, form: str, heal: bool, **options: Any) -
     """
     from ckptconv.verbs import convert as verb
 
-    convert(lambda chosen: verb.pt2flax(source, target, form, chosen, heal=heal), options)
+    convert(
+        lambda chosen: verb.pt2flax(
+            source, target, form, chosen, heal=heal, forward_only=forward_only
+        ),
+        options,
+    )

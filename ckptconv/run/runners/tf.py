@@ -11,6 +11,7 @@ from typing import Any
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
 from ckptconv.run.runners._outputs import (
+    counts_tokens,
     loading_problems,
     plain_generate,
     quantities,
@@ -90,8 +91,8 @@ class TensorFlow(Runner):
     )
 
     def support(self, path: Path | None) -> InputSupport:
-        """Return what every model takes: everything."""
-        return InputSupport("TF's class")
+        """Return what every model takes: everything; but a class of another family may number positions otherwise."""
+        return InputSupport("TF's class", counted_positions=counts_tokens(path))
 
     def require(self, model_class: str) -> None:
         """Check that transformers has the class."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import activation, numbered_layers, tied_output
-from ckptconv.schema.family import Decoder, Twin
+from ckptconv.schema.family import Decoder, StandIn, Twin
 from ckptconv.schema.formulas import Sinusoids, Zeros
 from ckptconv.schema.tensors import (
     Module,
@@ -237,3 +237,14 @@ def sine_limits(c: Config) -> dict[NamingName, str]:
     if c.size("d_model") % 2:
         limits["tf"] = "'d_model' is odd, and this class makes positions for an even one only"
     return limits
+
+
+AS_BART: Mapping[NamingName, StandIn] = {
+    "tf": StandIn("bart", "BART"),
+    "flax": StandIn("bart", "BART"),
+}
+"""Of families of one piece that are BART under another name."""
+BART_CLASSES: Mapping[NamingName, str] = {
+    "tf": "TFBartForConditionalGeneration",
+    "flax": "FlaxBartForConditionalGeneration",
+}

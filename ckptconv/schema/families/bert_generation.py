@@ -1,4 +1,8 @@
-"""BertGeneration: BERT's stack without token types and pooler. Source: transformers 4.57.6, models/bert_generation."""
+"""BertGeneration: BERT's stack without token types and pooler.
+
+Source: transformers 4.57.6, models/bert_generation. PyTorch alone has a class. BERT's compute what the encoder does,
+with token types of zeros; in Flax one for each position, since `encode` passes these as token types.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,23 @@ from ckptconv.schema.families._blocks import (
     BERT_TWINS,
     REBUILT,
     bert_layer,
+    bert_limits,
     relative_positions,
     tied_output,
 )
-from ckptconv.schema.family import Decoder, Encoder, Family
+from ckptconv.schema.family import Decoder, Encoder, Family, StandIn
 from ckptconv.schema.tensors import (
     Module,
+    NamingName,
     buffer,
     embedding,
     layers,
+    linear,
     norm,
     parameter,
     under,
     word_embedding,
+    zeros_in,
 )
 
 
@@ -47,8 +55,17 @@ def stack(c: Config, *, cross: bool) -> Iterator[Module]:
 
 
 def encoder(c: Config) -> Iterator[Module]:
-    """Without cross-attention."""
-    return stack(c, cross=False)
+    """Without cross-attention; with what BERT's classes have beside."""
+    yield from stack(c, cross=False)
+    hidden = c.size("hidden_size")
+    for naming, types in ((TF, 1), (FLAX, c.size("max_position_embeddings"))):
+        table = embedding("embeddings.token_type_embeddings", types, hidden)
+        pooler = linear("pooler.dense", hidden, hidden)
+        yield from zeros_in(naming, [table, pooler], "this model has none")
+
+
+TF: NamingName = "tf"
+FLAX: NamingName = "flax"
 
 
 def decoder(c: Config) -> Iterator[Module]:
@@ -68,7 +85,17 @@ FAMILY = Family(
     model_type="bert-generation",
     base="bert",
     main_layer="bert",
-    encoder=Encoder(encoder, {"pytorch": "BertGenerationEncoder"}),
+    encoder=Encoder(
+        encoder,
+        {"pytorch": "BertGenerationEncoder", "tf": "TFBertModel", "flax": "FlaxBertModel"},
+        limits=bert_limits,
+        stand_ins={
+            "tf": StandIn("bert", "BERT", lambda _c: {"type_vocab_size": 1}),
+            "flax": StandIn(
+                "bert", "BERT", lambda c: {"type_vocab_size": c.size("max_position_embeddings")}
+            ),
+        },
+    ),
     decoder=Decoder(
         decoder, head, classes={"pytorch": "BertGenerationDecoder"}, self_attention=BERT_TWINS
     ),

@@ -9,15 +9,21 @@ from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import (
+    AS_BART,
     BART_ALIASES,
+    BART_CLASSES,
     BART_DEFAULTS,
+    BART_TWINS,
     Style,
+    bart_decoder,
+    bart_head,
     bart_whole,
-    half_of_whole,
     learned_positions,
+    whole_limits,
+    whole_names,
 )
-from ckptconv.schema.family import Family, Whole
-from ckptconv.schema.tensors import Module, Modules, embedding, linear, part, under
+from ckptconv.schema.family import Decoder, Family, Whole
+from ckptconv.schema.tensors import Module, Modules, NamingName, embedding, linear, part, under
 
 STYLE = Style(learned_positions(2), first_norm=True)
 
@@ -51,12 +57,32 @@ def whole(c: Config) -> Iterator[Module]:
         yield from part(side, under(f"model.{side}", prompts(c, side)))
 
 
+def limits(c: Config) -> dict[NamingName, str]:
+    """What BART's classes lack: prompts beside."""
+    reasons = whole_limits(c)
+    if c.flag("use_prompt"):
+        why = "'use_prompt' is true, and BART's class has no prompts"
+        reasons = {"tf": why, "flax": why, **reasons}
+    return reasons
+
+
 FAMILY = Family(
     model_type="mvp",
     base="model.decoder",
     main_layer="model.decoder",
-    decoder=half_of_whole(STYLE, "MvpForCausalLM"),
-    whole=Whole(whole, {"pytorch": "MvpForConditionalGeneration"}),
+    decoder=Decoder(
+        bart_decoder(STYLE),
+        bart_head,
+        self_attention=BART_TWINS,
+        classes={"pytorch": "MvpForCausalLM"},
+        other_names=whole_names,
+    ),
+    whole=Whole(
+        whole,
+        {"pytorch": "MvpForConditionalGeneration", **BART_CLASSES},
+        limits=limits,
+        stand_ins=AS_BART,
+    ),
     defaults={
         **BART_DEFAULTS,
         "vocab_size": 50267,

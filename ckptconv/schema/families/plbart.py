@@ -6,14 +6,20 @@ Source: transformers 4.57.6, models/plbart.
 from __future__ import annotations
 
 from ckptconv.schema.families._bart import (
+    AS_BART,
     BART_ALIASES,
+    BART_CLASSES,
     BART_DEFAULTS,
+    BART_TWINS,
     Style,
+    bart_decoder,
+    bart_head,
     bart_whole,
-    half_of_whole,
     learned_positions,
+    whole_limits,
+    whole_names,
 )
-from ckptconv.schema.family import Family, Whole
+from ckptconv.schema.family import Decoder, Family, Whole
 
 STYLE = Style(learned_positions(2), first_norm=True)
 
@@ -22,12 +28,18 @@ FAMILY = Family(
     model_type="plbart",
     base="model.decoder",
     main_layer="model.decoder",
-    decoder=half_of_whole(STYLE, "PLBartForCausalLM"),
+    decoder=Decoder(
+        bart_decoder(STYLE),
+        bart_head,
+        self_attention=BART_TWINS,
+        classes={"pytorch": "PLBartForCausalLM"},
+        other_names=whole_names,
+    ),
     whole=Whole(
         bart_whole(STYLE),
-        {
-            "pytorch": "PLBartForConditionalGeneration",
-        },
+        {"pytorch": "PLBartForConditionalGeneration", **BART_CLASSES},
+        limits=whole_limits,
+        stand_ins=AS_BART,
     ),
     defaults={
         **BART_DEFAULTS,

@@ -1,22 +1,25 @@
 """TrOCR's decoder: BART's, with a head of another name and positions that may be sines.
 
 Source: transformers 4.57.6, models/trocr. PyTorch alone has a class, which computes its sines.
+Flax's BART decoder computes the same where the embeddings have a norm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import BART_TWINS, PROJECTIONS, bart_attention
-from ckptconv.schema.families._blocks import numbered_layers, tied_output
-from ckptconv.schema.family import Decoder, Family
+from ckptconv.schema.families._blocks import activation, numbered_layers, tied_output
+from ckptconv.schema.family import Decoder, Family, StandIn
 from ckptconv.schema.tensors import (
     Module,
-    Modules,
+    NamingName,
     embedding,
     linear,
     norm,
+    only_in,
     parameter,
     part,
     under,
@@ -53,15 +56,28 @@ def decoder(c: Config) -> Iterator[Module]:
         yield embedding("embed_positions", c.size("max_position_embeddings") + OFFSET, hidden)
     else:
         marker = parameter("embed_positions._float_tensor", one=1)
-        yield from zeros_if_absent([marker], "a number that no class reads")
+        yield from zeros_if_absent(only_in("pytorch", [marker]), "a number that no class reads")
     if c.flag("layernorm_embedding", default=True):
         yield norm("layernorm_embedding", hidden)
     yield from numbered_layers("layers", c.size("decoder_layers"), layer(c))
 
 
-def head(c: Config) -> Modules:
-    """The output projection, without a bias."""
-    return tied_output("output_projection", c, "model.decoder.embed_tokens", bias=None)
+def head(c: Config) -> Iterator[Module]:
+    """The output projection, without a bias; Flax's BART calls it otherwise."""
+    for module in tied_output("output_projection", c, "model.decoder.embed_tokens", bias=None):
+        yield replace(module, paths={**module.paths, "flax": ("lm_head",)})
+
+
+def limits(c: Config) -> dict[NamingName, str]:
+    """What Flax's BART decoder lacks: a form without a norm over the embeddings, sines, and some activations."""
+    reasons = activation(c, "activation_function")
+    if not c.flag("layernorm_embedding", default=True):
+        reasons["flax"] = "'layernorm_embedding' is false, and BART's class has that norm always"
+    if not c.flag("use_learned_position_embeddings", default=True):
+        reasons["flax"] = (
+            "'use_learned_position_embeddings' is false: positions pass over padding, and BART's class counts it"
+        )
+    return reasons
 
 
 FAMILY = Family(
@@ -72,7 +88,9 @@ FAMILY = Family(
         decoder,
         head,
         self_attention=BART_TWINS,
-        classes={"pytorch": "TrOCRForCausalLM"},
+        classes={"pytorch": "TrOCRForCausalLM", "flax": "FlaxBartForCausalLM"},
+        limits=limits,
+        stand_ins={"flax": StandIn("bart", "BART")},
         reads_any_width=True,
     ),
     defaults={

@@ -41,6 +41,7 @@ class Seq2Seq(Model):
 
     def notices(self, naming: NamingName) -> Iterator[str]:
         """Return what the user of a framework's class must know."""
+        yield from super().notices(naming)
         tables = self.whole.tables
         if isinstance(tables, Whole) and naming in tables.notices:
             yield tables.notices[naming]

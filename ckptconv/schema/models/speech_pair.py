@@ -39,6 +39,7 @@ class SpeechPair(Pair):
 
     def notices(self, naming: NamingName) -> Iterator[str]:
         """Return what the user of Flax's class must know."""
+        yield from super().notices(naming)
         if naming == "flax":
             yield NO_MASK
 

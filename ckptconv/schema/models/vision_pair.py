@@ -6,7 +6,7 @@ fourth argument, which is `token_type_ids` in BERT-like decoders: their `generat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ckptconv.base.errors import SourceError
@@ -39,23 +39,20 @@ class VisionPair(Pair):
         """False: PyTorch's class shifts the labels by a place before it compares, TF's does not."""
         return False
 
-    def refusals(self, naming: NamingName) -> Iterator[str]:
-        """Return why no class of a framework can hold and run the model."""
-        yield from super().refusals(naming)
-        decoder = self.decoder.family.model_type
-        if (
-            naming == "flax"
-            and "flax" in self.decoder.tables.classes
-            and decoder not in FLAX_DECODERS
-        ):
-            yield (
-                f"{self.decoder.config.where}: {decoder!r} as decoder of images: generate of"
-                " FlaxVisionEncoderDecoderModel crashes, since it passes the encoder's states as token types"
-            )
+    def generation_fault(self, naming: NamingName) -> str:
+        """Return why Flax's class cannot generate with its decoder; empty where it can."""
+        if naming != "flax" or "flax" not in self.decoder.tables.classes:
+            return ""
+        if self.decoder.held_as("flax").model_type in FLAX_DECODERS:
+            return ""
+        return (
+            f"{self.decoder.config.where}: {self.decoder.family.model_type!r} as decoder of images: generate of"
+            " FlaxVisionEncoderDecoderModel crashes, since it passes the encoder's states as token types"
+        )
 
     def fixes(self) -> tuple[Healed, ...]:
-        """Return nothing: what Flax's class gets wrong of text, it cannot run here."""
-        return ()
+        """Return what Flax needs mended of the decoder; an encoder of images has no tokens."""
+        return tuple(self.decoder.fixes())
 
 
 def read_vision_pair(config: Config) -> VisionPair:
