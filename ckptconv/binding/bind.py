@@ -17,6 +17,10 @@ from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.tensor import FLOATS, Stored
 
+WRAPPING = frozenset(
+    {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module", "module"}
+)
+"""Levels that a wrapper of a module puts into names: torch.compile, activation checkpointing, FSDP, DeepSpeed, DDP."""
 TIED = "the config ties them, so the model has only one of them"
 MADE_OF_ONE_ROW = (
     "healing made them of one row, and only equal rows can be made one again;"
@@ -54,17 +58,20 @@ class Binding:
     """Tensors stored under two spellings."""
     wrapper: str = ""
     """What stands before every name and belongs to none, such as `module.`."""
+    inner_wrappers: set[str] = field(default_factory=set)
+    """Levels within names that wrap a part of the model."""
     sharers: dict[str, list[str]] = field(default_factory=dict)
     """Key -> keys of the tensors that share its values."""
 
-    @property
-    def wrapper_notice(self) -> str:
-        """What to say of the wrapper: one sentence, or nothing."""
-        if not self.wrapper:
-            return ""
-        whole = all(name.startswith(self.wrapper) for name in self.unknown)
-        names = "every name begins" if whole else "the model's names begin"
-        return f"{names} with {self.wrapper!r}, which wraps the model: taken off"
+    def wrapper_notices(self) -> Iterator[str]:
+        """Say what was taken off the names: a sentence for what stands before them, and one for what stands within."""
+        if self.wrapper:
+            whole = all(name.startswith(self.wrapper) for name in self.unknown)
+            names = "every name begins" if whole else "the model's names begin"
+            yield f"{names} with {self.wrapper!r}, which wraps the model: taken off"
+        if self.inner_wrappers:
+            levels = ", ".join(map(repr, sorted(self.inner_wrappers)))
+            yield f"names hold {levels}, which wraps a part of the model: taken out"
 
     def owner(self, key: str) -> str | None:
         """Return the key under which the values of a tensor are stored: its own, or one that shares or repeats it."""
@@ -189,7 +196,7 @@ def bind(
     """
     schema = {tensor.key: tensor for tensor in tensors}
     spelt = names or {key: tensor.names_in(naming) for key, tensor in schema.items()}
-    keys = _keys(spelt)
+    keys = _Keys(_keys(spelt))
     mended = {f"{fix.module}.weight": fix for fix in fixes}
     binding = Binding(naming, schema, spelt, {key: mended[key] for key in mended if key in schema})
     binding.wrapper = _wrapper(store, keys)
@@ -197,7 +204,10 @@ def bind(
         if tensor.tied_to and tensor.shares:
             binding.sharers.setdefault(tensor.tied_to, []).append(tensor.key)
     for name, stored in store.items():
-        key = keys.get(name.removeprefix(binding.wrapper))
+        name_alone = name.removeprefix(binding.wrapper)
+        key = keys.of(name_alone)
+        if key is not None and name_alone not in keys.exact:
+            binding.inner_wrappers |= WRAPPING.intersection(name_alone.split("."))
         if key is None:
             binding.unknown[name] = stored
         elif key in binding.stored:
@@ -248,6 +258,22 @@ def bind_whole(model: Model, checkpoint: Checkpoint, fixes: Iterable[Healed] = (
     return bind(model.tensors, weights.tensors, weights.naming, fixes=fixes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Which tensor a name is, whatever wraps the modules that lead to it."""
+
+    exact: Mapping[str, str]
+    """Name -> key."""
+
+    def of(self, name: str) -> str | None:
+        """Return the key of a name as it stands, or without the levels that wrap modules; None where there is none."""
+        key = self.exact.get(name)
+        levels = name.split(".")
+        if key is None and not WRAPPING.isdisjoint(levels):
+            return self.exact.get(".".join(level for level in levels if level not in WRAPPING))
+        return key
+
+
 def names_alone(
     tensors: Iterable[SchemaTensor], part: str, base: str, separator: str, naming: NamingName
 ) -> dict[str, tuple[str, ...]]:
@@ -269,18 +295,18 @@ def names_alone(
     return result
 
 
-def _wrapper(store: Mapping[str, Stored], keys: Collection[str]) -> str:
+def _wrapper(store: Mapping[str, Stored], keys: _Keys) -> str:
     """Return the levels that stand before the model's names and belong to none: what wraps a model puts them there.
 
     Only where no name is known as it stands, and none would be known without other levels: of two models in one
     store, nothing tells which is meant.
     """
-    if any(name in keys for name in store):
+    if any(name in keys.exact for name in store):
         return ""
     hits = Counter[str]()
     for name in store:
         for end in (place + 1 for place, letter in enumerate(name) if letter in "./"):
-            if name[end:] in keys:
+            if keys.of(name[end:]):
                 hits[name[:end]] += 1
     likely = max(hits, key=lambda prefix: (hits[prefix], -len(prefix)), default="")
     return likely if all(prefix.startswith(likely) for prefix in hits) else ""

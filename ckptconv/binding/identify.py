@@ -21,6 +21,7 @@ from ckptconv.schema.model import (
     Role,
     read_model,
     read_part,
+    require_elements,
     without_fixes,
 )
 from ckptconv.schema.models.pair import BRIDGE_TYPE, bridge
@@ -166,6 +167,7 @@ def _part(checkpoint: Checkpoint, role: Role) -> Identity:
         config = replace(config, values=joined)
     part = read_part(config, role, role)
     tensors = expand(chain(part.stack(), part.head(), part.other_names()), NAMINGS)
+    require_elements(tensors, checkpoint.config)
     base = part.family.main_layer if weights.naming == "tf" else part.family.base
     separator = NAMINGS[weights.naming].separator
     names = names_alone(tensors, role, base, separator, weights.naming)

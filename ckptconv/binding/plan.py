@@ -374,7 +374,7 @@ class _Planner:
 
     def notices(self, moves: Iterable[Move], fixes: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
-        yield from filter(None, [self.binding.wrapper_notice])
+        yield from self.binding.wrapper_notices()
         keys_by_values: dict[str, list[str]] = {}
         for move in moves:
             if move.fill is not None and move.tensor.key not in self.fills:

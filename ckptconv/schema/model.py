@@ -6,7 +6,8 @@ config names and which modules join them; everything else is asked of the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -25,6 +26,9 @@ Role: TypeAlias = Literal["encoder", "decoder", "whole"]
 """What a part does in a model: one of two, or all of it."""
 ROLES: tuple[Role, ...] = ("encoder", "decoder")
 """Of the parts that stand alone as well."""
+SIZE = re.compile(r"size|dim|width|embd|inner|positions|channels|^d_|^n_|^num_")
+"""How keys of sizes and counts are called."""
+SHOWN = 5
 AN: Mapping[Role, str] = {
     "encoder": "an encoder",
     "decoder": "a decoder",
@@ -176,8 +180,10 @@ class Model:
 
     @cached_property
     def tensors(self) -> tuple[SchemaTensor, ...]:
-        """Every tensor of the whole model, spelt in every naming."""
-        return expand(self.modules(), NAMINGS)
+        """Every tensor of the whole model, spelt in every naming. Raises SourceError: a size of 0."""
+        tensors = expand(self.modules(), NAMINGS)
+        require_elements(tensors, self.config)
+        return tensors
 
     def refusals(self, naming: NamingName) -> Iterator[str]:
         """Return why no class of a framework can hold and run the model."""
@@ -236,6 +242,31 @@ class Model:
     def fixes(self) -> tuple[Healed, ...]:
         """Return what Flax needs mended, with paths and config keys of the whole."""
         return tuple(fix for each in self.parts.values() for fix in each.fixes())
+
+
+def require_elements(tensors: Iterable[SchemaTensor], config: Config) -> None:
+    """Refuse a config by which weights of the model have no elements: no class runs such a model.
+
+    Raises: SourceError: with the keys that are 0 and could be why.
+    """
+    empty = [tensor.key for tensor in tensors if tensor.required and 0 in tensor.sizes.values()]
+    if not empty:
+        return
+    zeros = ", ".join(f"{key!a:.80}" for key in list(_zero_sizes(config.values))[:SHOWN])
+    more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+    raise SourceError(
+        f"{config.where}: {empty[0]}{more} would have no elements, by a size of 0 ({zeros}): no class runs such a"
+        " model. Put the size that the weights have."
+    )
+
+
+def _zero_sizes(values: Mapping[str, Json], above: str = "") -> Iterator[str]:
+    """Return the keys of a config that may be sizes and are 0, in a part as well."""
+    for key, value in values.items():
+        if isinstance(value, dict) and key in ROLES:
+            yield from _zero_sizes(value, f"{key}.")
+        elif type(value) is int and value == 0 and SIZE.search(key):
+            yield f"{above}{key}"
 
 
 def applied_fixes(model: Model, config: Config) -> tuple[Healed, ...]:

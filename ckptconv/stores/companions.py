@@ -35,7 +35,7 @@ from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.model import MODELS, read_model
 from ckptconv.schema.tensors import NamingName
-from ckptconv.stores.tensor import FLOATS, Stored
+from ckptconv.stores.tensor import DEQUANTISE, FLOATS, Stored
 
 CODE_KEYS = (
     "auto_map",
@@ -215,21 +215,15 @@ def conditions(config: Config, tensors: Mapping[str, Stored]) -> Iterator[str]:
     if quantised:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         how = f" ({method!a:.40})" if isinstance(method, str) else ""
-        yield (
-            f"quantised{how}: its tensors are codes, not weights. Load it with its class, call"
-            " model.dequantize(), and save it, or use the checkpoint that it was made of."
-        )
+        yield f"quantised{how}: its tensors are codes, not weights. {DEQUANTISE}"
     codes = (
         [] if quantised else sorted(name for name, each in tensors.items() if _is_code(name, each))
     )
     if codes:
         more = f" and {len(codes) - 1} more" if len(codes) > 1 else ""
-        yield (
-            f"quantised: {codes[0]!a:.200}{more} are codes, not weights. Load it with its class, call"
-            " model.dequantize(), and save it, or use the checkpoint that it was made of."
-        )
+        yield f"quantised: {codes[0]!a:.200}{more} are codes, not weights. {DEQUANTISE}"
     empty = [name for name, stored in tensors.items() if stored.spec.numel == 0]
-    if empty:
+    if len(empty) > 1 and all(tensors[name].spec.shape == (0,) for name in empty):
         yield (
             f"{len(empty)} of {len(tensors)} tensors are empty, such as {min(empty)!a:.200}: saved from ZeRO-3 or"
             " FSDP without gathering. Save it once more with the weights gathered, or run zero_to_fp32.py."

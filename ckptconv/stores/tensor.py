@@ -7,6 +7,7 @@ their file carries.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,11 @@ ITEMSIZE = {
 }
 """Canonical dtype name -> bytes an item. Every format translates its own names into these."""
 
+QUANTISED = "8-bit floats or smaller, so codes of quantised weights and not weights"
+DEQUANTISE = "Load it with its class, call model.dequantize(), and save it, or use the checkpoint that it was made of."
+"""What to do about codes in place of weights."""
+SMALL_FLOAT = re.compile(r"(F|float)[468](_.*)?")
+"""How safetensors, and numpy's and JAX's extensions, name the dtypes that only quantised weights have."""
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 """The dtypes that a cast may touch; the others are kept as they are."""
 
@@ -186,6 +192,11 @@ MAX_NAME = 512
 MAX_RANK = 32
 """Axes of a tensor: more than numpy or torch print, and few enough to multiply."""
 SHOWN = 200
+
+
+def quantised_dtype(dtype: str) -> str:
+    """Return what follows the refusal of a dtype where only quantised weights have it; else nothing."""
+    return f": {QUANTISED}. {DEQUANTISE}" if SMALL_FLOAT.fullmatch(dtype) else ""
 
 
 def require_name(name: str, where: str) -> None:

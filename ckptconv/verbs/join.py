@@ -253,7 +253,7 @@ def _assemble(
             raise PlanError(f"{checkpoint.path}: names", binding.duplicates)
         bindings.append(binding)
         notices += _foreign(part.name, checkpoint)
-        notices += [f"{part.name}: {binding.wrapper_notice}"] if binding.wrapper else []
+        notices += [f"{part.name}: {notice}" for notice in binding.wrapper_notices()]
         notices += _unused(part.name, binding)
     bridge = _bridge(model, checkpoints[0].path, options)
     if bridge:

@@ -43,6 +43,8 @@ def test_pytorch(pair: Pair, tmp_path: Path) -> None:
         "script": {"epoch": 4, "model_state_dict": state, "optimizer_state_dict": optimizer},
         "first": {"optimizer": optimizer, "model": state, "loss": torch.ones(())},
         "wrapped": {"module": state},
+        "nested": {"model": {"state_dict": state, "config": None}, "optimizer": optimizer},
+        "deep": {"state_dict": {"model": {"module": state}}, "step": 3},
     }
     for legacy in (False, True):
         for name, value in sound.items():
@@ -56,9 +58,18 @@ def test_pytorch(pair: Pair, tmp_path: Path) -> None:
             notices = ckptconv.normalize(folder, tmp_path / f"{name}{legacy}-out").notices
             key = next(key for key in value if "state_dict" in key or key in ("model", "module"))
             assert any(f"the weights are those under {key!r}" in notice for notice in notices)
+            assert not any("optimizer" in key for key in value) or "the rest is left" in notices[0]
             assert same(source, tmp_path / f"{name}{legacy}-out")
     unsound = {
         "two": ({"model": state, "ema": state}, "tensors lie under 'model', 'ema': which"),
+        "nested": (
+            {"model": {"state_dict": state}, "ema": {"model": state}},
+            "tensors lie under 'model'.'state_dict', 'ema'.'model': which",
+        ),
+        "two within": (
+            {"model": {"state_dict": state, "ema": state}},
+            "tensors lie under 'model'.'state_dict', 'model'.'ema': which",
+        ),
         "other": ({"ema": state, "optimizer": optimizer}, "tensors lie under 'ema': which"),
         "none": ({"epoch": 3}, "'epoch' is a int, not a tensor"),
         "code": (
@@ -78,6 +89,30 @@ def test_pytorch(pair: Pair, tmp_path: Path) -> None:
 
 
 @pytest.mark.frameworks
+def test_the_advice_destroys_nothing(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its two lines, run where the file lies, make a checkpoint that is read and leave the only weights as they are."""
+    import torch
+
+    source = pair.write(tmp_path / "source")
+    state = {name: torch.from_numpy(array) for name, array in pair.arrays.items()}
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((source / "config.json").read_bytes())
+    torch.save({"model": {"state_dict": state}, "ema": state}, folder / "pytorch_model.bin")
+    before = (folder / "pytorch_model.bin").read_bytes()
+    with pytest.raises(SourceError) as refusal:
+        open_checkpoint(folder)
+    lines = [line.strip() for line in str(refusal.value).splitlines() if line.startswith("  ")]
+    assert len(lines) == 2
+    monkeypatch.chdir(folder)
+    exec("\n".join(lines), {})
+    assert (folder / "pytorch_model.bin").read_bytes() == before
+    (folder / "weights" / "config.json").write_bytes((source / "config.json").read_bytes())
+    assert same(source, folder / "weights")
+
+
 def test_the_advice_names_a_key_of_the_file(pair: Pair, tmp_path: Path) -> None:
     """Of several state_dicts the advice saves one that is there: the one that scripts give the model's name."""
     import torch
@@ -127,6 +162,11 @@ def test_flax(make_pair: MakePair, tmp_path: Path) -> None:
         "params": {"params": tree},
         "twice": {"params": {"params": tree}},
         "state": {"step": 5, "params": tree, "opt_state": moments, "loss_scale": 0.5},
+        "before 0.6": {"target": tree, "state": {"step": 5, "param_states": moments}},
+        "t5x": {
+            "optimizer": {"target": tree, "state": {"step": 5, "param_states": moments}},
+            "version": 3,
+        },
         "arrays": {"step": np.array(5), "params": tree, "opt_state": {}, "note": -3},
         "replicated": replicated,
         "both": {"step": 5, "params": replicated, "opt_state": moments},
@@ -135,7 +175,8 @@ def test_flax(make_pair: MakePair, tmp_path: Path) -> None:
         weights.write_bytes(msgpack_serialize(value))
         notices = ckptconv.flax2pt(tmp_path / "flax", tmp_path / name).notices
         assert same(source, tmp_path / name)
-        assert ("'params'" in " ".join(notices)) == (name != "replicated")
+        holder = "target" if name in ("before 0.6", "t5x") else "params"
+        assert (f"those under {holder!r}" in " ".join(notices)) == (name != "replicated")
         assert ("replicated over devices" in " ".join(notices)) == (name in ("replicated", "both"))
     rng = np.random.default_rng(0)
     apart = mapped(tree, lambda array: rng.standard_normal((3, *array.shape)).astype("f"))
@@ -143,6 +184,10 @@ def test_flax(make_pair: MakePair, tmp_path: Path) -> None:
         "two": (
             {"params": tree, "ema_params": tree},
             "arrays lie under 'params', 'ema_params': which",
+        ),
+        "target": (
+            {"target": tree, "state": {}, "ema": tree},
+            "arrays lie under 'target', 'ema': which",
         ),
         "apart": (apart, "expected [23, 7]"),
         "nil": ({**tree, "x": None}, "unexpected type byte 0xc0"),

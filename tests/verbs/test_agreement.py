@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import ckptconv
 from ckptconv import SourceError, WriteOptions
+from ckptconv.binding.bind import WRAPPING
 from ckptconv.run.fingerprints import STORED, fingerprints
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import read_model
@@ -83,6 +84,16 @@ def spellings(pair: Pair) -> Iterator[tuple[str, Arrays]]:
         yield "buffers", buffers | pair.arrays
     for wrapper in ("module.", "_orig_mod.", "model.wrapped."):
         yield f"below {wrapper}", {wrapper + key: array for key, array in pair.arrays.items()}
+    for level in sorted(WRAPPING):
+        yield f"{level} within", {_wrapped(key, level): array for key, array in pair.arrays.items()}
+    some = sorted(pair.arrays)[::2]
+    yield (
+        "some modules wrapped",
+        {
+            _wrapped(key, "module") if key in some else key: array
+            for key, array in pair.arrays.items()
+        },
+    )
     optional = {key for key, tensor in schema.items() if tensor.module.presence == "zeros"}
     if optional & pair.arrays.keys():
         zeros = {
@@ -95,6 +106,12 @@ def spellings(pair: Pair) -> Iterator[tuple[str, Arrays]]:
             "zeros left out",
             {key: array for key, array in zeros.items() if key not in optional},
         )
+
+
+def _wrapped(name: str, level: str) -> str:
+    """Return a name in which the innermost module is wrapped, and the outermost once more."""
+    *above, leaf = name.split(".")
+    return ".".join([*above[:1], level, *above[1:], level, leaf])
 
 
 def _oldest(tensor: SchemaTensor) -> str:

@@ -19,7 +19,15 @@ from ckptconv.base.strict_json import Json, parse_json
 from ckptconv.schema.namings.tf import flat, unflat
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
-from ckptconv.stores.tensor import MAX_RANK, Extent, Stored, TensorSpec, is_size, require_name
+from ckptconv.stores.tensor import (
+    MAX_RANK,
+    Extent,
+    Stored,
+    TensorSpec,
+    is_size,
+    quantised_dtype,
+    require_name,
+)
 
 DTYPES = {
     "BOOL": "bool",
@@ -121,7 +129,8 @@ def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in DTYPES:
         raise SourceError(
-            f"{where}: dtype {ascii(code)[:40]} is not one that ckptconv moves ({', '.join(DTYPES)})"
+            f"{where}: dtype {ascii(code)[:40]} is not one that ckptconv moves"
+            f"{quantised_dtype(code) if isinstance(code, str) else ''}"
         )
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
         raise SourceError(

@@ -15,6 +15,8 @@ from ckptconv.stores.parsers.msgpack_tree import Array, Tree
 from ckptconv.stores.tensor import Extent, Stored
 
 PARAMETERS = "params"
+OPTIMIZER, TARGET, STATE = "optimizer", "target", "state"
+"""How flax before 0.6 saved `flax.optim.Optimizer`: the parameters under `target`, its moments under `state`."""
 TRAINING = (
     "step",
     "opt_state",
@@ -39,22 +41,35 @@ def parameters(tree: Tree, path: Path) -> tuple[Tree, tuple[str, ...]]:
     Returns: also what a user should know of it.
     Raises: SourceError: arrays that may be parameters as well lie beside them.
     """
-    inner = tree.get(PARAMETERS)
+    holder = _holder(tree)
+    inner = tree.get(holder)
     if not isinstance(inner, dict):
         return tree, ()
-    extra = [key for key in tree if key != PARAMETERS]
-    uncertain = [key for key in extra if key not in TRAINING and _holds_arrays(tree[key])]
+    extra = [key for key in tree if key != holder]
+    idle = (*TRAINING, STATE) if holder == TARGET else TRAINING
+    uncertain = [key for key in extra if key not in idle and _holds_arrays(tree[key])]
     if uncertain:
-        which = ", ".join(f"{key!a:.80}" for key in [PARAMETERS, *uncertain][:SHOWN])
+        which = ", ".join(f"{key!a:.80}" for key in [holder, *uncertain][:SHOWN])
         raise SourceError(
             f"{path}: arrays lie under {which}: which of them are the model's is not certain.\n"
             "Save the parameters alone: model.save_pretrained(folder, params=state.params)"
         )
     left = ", ".join(f"{key!a:.80}" for key in extra[:SHOWN])
     more = f" and {len(extra) - SHOWN} more" if len(extra) > SHOWN else ""
-    notice = f"{path.name}: the weights are those under {PARAMETERS!r}"
+    rest = f"; the rest is left: {left}{more}" if extra else ""
+    notice = f"{path.name}: the weights are those under {holder!r}{rest}"
     nested, notices = parameters(inner, path)
-    return nested, (notice + (f"; the rest is left: {left}{more}" if extra else ""), *notices[1:])
+    return nested, tuple(dict.fromkeys([notice, *notices]))
+
+
+def _holder(tree: Tree) -> str:
+    """Return the key under which a train state has its parameters; of a tree that is none, the usual one."""
+    optimizer = tree.get(OPTIMIZER)
+    if TARGET in tree and STATE in tree:
+        return TARGET
+    if isinstance(optimizer, dict) and TARGET in optimizer and PARAMETERS not in tree:
+        return OPTIMIZER
+    return PARAMETERS
 
 
 def _holds_arrays(value: object) -> bool:

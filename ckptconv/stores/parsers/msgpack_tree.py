@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader, limits, more
-from ckptconv.stores.tensor import ITEMSIZE, Extent, is_size
+from ckptconv.stores.tensor import ITEMSIZE, Extent, is_size, quantised_dtype
 
 NDARRAY, SCALAR = 1, 3
 """flax's extension codes of an array, and of a number of numpy's."""
@@ -148,7 +148,8 @@ class Parser:
         shape = tuple(self.size() for _ in range(head & 0x0F))
         dtype = self.text()
         if dtype not in ITEMSIZE:
-            raise self.fail(f"dtype {dtype[:40]!a} is not one that ckptconv moves")
+            refusal = self.fail(f"dtype {dtype[:40]!a} is not one that ckptconv moves")
+            raise SourceError(f"{refusal}{quantised_dtype(dtype)}")
         return Array(dtype, shape, self.data(dtype, shape, end))
 
     def data(self, dtype: str, shape: tuple[int, ...], end: int) -> Extent:

@@ -16,6 +16,7 @@ from functools import partial
 
 from ckptconv.base.files import limits, more
 from ckptconv.stores.parsers.stream import Malformed, Stream, refusal, save_weights_alone, shown
+from ckptconv.stores.tensor import DEQUANTISE
 
 MAX_STRING_BYTES = 1 << 16
 MAX_TEXT_BYTES = 1 << 24
@@ -33,6 +34,9 @@ MARKS = {
     "model_state_dict": "a training checkpoint",
 }
 """Text that tells what a script saved -> what it is."""
+
+UNMOVED_DTYPE = "torch._utils _rebuild_tensor_v3"
+"""How torch.save writes a tensor whose dtype no class of storages has: 8-bit floats, and integers without a sign."""
 
 _STOP, _PROTO = ord("."), 0x80
 
@@ -279,6 +283,12 @@ def _set(machine: _Machine, items: list[object]) -> None:
 def _global(machine: _Machine) -> None:
     name = b" ".join([machine.stream.line(MAX_GLOBAL_BYTES), machine.stream.line(MAX_GLOBAL_BYTES)])
     text = name.decode("latin-1")  # compared exactly, so that the encoding cannot matter
+    if text == UNMOVED_DTYPE:
+        raise Malformed(
+            f"the global {shown(text)} has no place in a state_dict: it makes a tensor of a dtype that ckptconv does"
+            " not move, such as 8-bit floats, which are codes of quantised weights",
+            DEQUANTISE,
+        )
     if text not in machine.names:
         raise Malformed(f"the global {shown(text)} has no place in a state_dict")
     machine.stack.append(machine.names[text])

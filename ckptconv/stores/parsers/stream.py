@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
@@ -16,18 +17,21 @@ SHOWN = 200
 """Characters of untrusted text that a message may carry."""
 
 
-def save_weights_alone(path: Path, what: str, key: str = "") -> str:
+def save_weights_alone(path: Path, what: str, keys: Sequence[str] = ()) -> str:
     """Return the advice for what a training script saved: what it is, and two lines that save its weights; or "".
 
-    Args: what: with its article; empty where nothing tells. key: under which the weights are; empty for the usual one.
+    They save into a new directory, since the file that is read may have the very name that weights have.
+
+    Args: what: with its article; empty where nothing tells. keys: under which the weights are; () for the usual one.
     """
     if not what:
         return ""
-    key = key or ("model_state_dict" if what == "a training checkpoint" else "state_dict")
+    usual = "model_state_dict" if what == "a training checkpoint" else "state_dict"
+    below = "".join(f"[{key!r}]" for key in keys or (usual,))
     return (
-        f"It is {what}. Where you trust it, save its weights alone:\n"
-        "  import torch\n"
-        f"  torch.save(torch.load({path.name!r}, weights_only=False)[{key!r}], 'pytorch_model.bin')"
+        f"It is {what}. Where you trust it, save its weights alone, and copy config.json beside them:\n"
+        "  import os, torch; os.mkdir('weights')\n"
+        f"  torch.save(torch.load({path.name!r}, weights_only=False){below}, 'weights/pytorch_model.bin')"
     )
 
 

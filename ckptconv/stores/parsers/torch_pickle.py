@@ -11,11 +11,11 @@ notes on strides in torch.Tensor.stride; PyTorch 2.13.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeAlias, TypeGuard
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import limits, more, wrong_file
@@ -118,8 +118,14 @@ LEGACY = "the form before PyTorch 1.6"
 
 _WRAPPERS = ("state_dict", "model", "module", "model_state_dict")
 """Where training scripts put a state_dict within what they save."""
+MAX_DEPTH = 3
+"""Levels of such keys that are looked into."""
 SHOWN_KEYS = 5
 """Of what else they saved, in one notice."""
+
+
+Keys: TypeAlias = tuple[str, ...]
+"""Of dicts in one another, from the outside in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,41 +283,72 @@ def state_dict(value: object, path: Path) -> StateDict:
     if not isinstance(value, dict):
         raise refusal(path, f"it holds a {type(value).__name__}, not a state_dict (name -> tensor)")
     if not all(isinstance(item, Tensor) for item in value.values()):
-        inner = _only_state_dict(value, path)
-        names = [shown(key) for key in value if key != inner]
+        keys = _only_state_dict(value, path)
+        names = list(_beside(value, keys))
         left = f"; the rest is left: {', '.join(names[:SHOWN_KEYS])}" if names else ""
         more = f" and {len(names) - SHOWN_KEYS} more" if len(names) > SHOWN_KEYS else ""
-        notice = f"{path.name}: the weights are those under {shown(inner)}{left}{more}"
-        return StateDict(_tensors(value[inner], path), (notice,))
+        notice = f"{path.name}: the weights are those under {_spelt(keys)}{left}{more}"
+        return StateDict(_tensors(_below(value, keys), path), (notice,))
     return StateDict(_tensors(value, path))
 
 
-def _only_state_dict(value: Mapping[str, object], path: Path) -> str:
-    """Return the key of the one state_dict in what a training script saved.
+def _only_state_dict(value: Mapping[str, object], path: Path) -> Keys:
+    """Return the keys, from the outside in, of the one state_dict in what a training script saved.
 
     Raises: SourceError: none, several, or one under a key that does not say that it is the model's.
     """
-    keys = [key for key, item in value.items() if _is_state_dict(item)]
-    if len(keys) == 1 and keys[0] in _WRAPPERS:
-        return keys[0]
-    if not keys:
+    places = list(_state_dicts(value))
+    certain = [keys for keys in places if all(key in _WRAPPERS for key in keys)]
+    if len(places) == 1 and certain:
+        return places[0]
+    if not places:
         key, item = next((key, item) for key, item in value.items() if not isinstance(item, Tensor))
         raise refusal(path, f"{shown(key)} is a {type(item).__name__}, not a tensor")
-    which = ", ".join(map(shown, keys[:SHOWN_KEYS]))
-    likely = next((key for key in keys if key in _WRAPPERS), keys[0])
+    which = ", ".join(map(_spelt, places[:SHOWN_KEYS]))
     raise refusal(
         path,
         f"tensors lie under {which}: which of them are the model's is not certain",
-        advice=save_weights_alone(path, "a training checkpoint", likely),
+        advice=save_weights_alone(path, "a training checkpoint", (certain or places)[0]),
     )
 
 
-def _is_state_dict(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(item, Tensor) for item in value.values())
-    )
+def _state_dicts(value: Mapping[str, object]) -> Iterator[Keys]:
+    """Return the keys of every dict of tensors alone: under any key, below wrappers' keys, and under those below.
+
+    Each dict is judged once, since a pickle may hold one in many places.
+    """
+    judged: dict[int, bool] = {}
+    left: list[tuple[Keys, object]] = [((key,), item) for key, item in value.items()]
+    for keys, item in left:
+        if not isinstance(item, dict) or not item:
+            continue
+        if id(item) not in judged:
+            judged[id(item)] = all(isinstance(each, Tensor) for each in item.values())
+        if judged[id(item)]:
+            yield keys
+        elif len(keys) < MAX_DEPTH:
+            wrapped = all(key in _WRAPPERS for key in keys)
+            below = item if wrapped else [key for key in _WRAPPERS if key in item]
+            left += [((*keys, key), item[key]) for key in below]
+
+
+def _below(value: Mapping[str, object], keys: Keys) -> Mapping[str, object]:
+    for key in keys:
+        inner = value[key]
+        assert isinstance(inner, dict)
+        value = inner
+    return value
+
+
+def _beside(value: Mapping[str, object], keys: Keys) -> Iterator[str]:
+    """Return what lies beside the dict under some keys, at every level."""
+    for depth, key in enumerate(keys):
+        level = _below(value, keys[:depth])
+        yield from (_spelt((*keys[:depth], beside)) for beside in level if beside != key)
+
+
+def _spelt(keys: Keys) -> str:
+    return ".".join(map(shown, keys))
 
 
 def _tensors(value: Mapping[str, object], path: Path) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ def test_refused_objects(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as refused:
             read(path)
         assert said in str(refused.value)
-        assert "torch.save" in str(refused.value)
+        assert any(way in str(refused.value) for way in ("torch.save", "model.dequantize()"))
     torch.save({"a": torch.ones(1)}, path, pickle_protocol=4)
     with pytest.raises(SourceError, match="protocol 2 or 3"):
         read(path)
