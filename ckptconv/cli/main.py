@@ -29,6 +29,7 @@ from ckptconv.base.workers import install
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
     Timings,
+    help_columns,
     prepare_streams,
     progress,
     set_verbose,
@@ -393,7 +394,9 @@ def run(cli: click.Group) -> NoReturn:
     if sys.stderr.isatty():
         show_downloads(True)
     try:
-        cli.main(prog_name="ckptconv", standalone_mode=False)
+        cli.main(
+            prog_name="ckptconv", standalone_mode=False, terminal_width=help_columns(sys.stdout)
+        )
     except click.ClickException as error:
         _show_usage(error)
         sys.exit(error.exit_code)
@@ -539,7 +542,7 @@ def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...], follow_links: bo
     """Move encoder-decoder checkpoints between PyTorch, TensorFlow and Flax, and prove that they are the same.
 
     Exit codes: 0 done, 1 verify, diff or check found a difference, 2 wrong usage, 3 source refused,
-    4 destination failed, 5 framework missing or died, 70 internal error. Outputs are whole or absent.
+    4 destination failed, 5 framework missing or died, 70 internal error. An output is complete or absent.
     """
     ctx.with_resource(limited(**dict(limit)))
     ctx.with_resource(following_links(follow_links))

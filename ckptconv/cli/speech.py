@@ -294,6 +294,11 @@ def screen(stream: TextIO) -> Screen:
     return Screen(min(COLUMNS, columns), columns)
 
 
+def help_columns(stream: TextIO) -> int | None:
+    """Return how wide help is in a pipe, as results are; None: as wide as the terminal, as Click does it."""
+    return None if stream.isatty() else COLUMNS
+
+
 def to_stderr(text: str) -> None:
     """Print lines to stderr: wrapped to fit where it is a terminal, untouched where it is not."""
     from ckptconv.base.errors import printable

@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     "--to",
     default="",
     metavar="TARGET",
-    help="PLAN is a pattern of checkpoints, such as 'models/*', and each goes to TARGET: 'out/{name}'.",
+    help="Take PLAN as a pattern of checkpoints, such as 'models/*', and write each to TARGET, such as 'out/{name}'.",
 )
 @click.option(
     "--command",
     type=click.Choice(["pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify"]),
     default="pt2tf",
     show_default=True,
-    help="With --to: what is done with each.",
+    help="With --to: the command to run on each checkpoint.",
 )
 @click.option(
     "--level",
     type=click.Choice(["weights", "outputs"]),
     default="outputs",
     show_default=True,
-    help="With --to: what is verified of each.",
+    help="With --to: how each result is verified.",
 )
 @click.option(
     "--overwrite", is_flag=True, help="With --to: replace an existing output of ckptconv."
@@ -57,20 +57,20 @@ if TYPE_CHECKING:
     "-j",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Conversions at a time on this machine; by default half as many as there are cores.",
+    help="Number of conversions to run at the same time on this machine; by default half the number of cores.",
 )
 @click.option(
     "dask_scheduler",
     "--dask",
     default="",
     metavar="ADDRESS",
-    help="Run on the Dask cluster of this scheduler, whose workers see the same files.",
+    help="Run on the Dask cluster of this scheduler, whose workers must see the same files.",
 )
 @click.option(
     "--records",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep what was proven here; by default beside PLAN, with the suffix .batch.",
+    help="Directory for the records of what was proven; by default PLAN with the suffix .batch.",
 )
 @click.option(
     "--junit",
@@ -93,8 +93,8 @@ def batch(
     """Run many conversions, verify each, and report on all.
 
     PLAN is a TOML file with a table [[conversion]] for each: command, source, target, and options as keys. Run
-    again after an interruption, it goes on where it was stopped: what matched, and is unchanged, is not done again.
-    The exit code is 1 if something differs, else that of the worst failure.
+    again after an interruption, it resumes where it stopped, and skips what matched and has not changed. The exit code
+    is 1 if a verification found a difference, otherwise that of the worst failure.
 
     \b
     Example: ckptconv batch conversions.toml --jobs 4

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ckptconv.artefacts.formats import ARTEFACT_FORMATS
-from ckptconv.cli.main import as_json, quiet, say, show, source, target
+from ckptconv.cli.main import SECONDS, as_json, quiet, say, show, source, target
 from ckptconv.cli.speech import progress
 
 
@@ -28,34 +28,34 @@ from ckptconv.cli.speech import progress
 @click.option(
     "--max-length",
     type=click.IntRange(min=2),
-    help="Tokens of the longest answer by default, the start token included; else the checkpoint's own setting.",
+    help="Maximum length of an answer in tokens, the start token included; by default the checkpoint's setting.",
 )
 @click.option(
     "--beams",
     type=click.IntRange(min=1),
-    help="Beams of the search; else the checkpoint's own setting.",
+    help="Number of beams; by default the checkpoint's setting.",
 )
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
-    help="litert: rows of every input, which are fixed; 1 by default.",
+    help="litert: fixed number of rows of every input; by default 1.",
 )
 @click.option(
     "--length",
     type=click.IntRange(min=1),
-    help="litert: tokens of every input, which are fixed; 64 by default.",
+    help="litert: fixed number of tokens of every input; by default 64.",
 )
 @click.option(
     "--int8",
     is_flag=True,
-    help="litert: weights as 8-bit integers; what that costs is measured and said.",
+    help="litert: store the weights as 8-bit integers; the loss of accuracy is measured and reported.",
 )
-@click.option("--orbax", is_flag=True, help="jax: the weights once more, as Orbax lays them out.")
-@click.option("--overwrite", is_flag=True, help="Replace an artefact that is there already.")
+@click.option("--orbax", is_flag=True, help="jax: also write the weights in Orbax's layout.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing artefact.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds that the export may take.",
+    type=SECONDS,
+    help="Time limit for the export, in seconds.",
 )
 @as_json
 @quiet
@@ -64,8 +64,8 @@ def export(
 ) -> None:
     """Export a checkpoint as a program with its weights.
 
-    It needs neither transformers nor the model's classes, generates by itself, and `ckptconv verify SOURCE TARGET`
-    proves it. PyTorch makes it, and does not run it.
+    The program needs neither transformers nor the model's classes, and generates on its own. `ckptconv verify SOURCE
+    TARGET` proves it. Exporting requires PyTorch; running the program does not.
 
     \b
     Example: ckptconv export dates dates-onnx --format onnx

@@ -17,7 +17,7 @@ from ckptconv.cli.main import convert, positions, source, target, writing
 @click.option(
     "--take-trained-row",
     is_flag=True,
-    help="Of the rows that healing repeated, take the first, which Flax trains, though they differ by now.",
+    help="Where rows that healing had repeated now differ, use the first, which is the one that Flax trains.",
 )
 @writing
 def flax2pt(

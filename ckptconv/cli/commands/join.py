@@ -17,14 +17,14 @@ from ckptconv.cli.main import CHECKPOINT, convert, target, writing
 @click.option(
     "--bridge",
     type=CHECKPOINT,
-    help="Directory of the projection; by default the one beside ENCODER.",
+    help="Directory of the projection between two widths; by default the one beside ENCODER.",
 )
 @click.option(
     "--seed",
     type=int,
     default=0,
     show_default=True,
-    help="Seed for newly initialised weights; the same on every machine.",
+    help="Seed for newly initialised weights, which are the same on every machine.",
 )
 @click.option(
     "--cross-attention",

@@ -30,7 +30,7 @@ from ckptconv.cli.main import convert, source, target, writing
 @click.option(
     "--forward-only",
     is_flag=True,
-    help="Write a model with which Flax's class cannot generate, for its forward pass alone.",
+    help="Write the model even if Flax's class cannot generate with it; its forward pass works.",
 )
 @writing
 def pt2flax(

@@ -69,7 +69,7 @@ def _file(help: str, **settings: Any) -> Any:
     "--text",
     "texts",
     multiple=True,
-    help="A sentence for which both sides generate; may be repeated.",
+    help="Let both sides answer this sentence, and compare the tokens; may be repeated.",
 )
 @click.option(
     "--inputs",
