@@ -32,7 +32,12 @@ from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.tensor import Stored, require_checksums
 from ckptconv.transfer.pieces import OpenFiles
-from ckptconv.verbs.positions import Positions, fixes_of_both, require_positions
+from ckptconv.verbs.positions import (
+    Positions,
+    fixes_of_both,
+    never_healed_notices,
+    require_positions,
+)
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -169,6 +174,8 @@ def diff(
         notices=(
             *opened[0].notices,
             *opened[1].notices,
+            *never_healed_notices(left.model, opened[0]),
+            *never_healed_notices(right.model, opened[1]),
             *artefact_notices(checkpoint.path for checkpoint in opened),
             *_by_name_notice(left, right),
             *_notices(aligned),
