@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields, replace
 from hashlib import new, sha256
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.workers import finish, workers
@@ -77,6 +77,70 @@ def limited(**changes: int) -> Iterator[Limits]:
         _CURRENT.reset(token)
 
 
+# Sparse files, of which a part is here: holes are fetched before they are read. Whoever opens a source for reading
+# asks for them, here or before the folder is given to a framework, so that no hole is read as zeros.
+
+
+class LazyFile(Protocol):
+    """One file that lies elsewhere, and in part here."""
+
+    size: int
+    """[bytes]"""
+
+    def ensure(self, offset: int, nbytes: int) -> None:
+        """Fetch what is not here of some bytes. Raises SourceError, FrameworkError."""
+        ...  # pragma: no cover
+
+    def identity(self) -> tuple[int, int, int, int, int]:
+        """Return what differs once the file changed where it lies. Raises SourceError, FrameworkError."""
+        ...  # pragma: no cover
+
+
+_FILES: dict[str, LazyFile] = {}
+_ADDRESSES: dict[str, str] = {}
+"""Folder here -> address."""
+
+
+def register_lazy(path: Path, file: LazyFile) -> None:
+    """Note that a file here has holes."""
+    _FILES[os.fspath(path)] = file
+
+
+def register_mirror(path: Path, address: str) -> None:
+    """Note where the files of a folder lie."""
+    _ADDRESSES[os.fspath(path)] = address
+
+
+def lazy_file(path: Path) -> LazyFile | None:
+    """Return the file of a path, if it has holes."""
+    return _FILES.get(os.path.abspath(path)) if _FILES else None
+
+
+def ensure_whole(path: Path) -> None:
+    """Fetch the rest of a file; nothing where it is a usual one."""
+    file = lazy_file(path)
+    if file is not None:
+        file.ensure(0, file.size)
+
+
+def ensure_folder(folder: Path) -> None:
+    """Fetch the rest of every file of a folder: before something reads it that does not ask here."""
+    for path in _below(folder):
+        ensure_whole(Path(path))
+
+
+def _below(folder: Path) -> Iterator[str]:
+    start = os.path.join(os.path.abspath(folder), "")  # noqa: PTH118  # with a slash at the end
+    return (path for path in list(_FILES) if path.startswith(start))
+
+
+def with_addresses(text: str) -> str:
+    """Return a text for people, in which a folder that stands for an address is called by it."""
+    for folder, address in _ADDRESSES.items():
+        text = text.replace(folder, address)
+    return text
+
+
 Identity: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, size [bytes], times of the last change of content and of inode [ns]."""
 
@@ -102,6 +166,8 @@ def require_same(path: Path, before: Identity | None, fd: int | None = None) -> 
 
 
 def _now(path: Path) -> Identity | None:
+    if (lazy := lazy_file(path)) is not None:
+        return lazy.identity()
     try:
         return identity(path.stat())
     except OSError:
@@ -186,11 +252,15 @@ def _is_blob(real: Path) -> bool:
     return cache and real.parent.name == "blobs" and BLOB.fullmatch(real.name) is not None
 
 
-def open_source(path: Path) -> int:
+def open_source(path: Path, *, whole: bool = True) -> int:
     """Open a regular file for reading and return its descriptor, which the caller closes.
+
+    Args: whole: fetch what is not here of it; else the caller does, before it reads.
 
     Raises: SourceError: no such file, a link that leads elsewhere, or a pipe, device, socket or directory.
     """
+    if whole:
+        ensure_whole(path)
     try:
         fd = _open(path)
     except OSError as error:
@@ -204,7 +274,9 @@ def open_source(path: Path) -> int:
 
 def read_source(path: Path, at_most: int) -> bytes:
     """Return the first `at_most` bytes of a file. Raises SourceError: as `open_source`, or it cannot be read."""
-    with os.fdopen(open_source(path), "rb", buffering=0) as file:
+    if (lazy := lazy_file(path)) is not None:
+        lazy.ensure(0, at_most)
+    with os.fdopen(open_source(path, whole=False), "rb", buffering=0) as file:
         try:
             return b"".join(iter(lambda: file.read(min(at_most - file.tell(), 1 << 20)), b""))
         except OSError as error:
@@ -244,9 +316,10 @@ class FileReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = open_source(path)
+        self._lazy = lazy_file(path)
+        self._fd = open_source(path, whole=False)
         status = os.fstat(self._fd)
-        self.identity = identity(status)
+        self.identity = self._lazy.identity() if self._lazy else identity(status)
         """What changes when the file is written to or replaced."""
         self.size = status.st_size
         """Length of the file [bytes]."""
@@ -270,7 +343,7 @@ class FileReader:
 
     def require_unchanged(self) -> None:
         """Raise SourceError where the file is not what it was when it was opened."""
-        require_same(self.path, self.identity, self._fd)
+        require_same(self.path, self.identity, None if self._lazy else self._fd)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Return exactly `nbytes` bytes from `offset`.
@@ -291,6 +364,8 @@ class FileReader:
 
         Raises: SourceError: the file ends before, or cannot be read.
         """
+        if self._lazy:
+            self._lazy.ensure(offset, len(buffer))
         done = 0
         while done < len(buffer):
             try:

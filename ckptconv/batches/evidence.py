@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ckptconv.base.environment import versions
 from ckptconv.base.errors import CkptconvError, SourceError
+from ckptconv.base.files import lazy_file
 from ckptconv.base.strict_json import Json
 from ckptconv.batches.task import Task
 from ckptconv.transfer.manifest import file_digest, read_manifest
@@ -49,7 +50,12 @@ def _files(path: Path) -> list[Path]:
 def stamps(*paths: Path) -> list[tuple[str, int, int, int]]:
     """Return what changes where a file is written meanwhile: name, size, time and inode. Raises SourceError."""
     try:
-        entries = [(str(file), file.lstat()) for path in paths for file in _files(path)]
+        entries = [
+            (str(file), file.lstat())
+            for path in paths
+            for file in _files(path)
+            if lazy_file(file) is None  # which is compared with itself while it is read
+        ]
     except OSError as error:
         raise SourceError(f"{error.filename}: cannot be read ({error.strerror})") from None
     return [(name, at.st_size, at.st_mtime_ns, at.st_ino) for name, at in entries]

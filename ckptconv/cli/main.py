@@ -40,6 +40,7 @@ from ckptconv.cli.speech import (
 from ckptconv.cli.speech import say as say
 from ckptconv.cli.speech import show as show
 from ckptconv.cli.unforeseen import unforeseen
+from ckptconv.stores.hub import is_address
 from ckptconv.stores.hub.bars import show_downloads
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def require_outputs(
         raise click.UsageError(f"{first} and {second} are the same file: {chosen[second]}")
     require_apart_from_inputs(
         chosen,
-        checkpoints=[path for path in checkpoints if path is not None],
+        checkpoints=[path for path in checkpoints if isinstance(path, Path)],
         files=[path for path in files if path is not None],
     )
     return bool(printed)
@@ -217,18 +218,12 @@ class Directory(click.Path):
 
 
 class Checkpoint(Directory):
-    """A checkpoint's directory, or a name such as `org/name` on the hub; `./org/name` is never the hub's."""
+    """A checkpoint's directory, a name of the hub such as `org/name`, or an address; `./org/name` is a directory."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a path; an absolute one for what is meant to be here and is not. An address is wrong usage."""
-        if "://" in str(value) and not os.path.lexists(value):
-            names = str(value).partition("://")[2].strip("/").split("/")[1:3]
-            advice = f"give {'/'.join(names)} if it is on the hub, or " if len(names) == 2 else ""
-            self.fail(
-                f"{value!a} is an address, which ckptconv does not read: {advice}copy the checkpoint here first.",
-                param,
-                ctx,
-            )
+        """Return a path; an absolute one for what is meant to be here and is not; an address as it is."""
+        if is_address(str(value)) and not os.path.lexists(value):
+            return str(value)  # a Path would take one of its slashes
         path: Any = super().convert(value, param, ctx)
         here = str(value).startswith("./") and not os.path.lexists(value)
         return Path(os.path.abspath(path)) if here else path

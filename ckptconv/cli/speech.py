@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 import click
 
 from ckptconv.base.errors import DestinationError, one_line
+from ckptconv.base.files import with_addresses
 from ckptconv.base.workers import signals_blocked
 from ckptconv.run.phases import Phases, listening
 
@@ -272,7 +273,7 @@ def show(
 
     try:
         if as_json:
-            click.echo(dump(value()))
+            click.echo(with_addresses(dump(value())))
         elif not quiet:
             stream = sys.stderr if stdout_taken else sys.stdout
             shown = printable(without_breaks(text(screen(stream))))
@@ -317,6 +318,7 @@ def without_breaks(text: str) -> str:
     """
     paths = (*sys.argv[1:], _directory())
     names = {name for path in paths for name in path.split(os.sep)}  # noqa: PTH206  # any text
+    text = with_addresses(text)
     for name in sorted((name for name in names if "\n" in name), key=len, reverse=True):
         text = text.replace(name, name.replace("\n", "\\n"))
     return text

@@ -30,6 +30,7 @@ import numpy as np
 
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError
+from ckptconv.base.files import ensure_folder
 from ckptconv.base.strict_json import Json
 from ckptconv.run.modalities import Example
 from ckptconv.run.phases import tell_phases
@@ -296,6 +297,7 @@ def _require(batches: Sequence[Sequence[Job]]) -> None:
 def _start(jobs: Sequence[Job], folder: Path) -> _Child:
     folder.mkdir()
     for number, job in enumerate(jobs):
+        ensure_folder(job.checkpoint)
         write_job(job, folder / str(number))
     # -P keeps the working directory off the path: a checkpoint's folder may hold a torch.py.
     command = [sys.executable, "-P", "-m", "ckptconv.run.runners", jobs[0].runner]

@@ -39,7 +39,7 @@ from ckptconv.run.yardstick import (
     judge_tokens,
 )
 from ckptconv.schema.config import Config
-from ckptconv.schema.model import MODELS, Model, applied_fixes
+from ckptconv.schema.model import MODELS, Model, never_healed
 from ckptconv.schema.tensors import NAMING_NAMES, SchemaTensor
 
 Evidence: TypeAlias = Literal["weights and outputs", "weights and outputs in part", "weights"]
@@ -135,22 +135,13 @@ def class_faults(model: Model, runner: str) -> tuple[str, ...]:
 def generation_faults(model: Model, naming: str, config: Config) -> tuple[str, ...]:
     """Return why a source's class cannot generate with its weights, in sentences; () where it can.
 
-    Flax's `encode` passes positions as token types, and rows beyond the end of a table are NaN. `pt2flax` repeats
-    a row for them, and records it; a model that was trained in Flax has no such rows.
-
     Args: model: as it was before any fix. config: with the record of the fixes that it got.
     """
     if naming != "flax":
         return ()
     if model.generation_fault("flax"):
         return class_faults(model, naming)
-    applied = applied_fixes(model, config)
-    return tuple(
-        f"generation is not compared: `encode` of the source's class passes positions as token types, for which"
-        f" {fix.module} has too few rows (a known fault of Flax's class, docs/support.md)"
-        for fix in model.fixes()
-        if "repeated_row_0" in fix.record and fix not in applied
-    )
+    return tuple(f"generation is not compared: {why}" for why in never_healed(model, config))
 
 
 OWN_STEPS = "/own_steps"

@@ -284,6 +284,23 @@ def applied_fixes(model: Model, config: Config) -> tuple[Healed, ...]:
     return tuple(fix for fix in possible if fix.entry in entries)
 
 
+def never_healed(model: Model, config: Config) -> tuple[str, ...]:
+    """Return why Flax's class cannot generate with a Flax checkpoint that no fix was applied to; () where it can.
+
+    `encode` passes positions as token types, and rows beyond the end of a table are NaN. `pt2flax` repeats a row for
+    them, and records it; a model that was trained in Flax, or that `from_pt=True` made, has no such rows.
+
+    Args: model: as it was before any fix. config: with the record of the fixes that it got.
+    """
+    applied = applied_fixes(model, config)
+    return tuple(
+        f"`encode` of Flax's class passes positions as token types, for which {fix.module} has too few rows (a known"
+        " fault of the class, docs/support.md)"
+        for fix in model.fixes()
+        if "repeated_row_0" in fix.record and fix not in applied
+    )
+
+
 def without_fixes(config: Config) -> Config:
     """Return a target's config as it was before the fixes and the settings that it records."""
     values = {key: value for key, value in config.values.items() if key != RECORD}

@@ -34,7 +34,7 @@ from ckptconv.transfer.loop import Written, split_shards, write_weights
 from ckptconv.transfer.manifest import Origin, digested, tables_digest, write_manifest
 from ckptconv.transfer.publish.stage import published
 from ckptconv.verbs.planning import Way, planned, standing_in
-from ckptconv.verbs.positions import Positions, require_positions
+from ckptconv.verbs.positions import Positions, never_healed_notices, require_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +314,7 @@ def _convert(
     require_companions(source)
     notices = (
         *checkpoint.notices,
+        *never_healed_notices(model, checkpoint),
         *plan.notices,
         *model.notices(way.target),
         *_forward_only(model, way),

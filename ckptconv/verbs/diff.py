@@ -29,10 +29,15 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.artefact import artefact_notices
 from ckptconv.stores.checkpoint import Checkpoint, open_any
-from ckptconv.stores.hub import resolve
+from ckptconv.stores.hub import is_address, resolve
 from ckptconv.stores.tensor import Stored, require_checksums
 from ckptconv.transfer.pieces import OpenFiles
-from ckptconv.verbs.positions import Positions, fixes_of_both, require_positions
+from ckptconv.verbs.positions import (
+    Positions,
+    fixes_of_both,
+    never_healed_notices,
+    require_positions,
+)
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -133,8 +138,11 @@ def diff(
     Raises: SourceError: one of the two is no checkpoint, contradicts its own config, or they share no tensor.
     """
     require_positions(positions)
-    first, second = Path(first), Path(second)
     opened = open_any(resolve(first)), open_any(resolve(second))
+    first, second = (
+        checkpoint.path if is_address(name) else Path(name)
+        for name, checkpoint in zip((first, second), opened, strict=True)
+    )
     left, right = _identified_alike(*opened)
     part = _common_part(first, left, second, right)
     left, right = _positioned(opened, (left, right), positions)
@@ -169,6 +177,8 @@ def diff(
         notices=(
             *opened[0].notices,
             *opened[1].notices,
+            *never_healed_notices(left.model, opened[0]),
+            *never_healed_notices(right.model, opened[1]),
             *artefact_notices(checkpoint.path for checkpoint in opened),
             *_by_name_notice(left, right),
             *_notices(aligned),

@@ -11,6 +11,7 @@ from ckptconv.artefacts.formats import ARTEFACT_FORMATS, ArtefactFormat
 from ckptconv.artefacts.process import require_libraries, run_export
 from ckptconv.artefacts.stored import WEIGHTS
 from ckptconv.base.errors import SourceError, require_choice
+from ckptconv.base.files import ensure_folder
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import counted
@@ -106,6 +107,7 @@ def export(
     naming: NamingName = checkpoint.weights.naming
     planning = planned(checkpoint, Way(naming, "pytorch", FORMATS["safetensors"]))
     require_companions(path)
+    ensure_folder(path)
     require_consistent(planning.plan)
     read, remarks = {"source": source_files(checkpoint)}, list[str]()
     needs = planning.plan.nbytes + PROGRAM_BYTES

@@ -26,7 +26,12 @@ from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.tensor import Stored, TensorSpec, require_checksums
 from ckptconv.verbs.planning import Way, plan_bound, require_parts
-from ckptconv.verbs.positions import is_ambiguous, is_written_as_pytorch, question
+from ckptconv.verbs.positions import (
+    is_ambiguous,
+    is_written_as_pytorch,
+    never_healed_notices,
+    question,
+)
 
 if TYPE_CHECKING:
     from ckptconv.compare.initialisation import NewModule
@@ -390,6 +395,7 @@ def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, 
         reading=(
             *weights.notices,
             *checkpoint.config_notices,
+            *never_healed_notices(identity.model, checkpoint),
             *artefact_notices([checkpoint.path]),
         ),
         files=tuple(file.name for file in weights.files),

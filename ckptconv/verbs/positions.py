@@ -7,12 +7,13 @@ made has it where PyTorch has it. The shapes are the same, and `pt2flax` alone w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ckptconv.base.errors import SourceError, require_choice
 from ckptconv.schema.fixes import Healed, RollPositions
-from ckptconv.schema.model import Model, applied_fixes
+from ckptconv.schema.model import Model, applied_fixes, never_healed
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.transfer.manifest import MANIFEST, file_digest, read_manifest
 
@@ -86,6 +87,14 @@ def fixes_of_both(
         for (model, each), unsaid in zip(sides, ambiguous, strict=True)
     )
     return left, right
+
+
+def never_healed_notices(model: Model | None, checkpoint: Checkpoint) -> Iterator[str]:
+    """Say that Flax's class cannot generate with a checkpoint that records no healing: in every verb the same."""
+    flax = checkpoint.weights.naming == "flax"
+    if flax and model is not None and not model.generation_fault("flax"):
+        for why in never_healed(model, checkpoint.config):
+            yield f"{checkpoint.path}: no record of healing, so Flax's own `generate` fails here: {why}"
 
 
 def question(model: Model, path: Path) -> str:

@@ -50,7 +50,7 @@ from ckptconv.verbs.outputs import (
     runnable_of,
     without_converted,
 )
-from ckptconv.verbs.positions import Positions, fixes_of_both
+from ckptconv.verbs.positions import Positions, fixes_of_both, never_healed_notices
 from ckptconv.verbs.record import compare_digests, open_trace, record
 
 Level: TypeAlias = Literal["weights", "outputs"]
@@ -221,7 +221,8 @@ def _verify_recorded(
     compared = compare_digests(trace, model, target, progress, positions)
     missing, remarks = without_converted(compared.problems, target)
     problems = (*missing, *pointers(target))
-    notices = (*target.notices, *compared.notices, *remarks)
+    unhealed = never_healed_notices(model, target)
+    notices = (*target.notices, *unhealed, *compared.notices, *remarks)
     weights = WeightsReport(compared.tensors, compared.nbytes, (), problems, notices)
     outputs = None
     if level == "outputs":
@@ -276,7 +277,14 @@ def compare_weights(
         sum(pair.stored.spec.nbytes for pair, _ in present),
         tuple(_difference(pair, outcome.relation) for pair, outcome in present if outcome.relation),
         tuple(sorted(problems)),
-        (*source.notices, *target.notices, *plan.notices, *_cast_notices(moves)),
+        (
+            *source.notices,
+            *target.notices,
+            *never_healed_notices(model, source),
+            *never_healed_notices(model, target),
+            *plan.notices,
+            *_cast_notices(moves),
+        ),
         moves,
     )
 

@@ -28,7 +28,7 @@ from ckptconv.stores.checkpoint import open_checkpoint
 from lowered_runs import FORBIDDEN, answers
 from tiny import plain, random_pair
 
-pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 FORMS = ("savedmodel", "jax", "litert")
 LIMIT = 29
@@ -121,7 +121,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     from ckptconv.artefacts.tracing.trace import trace
 
     root = tmp_path_factory.mktemp("lowered")
-    source = random_pair(plain("roberta"), plain("gpt2"), root / "source", bridge=True)
+    encoder = plain("roberta") | {"num_hidden_layers": 1}
+    source = random_pair(encoder, plain("gpt2"), root / "source", bridge=True)
     path = source / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | SETTINGS))
     model = EncoderDecoderModel.from_pretrained(source, attn_implementation="eager").eval()
@@ -178,7 +179,7 @@ def test_generate_answers_what_pytorch_answers(
 
 
 @pytest.mark.parametrize(
-    "form", ["litert", *(pytest.param(name, marks=pytest.mark.thorough) for name in FORMS[:2])]
+    "form", ["litert", *(pytest.param(name, marks=pytest.mark.soak) for name in FORMS[:2])]
 )
 def test_the_yardstick_of_checkpoints_judges_artefacts(form: str, written: Written) -> None:
     """Probes, greedy search step by step, and the artefact's own search; in a child with its runtime alone."""
@@ -284,7 +285,9 @@ runpy.run_path({folder!r} + "/run.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", ["litert", *(pytest.param(name, marks=pytest.mark.soak) for name in FORMS[:2])]
+)
 def test_the_example_answers_texts(form: str, written: Written) -> None:
     """In at most 40 lines, in a process that has neither transformers nor ckptconv."""
     import torch
@@ -345,10 +348,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def test_a_loader_is_short(written: Written) -> None:
-    """What a user of the JAX artefact has to read; it needs jax, numpy and safetensors."""
+    """30 lines are what a user of the JAX artefact has to read; they need jax, numpy and safetensors."""
     lines = (written.folders["jax"] / "load.py").read_text().splitlines()
     code = [line for line in lines if line.strip() and not line.lstrip().startswith(('"""', "#"))]
-    assert len(code) <= 60
+    assert len(code) <= 30
     imported = {
         line.split()[1].split(".")[0] for line in code if line.startswith(("import ", "from "))
     }

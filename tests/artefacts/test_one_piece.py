@@ -1,117 +1,71 @@
-"""One-piece and vision models trace and generate by the code of pairs: none of it knows a family."""
+"""Models of one piece, of images and of speech are exported and proved by the code of pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytestmark = [
-    pytest.mark.soak,
-    pytest.mark.frameworks,
-    pytest.mark.thorough,
-    pytest.mark.filterwarnings("ignore"),
-]
+from ckptconv.verbs.export import export
+from ckptconv.verbs.verify import verify
+from wholes import config_of, names, random_model
 
-WORDS, WIDTH, LONGEST = 61, 24, 13
-STACKS = {
-    "d_model": WIDTH,
-    "encoder_layers": 2,
-    "decoder_layers": 3,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 40,
-    "decoder_ffn_dim": 40,
-}
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+
+COMPOSITES = {"vision": "VisionEncoderDecoderModel", "speech": "SpeechEncoderDecoderModel"}
+TOKENS = {"decoder_start_token_id": 1, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+BEAMS = {"num_beams": 3, "max_length": 10, "length_penalty": 0.5, "no_repeat_ngram_size": 2}
+GREEDY = {"max_length": 10, "min_length": 6}
 
 
-def t5(transformers: Any) -> Any:
-    """Relative positions, no bias, a scaled head."""
-    config = transformers.T5Config(
-        vocab_size=WORDS,
-        d_model=WIDTH,
-        d_kv=6,
-        d_ff=40,
-        num_layers=2,
-        num_heads=4,
-        decoder_start_token_id=0,
-    )
-    return transformers.T5ForConditionalGeneration(config)
+def checkpoint(kind: str, family: str, folder: Path, **settings: Any) -> Path:
+    """Save a random model with settings of its own for generation."""
+    name = COMPOSITES.get(kind) or names(kind, family)["variants"]["plain"]["pytorch"]["class"]
+    random_model(name, config_of(kind, family), folder)
+    tokens = TOKENS if kind in COMPOSITES else {}
+    for file in ("config.json", "generation_config.json"):
+        path = folder / file
+        values = json.loads(path.read_text()) | tokens
+        path.write_text(json.dumps(values | (settings if "generation" in file else {})))
+    return folder
 
 
-def bart(transformers: Any) -> Any:
-    """Learned positions with an offset, and a bias of the logits."""
-    config = transformers.BartConfig(vocab_size=WORDS, max_position_embeddings=33, **STACKS)
-    return transformers.BartForConditionalGeneration(config)
+def soak(*values: Any) -> Any:
+    """Leave a case to `make soak`."""
+    return pytest.param(*values, marks=pytest.mark.soak)
 
 
-def marian(transformers: Any) -> Any:
-    """Positions by sines, which no checkpoint stores."""
-    tokens = {"pad_token_id": 60, "decoder_start_token_id": 60, "eos_token_id": 0}
-    config = transformers.MarianConfig(
-        vocab_size=WORDS, max_position_embeddings=33, forced_eos_token_id=0, **tokens, **STACKS
-    )
-    return transformers.MarianMTModel(config)
-
-
-def vit_gpt2(transformers: Any) -> Any:
-    """Pixels, and no mask."""
-    encoder = transformers.ViTConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=40,
-        image_size=16,
-        patch_size=4,
-    )
-    decoder = transformers.GPT2Config(
-        vocab_size=WORDS,
-        n_embd=WIDTH,
-        n_layer=2,
-        n_head=4,
-        n_positions=32,
-        bos_token_id=1,
-        eos_token_id=2,
-        is_decoder=True,
-        add_cross_attention=True,
-    )
-    kind = transformers.VisionEncoderDecoderConfig
-    config = kind.from_encoder_decoder_configs(encoder, decoder)
-    model = transformers.VisionEncoderDecoderModel(config)
-    tokens = {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    model.generation_config = transformers.GenerationConfig(**tokens)
-    return model
-
-
-@pytest.mark.parametrize("make", [t5, bart, marian, vit_gpt2])
-def test_generate_answers_what_pytorch_answers(make: Callable[[Any], Any]) -> None:
-    """The traced search, at another batch than it was traced with, token for token."""
-    import torch
-    import transformers
-
-    from ckptconv.artefacts.generation.generate import control_tensor, trace_generate
-    from ckptconv.artefacts.generation.settings import search_of
-    from ckptconv.artefacts.tracing.examples import examples_of
-    from ckptconv.artefacts.tracing.trace import trace
-
-    torch.manual_seed(0)
-    model = make(transformers).eval()
-    model.set_attn_implementation("eager")
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-            else:
-                parameter.mul_(3.0)
-    model.generation_config.max_length = LONGEST
-    examples = examples_of(model)
-    search = search_of(model.generation_config.to_dict())
-    inputs = {name: torch.cat([tensor, tensor[:1]]) for name, tensor in examples.items()}
-    expected = model.generate(**inputs)
-    traced = trace(model, search.start, examples)
-    program = trace_generate(traced, search)
-    run = program.exported.module(check_guards=False)
-    controls = tuple(control_tensor(control) for control in program.controls.values())
-    tokens, length = run(tuple(inputs[name] for name in traced.encode.inputs), controls)
-    assert torch.equal(tokens[:, :length], expected)
+@pytest.mark.parametrize(
+    ("kind", "family", "format", "settings", "searches"),
+    [
+        ("seq2seq", "t5", "onnx", BEAMS, {"greedy", "own"}),
+        soak("seq2seq", "bart", "onnx", GREEDY, {"greedy", "own"}),
+        soak("seq2seq", "marian", "onnx", GREEDY, {"greedy", "own"}),
+        soak("seq2seq", "whisper", "onnx", {}, {"greedy"}),
+        soak("vision", "vit", "onnx", BEAMS, {"greedy", "own"}),
+        soak("speech", "wav2vec2", "onnx", BEAMS, {"greedy", "own"}),
+        soak("seq2seq", "t5", "savedmodel", BEAMS, {"greedy", "own"}),
+        soak("seq2seq", "whisper", "savedmodel", {}, {"greedy"}),
+        soak("vision", "vit", "savedmodel", GREEDY, {"greedy", "own"}),
+        soak("seq2seq", "marian", "jax", GREEDY, {"greedy", "own"}),
+        soak("seq2seq", "bart", "litert", GREEDY, {"greedy", "own"}),
+    ],
+)
+def test_the_artefact_matches(
+    kind: str,
+    family: str,
+    format: str,
+    settings: dict[str, Any],
+    searches: set[str],
+    tmp_path: Path,
+) -> None:
+    """Whisper's class generates with code of its own, which is said: its artefact has encode and step."""
+    source = checkpoint(kind, family, tmp_path / "source", **settings)
+    result = export(source, tmp_path / "out", format)
+    assert bool(result.notices) is ("own" not in searches)
+    verdict = verify(source, result.target)
+    assert verdict.matches, verdict
+    assert verdict.outputs is not None
+    assert {search.name for search in verdict.outputs.generations} == searches

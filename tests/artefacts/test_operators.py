@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 TOLERANCE = {"float64": 1e-12, "float32": 3e-5, "float16": 2e-3, "bfloat16": 2e-2}
 
 
@@ -37,6 +37,7 @@ def differences(answers: list[tuple[str, Any]], results: Any) -> Iterator[str]:
                 yield f"{name}: {array} is not {right}"
 
 
+@pytest.mark.soak
 def test_tensorflow() -> None:
     """All calls in one graph of TensorFlow, whose inputs have free shapes."""
     import tensorflow as tf
@@ -56,6 +57,7 @@ def test_tensorflow() -> None:
     assert list(differences(answers, function(*arrays))) == []
 
 
+@pytest.mark.soak
 def test_jax() -> None:
     """All calls in one program of JAX."""
     import jax

@@ -9,7 +9,7 @@ import pytest
 
 from ckptconv.artefacts.generation.settings import Search
 
-pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 WORDS, ROWS, LENGTH, SOURCE = 23, 6, 12, 9
 

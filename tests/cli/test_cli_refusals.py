@@ -257,17 +257,11 @@ def test_a_framework_that_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("address", "advice"),
-    [
-        ("https://hub.example.org/org/name", "give org/name if it is on the hub, or copy the"),
-        ("https://hub.example.org/org/name/tree/main", "give org/name if it is on the hub, or"),
-        ("s3://bucket", "which ckptconv does not read: copy the checkpoint here first."),
-        ("gs://bucket/model", "which ckptconv does not read: copy the checkpoint here first."),
-    ],
+    ("address", "code"), [("nosuch://bucket/model", 3), ("http://127.0.0.1:9/org/name", 5)]
 )
-def test_an_address_is_no_path(cli: Cli, address: str, advice: str) -> None:
-    """It is wrong usage, whole in the message, with what to give instead; before, one of its slashes was lost."""
+def test_an_address_is_no_path(cli: Cli, address: str, code: int) -> None:
+    """It stands whole in the message; before, one of its slashes was lost."""
+    pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
     done = cli("inspect", address)
-    assert done.code == 2
+    assert done.code == code
     assert address in done.err
-    assert advice in done.err

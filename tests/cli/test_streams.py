@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conftest import ROOT
+from covering import covering
 
 if TYPE_CHECKING:
     from conftest import Cli, Pair
@@ -75,24 +76,29 @@ def test_a_stream_that_fails(model: Path, tmp_path: Path, redirection: str, code
         assert "the result cannot be printed" in done.stderr
 
 
+COMMANDS = {
+    "verify {model} {model} --level weights": 0,
+    "inspect {model}": 0,
+    "--help": 0,
+    "--version": 0,
+    "families": 0,
+    "inspect absent": 3,
+    "nonsense": 2,
+    "verify {model} other --level weights": 1,
+}
+"""Command -> its exit code."""
+REDIRECTIONS = ("2>&-", "2>/dev/full", "> >(exit)", ">/dev/full", ">&-")
+
+
 @pytest.mark.parametrize(
-    ("command", "code"),
-    [
-        ("verify {model} {model} --level weights", 0),
-        ("inspect {model}", 0),
-        ("--help", 0),
-        ("--version", 0),
-        ("families", 0),
-        ("inspect absent", 3),
-        ("nonsense", 2),
-        ("verify {model} other --level weights", 1),
-    ],
+    ("command", "redirection"), covering(COMMANDS, REDIRECTIONS, rest=pytest.mark.soak)
 )
-@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "> >(exit)", ">/dev/full", ">&-"])
+@pytest.mark.thorough
 def test_the_exit_code_still_tells(
-    model: Path, tmp_path: Path, command: str, redirection: str, code: int
+    model: Path, tmp_path: Path, command: str, redirection: str
 ) -> None:
     """Broken streams change no verdict; 1 means a difference and nothing else."""
+    code = COMMANDS[command]
     other = tmp_path / "other"
     other.mkdir()
     for path in model.iterdir():
@@ -119,7 +125,7 @@ def test_a_deleted_working_directory(model: Path, tmp_path: Path) -> None:
         "verify ../model out",
         f"join a {model} b",
         "diff . .",
-        "doctor",
+        "families",
     ):
         done = shell(f"{gone} {command}", tmp_path)
         assert (done.returncode in (0, 3, 4, 5), "Traceback" in done.stderr) == (True, False), (

@@ -1,4 +1,4 @@
-"""The same input gives the same bytes, whatever the process and the user are like: every verb's whole output."""
+"""The same input gives the same bytes, whatever the process and the user are like: files, and what is printed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from ckptconv.trials.faults import tree
 if TYPE_CHECKING:
     from conftest import Counted
 
-pytestmark = pytest.mark.faults
-
 ROOT = Path(__file__).parents[2]
 DRIVER = """
-import os, runpy, sys
-os.umask(int(sys.argv[1], 8))
+import contextlib, io, os, re, runpy, sys
+umask, folder = sys.argv[1:]
+os.umask(int(umask, 8))
+printed = io.StringIO()
 for line in sys.stdin.read().splitlines():
-    sys.argv = ["ckptconv", *line.split()]
+    sys.argv = ["ckptconv", *line.removeprefix("> ").split()]
+    shown = line.startswith("> ")
+    if shown:
+        os.chdir(folder)
     try:
-        runpy.run_module("ckptconv", run_name="__main__")
+        with contextlib.redirect_stdout(printed if shown else sys.stdout):
+            runpy.run_module("ckptconv", run_name="__main__")
     except SystemExit as end:
-        if end.code:
+        if end.code not in ((0, 1) if shown else (0, None)):
             sys.exit(f"{line}: {end.code}")
+text = re.sub(r'in [0-9.]+ s\\b|"seconds": [0-9.]+', "in N s", printed.getvalue())
+sys.stdout.buffer.write(text.encode())
 """
 COMMANDS = """
 split SOURCE OUT/parts --quiet
@@ -40,7 +46,15 @@ pt2flax SOURCE OUT/flax-sharded --max-shard-size 300kB --dtype bfloat16 --quiet
 tf2pt OUT/tf OUT/tf2pt --quiet
 flax2pt OUT/flax OUT/flax2pt --quiet
 normalize SOURCE OUT/normal --quiet
+> inspect source --tensors
+> inspect source --json
+> diff source out/flax-sharded
+> diff source out/flax-sharded --json
+> verify source out/tf --level weights
+> check out/tf --json
+> families
 """.strip()
+"""What begins with > prints, from the directory of the output, so that its paths have one length."""
 UMASKS = {"umask 077": "077", "umask 000": "000"}
 ENVIRONMENTS = {
     "hash seed 0": {"PYTHONHASHSEED": "0"},
@@ -53,6 +67,16 @@ ENVIRONMENTS = {
     "umask 000": {},
     "another directory": {},
 }
+TOGETHER = {
+    "bare": {**ENVIRONMENTS["hash seed 0"], **ENVIRONMENTS["locale C"]},
+    "foreign": {
+        **ENVIRONMENTS["hash seed 4711"],
+        **ENVIRONMENTS["time zone"],
+        **ENVIRONMENTS["locale tr_TR"],
+        **ENVIRONMENTS["another user"],
+    },
+}
+"""All of them in two runs; when one of these fails, the single ones say which environment it is."""
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
@@ -64,31 +88,51 @@ def all_verbs(
     cwd: Path | None = None,
     **env: str,
 ) -> dict[str, str]:
-    """Run every verb that writes, in one process; return what all of them wrote."""
+    """Run the verbs in one process; return what those that write wrote, and what the others printed."""
     lines = COMMANDS.replace("SOURCE", str(source)).replace("OUT", str(out))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    subprocess.run(
-        [python, "-P", "-c", DRIVER, umask],
-        input=lines,
-        text=True,
+    output = (cwd or Path()) / out
+    if not (output.parent / "source").is_symlink():
+        (output.parent / "source").symlink_to(source)
+    run = subprocess.run(
+        [python, "-P", "-c", DRIVER, umask, output.parent],
+        input=lines.encode(),
+        stdout=subprocess.PIPE,
         env=environment,
         cwd=cwd,
         check=True,
     )
-    return dict(tree((cwd or Path()) / out) or {})
+    return {**(tree(output) or {}), "what was printed": run.stdout.decode()}
 
 
 @pytest.fixture(scope="module")
 def reference(dates: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return what every verb writes here."""
-    return all_verbs(dates, tmp_path_factory.mktemp("reference") / "out")
+    """Return what every verb writes and prints here."""
+    whole = all_verbs(dates, tmp_path_factory.mktemp("reference") / "out")
+    assert whole["what was printed"].count("\n") > 1000
+    return whole
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.faults
+@pytest.mark.parametrize("name", TOGETHER)
 def test_whatever_the_environment(
+    name: str, dates: Path, reference: dict[str, str], tmp_path: Path
+) -> None:
+    """Hash seed, time zone, locale, user, umask and working directory leave no trace in any file or on the screen."""
+    if name == "foreign":
+        (tmp_path / "source").symlink_to(dates)
+        written = all_verbs("source", "out", cwd=tmp_path, umask="077", **TOGETHER[name])
+    else:
+        written = all_verbs(dates, tmp_path / "out", umask="000", **TOGETHER[name])
+    assert written == reference
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_each_environment_alone(
     name: str, dates: Path, reference: dict[str, str], tmp_path: Path, counted: Counted
 ) -> None:
-    """Hash seed, time zone, locale, user, umask and working directory leave no trace in any file."""
+    """What leaves a trace is named."""
     if name == "another directory":
         (tmp_path / "source").symlink_to(dates)
         made = all_verbs("source", "out", cwd=tmp_path)
@@ -97,12 +141,13 @@ def test_whatever_the_environment(
             dates, tmp_path / "out", umask=UMASKS.get(name, "022"), **ENVIRONMENTS[name]
         )
     assert made == reference
-    files = sum(map(bool, made.values()))
+    files = sum(map(bool, made.values())) - 1
     counted(
         f"determinism: {name}: {files} files of {len(COMMANDS.splitlines())} commands are the same"
     )
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("version", PYTHONS)
 def test_whatever_the_python(
     version: str, dates: Path, reference: dict[str, str], tmp_path: Path

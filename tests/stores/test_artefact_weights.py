@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bundles import bundle, varint
 from ckptconv.base.errors import SourceError
 from ckptconv.stores.parsers.tensor_bundle import MAGIC, variables
 from ckptconv.stores.parsers.tflite_buffers import constant_buffers
@@ -17,67 +18,6 @@ from ckptconv.stores.tensor import Extent
 
 NAMES = st.text("abcdefgh_./0123456789", min_size=1, max_size=30)
 SHAPES = st.lists(st.integers(0, 5), max_size=3)
-
-
-def varint(number: int) -> bytes:
-    """Return a number of 7 bits a byte."""
-    low, rest = number & 127, number >> 7
-    return bytes([low | 128]) + varint(rest) if rest else bytes([low])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    """Return a field of a protocol buffer."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value) if value else b""
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def block(entries: dict[bytes, bytes]) -> bytes:
-    """Return a block of a table, each key cut by what it shares with the one before."""
-    content, before = b"", b""
-    for key, value in sorted(entries.items()):
-        shared = next(
-            (n for n in range(min(len(key), len(before))) if key[n] != before[n]),
-            min(len(key), len(before)),
-        )
-        rest = key[shared:]
-        content += varint(shared) + varint(len(rest)) + varint(len(value)) + rest + value
-        before = key
-    return content + struct.pack("<II", 0, 1)
-
-
-def table(entries: dict[bytes, bytes]) -> bytes:
-    """Return a table of two blocks, as TensorFlow writes it."""
-    keys = sorted(entries)
-    raw, index = b"", {}
-    for part in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-        if part:
-            content = block({key: entries[key] for key in part})
-            index[part[-1]] = varint(len(raw)) + varint(len(content))
-            raw += content + bytes(5)
-    content = block(index)
-    handles = varint(0) + varint(0) + varint(len(raw)) + varint(len(content))
-    return raw + content + bytes(5) + handles.ljust(40, b"\0") + MAGIC
-
-
-def bundle(folder: Path, tensors: dict[str, list[int]], **header: int) -> tuple[Path, Path]:
-    """Write a bundle of float32 tensors, one after the other; return its two files."""
-    entries = {b"": field(1, header.get("shards", 1))}
-    entries[b"_CHECKPOINTABLE_OBJECT_GRAPH"] = field(1, 7) + field(5, 3)
-    place = 0
-    for name, shape in tensors.items():
-        size = 4
-        for axis in shape:
-            size *= axis
-        escaped = name.replace(".", "..").replace("/", ".S")
-        axes = b"".join(field(2, field(1, axis)) for axis in shape)
-        value = field(1, 1) + field(2, axes) + field(4, place) + field(5, size)
-        entries[f"weights/{escaped}/.ATTRIBUTES/VARIABLE_VALUE".encode()] = value
-        place += size
-    index, data = folder / "variables.index", folder / "variables.data-00000-of-00001"
-    index.write_bytes(table(entries))
-    data.write_bytes(bytes(place))
-    return index, data
 
 
 @given(tensors=st.dictionaries(NAMES, SHAPES, max_size=6))

@@ -211,14 +211,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, data: bytes, sha: str, with_body: bool) -> None:
         """Send a file, or the rest of it that a Range asks for."""
-        start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or ["", "0"])[1])
+        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, stop = int(asked[1]) if asked else 0, len(data)
+        if asked and asked[2]:
+            stop = min(int(asked[2]) + 1, stop)
         headers = {
             "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
             "X-Repo-Commit": sha,
             "Accept-Ranges": "bytes",
         }
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
         if with_body and name in self.hub.longer:  # without a length, so that the client reads on
             self.send_response(200)
             for key, value in headers.items():
@@ -230,7 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
                 for _ in range(0, self.hub.longer[name], 1 << 16):
                     self.wfile.write(bytes(1 << 16))
             return
-        self._send(206 if start else 200, data[start:], headers, with_body, self.hub.cut.get(name))
+        status = 206 if asked else 200
+        self._send(status, data[start:stop], headers, with_body, self.hub.cut.get(name))
 
     def _send(
         self,

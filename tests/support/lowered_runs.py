@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def _beams(form: str, session: Any, inputs: Mapping[str, Any], settings: Mapping
         result = session._call("generate_beam_with_settings", {**inputs, **settings})
         return {name: value.numpy() for name, value in result.items()}
     if form == "jax":
-        return session.model.generate("generate_beam", **inputs, **settings)
+        buckets = import_module("ckptconv.run.loaders.jax_buckets")
+        return buckets.generate(session.model, "generate_beam", **inputs, **settings)
     usual = session.model.search
     named = {"beams" if name == "num_beams" else name: value for name, value in settings.items()}
     session.model.search = usual | named

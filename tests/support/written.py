@@ -53,11 +53,7 @@ def as_nobody(script: str, *paths: Path) -> str:
         pytest.skip("only root can become somebody else")
     for path in paths:
         for folder in path.parents:
-            if (
-                folder.owner() == "root"
-                and folder.is_relative_to("/tmp")
-                and folder != Path("/tmp")
-            ):
+            if folder.owner() == "root" and folder.name.startswith(("pytest-", "popen-", "test_")):
                 folder.chmod(0o755)
     command = [sys.executable, "-c", NOBODY + script, *map(str, paths)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

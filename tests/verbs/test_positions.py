@@ -118,6 +118,25 @@ def test_what_pt2flax_wrote_is_known(make_pair: MakePair, tmp_path: Path) -> Non
         ckptconv.flax2pt(tmp_path / "flax", tmp_path / "again")
 
 
+def test_a_bert_that_nobody_healed(make_pair: MakePair, tmp_path: Path) -> None:
+    """Of a BERT without a record of healing every verb says the same; of a healed one none says it."""
+    source = make_pair("bert", "bert").write(tmp_path / "source")
+    says = "no record of healing, so Flax's own `generate` fails here: `encode` of Flax's class passes positions"
+    for name, heal in (("healed", True), ("flax", False)):
+        flax = tmp_path / name
+        ckptconv.pt2flax(source, flax, heal=heal)
+        statements = [
+            ckptconv.inspect(flax).reading,
+            ckptconv.diff(flax, source).notices,
+            ckptconv.diff(source, flax).notices,
+            ckptconv.verify(flax, source, level="weights").weights.notices,
+            ckptconv.verify(source, flax, level="weights").weights.notices,
+            ckptconv.flax2pt(flax, tmp_path / f"{name}-pt").notices,
+        ]
+        counts = [sum(says in notice for notice in notices) for notices in statements]
+        assert counts == [0 if heal else 1] * len(statements)
+
+
 def test_an_answer_to_no_question(make_pair: MakePair, tmp_path: Path, cli: Cli) -> None:
     """What records its positions, or counts them alike in both, takes no answer; nor is there a third choice."""
     for decoder, text in (("roberta", "records how"), ("bert", "alike in Flax and PyTorch")):

@@ -1,7 +1,8 @@
 """JAX: a `jax.export` file a program, for CPU, CUDA and TPU, with symbolic batch and lengths; the weights beside them.
 
 `model.safetensors` is the checkpoint's; `constants.safetensors` holds what the class computes and stores nowhere, where
-there is something. `load.py` runs it all with jax, numpy and safetensors.
+there is something. `load.py` runs it all with jax, numpy and safetensors;
+`buckets.py` makes few shapes of many.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from ckptconv.artefacts.formats import ArtefactFormat, Example, Work
 from ckptconv.base.strict_json import Json
 from ckptconv.run import loaders
 
-LOADER = "load.py"
+COPIED = {"jax_loader.py": "load.py", "jax_buckets.py": "buckets.py"}
+"""Of `run/loaders` -> its name in the artefact."""
 ORBAX = "orbax"
 
 EXAMPLE = """\
@@ -32,8 +34,9 @@ def write(work: Work) -> dict[str, Json]:
     programs = prepare.core_programs(work.traced, prepare.stored_names(work.traced.model, tensors))
     programs |= prepare.searches(work.traced, work.search, beams=True)
     described, used = jax_export.write(work.folder, programs, prepare.limits(work.traced), tensors)
-    loader = Path(loaders.__file__).parent / "jax_loader.py"
-    (work.folder / LOADER).write_bytes(loader.read_bytes())
+    for source, name in COPIED.items():
+        content = (Path(loaders.__file__).parent / source).read_bytes()
+        (work.folder / name).write_bytes(content)
     if work.options.get(ORBAX):
         jax_export.write_orbax(work.folder)
     pad = prepare.encoder_pad(work.traced.model)

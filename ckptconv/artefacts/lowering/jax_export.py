@@ -167,12 +167,12 @@ def _dimension(name: str, axis: int, names: Mapping[Any, str]) -> str:
 
 def _described(name: str, program: Program, names: Sequence[str]) -> dict[str, Any]:
     """Return what the record says of a program, which is what the loader goes by."""
-    controls = {
-        control: {"kind": value.kind, "default": value.default}
-        for control, value in program.controls.items()
-    }
+    controls = program.controls.items()
+    defaults = {control: value.default for control, value in controls}
+    sizes = [control for control, value in controls if value.kind == "size"]
     ends = signature(program, controls=True)
-    return {"file": f"{name}.jax", **ends, "controls": controls, "weights": list(names)}
+    file = f"{name}.jax"
+    return {"file": file, **ends, "defaults": defaults, "sizes": sizes, "weights": list(names)}
 
 
 def write_orbax(folder: Path) -> None:

@@ -39,7 +39,7 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
     sign = signature(model, start, examples)
     inputs = tuple(examples[name] for name in sign.inputs)
     with torch.no_grad():
-        first = Encode(model, sign).first(*inputs)
+        first = _first(Encode(model, sign), inputs)
         limits = Limits(encoder_limit(model, sign), decoder_limit(model, sign, first))
     count_positions(model)
     with torch.no_grad(), broadcast_masks():
@@ -55,6 +55,14 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
         position=kind,
         limits=limits,
     )
+
+
+def _first(encode: Encode, inputs: KeysValues) -> tuple[torch.Tensor, Any]:
+    """Run a class once with our cache. Raises TraceError: it wants another one, or none."""
+    try:
+        return encode.first(*inputs)
+    except Exception as error:
+        raise TraceError(_first_line(error)) from error
 
 
 def _encode(model: Any, sign: Signature, inputs: KeysValues) -> Program:

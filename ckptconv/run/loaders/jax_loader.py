@@ -14,55 +14,28 @@ class Model:
     """An artefact in memory."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder, self.calls, self.weights = Path(folder), dict[str, Any](), dict[str, Any]()
         self.record = json.loads((self.folder / "artefact.json").read_text())
-        files = [load_file(path) for path in sorted(self.folder.glob("*.safetensors"))]
-        tensors = {name: array for file in files for name, array in file.items()}
-        self.weights = {
-            name: jax.device_put(a.astype("float32") if a.itemsize == 2 else a)
-            for name, a in tensors.items()
-        }
-        self.calls: dict[str, Any] = {}
+        for file in self.folder.glob("*.safetensors"):
+            for name, array in load_file(file).items():
+                wide = array.astype("float32") if array.itemsize == 2 else array
+                self.weights[name] = jax.device_put(wide)
 
     def run(self, name: str, **inputs: Any) -> dict[str, Any]:
         """Run one program; it is compiled for every new shape."""
         program, values = self.record["programs"][name], []
         if name not in self.calls:
-            self.calls[name] = jax.jit(
-                export.deserialize(bytearray((self.folder / program["file"]).read_bytes())).call
-            )
+            content = (self.folder / program["file"]).read_bytes()
+            self.calls[name] = jax.jit(export.deserialize(bytearray(content)).call)
         for item in program["inputs"]:
-            control = program["controls"].get(item["name"], {})
-            value = inputs.get(item["name"], control.get("default"))
-            narrow = np.asarray(value, item["dtype"].replace("int64", "int32"))
-            values.append(np.zeros(narrow, np.float32) if control.get("kind") == "size" else narrow)
-        weights = {tensor: self.weights[tensor] for tensor in program["weights"]}
-        return {key: np.asarray(value) for key, value in self.calls[name](weights, *values).items()}
+            value = (program["defaults"] | inputs)[item["name"]]
+            value = np.asarray(value, item["dtype"].replace("64", "32"))  # JAX's own widths
+            values.append(np.zeros(value, "float32") if item["name"] in program["sizes"] else value)
+        answer = self.calls[name]({key: self.weights[key] for key in program["weights"]}, *values)
+        return {key: np.asarray(value) for key, value in answer.items()}
 
-    def generate(
-        self, program: str = "generate", bucket: bool = True, **inputs: Any
-    ) -> dict[str, Any]:
-        """Answer; rows and lengths are padded to powers of two, so that few shapes are compiled."""
-        rows = len(next(iter(inputs.values())))
-        for name, fill in {"input_ids": self.record["pad"], "attention_mask": 0}.items():
-            if bucket and name in inputs and "input_ids" in inputs:
-                length = inputs[name].shape[1]
-                wide = max(
-                    length,
-                    min(
-                        1 << (length - 1).bit_length(), self.record["limits"]["encoder"] or 1 << 30
-                    ),
-                )
-                inputs[name] = np.pad(
-                    inputs[name], ((0, 0), (0, wide - length)), constant_values=fill
-                )
-        for name, array in inputs.items():
-            if bucket and np.ndim(array):
-                more = (1 << (rows - 1).bit_length()) - rows
-                inputs[name] = np.pad(
-                    array, [(0, more), *([(0, 0)] * (np.ndim(array) - 1))], mode="edge"
-                )
+    def generate(self, program: str = "generate", **inputs: Any) -> dict[str, Any]:
+        """Answer, for one shape; `buckets.py` makes few shapes of many."""
         answer = self.run(program, **inputs)
-        length = int(answer.pop("length"))
-        answer["sequences"] = answer["sequences"][:, :length].astype(np.int64)
-        return {name: array[:rows] for name, array in answer.items()}
+        tokens, length = answer.pop("sequences"), int(answer.pop("length"))
+        return {"sequences": tokens[:, :length].astype("int64"), **answer}

@@ -14,7 +14,7 @@ import numpy as np
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Session
 from ckptconv.run.runners._limits import limit_problems, ones, start_token
-from ckptconv.run.runners._stepwise import own_settings
+from ckptconv.run.runners._stepwise import fed, own_settings
 from ckptconv.stores.artefact import Artefact
 
 Run: TypeAlias = Callable[[str, Batch], Mapping[str, Array]]
@@ -63,7 +63,7 @@ class ArtefactSession(Session):
         if settings is None:
             if "generate" not in self.artefact.programs:
                 return None
-            feed = {name: inputs[name] for name in self.artefact.inputs}
+            feed = fed(self.artefact.inputs, inputs)
             return np.asarray(self.run("generate", feed)["sequences"])
         if int(str(settings.get("num_beams", 1))) > 1:
             return None
@@ -94,7 +94,7 @@ class ArtefactSession(Session):
 
     def _encoded(self, inputs: Batch) -> tuple[Array, dict[str, Array]]:
         """Return the encoder's states, and what every step gets of the inputs."""
-        feed = {name: inputs[name] for name in self.artefact.inputs}
+        feed = fed(self.artefact.inputs, inputs)
         outputs = self.run("encode", feed)
         tensors = {**feed, **outputs}
         passed_on = {name: array for name, array in tensors.items() if name in self.step_inputs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ckptconv.stores.artefact import Artefact
 NOISE = 7
 """Seed of what the caches hold before they are written: a step that looks beyond its position cannot hide."""
 GENERATION = "generation_config.json"
+MASK = "attention_mask"
 
 
 def own_settings(path: Path) -> dict[str, Json]:
@@ -29,6 +30,14 @@ def own_settings(path: Path) -> dict[str, Json]:
         for name, value in settings.items()
         if name not in METADATA and (name not in usual or value != usual[name])
     }
+
+
+def fed(names: Iterable[str], batch: Batch) -> dict[str, Array]:
+    """Return the inputs of `encode`, the main one first; where a batch has no mask, all of it counts."""
+    names = tuple(names)
+    main = batch[names[0]]
+    absent = {MASK: np.ones(main.shape[:2], np.int64)} if MASK not in batch else {}
+    return {name: batch[name] if name in batch else absent[name] for name in names}
 
 
 class StepwiseSession(Session):
@@ -60,7 +69,7 @@ class StepwiseSession(Session):
 
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run every token of the decoder as a cached step."""
-        inputs = {name: batch[name] for name in self.takes}
+        inputs = fed(self.takes, batch)
         tokens = batch["decoder_input_ids"]
         states, fixed, own = self._begin(inputs, tokens.shape[1])
         logits = []
@@ -74,7 +83,7 @@ class StepwiseSession(Session):
     ) -> Array | None:
         """Answer by the artefact's own search, or greedily step by step; other searches are fixed when it is made."""
         if settings is None:
-            return self.own_search({name: inputs[name] for name in self.takes})
+            return self.own_search(fed(self.takes, inputs))
         beyond = settings.get("num_beams") != 1 or settings.get("do_sample")
         return None if beyond else self._greedy(inputs, settings, listener)
 
@@ -86,7 +95,7 @@ class StepwiseSession(Session):
             for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")
         )
         length = 1 + int(str(settings["max_new_tokens"]))
-        _, fixed, own = self._begin({name: inputs[name] for name in self.takes}, length)
+        _, fixed, own = self._begin(fed(self.takes, inputs), length)
         rows = len(inputs[self.takes[0]])
         tokens, active = np.full((rows, 1), start, np.int64), np.ones(rows, bool)
         while tokens.shape[1] < length and active.any():
@@ -117,7 +126,7 @@ class StepwiseSession(Session):
         """Return the encoder's states, what every step takes, and caches that hold noise."""
         fixed: dict[str, Any] = dict(self.encode(inputs))
         states = fixed.pop("last_hidden_state")
-        fixed |= {name: array for name, array in inputs.items() if name == "attention_mask"}
+        fixed |= {name: array for name, array in inputs.items() if name == MASK}
         generator = np.random.default_rng(NOISE)
         rows = len(inputs[self.takes[0]])
         own = {

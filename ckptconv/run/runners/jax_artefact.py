@@ -55,7 +55,7 @@ class JaxSession(StepwiseSession):
         """Run `generate`, with the very shapes of the inputs."""
         if "generate" not in self.model.record["programs"]:
             return None
-        sequences: Array = self.model.generate(bucket=False, **inputs)["sequences"]
+        sequences: Array = self.model.generate(**inputs)["sequences"]
         return np.asarray(sequences)
 
 

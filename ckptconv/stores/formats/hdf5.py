@@ -31,7 +31,15 @@ from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import START_BYTES, FileReader, limits, more, real_path, wrong_file
+from ckptconv.base.files import (
+    START_BYTES,
+    FileReader,
+    ensure_whole,
+    limits,
+    more,
+    real_path,
+    wrong_file,
+)
 from ckptconv.schema.namings.tf import NAMING, flat, unflat
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents, Format, Places
@@ -128,6 +136,7 @@ def ask(path: Path) -> dict[str, Any]:
 
     Raises: SourceError: it died, took too long or too much memory, or answered something else.
     """
+    ensure_whole(path)
     now = limits()
     request = {
         "path": os.fsdecode(real_path(path)),

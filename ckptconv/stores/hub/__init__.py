@@ -20,13 +20,25 @@ if TYPE_CHECKING:
     from ckptconv.schema.tensors import NamingName
 
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://.+")
+
+
+def is_address(source: object) -> bool:
+    """Tell whether a source is an address such as `s3://bucket/model`, not a path nor a name on the hub."""
+    return isinstance(source, str) and ADDRESS.fullmatch(source) is not None
+
+
 def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
-    """Return the local directory that a path or a name on the hub means; what exists here wins.
+    """Return the local directory that a path, a name on the hub or an address means; what exists here wins.
 
     Args: naming: whose weights are wanted; None takes what transformers would take first.
     Raises: SourceError: the hub has no such model, revision or weights, or does not give them.
     FrameworkError: huggingface_hub is missing, the hub cannot be reached, or a download broke off.
     """
+    if is_address(source):
+        from ckptconv.stores.remote import mirror
+
+        return mirror(str(source))
     path = Path(source)
     if (cached := _from_cache(path)) is not None:
         return cached

@@ -87,11 +87,17 @@ def bounded() -> Iterator[None]:
     else:
         before = http._GLOBAL_CLIENT_FACTORY
         install, factory = http.set_client_factory, _httpx_factory(before, Bounds())
+    constants: Any = import_module("huggingface_hub.constants")
+    xet = getattr(constants, "HF_HUB_DISABLE_XET", None)
+    constants.HF_HUB_DISABLE_XET = (
+        True  # hf_xet fetches by itself, past every transport; the plain way serves as well
+    )
     install(factory)
     try:
         yield
     finally:
         install(before)
+        constants.HF_HUB_DISABLE_XET = xet
 
 
 def _requests_factory(before: Callable[[], Any], bounds: Bounds) -> Callable[[], Any]:

@@ -49,6 +49,28 @@ class Hub:
         with bounded():
             return self._fetched(naming)
 
+    def addresses(self) -> tuple[dict[str, tuple[str, int | None]], dict[str, str]]:
+        """Return file -> address and size of it at the revision's commit; and the headers that give access.
+
+        Raises: SourceError, FrameworkError.
+        """
+        with bounded():
+            info = self._asked(
+                lambda: self._library.HfApi().model_info(
+                    self._name.repo, revision=self._name.revision, files_metadata=True
+                )
+            )
+        self._require(COMMIT.fullmatch(info.sha or "") is not None, "the hub names no commit.")
+        files = {
+            sibling.rfilename: (
+                self._library.hf_hub_url(self._name.repo, sibling.rfilename, revision=info.sha),
+                sibling.size,
+            )
+            for sibling in info.siblings or ()
+        }
+        headers: dict[str, str] = import_module("huggingface_hub.utils").build_hf_headers()
+        return files, headers
+
     def _fetched(self, naming: NamingName | None) -> Path:
         """Download what is not in the cache. Raises SourceError, FrameworkError."""
         info = self._asked(

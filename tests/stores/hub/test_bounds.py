@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.stores.hub.bounds import GRACE_SECONDS, MIN_RATE, BoundExceeded, Bounds, Meter
+from ckptconv.stores.hub.bounds import (
+    GRACE_SECONDS,
+    MIN_RATE,
+    BoundExceeded,
+    Bounds,
+    Meter,
+    bounded,
+)
 from hub_server import Hub, folder_files, serving
 
 if TYPE_CHECKING:
@@ -47,6 +54,19 @@ def test_long_answers() -> None:
     listing = bounds.meter("GET", "https://h/api/models/org/x", {})
     with pytest.raises(BoundExceeded, match="--limit json_bytes=N"):
         list(listing.metered([bytes(1 << 20)] * 17))
+
+
+def test_no_way_past_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """hf_xet, which opens connections of its own, is off while bounds hold, and as the user has it afterwards."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _runtime
+
+    monkeypatch.setattr(_runtime, "is_package_available", lambda name: True, raising=False)
+    for usual in (False, True):
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", usual)
+        with bounded():
+            assert not _runtime.is_xet_available()
+        assert usual == constants.HF_HUB_DISABLE_XET
 
 
 @pytest.fixture

@@ -1,0 +1,177 @@
+"""What the verbs say of an artefact, and what `export` refuses, without a framework."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ckptconv
+from bundles import litert, saved_model
+from ckptconv.artefacts.formats import ARTEFACT_FORMATS
+from ckptconv.artefacts.process import require_libraries
+from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.verbs.diff import diff
+from ckptconv.verbs.inspect import inspect
+from ckptconv.verbs.record import record
+from ckptconv.verbs.verify import verify
+from conftest import Cli, Pair
+
+CONVERTED = "encoder.embeddings.position_embeddings.weight"
+"""What LiteRT's converter is said to have cut to the fixed length."""
+
+
+@pytest.fixture
+def source(pair: Pair, tmp_path: Path) -> Path:
+    """Write a pair."""
+    return pair.write(tmp_path / "source")
+
+
+@pytest.fixture
+def artefact(pair: Pair, source: Path, tmp_path: Path) -> Path:
+    """Write a SavedModel of it, but for the programs."""
+    return saved_model(source, pair.arrays, tmp_path / "artefact")
+
+
+def flip(path: Path, offset: int = 1) -> None:
+    """Change one byte."""
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 1
+    path.write_bytes(raw)
+
+
+def test_the_weights_of_a_saved_model_are_read_without_tensorflow(
+    source: Path, artefact: Path
+) -> None:
+    """`verify` compares them bit for bit, `diff` calls them equal, `inspect` complete."""
+    assert verify(source, artefact, "weights").matches
+    assert diff(source, artefact).matches
+    shown = inspect(artefact)
+    assert (shown.format, shown.problems) == ("savedmodel", ())
+    for notices in (diff(source, artefact).notices, shown.reading):
+        (line,) = (line for line in notices if "an artefact (savedmodel)" in line)
+        assert "encode, step" in line
+        assert "only its weights" in line
+
+
+def test_a_changed_byte_is_a_mismatch(source: Path, artefact: Path) -> None:
+    """The tensor is named."""
+    flip(next((artefact / "variables").glob("*.data-*")))
+    verdict = verify(source, artefact, "weights")
+    assert len(verdict.weights.differences) == 1
+    assert not verdict.matches
+    assert not diff(source, artefact).matches
+
+
+def test_a_saved_model_comes_back_as_a_checkpoint(
+    source: Path, artefact: Path, tmp_path: Path
+) -> None:
+    """`normalize` makes of it what it makes of the checkpoint."""
+    for path, name in ((source, "first"), (artefact, "second")):
+        ckptconv.normalize(path, tmp_path / name)
+    first, second = (tmp_path / name / "model.safetensors" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("judge", [verify, record])
+def test_an_artefact_proves_nothing(
+    judge: Callable[[Path, Path], Any], source: Path, artefact: Path, tmp_path: Path
+) -> None:
+    """In a source's place only the weights beside its programs would be looked at."""
+    with pytest.raises(SourceError, match="ckptconv verify CHECKPOINT ARTEFACT"):
+        judge(artefact, source if judge is verify else tmp_path / "trace")
+
+
+def test_what_a_converter_changed_is_said_and_no_difference(
+    pair: Pair, source: Path, tmp_path: Path
+) -> None:
+    """LiteRT's turns matrices round and folds tables; everything else is there bit for bit."""
+    artefact = litert(source, pair.arrays, tmp_path / "lite", CONVERTED)
+    verdict = verify(source, artefact, "weights")
+    assert verdict.matches, verdict.weights
+    assert verdict.weights.tensors == len(pair.arrays) - 1
+    assert any(CONVERTED in notice for notice in verdict.weights.notices)
+    flip(artefact / "model.tflite", 5)
+    assert not verify(source, artefact, "weights").matches
+
+
+def test_weights_as_integers_are_a_mismatch(pair: Pair, source: Path, tmp_path: Path) -> None:
+    """They are another model's, so what is missing stays missing."""
+    loss = {"relative_error": 0.1, "same_best_token": 0.9}
+    artefact = litert(source, pair.arrays, tmp_path / "lite", CONVERTED, int8=loss)
+    assert [problem.name for problem in verify(source, artefact, "weights").weights.problems] == [
+        CONVERTED
+    ]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        None,
+        {"dtype": "float32", "shape": [2], "offset": 1 << 40},
+        {"dtype": "float32", "shape": [-2], "offset": 4},
+        {"dtype": "string", "shape": [2], "offset": 4},
+        {"dtype": "float32", "shape": 2, "offset": 4},
+    ],
+)
+def test_a_record_that_points_nowhere_is_refused(
+    place: Any, pair: Pair, source: Path, tmp_path: Path
+) -> None:
+    """With the file and the tensor, before anything is read."""
+    artefact = litert(source, pair.arrays, tmp_path / "lite", CONVERTED)
+    path = artefact / "artefact.json"
+    values = json.loads(path.read_text())
+    values["stored"]["encoder.pooler.dense.bias"] = place
+    path.write_text(json.dumps(values))
+    with pytest.raises(SourceError, match=r"artefact\.json: stored: .*pooler"):
+        verify(source, artefact, "weights")
+
+
+def test_an_artefact_is_no_source_of_another(artefact: Path, run: Cli, tmp_path: Path) -> None:
+    """Exit code 3, one line, and nothing written."""
+    outcome = run("export", artefact, tmp_path / "out", "--format", "onnx")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "is an artefact already" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_library_is_named_with_its_extra() -> None:
+    """Before any work, and with what to install."""
+    form = replace(ARTEFACT_FORMATS["onnx"], modules=("torch", "no_such_library"))
+    with pytest.raises(FrameworkError, match=r"needs no_such_library.*\n.*onnx\]"):
+        require_libraries(form)
+
+
+def test_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`torch.export` is young: a version that was not tried is no version."""
+    folder = tmp_path / "torch-2.99.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.99.0\n")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FrameworkError, match=r"tested with torch 2\.13; installed is 2\.99\.0"):
+        require_libraries(replace(ARTEFACT_FORMATS["onnx"], modules=("torch",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--format", "onnx", "--int8"), "--int8 is an option of --format litert, not of onnx"),
+        (("--format", "savedmodel", "--orbax"), "--orbax is an option of --format jax"),
+        (("--format", "tflite"), "'tflite'"),
+        (("--max-length", "1"), "--max-length"),
+    ],
+)
+def test_options_of_another_format_are_a_question_of_usage(
+    options: tuple[str, ...], words: str, source: Path, run: Cli, tmp_path: Path
+) -> None:
+    """Exit code 2, and nothing written."""
+    outcome = run("export", source, tmp_path / "out", *options)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert not (tmp_path / "out").exists()
