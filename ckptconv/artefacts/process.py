@@ -114,7 +114,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _answer(folder: Path, code: int | None, what: str, timeout: float | None) -> dict[str, Any]:
     if code is None:
-        raise FrameworkError(f"export: not done within {timeout:g} s; nothing was written.")
+        raise FrameworkError(f"export: not finished within {timeout:g} s; nothing was written.")
     try:
         answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
     except (OSError, ValueError):

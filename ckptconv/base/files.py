@@ -353,7 +353,7 @@ class FileReader:
         if offset < 0 or nbytes < 0 or offset + nbytes > self.size:
             raise SourceError(
                 f"{self.path}: cut short: needs bytes up to {offset + nbytes}, the file has {self.size}.\n"
-                "Fetch or save it once more."
+                "Fetch or save it again."
             )
         buffer = bytearray(nbytes)
         self.read_into(offset, memoryview(buffer))
@@ -376,7 +376,7 @@ class FileReader:
                 ) from None
             if count == 0:
                 raise SourceError(
-                    f"{self.path}: cut short at byte {offset + done}. Fetch or save it once more."
+                    f"{self.path}: cut short at byte {offset + done}. Fetch or save it again."
                 )
             done += count
 
@@ -441,7 +441,7 @@ def _differs(path: Path, name: str, digest: str) -> SourceError:
 
 START_BYTES = 512
 """Enough to tell what a file is."""
-FETCH = "The file is incomplete or damaged: fetch or save it once more."
+FETCH = "The file is incomplete or damaged: fetch or save it again."
 
 
 @dataclass(frozen=True, slots=True)

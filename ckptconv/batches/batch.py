@@ -74,7 +74,7 @@ def batch(
         tasks = read_plan(Path(plan))
     else:
         raise UsageError(
-            f"{plan}: is not a TOML file; for a pattern, say where to: --to 'out/{{name}}'"
+            f"{plan}: is not a TOML file; for a pattern of checkpoints, give --to 'out/{{name}}'"
         )
     store = Records(Path(records) if records else _beside(str(plan), bool(target)))
     here = jobs or max(1, (os.cpu_count() or 2) // 2)

@@ -56,7 +56,7 @@ OWN: dict[str, Any] = {
     "level": str,
     "overwrite": bool,
 }
-TYPES = {str: "a string", int: "an integer", bool: "true or false", list: "a list of strings"}
+TYPES = {str: "a string", int: "an integer", bool: "a boolean", list: "a list of strings"}
 KEYS = ("defaults", "conversion")
 MAX_TASKS = 100_000
 

@@ -378,7 +378,7 @@ class Comparison:
         measuring = Measuring(probes, places, source, target, reference, self.tolerance)
         quantities = tuple(measuring.quantities())
         if not quantities:
-            raise FrameworkError("nothing was compared: the models gave no quantity in common.")
+            raise FrameworkError("nothing was compared: the models have no output in common.")
         generations = tuple(self._generations(source, target, reference))
         return ForwardReport(
             quantities=quantities,
@@ -453,7 +453,7 @@ def prepare(
     if REFERENCE not in (source.runner, target.runner):
         if reference is None:
             raise FrameworkError(
-                f"{source.runner} against {target.runner}: neither is PyTorch's, which gives the reference."
+                f"{source.runner} against {target.runner}: neither is PyTorch, which computes the reference."
             )
         sides.append(Runnable(REFERENCE, reference))
     supports = [side.support for side in sides]

@@ -72,14 +72,14 @@ def _examples(path: Path, modality: Modality) -> Iterator[Example]:
             or set(fields) - {modality.item, "target"}
         ):
             raise SourceError(
-                f'{where}: expected {{"{modality.item}": "...", "target": "..."}}, target may be left out'
+                f'{where}: expected {{"{modality.item}": "...", "target": "..."}}, target is optional'
             )
         if modality.reads != "tokens":
             source = str(_beside(path, source, where))
         count += 1
         yield Example(source, target)
     if not count:
-        raise SourceError(f"{path}: no example in it")
+        raise SourceError(f"{path}: contains no example")
 
 
 def _beside(path: Path, name: str, where: str) -> Path:

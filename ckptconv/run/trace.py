@@ -128,7 +128,7 @@ def _digest(path: Path, declared: str) -> tuple[str, int]:
         header = file.read(0, size)
         quoted = f'"{declared}"'.encode()
         if header.count(quoted) != 1:
-            raise SourceError(f"{path}: carries no sha256 of its own, or two")
+            raise SourceError(f"{path}: must carry its own sha256 exactly once")
         digest = sha256(header.replace(quoted, f'"{PLACEHOLDER}"'.encode()))
         for offset in range(size, file.size, BLOCK_BYTES):
             digest.update(file.read(offset, min(BLOCK_BYTES, file.size - offset)))
@@ -335,10 +335,10 @@ def read_trace(path: Path) -> Trace:
         if side in fields.part("answers").values
     }
     if "source" not in answers:
-        raise SourceError(f"{path}: trace: no answers of the source")
+        raise SourceError(f"{path}: trace: contains no answers of the source")
     naming = fields.choice("dialect", NAMING_NAMES)
     if "reference" not in answers and naming != "pytorch":
-        raise SourceError(f"{path}: trace: no reference of PyTorch's")
+        raise SourceError(f"{path}: trace: contains no reference of PyTorch")
     return Trace(
         naming=naming,
         config=fields.part("config").values,

@@ -34,9 +34,7 @@ class Config:
         """
         value = self.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise SourceError(
-                f"{self.where}: {key!r} must be a whole number, found {_shown(value)}"
-            )
+            raise SourceError(f"{self.where}: {key!r} must be an integer, found {_shown(value)}")
         return value
 
     def number(self, key: str) -> float:
@@ -57,7 +55,7 @@ class Config:
         value = self.get(key)
         if not isinstance(value, list):
             raise SourceError(
-                f"{self.where}: {key!r} must be a list of whole numbers, found {_shown(value)}"
+                f"{self.where}: {key!r} must be a list of integers, found {_shown(value)}"
             )
         named = {f"{key}[{n}]": item for n, item in enumerate(value)}
         return tuple(Config(named, self.where).size(name) for name in named)
@@ -71,7 +69,7 @@ class Config:
             return self.size(key), self.size(key)
         high, wide, *more = (*self.sizes(key), 0, 0)
         if any(more[:-2]) or not high or not wide:
-            raise SourceError(f"{self.where}: {key!r} must be one size or two")
+            raise SourceError(f"{self.where}: {key!r} must be one integer or two")
         return high, wide
 
     def words(self, key: str) -> tuple[str, ...]:
@@ -83,7 +81,7 @@ class Config:
         words = value.split("|") if isinstance(value, str) else value
         if not isinstance(words, list):
             raise SourceError(
-                f"{self.where}: {key!r} must be a list of words, found {_shown(value)}"
+                f"{self.where}: {key!r} must be a list of strings, found {_shown(value)}"
             )
         return tuple(word.strip().lower() for word in words if isinstance(word, str))
 
@@ -95,7 +93,7 @@ class Config:
         value = self.get(key) or []
         if not isinstance(value, list):
             raise SourceError(
-                f"{self.where}: {key!r} must be a list of texts, found {_shown(value)}"
+                f"{self.where}: {key!r} must be a list of strings, found {_shown(value)}"
             )
         named = {f"{key}[{n}]": text for n, text in enumerate(value)}
         return tuple(Config(named, self.where).text(name) for name in named)
@@ -109,7 +107,7 @@ class Config:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise SourceError(f"{self.where}: {key!r} must be true or false, found {_shown(value)}")
+            raise SourceError(f"{self.where}: {key!r} must be a boolean, found {_shown(value)}")
         return value
 
     def text(self, key: str) -> str:

@@ -256,7 +256,7 @@ def require_elements(tensors: Iterable[SchemaTensor], config: Config) -> None:
     more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
     raise SourceError(
         f"{config.where}: {empty[0]}{more} would have no elements, by a size of 0 ({zeros}): no class runs such a"
-        " model. Put the size that the weights have."
+        " model. Set it to the size that the weights have."
     )
 
 

@@ -120,7 +120,7 @@ def _shards(names: Collection[str]) -> Iterator[str]:
         if shards:
             yield (
                 f"{len(shards)} shards ({one_line(shards[0])} ...) without their index,"
-                f" {stem}.index.json: fetch it, or save the checkpoint once more."
+                f" {stem}.index.json: fetch it, or save the checkpoint again."
             )
 
 

@@ -398,5 +398,5 @@ def _require_loadable(plan: Plan, way: Way, options: WriteOptions) -> None:
     if way.target == "flax" and way.form.name == "safetensors" and shards > 1:
         raise SourceError(
             f"{shards} shards of safetensors: FlaxEncoderDecoderModel of transformers 4.57.6 loads only one"
-            " file of that format.\nUse --format msgpack, or leave --max-shard-size away."
+            " file of that format.\nUse --format msgpack, or omit --max-shard-size."
         )

@@ -150,7 +150,7 @@ def diff(
     if not aligned.pairs:
         raise SourceError(
             f"{first} ({left.description}) and {second} ({right.description})"
-            " have no tensor of one name and shape to compare."
+            " have no tensor with the same name and shape."
         )
     require_checksums(
         [stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]

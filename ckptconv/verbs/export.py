@@ -100,7 +100,7 @@ def export(
     path = resolve(source)
     if is_artefact(path):
         raise SourceError(
-            f"{path}: is an artefact already; give the checkpoint that it was made of."
+            f"{path}: is already an artefact; give the checkpoint that it was made from."
         )
     checkpoint = open_preferring_pytorch(path)
     require_apart(path, target)

@@ -224,7 +224,7 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
     for checkpoint in (encoder, decoder):
         if checkpoint.config.get("model_type") in COMPOSITES:
             raise SourceError(
-                f"{checkpoint.path}: is an encoder-decoder already; `ckptconv split` gives its encoder and decoder."
+                f"{checkpoint.path}: is already an encoder-decoder; `ckptconv split` gives its encoder and decoder."
             )
     reads: dict[str, Json] = {"is_decoder": True, "add_cross_attention": True}
     if decoder.config.get("is_encoder_decoder"):  # a whole BART's; its decoder class sets it so

@@ -44,7 +44,7 @@ def require_tokens(options: Options) -> None:
     """Refuse sentences: an artefact runs without the checkpoint's tokenizer class. Raises SourceError."""
     if options.texts or options.inputs.examples:
         raise SourceError(
-            "an artefact runs where no tokenizer of transformers is: give tokens, as .npz or .safetensors,"
+            "an artefact runs without transformers and its tokenizer: give token ids, as .npz or .safetensors,"
             " instead of sentences."
         )
 
@@ -64,9 +64,7 @@ def runnable_of(checkpoint: Checkpoint) -> Runnable:
         return Runnable(checkpoint.weights.naming, checkpoint.path)
     form = ARTEFACT_FORMATS.get(artefact.format)
     if form is None:
-        raise SourceError(
-            f"{artefact.path}: of a format that is not known here: {artefact.format!a}"
-        )
+        raise SourceError(f"{artefact.path}: has an unknown format: {artefact.format!a}")
     return Runnable(form.runner, checkpoint.path)
 
 
@@ -81,7 +79,7 @@ def require_no_artefact(checkpoint: Checkpoint) -> None:
     artefact = artefact_of(checkpoint)
     if artefact is not None:
         raise SourceError(
-            f"{checkpoint.path}: an artefact ({artefact.format}), which is proved and proves nothing.\n"
+            f"{checkpoint.path}: is an artefact ({artefact.format}), which can be verified but is no reference.\n"
             "Give the checkpoint first: ckptconv verify CHECKPOINT ARTEFACT"
         )
 

@@ -56,7 +56,7 @@ def unrecorded_fixes(
     require_positions(positions)
     if not is_ambiguous(model, checkpoint):
         if positions is not None and checkpoint.weights.naming == "flax":
-            raise SourceError(f"{checkpoint.path}: {_settled(model)}; leave --positions away.")
+            raise SourceError(f"{checkpoint.path}: {_settled(model)}; omit --positions.")
         return ()
     if positions is None and not is_written_as_pytorch(checkpoint):
         raise SourceError(question(model, checkpoint.path))
@@ -81,7 +81,7 @@ def fixes_of_both(
         return (), ()
     if positions is not None and not any(ambiguous):
         names = " nor ".join(str(each.path) for each in checkpoints)
-        raise SourceError(f"neither {names} leaves its positions open; leave --positions away.")
+        raise SourceError(f"neither {names} leaves its positions open; omit --positions.")
     left, right = (
         unrecorded_fixes(model, each, positions) if model and unsaid else ()
         for (model, each), unsaid in zip(sides, ambiguous, strict=True)

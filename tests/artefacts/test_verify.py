@@ -121,7 +121,7 @@ def test_an_artefact_is_no_source_of_another(greedy: Any, tmp_path: Path) -> Non
 
 def test_what_exists_is_left_alone(greedy: Any) -> None:
     """Without --overwrite."""
-    with pytest.raises(DestinationError, match="exists already"):
+    with pytest.raises(DestinationError, match="already exists"):
         export(greedy.source, greedy.target)
 
 

@@ -84,7 +84,7 @@ def test_what_was_proven_is_proven_again_where_a_byte_changed(
     second = ckptconv.batch("plan.toml", jobs=2)
     assert [outcome.resumed for outcome in second.outcomes] == [True, False, True]
     assert second.outcomes[1].verdict == "failed"
-    assert "exists already" in second.outcomes[1].message
+    assert "already exists" in second.outcomes[1].message
     shutil.rmtree(folder / "out" / "m001")
     shutil.rmtree(folder / "plan.batch")
     third = ckptconv.batch("plan.toml", jobs=2)

@@ -103,4 +103,4 @@ def test_a_file_that_cannot_be_written_is_said_first(
     """Before anything is compared, with exit code 4."""
     done = cli("verify", dates, converted_flax, "--junit", "/none/junit.xml")
     assert (done.code, done.out) == (4, "")
-    assert "/none/junit.xml: there is no folder /none; make it first." in done.err
+    assert "/none/junit.xml: the directory /none does not exist; create it first." in done.err

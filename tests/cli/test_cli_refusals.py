@@ -104,7 +104,7 @@ def test_no_weights_there(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         ),
         (
             {"encoder": {"model_type": "bert", "vocab_size": True}},
-            "config.json: encoder: 'vocab_size' must be a whole number, found True",
+            "config.json: encoder: 'vocab_size' must be an integer, found True",
         ),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_destination_that_exists(cli: Cli, dates: Path, tmp_path: Path, verb: 
     assert (plain.code, plain.out, plain.err) == (
         4,
         "",
-        f"Error: {out}: exists already; give another directory, or --overwrite to replace it.\n",
+        f"Error: {out}: already exists; give another directory, or --overwrite to replace it.\n",
     )
     why = (
         "has no ckptconv.json, so --overwrite leaves it alone; it holds thesis.tex.\n"
@@ -218,7 +218,7 @@ def test_a_destination_that_cannot_be(cli: Cli, pair: Pair, tmp_path: Path) -> N
         ("file/out", f"{tmp_path}/file: is not a directory, so nothing can be written into it."),
         (
             "loop",
-            f"{tmp_path}/loop: exists already; give another directory, or --overwrite to replace it.",
+            f"{tmp_path}/loop: already exists; give another directory, or --overwrite to replace it.",
         ),
         ("loop/out", f"{tmp_path}/loop: is not a directory, so nothing can be written into it."),
         (

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.faults
 ROUNDS, RACERS, KILLS = 100, 4, 20
 VERBS = ("pt2flax", "split", "normalize", "pt2flax")
 LOST = (
-    "Error: TARGET: exists already; give another directory, or --overwrite to replace it.",
+    "Error: TARGET: already exists; give another directory, or --overwrite to replace it.",
     "Error: TARGET: another run (process N) is writing it; it was left as it is.",
 )
 

@@ -26,7 +26,7 @@ def saved(folder: Path, **arrays: Any) -> Path:
 
 
 def test_sentences(tmp_path: Path) -> None:
-    """One object a line; the target may be left out, and empty lines are passed over."""
+    """One object a line; the target is optional, and empty lines are passed over."""
     path = tmp_path / "inputs.jsonl"
     path.write_text('{"text": "one", "target": "1"}\n\n{"text": "zw\\u00f6lf"}\n')
     assert read_inputs(path, PAIR) == Inputs(examples=(Example("one", "1"), Example("zwölf")))
@@ -35,7 +35,7 @@ def test_sentences(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no example in it"),
+        ("", "contains no example"),
         ('{"text": 3}', "line 1: expected {"),
         ('{"text": "a"}\n{"text": "b", "label": "c"}', "line 2: expected {"),
         ('{"text": "a", "text": "b"}', "line 1: not valid JSON"),

@@ -19,10 +19,10 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (3, "'block_sizes' must be a list of whole numbers, found 3"),
-        (None, "'block_sizes' must be a list of whole numbers, found nothing"),
-        ([4, True], r"'block_sizes\[1\]' must be a whole number, found True"),
-        ([-1], r"'block_sizes\[0\]' must be a whole number, found -1"),
+        (3, "'block_sizes' must be a list of integers, found 3"),
+        (None, "'block_sizes' must be a list of integers, found nothing"),
+        ([4, True], r"'block_sizes\[1\]' must be an integer, found True"),
+        ([-1], r"'block_sizes\[0\]' must be an integer, found -1"),
     ],
 )
 def test_sizes_refused(value: Json, message: str) -> None:
@@ -44,7 +44,7 @@ def test_no_words() -> None:
         == Config({}).words("pos_att_type")
         == ()
     )
-    with pytest.raises(SourceError, match="'pos_att_type' must be a list of words, found 7"):
+    with pytest.raises(SourceError, match="'pos_att_type' must be a list of strings, found 7"):
         Config({"pos_att_type": 7}).words("pos_att_type")
 
 

@@ -113,6 +113,7 @@ def test_the_advice_destroys_nothing(
     assert same(source, folder / "weights")
 
 
+@pytest.mark.frameworks
 def test_the_advice_names_a_key_of_the_file(pair: Pair, tmp_path: Path) -> None:
     """Of several state_dicts the advice saves one that is there: the one that scripts give the model's name."""
     import torch

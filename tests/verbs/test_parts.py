@@ -230,7 +230,7 @@ def test_a_composite_is_no_part(pair: Pair, tmp_path: Path, side: str) -> None:
     with pytest.raises(SourceError) as refusal:
         ckptconv.join(parts["encoder"], parts["decoder"], tmp_path / "out")
     whole = tmp_path / "whole"
-    advice = "is an encoder-decoder already; `ckptconv split` gives its encoder and decoder."
+    advice = "is already an encoder-decoder; `ckptconv split` gives its encoder and decoder."
     assert str(refusal.value) == f"{whole}: {advice}"
 
 

@@ -146,7 +146,7 @@ def test_an_answer_to_no_question(make_pair: MakePair, tmp_path: Path, cli: Cli)
         ckptconv.pt2flax(source, folder / "flax")
         with pytest.raises(SourceError, match=text):
             ckptconv.flax2pt(folder / "flax", folder / "out", positions="as-pytorch")
-        with pytest.raises(SourceError, match="leave --positions away"):
+        with pytest.raises(SourceError, match="omit --positions"):
             ckptconv.diff(folder / "flax", source, positions="as-pytorch")
     with pytest.raises(CkptconvError, match="'trained-in-flax', 'as-pytorch'"):
         ckptconv.flax2pt(folder / "flax", folder / "out", positions="from-zero")  # type: ignore[arg-type]

@@ -160,7 +160,7 @@ def ask(path: Path) -> dict[str, Any]:
         raise
     if status:
         raise SourceError(
-            f"{path}: the HDF5 library failed on it ({_death(status)}).\nFetch or save it once more."
+            f"{path}: the HDF5 library failed on it ({_death(status)}).\nFetch or save it again."
         )
     try:
         reply = json.loads(answer)

@@ -134,7 +134,7 @@ def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
         )
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
         raise SourceError(
-            f"{where}: shape and data_offsets must be lists of whole numbers, at most {MAX_RANK}"
+            f"{where}: shape and data_offsets must be lists of integers, at most {MAX_RANK}"
         )
     spec = TensorSpec(name, DTYPES[code], tuple(shape))
     begin, end = offsets
@@ -163,7 +163,7 @@ def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: 
         position += extent.nbytes
     if position != size:
         raise SourceError(
-            f"{path}: the header describes {position} bytes, the file has {size}.\nFetch or save it once more."
+            f"{path}: the header describes {position} bytes, the file has {size}.\nFetch or save it again."
         )
 
 

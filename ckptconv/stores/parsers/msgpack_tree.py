@@ -172,7 +172,7 @@ class Parser:
         head = self.number(1)
         size = self.number(WIDTHS[head]) if head in WIDTHS else head
         if (head >= 0x80 and head not in WIDTHS) or not is_size(size):
-            raise self.fail("a shape that is not of whole numbers")
+            raise self.fail("a shape that is not a list of integers")
         return size
 
 

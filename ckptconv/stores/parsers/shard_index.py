@@ -18,7 +18,7 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 """What a shard may be called: a plain file name, so that no index leads out of the checkpoint."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.", re.IGNORECASE)
 """Names that are devices on Windows, and a dot at the end, which Windows drops: an index means one thing anywhere."""
-AGAIN = "Fetch or save the checkpoint once more."
+AGAIN = "Fetch or save the checkpoint again."
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,9 @@ def variables(index: Path, data: Path) -> dict[str, Stored]:
         stored = (_stored(key, value, data, size) for key, value in entries.items())
         return {place.spec.name: place for place in stored if place is not None}
     except (IndexError, ValueError, UnicodeDecodeError) as error:
-        raise SourceError(f"{index}: no index of TensorFlow's: {ascii(str(error))[:100]}") from None
+        raise SourceError(
+            f"{index}: not an index of TensorFlow: {ascii(str(error))[:100]}"
+        ) from None
     except OSError as error:
         raise SourceError(f"{data}: cannot be read ({error.strerror})") from None
 

@@ -83,7 +83,7 @@ def _require_new(path: Path) -> None:
             f"{path}: is a link that leads nowhere; remove it or name another file."
         )
     if not folder.is_dir():
-        raise DestinationError(f"{path}: there is no folder {folder}; make it first.")
+        raise DestinationError(f"{path}: the directory {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DestinationError(f"{path}: cannot be written (the folder does not allow it)")
 
@@ -400,7 +400,7 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise DestinationError(
-            f"{target}: exists already; give another directory, or --overwrite to replace it."
+            f"{target}: already exists; give another directory, or --overwrite to replace it."
         )
     require_replaceable(target)
 

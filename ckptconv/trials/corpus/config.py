@@ -48,7 +48,7 @@ def _without(key: str, side: str = "") -> Callable[[Path], None]:
 
 
 _JSON = "not valid JSON"
-_WHOLE = "must be a whole number"
+_WHOLE = "must be an integer"
 _TOKENIZER, _GENERATION = "tokenizer_config.json", "generation_config.json"
 # A size that is none, as JSON spells it, and what the refusal says.
 _SIZES: tuple[tuple[str, object, str], ...] = (
@@ -289,7 +289,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     (
         "decoder-flag-a-number",
         "one taken for true",
-        "'is_decoder' must be true or false, found 1",
+        "'is_decoder' must be a boolean, found 1",
         _side("decoder", is_decoder=1),
     ),
     (

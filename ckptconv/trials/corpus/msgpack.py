@@ -26,7 +26,7 @@ from ckptconv.trials.corpus._packed import (
 )
 
 _TYPE = "unexpected type byte {}"
-_WHOLE = "a shape that is not of whole numbers"
+_WHOLE = "a shape that is not a list of integers"
 _NAME = "expected a name, found type byte"
 _ADD_UP = "'x': the chunks do not add up"
 _NOTHING = "a mark, a shape and chunks, and nothing else"

@@ -29,7 +29,7 @@ from ckptconv.trials.corpus._safetensors import (
 
 _FIRST = json.dumps(header()[NAME])
 _END = header()[NAME]["data_offsets"][1]
-_SIZES = "must be lists of whole numbers"
+_SIZES = "must be lists of integers"
 _JSON = "header: not valid JSON"
 _PRINT = "holds a character that does not print"
 _FIELDS = "expected the fields data_offsets, dtype, shape"

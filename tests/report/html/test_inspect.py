@@ -34,7 +34,7 @@ def test_the_command_writes_a_page(cli: Cli, dates: Path, tmp_path: Path) -> Non
     ("place", "said"),
     [
         ("", "{0}: is a directory, not a file to write."),
-        ("no/page.html", "{0}: there is no folder {1}; make it first."),
+        ("no/page.html", "{0}: the directory {1} does not exist; create it first."),
     ],
 )
 def test_a_place_that_cannot_be_written(

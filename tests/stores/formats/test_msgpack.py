@@ -167,7 +167,7 @@ MARK = {"__msgpack_chunked_array__": True}
         ),
         (
             {"a": msgpack.ExtType(1, msgpack.packb((({},), "float32", bytes(4))))},
-            "a shape that is not of whole numbers",
+            "a shape that is not a list of integers",
         ),
         (
             {"a": {**MARK, "shape": {"0": 4}, "chunks": {"0": CHUNK}}},
@@ -252,5 +252,5 @@ def test_shapes_in_shapes_are_not_followed(tmp_path: Path) -> None:
     """An array whose shape is an array whose shape ...: refused at the first, not with a full stack."""
     nested = b"\xc7\xff\x01\x93\x91"
     (tmp_path / "w").write_bytes(b"\x81\xa1a" + nested * 5000)
-    with pytest.raises(SourceError, match="a shape that is not of whole numbers at byte 9"):
+    with pytest.raises(SourceError, match="a shape that is not a list of integers at byte 9"):
         form.read(tmp_path / "w")

@@ -67,7 +67,7 @@ def test_all_problems_with_files_at_once(tmp_path: Path) -> None:
         f"{tmp_path}/model.safetensors.index.json: shards: 2 problems\n"
         f"  missing     {TWO}: the index names this file\n"
         "  unexpected  model-00002-of-00003.safetensors: a shard that the index does not name\n"
-        "Fetch or save the checkpoint once more."
+        "Fetch or save the checkpoint again."
     )
 
 

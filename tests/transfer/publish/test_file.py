@@ -161,10 +161,10 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         tmp_path: f"{tmp_path}: is a directory, not a file to write.",
         tmp_path
         / "no"
-        / "page": f"{tmp_path}/no/page: there is no folder {tmp_path}/no; make it first.",
+        / "page": f"{tmp_path}/no/page: the directory {tmp_path}/no does not exist; create it first.",
         tmp_path
         / "file"
-        / "page": f"{tmp_path}/file/page: there is no folder {tmp_path}/file; make it first.",
+        / "page": f"{tmp_path}/file/page: the directory {tmp_path}/file does not exist; create it first.",
     }
     for place, said in places.items():
         with pytest.raises(DestinationError) as caught:
