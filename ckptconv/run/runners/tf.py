@@ -16,15 +16,15 @@ from ckptconv.run.runners._outputs import (
     quantities,
     set_generation,
 )
+from ckptconv.schema.config import Config
+from ckptconv.schema.family import FAMILIES
+from ckptconv.schema.model import stands_in, without_fixes
 
 INITIAL = 0.01
 """What every element is until it is loaded. The class says what it does not find; to draw 247 million numbers first,
 as it does, is half of the time that it loads in."""
 DRAWING = ("TruncatedNormal", "RandomNormal", "RandomUniform", "VarianceScaling", "Orthogonal")
 """tf-keras' initializers that draw, and whose subclasses draw by them."""
-from ckptconv.schema.config import Config
-from ckptconv.schema.family import FAMILIES
-from ckptconv.schema.model import stands_in, without_fixes
 
 
 class TensorFlowSession(Session):
