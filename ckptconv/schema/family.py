@@ -64,6 +64,8 @@ class Encoder:
     limits: Limits = no_limits
     """What a config asks for and a naming's class cannot do: naming -> the reason."""
     reads: Modality = "tokens"
+    one_size: bool = False
+    """True where its classes refuse an image of another size than the config's."""
     stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
 
 

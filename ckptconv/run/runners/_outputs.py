@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ckptconv.base.strict_json import Json, read_json
+from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array
-from ckptconv.schema.config import Config
-from ckptconv.schema.family import FAMILIES
-from ckptconv.schema.model import stands_in, without_fixes
 
 
 def quantities(outputs: Any, array: Callable[[Any], Array]) -> dict[str, Array]:
@@ -81,17 +77,6 @@ def set_generation(model: Any, own: Any, settings: Mapping[str, Json] | None) ->
     model.generation_config = (
         own if settings is None else transformers.GenerationConfig(**dict(settings))
     )
-
-
-def counts_tokens(path: Path | None) -> bool:
-    """Tell whether a checkpoint's config says that a class of another family loads it, which counts all tokens."""
-    if path is None or not (path / "config.json").is_file():
-        return False
-    config = Config(read_json(path / "config.json"), str(path / "config.json"))
-    if not stands_in(config):
-        return False
-    family = FAMILIES.get(str(without_fixes(config).get("model_type")))
-    return family is not None and family.whole is not None and family.positions == "padding"
 
 
 def plain_generate(model: Any, settings: Mapping[str, Json] | None) -> Callable[..., Any]:

@@ -8,15 +8,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, read_json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
 from ckptconv.run.runners._outputs import (
-    counts_tokens,
     loading_problems,
     plain_generate,
     quantities,
     set_generation,
 )
+from ckptconv.schema.config import Config
+from ckptconv.schema.family import FAMILIES
+from ckptconv.schema.model import stands_in, without_fixes
 
 INITIAL = 0.01
 """What every element is until it is loaded. The class says what it does not find; to draw 247 million numbers first,
@@ -136,6 +138,17 @@ def _without_drawing() -> Iterator[None]:
     finally:
         for name, call in drawing.items():
             getattr(initializers, name).__call__ = call
+
+
+def counts_tokens(path: Path | None) -> bool:
+    """Tell whether a checkpoint's config says that a class of another family loads it, which counts all tokens."""
+    if path is None or not (path / "config.json").is_file():
+        return False
+    config = Config(read_json(path / "config.json"), str(path / "config.json"))
+    if not stands_in(config):
+        return False
+    family = FAMILIES.get(str(without_fixes(config).get("model_type")))
+    return family is not None and family.whole is not None and family.positions == "padding"
 
 
 RUNNER = TensorFlow()

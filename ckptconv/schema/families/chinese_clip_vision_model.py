@@ -9,6 +9,8 @@ FAMILY = Family(
     model_type="chinese_clip_vision_model",
     base="vision_model",
     main_layer="vision_model",
-    encoder=Encoder(clip_stack, {"pytorch": "ChineseCLIPVisionModel"}, reads="pixels"),
+    encoder=Encoder(
+        clip_stack, {"pytorch": "ChineseCLIPVisionModel"}, reads="pixels", one_size=True
+    ),
     defaults=CLIP_DEFAULTS,
 )

@@ -9,6 +9,6 @@ FAMILY = Family(
     model_type="clip_vision_model",
     base="vision_model",
     main_layer="vision_model",
-    encoder=Encoder(clip_stack, {"pytorch": "CLIPVisionModel"}, reads="pixels"),
+    encoder=Encoder(clip_stack, {"pytorch": "CLIPVisionModel"}, reads="pixels", one_size=True),
     defaults=CLIP_DEFAULTS,
 )

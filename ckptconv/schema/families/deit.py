@@ -24,6 +24,7 @@ FAMILY = Family(
         {"pytorch": "DeiTModel", "tf": "TFDeiTModel"},
         limits=image_limits,
         reads="pixels",
+        one_size=True,
     ),
     defaults=VIT_DEFAULTS,
 )

@@ -19,6 +19,6 @@ FAMILY = Family(
     model_type="ijepa",
     base="ijepa",
     main_layer="ijepa",
-    encoder=Encoder(encoder, {"pytorch": "IJepaModel"}, reads="pixels"),
+    encoder=Encoder(encoder, {"pytorch": "IJepaModel"}, reads="pixels", one_size=True),
     defaults=VIT_DEFAULTS,
 )

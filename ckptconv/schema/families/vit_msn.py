@@ -19,6 +19,6 @@ FAMILY = Family(
     model_type="vit_msn",
     base="vit",
     main_layer="vit",
-    encoder=Encoder(encoder, {"pytorch": "ViTMSNModel"}, reads="pixels"),
+    encoder=Encoder(encoder, {"pytorch": "ViTMSNModel"}, reads="pixels", one_size=True),
     defaults=VIT_DEFAULTS,
 )

@@ -1,0 +1,122 @@
+"""`verify` of models of images, sound and one piece: the real classes run on what their encoders read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ckptconv
+from ckptconv.verbs.verify import Verification
+from wholes import COMPOSITES, config_of, names, random_model
+
+pytestmark = pytest.mark.frameworks
+
+BERT: dict[str, Any] = {
+    "model_type": "bert",
+    "vocab_size": 53,
+    "hidden_size": 21,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 3,
+    "intermediate_size": 37,
+    "max_position_embeddings": 29,
+    "is_decoder": True,
+    "add_cross_attention": True,
+}
+TROCR: dict[str, Any] = {
+    "model_type": "trocr",
+    "vocab_size": 53,
+    "d_model": 21,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 3,
+    "decoder_ffn_dim": 37,
+    "max_position_embeddings": 29,
+    "is_decoder": True,
+    "add_cross_attention": True,
+}
+
+
+def source(folder: Path, kind: str, family: str, **changes: Any) -> Path:
+    """Save a random model of a family in a kind of model, as PyTorch's class does."""
+    whole_class = f"{COMPOSITES[kind]}Model" if kind in COMPOSITES else ""
+    whole_class = whole_class or names(kind, family)["variants"]["plain"]["pytorch"]["class"]
+    return random_model(whole_class, config_of(kind, family) | changes, folder / "pytorch")
+
+
+def compared(verification: Verification) -> set[str]:
+    """Return the quantities that were compared, of a verification that matches and measured all that it must."""
+    assert verification.outputs is not None
+    assert verification.outputs.loading == ()
+    assert verification.matches
+    compared = {quantity.name for quantity in verification.outputs.quantities}
+    assert compared >= {"encoder.1", "encoder.last", "decoder.1", "logits"}
+    return compared
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [
+        ("vision", "vit"),
+        ("seq2seq", "whisper"),
+        ("seq2seq", "m2m_100"),
+        pytest.param("vision", "deit", marks=pytest.mark.soak),
+        pytest.param("vision", "data2vec-vision", marks=pytest.mark.soak),
+        pytest.param("seq2seq", "speech_to_text", marks=pytest.mark.soak),
+        pytest.param("seq2seq", "led", marks=pytest.mark.soak),
+        pytest.param("seq2seq", "plbart", marks=pytest.mark.soak),
+    ],
+)
+def test_tf(kind: str, family: str, tmp_path: Path) -> None:
+    """States, attention, logits, cached steps and both searches match; a class of another family is said."""
+    checkpoint = source(tmp_path, kind, family)
+    ckptconv.pt2tf(checkpoint, tmp_path / "tf")
+    verification = ckptconv.verify(checkpoint, tmp_path / "tf")
+    assert "cached" in compared(verification)
+    assert verification.outputs is not None
+    held = any("is held by the class of" in notice for notice in verification.outputs.notices)
+    assert held == (family in ("m2m_100", "plbart"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("kind", "family", "changes"),
+    [
+        ("vision", "vit", {"decoder": TROCR}),
+        ("vision", "dinov2", {}),
+        ("vision", "beit", {}),
+        ("speech", "wav2vec2", {}),
+        ("seq2seq", "whisper", {"tie_word_embeddings": False}),
+        ("seq2seq", "m2m_100", {}),
+    ],
+    ids=["trocr", "dinov2", "beit", "wav2vec2", "whisper", "m2m_100"],
+)
+def test_flax(kind: str, family: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    """The same in Flax."""
+    checkpoint = source(tmp_path, kind, family, **changes)
+    ckptconv.pt2flax(checkpoint, tmp_path / "flax")
+    assert "cached" in compared(ckptconv.verify(checkpoint, tmp_path / "flax"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_a_class_that_cannot_generate_is_compared_without(model_type: str, tmp_path: Path) -> None:
+    """With `forward_only` Flax's class answers what PyTorch's does, with RoBERTa's positions moved; why is said."""
+    decoder = BERT | {"model_type": model_type, "max_position_embeddings": 33}
+    checkpoint = source(tmp_path, "vision", "vit", decoder=decoder)
+    conversion = ckptconv.pt2flax(checkpoint, tmp_path / "flax", forward_only=True)
+    assert any("for the forward pass alone" in notice for notice in conversion.notices)
+    verification = ckptconv.verify(checkpoint, tmp_path / "flax")
+    assert "cached" not in compared(verification)
+    assert verification.outputs is not None
+    assert any("generation is not compared" in notice for notice in verification.outputs.notices)
+
+
+def test_sound_by_a_trace(tmp_path: Path) -> None:
+    """A trace holds samples as floats, and the same checkpoint matches it; padded frames are left out."""
+    checkpoint = source(tmp_path, "speech", "wav2vec2")
+    trace = tmp_path / "source.trace"
+    verification = ckptconv.verify(checkpoint, checkpoint, save_trace=trace)
+    assert compared(verification) >= {"cached", "loss", "encoder.2.attention"}
+    assert verification.outputs is not None
+    assert any("padded encoder positions" in notice for notice in verification.outputs.notices)
