@@ -135,7 +135,7 @@ def test_an_artefact_is_no_source_of_another(artefact: Path, run: Cli, tmp_path:
     """Exit code 3, one line, and nothing written."""
     outcome = run("export", artefact, tmp_path / "out", "--format", "onnx")
     assert (outcome.code, outcome.out) == (3, "")
-    assert "is an artefact already" in outcome.err
+    assert "is already an artefact" in outcome.err
     assert not (tmp_path / "out").exists()
 
 
