@@ -28,7 +28,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "positions of flax2pt": lambda value: ckptconv.flax2pt(NOWHERE, NOWHERE, positions=value),
     "format of pt2tf": lambda value: ckptconv.pt2tf(NOWHERE, NOWHERE, value),
     "format of pt2flax": lambda value: ckptconv.pt2flax(NOWHERE, NOWHERE, value),
-    "form of export": lambda value: ckptconv.export(NOWHERE, NOWHERE, value),
+    "format of export": lambda value: ckptconv.export(NOWHERE, NOWHERE, value),
     "dtype": lambda value: ckptconv.WriteOptions(dtype=value),
     "max_shard_bytes": lambda value: ckptconv.WriteOptions(max_shard_bytes=value),
     "cross_attention": lambda value: ckptconv.JoinOptions(cross_attention=value),
