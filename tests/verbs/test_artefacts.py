@@ -132,6 +132,15 @@ def test_a_record_that_points_nowhere_is_refused(
         verify(source, artefact, "weights")
 
 
+def test_a_file_of_that_name_makes_no_artefact(source: Path) -> None:
+    """Someone else's `artefact.json` beside a checkpoint changes nothing; a damaged one is refused."""
+    (source / "artefact.json").write_text('{"kind": "model"}')
+    assert verify(source, source, "weights").matches
+    (source / "artefact.json").write_text("{")
+    with pytest.raises(SourceError, match=r"artefact\.json"):
+        verify(source, source, "weights")
+
+
 def test_an_artefact_is_no_source_of_another(artefact: Path, run: Cli, tmp_path: Path) -> None:
     """Exit code 3, one line, and nothing written."""
     outcome = run("export", artefact, tmp_path / "out", "--format", "onnx")
