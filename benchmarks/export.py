@@ -1,4 +1,4 @@
-"""Tokens a CPU-second of what `ckptconv export` writes, against PyTorch's `generate`, on one thread.
+"""Tokens a CPU-second of what `ckptconv export` writes, against `generate` of PyTorch's and TF's class, on one thread.
 
     python benchmarks/export.py [mid] [base]
 
@@ -30,7 +30,15 @@ SIZES = {
 """Of both sides of a bert -> bert pair with 30,522 words: 76 M parameters, and those of two bert-base."""
 BATCHES, SOURCE_TOKENS, NEW_TOKENS, ROUNDS = (1, 8), 64, 32, 3
 HEADING = "## export\n"
-THREADS = {"OMP_NUM_THREADS": "1", "USE_TF": "0", "USE_FLAX": "0"}
+THREADS = {
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_USE_LEGACY_KERAS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+FORMATS = ("onnx", "savedmodel")
 
 
 def make(size: str, folder: Path) -> Path:
@@ -86,7 +94,38 @@ def onnxruntime(artefact: Path) -> Any:
     return lambda batch: session.run(["sequences"], batch)[0]
 
 
-ENGINES = {"pytorch": pytorch, "onnxruntime": onnxruntime}
+def savedmodel(artefact: Path) -> Any:
+    """Return the artefact's generate in TensorFlow."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    model = tf.saved_model.load(str(artefact))
+    call = model.signatures["generate"]
+    return lambda batch: call(**{name: tf.constant(array) for name, array in batch.items()})[
+        "sequences"
+    ].numpy()
+
+
+def tf_class(checkpoint: Path) -> Any:
+    """Return the generate of TF's class, of what `pt2tf` wrote."""
+    import tensorflow as tf
+    from transformers import TFEncoderDecoderModel
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    model = TFEncoderDecoderModel.from_pretrained(checkpoint)
+    return lambda batch: model.generate(
+        **{name: tf.constant(array, tf.int32) for name, array in batch.items()}
+    ).numpy()
+
+
+ENGINES = {
+    "pytorch": pytorch,
+    "onnxruntime": onnxruntime,
+    "savedmodel": savedmodel,
+    "tf_class": tf_class,
+}
 
 
 def measure(engine: str, path: Path) -> None:
@@ -111,33 +150,50 @@ def child(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(size: str, root: Path) -> list[list[object]]:
-    """Return a row for each engine and batch."""
-    source, target = make(size, root / size), root / f"{size}-onnx"
+def exported(source: Path, target: Path, form: str) -> list[object]:
+    """Export; return CPU seconds, the largest process [GB], and size in parts of the weights."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "ckptconv", "export", str(source), str(target)]
     begun = time.monotonic()
-    command = [sys.executable, "-m", "ckptconv", "export", str(source), str(target), "--quiet"]
-    subprocess.run(command, check=True)
-    seconds = time.monotonic() - begun
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    subprocess.run([*command, "--format", form, "--quiet"], check=True)
+    wall, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     weights = (source / "model.safetensors").stat().st_size
-    ratio = sum(file.stat().st_size for file in target.iterdir()) / weights
-    print(
-        f"{size}: exported in {seconds:.0f} s, {peak:.1f} GB at most, {ratio:.3f} times the weights"
-    )
-    reference, answers = child("pytorch", str(source)), child("onnxruntime", str(target))
-    rows = []
-    for batch, (own, tokens), (speed, answered) in zip(BATCHES, reference, answers, strict=True):
-        assert tokens == answered, f"{size}, batch {batch}: other tokens"
-        rows.append([size, batch, f"{own:.0f}", f"{speed:.0f}", f"{speed / own:.2f}"])
-    return rows
+    files = (file for file in target.rglob("*") if file.is_file())
+    ratio = sum(file.stat().st_size for file in files) / weights
+    return [f"{seconds:.0f}", f"{wall:.0f}", f"{after.ru_maxrss / 1e6:.1f}", f"{ratio:.3f}"]
+
+
+def compare(size: str, root: Path) -> tuple[list[list[object]], list[list[object]]]:
+    """Return a row for each format's export, and one for each batch."""
+    source = make(size, root / size)
+    targets = {form: root / f"{size}-{form}" for form in FORMATS}
+    exports = [[size, form, *exported(source, target, form)] for form, target in targets.items()]
+    command = [sys.executable, "-m", "ckptconv", "pt2tf", str(source), str(root / f"{size}-tf")]
+    subprocess.run([*command, "--quiet"], check=True)
+    paths = (source, targets["onnx"], targets["savedmodel"], root / f"{size}-tf")
+    answers = [child(name, str(path)) for name, path in zip(ENGINES, paths, strict=True)]
+    rows: list[list[object]] = []
+    for number, batch in enumerate(BATCHES):
+        speeds = [engine[number][0] for engine in answers]
+        assert all(engine[number][1] == answers[0][number][1] for engine in answers), "other tokens"
+        ratios = [f"{speed:.0f} ({speed / speeds[0]:.2f})" for speed in speeds[1:]]
+        rows.append([size, batch, f"{speeds[0]:.0f}", *ratios])
+    return exports, rows
 
 
 def main(sizes: list[str]) -> None:
-    """Measure, and write the table."""
+    """Measure, and write the tables."""
+    exports, rows = list[list[object]](), list[list[object]]()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [row for size in sizes or ["mid"] for row in compare(size, Path(folder))]
-    headers = ("pair", "batch", "PyTorch [tokens/CPU-s]", "ONNX Runtime", "ratio")
-    text = tabulate(rows, headers, tablefmt="github")
+        for size in sizes or ["mid"]:
+            for table, part in zip((exports, rows), compare(size, Path(folder)), strict=True):
+                table += part
+    engines = ("ONNX Runtime (ratio)", "SavedModel (ratio)", "TF class (ratio)")
+    speed = tabulate(rows, ("pair", "batch", "PyTorch [tokens/CPU-s]", *engines), "github")
+    columns = ("pair", "format", "CPU [s]", "wall [s]", "largest process [GB]", "times the weights")
+    load = f"Load of the machine while it was measured: {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores."
+    text = f"{load}\n\n{speed}\n\n{tabulate(exports, columns, 'github')}"
     path = HERE / "RESULTS.md"
     before = path.read_text().partition(HEADING)[0].rstrip()
     path.write_text(f"{before}\n\n{HEADING}\n{text}\n")

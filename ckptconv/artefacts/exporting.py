@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +187,14 @@ def _record(
         "limits": {"encoder": traced.limits.encoder, "decoder": traced.limits.decoder},
         "encoder_pad": _pad(traced.model),
         "search": asdict(search) if search else {},
-        "versions": {
-            name: str(import_module(name).__version__) for name in ("torch", "transformers")
-        },
+        "versions": {name: _version(name) for name in ARTEFACT_FORMATS[job["format"]].modules},
         **written,
     }
+
+
+def _version(module: str) -> str:
+    """Return the version of a library; most say it themselves."""
+    return str(getattr(import_module(module), "__version__", "") or metadata.version(module))
 
 
 def _pad(model: Any) -> int | None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, prose, table
+from ckptconv.verbs.families import exported
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.families import Support
 
-HEADERS = ("model type", "as", "PyTorch", "TF", "Flax")
+HEADERS = ("model type", "as", "PyTorch", "TF", "Flax", "ONNX", "SavedModel")
 NAMES = {"pytorch": "PyTorch", "tf": "TF", "flax": "Flax"}
+FORMATS = {"onnx": "ONNX", "savedmodel": "a SavedModel"}
 AS_PART = {"one piece": "of one piece"}
 """Role -> how a sentence says it, where it is not `as ROLE`."""
 
@@ -33,9 +35,14 @@ and run: as encoder or decoder of an `EncoderDecoderModel`, or of one piece, as 
 - **refused**: a class exists but crashes or answers wrong; the reason is below.
 - **no class**: there is none. What PyTorch alone has can be inspected, split, joined, normalized and compared.
 
-Every exact and healed field is run by `tests/test_pairs.py` and `tests/test_wholes.py`, on random models of the real
-classes. Settings of a config that a class ignores or lacks are refused one by one when they occur: a TF class of BART's
-kind, for example, cannot hold a head that is not tied.
+The last two columns are what `ckptconv export` makes of a family beside a bert, or of one piece.
+`fixtures/sweep_exports.py` traced the class, lowered `encode` and `step`, held the encoder's states and every cached
+step against float64 by the yardstick of `verify`, and tried the limits of positions. Refused: by name, before anything
+is written. JAX and LiteRT lower the same programs as a SavedModel; the search around them knows no family.
+
+Every exact and healed field of the frameworks is run by `tests/test_pairs.py` and `tests/test_wholes.py`, on random
+models of the real classes. Settings of a config that a class ignores or lacks are refused one by one when they occur: a
+TF class of BART's kind, for example, cannot hold a head that is not tied.
 """
 
 
@@ -80,17 +87,28 @@ def _rows(supports: Sequence[Support]) -> list[tuple[str, ...]]:
         row = rows.setdefault((support.model_type, support.side), {})
         holder = f", as {support.stand_in}" if support.stand_in else ""
         row[support.naming] = f"{support.status}{holder}"
-    return [(*key, *(row[naming] for naming in NAMES)) for key, row in rows.items()]
+    for export in exported(supports):
+        rows[export.model_type, export.side][export.format] = export.status
+    columns = (*NAMES, *FORMATS)
+    return [(*key, *(row.get(column, "") for column in columns)) for key, row in rows.items()]
 
 
 def _reasons(supports: Sequence[Support], line: str) -> str:
-    refused = (support for support in supports if support.status == "refused")
+    entries: list[tuple[str, str, str, str]] = [
+        (support.model_type, support.side, NAMES[support.naming], support.reason)
+        for support in supports
+        if support.status == "refused"
+    ]
+    refused = [export for export in exported(supports) if export.status == "refused"]
+    forms: dict[tuple[str, str, str], list[str]] = {}
+    for export in refused:
+        key = (export.model_type, export.side, export.reason)
+        forms.setdefault(key, []).append(FORMATS[export.format])
+    entries += [
+        (model_type, side, " and ".join(formats), reason)
+        for (model_type, side, reason), formats in forms.items()
+    ]
     return "\n".join(
-        line.format(
-            support.model_type,
-            AS_PART.get(support.side, f"as {support.side}"),
-            NAMES[support.naming],
-            support.reason,
-        )
-        for support in refused
+        line.format(model_type, AS_PART.get(side, f"as {side}"), place, reason)
+        for model_type, side, place, reason in entries
     )

@@ -76,7 +76,15 @@ class Artefact:
 
 def is_artefact(path: Path) -> bool:
     """Tell whether a directory is an artefact: by its record, or by a file that only artefacts have."""
-    return any((path / name).is_file() for name in (RECORD, *MARKS))
+    return any((path / name).is_file() for name in MARKS) or _is_record(path / RECORD)
+
+
+def _is_record(path: Path) -> bool:
+    """Tell a record of ours from a file of that name that someone else left; what cannot be read counts as ours."""
+    try:
+        return path.is_file() and "artefact" in read_json(path)
+    except SourceError:
+        return True
 
 
 def read_artefact(path: Path) -> Artefact:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
+from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Whole
 from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 
@@ -33,6 +35,47 @@ class Support:
     """For `refused`: why."""
     stand_in: str = ""
     """The family whose class holds it, where it has none of its own; empty for its own."""
+
+
+EXPORTS = "exports.json"
+"""What came of `fixtures/sweep_exports.py`, beside the tables."""
+UNTRIED = "not tried"
+EXPORT_FORMATS = ("onnx", "savedmodel")
+"""Those that were tried; JAX and LiteRT lower what a SavedModel does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What came of exporting one family in one role to one format."""
+
+    model_type: str
+    side: str
+    format: str
+    status: Literal["exact", "refused", "not tried"]
+    reason: str = ""
+    """For `refused`: why."""
+
+
+def exported(supports: Iterable[Support]) -> tuple[Exported, ...]:
+    """Return what was measured of each family that PyTorch's class runs, format by format."""
+    results = read_json(Path(__file__).parents[1] / "schema" / EXPORTS)
+    return tuple(
+        _exported(support, form, results)
+        for support in supports
+        if support.naming == "pytorch" and support.status == "exact"
+        for form in EXPORT_FORMATS
+    )
+
+
+def _exported(support: Support, form: str, results: Mapping[str, Json]) -> Exported:
+    sides = results.get(support.model_type, {})
+    formats = sides.get(support.side, {}) if isinstance(sides, dict) else {}
+    result = str(formats.get(form, UNTRIED)) if isinstance(formats, dict) else UNTRIED
+    word, _, reason = result.partition(": ")
+    if word == "refused":
+        return Exported(support.model_type, support.side, form, "refused", reason)
+    status: Literal["exact", "not tried"] = "exact" if word == "exact" else "not tried"
+    return Exported(support.model_type, support.side, form, status)
 
 
 def families() -> tuple[Support, ...]:

@@ -6,6 +6,7 @@ One trace serves all three; one child a format answers all. JAX compiles for sec
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -315,6 +316,33 @@ def test_the_example_answers_texts(form: str, written: Written) -> None:
         rows = [[token for token in row if token > 4] for row in rows.tolist()]
     expected = [" ".join(word.format(int(token)) for token in row) for row in rows]
     assert done.stdout.splitlines() == expected
+
+
+RECIPE = """
+import sys
+import numpy as np
+sys.path.insert(0, {folder!r})
+ids, mask = np.array([[12, 5, 9], [6, 8, 1]]), np.array([[1, 1, 1], [1, 1, 0]])
+"""
+PAGES = Path(__file__).parents[2] / "docs" / "export"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("form", FORMS)
+def test_the_recipe_of_the_page_runs(form: str, written: Written) -> None:
+    """The Python of docs/export/FORMAT.md, as it stands there, prints what PyTorch answers."""
+    import torch
+
+    folder = written.folders[form]
+    (recipe,) = re.findall(
+        r"^```python\n(.*?)^```", (PAGES / f"{form}.md").read_text(), re.M | re.S
+    )
+    script = RECIPE.format(folder=str(folder)) + recipe.replace('"OUT"', repr(str(folder)))
+    command = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    ids, mask = torch.tensor([[12, 5, 9], [6, 8, 1]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    assert done.stdout == f"{written.model.generate(ids, attention_mask=mask).numpy()}\n"
 
 
 def _write_tokenizer(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
 from ckptconv.verbs.export import export
 from onnx_runs import run
 
-pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 DATES = Path(__file__).parents[2] / "fixtures" / "dates"
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 SHAPES = [(5, 11), (1, 2), (2, 29)]
 """Rows and length of inputs; none is what was traced, and the last is as long as the positions go."""
 
@@ -47,6 +49,7 @@ def generated(model: Any, inputs: dict[str, Any], **settings: Any) -> Any:
     return model.generate(**tensors, **settings, return_dict_in_generate=True, output_scores=True)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["beams", "greedy"])
 @pytest.mark.parametrize(("rows", "length"), SHAPES)
 def test_generate_answers_what_pytorch_answers(
@@ -64,6 +67,7 @@ def test_generate_answers_what_pytorch_answers(
         np.testing.assert_allclose(answer["sequences_scores"], scores, rtol=1e-4)
 
 
+@pytest.mark.soak
 def test_controls_are_settings_of_one_call(beams: Any, tmp_path: Path) -> None:
     """A caller sets lengths, beams and penalties, and the answer is PyTorch's with these settings."""
     model = pytorch_model(beams.source)
@@ -77,6 +81,7 @@ def test_controls_are_settings_of_one_call(beams: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(answer["sequences"], expected.sequences.numpy())
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["beams", "greedy"])
 def test_every_cached_step_is_within_the_yardstick(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -99,6 +104,7 @@ def test_every_cached_step_is_within_the_yardstick(
     assert np.abs(error).max() <= MAX_FACTOR * np.abs(own).max()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("name", "limit"), [("beams", 29), ("greedy", 29)])
 def test_an_input_beyond_the_positions_is_refused(
     name: str, limit: int, request: pytest.FixtureRequest, tmp_path: Path
@@ -112,6 +118,7 @@ def test_an_input_beyond_the_positions_is_refused(
         run(artefact.target, tmp_path, **inputs)
 
 
+@pytest.mark.soak
 def test_an_answer_beyond_the_positions_is_refused(beams: Any, tmp_path: Path) -> None:
     """A search that runs past the decoder's last position fails, as PyTorch's does."""
     limit = json.loads((beams.target / "artefact.json").read_text())["limits"]["decoder"]
@@ -125,6 +132,7 @@ def test_an_answer_beyond_the_positions_is_refused(beams: Any, tmp_path: Path) -
             run(beams.target, tmp_path, **inputs, **controls)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["beams", "greedy"])
 def test_weights_are_stored_once(name: str, request: pytest.FixtureRequest) -> None:
     """Every matrix of every graph lies in the one safetensors file, at the place of the checkpoint's own bytes."""
@@ -144,6 +152,7 @@ def test_weights_are_stored_once(name: str, request: pytest.FixtureRequest) -> N
         onnx.checker.check_model(str(file))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["beams", "greedy"])
 def test_nothing_of_the_exporter_is_left(name: str, request: pytest.FixtureRequest) -> None:
     """No stack traces, paths or versions of this machine: graphs hold what runs, and nothing else."""
@@ -154,6 +163,7 @@ def test_nothing_of_the_exporter_is_left(name: str, request: pytest.FixtureReque
             assert word not in content or word == b"/", (file.name, word)
 
 
+@pytest.mark.soak
 @pytest.mark.thorough
 def test_twice_gives_the_same_bytes(greedy: Any, tmp_path: Path) -> None:
     """Nothing in an artefact comes from a clock, a path or the order of a set."""
@@ -162,8 +172,9 @@ def test_twice_gives_the_same_bytes(greedy: Any, tmp_path: Path) -> None:
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
 
 
+@pytest.mark.soak
 def test_the_example_answers_texts(tmp_path: Path) -> None:
-    """Text in, text out, with the runtime and a tokenizer library, in at most 40 lines."""
+    """Text in, text out, with the runtime and a tokenizer library, in at most 40 lines; and the page's own recipe."""
     target = export(DATES, tmp_path / "dates", "onnx").target
     lines = (target / "run.py").read_text().splitlines()
     assert len(lines) <= 40
@@ -172,3 +183,9 @@ def test_the_example_answers_texts(tmp_path: Path) -> None:
     command = [sys.executable, "-P", str(target / "run.py"), *(source for source, _ in pairs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout.splitlines() == [answer for _, answer in pairs]
+    (recipe,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    given = "import numpy as np, onnxruntime\nids = mask = np.ones((1, 3), np.int64)\n"
+    script = f"{given}{recipe.replace('dates-onnx', str(target))}\nprint(answer[0].shape[0])"
+    command = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout == "1\n"

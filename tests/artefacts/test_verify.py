@@ -17,9 +17,18 @@ from ckptconv.verbs.export import ExportOptions, export
 from ckptconv.verbs.record import record
 from ckptconv.verbs.verify import verify
 
-pytestmark = [pytest.mark.soak, pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 
+DATES = Path(__file__).parents[2] / "fixtures" / "dates"
+
+
+def soak(*values: Any) -> Any:
+    """Leave a case to `make soak`."""
+    return pytest.param(*values, marks=pytest.mark.soak)
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["beams", "greedy"])
 def test_an_artefact_matches_its_checkpoint(name: str, request: pytest.FixtureRequest) -> None:
     """Weights bit for bit; states, every cached step and both searches; at and beyond the positions."""
@@ -32,6 +41,7 @@ def test_an_artefact_matches_its_checkpoint(name: str, request: pytest.FixtureRe
     assert check(artefact.target).findings == ()
 
 
+@pytest.mark.soak
 def test_a_trace_proves_an_artefact_where_pytorch_is_not(greedy: Any, tmp_path: Path) -> None:
     """Recorded where the checkpoint is, checked with the runtime alone."""
     record(greedy.source, tmp_path / "trace")
@@ -64,6 +74,7 @@ def flip_weight(folder: Path) -> None:
     path.write_bytes(raw)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("damage", [swap_pointers, flip_weight])
 def test_wrong_weights_are_a_mismatch_without_running(
     damage: Callable[[Path], None], greedy: Any, tmp_path: Path
@@ -75,6 +86,7 @@ def test_wrong_weights_are_a_mismatch_without_running(
     assert verify(greedy.source, greedy.target, "weights").matches
 
 
+@pytest.mark.soak
 def test_another_search_is_a_mismatch(greedy: Any, beams: Any, tmp_path: Path) -> None:
     """A `generate.onnx` with other settings answers other tokens than the checkpoint's."""
     copy = Path(shutil.copytree(greedy.target, tmp_path / "copy"))
@@ -87,6 +99,7 @@ def test_another_search_is_a_mismatch(greedy: Any, beams: Any, tmp_path: Path) -
     assert own.mismatches
 
 
+@pytest.mark.soak
 def test_an_artefact_without_its_record_is_refused(greedy: Any, tmp_path: Path) -> None:
     """It would be judged as the PyTorch checkpoint that its weights are, which says nothing of the graphs."""
     copy = Path(shutil.copytree(greedy.target, tmp_path / "copy"))
@@ -95,6 +108,7 @@ def test_an_artefact_without_its_record_is_refused(greedy: Any, tmp_path: Path) 
         verify(greedy.source, copy)
 
 
+@pytest.mark.soak
 def test_limits_that_are_not_so_are_a_mismatch(greedy: Any, tmp_path: Path) -> None:
     """A record that promises less than the graph does: beyond it the artefact answers."""
     copy = Path(shutil.copytree(greedy.target, tmp_path / "copy"))
@@ -107,39 +121,62 @@ def test_limits_that_are_not_so_are_a_mismatch(greedy: Any, tmp_path: Path) -> N
     assert any("limit" in line for line in result.outputs.loading)
 
 
+@pytest.mark.soak
 def test_sentences_are_refused(greedy: Any) -> None:
     """The runtime's process has no tokenizer of transformers."""
     with pytest.raises(SourceError, match="tokens"):
         verify(greedy.source, greedy.target, texts=("a text",))
 
 
+@pytest.mark.soak
 def test_an_artefact_is_no_source_of_another(greedy: Any, tmp_path: Path) -> None:
     """It says to give the checkpoint."""
     with pytest.raises(SourceError, match="artefact already"):
         export(greedy.target, tmp_path / "out")
 
 
+@pytest.mark.soak
 def test_what_exists_is_left_alone(greedy: Any) -> None:
     """Without --overwrite."""
     with pytest.raises(DestinationError, match="already exists"):
         export(greedy.source, greedy.target)
 
 
+def settings(**values: Any) -> Callable[[Path], None]:
+    """Return what gives a checkpoint settings for generation."""
+
+    def change(folder: Path) -> None:
+        path = folder / "generation_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return change
+
+
+def unknown_activation(folder: Path) -> None:
+    """Ask for a function that no class has, which the tables do not look at."""
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    values["decoder"]["hidden_act"] = "none_such"
+    path.write_text(json.dumps(values))
+
+
 @pytest.mark.parametrize(
-    ("settings", "options", "message"),
+    ("change", "options", "message"),
     [
-        ({"num_beam_groups": 2, "num_beams": 4, "diversity_penalty": 0.5}, {}, "num_beam_groups"),
-        ({"stop_strings": ["."]}, {}, "stop_strings"),
-        ({}, {"max_length": 4000}, "positions"),
+        (settings(stop_strings=["."], max_time=3.0), {}, r"stop_strings(.*\n)+.*max_time"),
+        soak(
+            settings(num_beam_groups=2, num_beams=4, diversity_penalty=0.5), {}, "num_beam_groups"
+        ),
+        soak(settings(), {"max_length": 4000}, "64 positions"),
+        soak(unknown_activation, {}, "EncoderDecoderModel cannot load it\n.*none_such"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_by_name(
-    settings: dict[str, Any], options: dict[str, Any], message: str, beams: Any, tmp_path: Path
+    change: Callable[[Path], None], options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    """One message, and nothing is written."""
-    source = Path(shutil.copytree(beams.source, tmp_path / "source"))
-    path = source / "generation_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    """One message with all causes, and nothing is written."""
+    source = Path(shutil.copytree(DATES, tmp_path / "source"))
+    change(source)
     with pytest.raises(SourceError, match=message):
         export(source, tmp_path / "out", "onnx", ExportOptions(**options))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["source"]

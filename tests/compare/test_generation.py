@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
@@ -21,8 +21,6 @@ ABSENT: Any = object()
 VALUES: tuple[Any, ...] = (ABSENT, 0, None, "", [], 7, 0.5, True, [3], "never")
 """What is put at every key: 0, null, absent, "", [], and values of other kinds."""
 EMPTY = Config({})
-READ_AS_STATED = ("cache_implementation", "compile_config", "watermarking_config")
-"""Keys of which most values are refused by the class itself, so that no model runs with them."""
 
 
 def form(values: dict[str, Any]) -> dict[str, Any]:
@@ -133,26 +131,99 @@ BASES: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.frameworks
-def test_alike_is_what_the_real_class_treats_alike(model: Any, tmp_path: Path) -> None:
-    """At every key of `GenerationConfig`, each pair of values: one form, and the class makes the same of both.
+def check_grid(
+    model: Any, folder: Path, keys: Sequence[str], bases: Sequence[Mapping[str, Any]]
+) -> None:
+    """Put every value at each key of a generation_config.json, and hold each two of those files together.
 
-    And where the class makes something else of them, the forms differ. A key that only a later step reads
-    differs by its value.
+    One form: the class does the same with both, in all that happens before and at each step. One by definition, since
+    the class reads the very same settings: one form.
     """
-    checked = 0
-    for base in BASES:
-        for key in generate_defaults():
+    for base in bases:
+        for key in keys:
             files = [
                 {name: each for name, each in {**base, key: value}.items() if each is not ABSENT}
                 for value in VALUES
             ]
-            made = [(form(file), behaviour(model, file, tmp_path)) for file in files]
-            for (first, one), (second, other) in combinations(made, 2):
-                assert first != second or one == other, (key, one, other)
-                checked += 1
-    assert checked == 3 * len(generate_defaults()) * len(VALUES) * (len(VALUES) - 1) // 2
+            tried = [
+                (form(file), behaviour(model, file, folder), read(file, folder)) for file in files
+            ]
+            for (first, left, seen), (second, right, also) in combinations(tried, 2):
+                assert first != second or left == right, (key, left, right)
+                assert first == second or seen is None or seen != also, (key, first, second)
+
+
+def read(values: dict[str, Any], folder: Path) -> dict[str, str] | None:
+    """Return all settings as the class holds them; None where it refuses them."""
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    try:
+        settings = import_module("transformers").GenerationConfig.from_pretrained(folder)
+    except Exception:  # whatever its validation raises, the file is no model's
+        return None
+    return {key: repr(value) for key, value in vars(settings).items()}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.frameworks
+def test_alike_is_what_the_real_class_treats_alike(model: Any, tmp_path: Path) -> None:
+    """0, null, absent, "", [] and foreign values at a third of the keys: one form exactly where the class sees one."""
+    check_grid(model, tmp_path, sorted(generate_defaults())[::3], BASES[:1])
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.frameworks
+def test_alike_at_every_key(model: Any, tmp_path: Path) -> None:
+    """The same at every key of `GenerationConfig`, with greedy search, with sampling and with two ends."""
+    check_grid(model, tmp_path, sorted(generate_defaults()), BASES)
+
+
+def check_config_grid(model: Any, folder: Path, keys: Sequence[str]) -> None:
+    """Put every value at each key of a config, of the whole or of the decoder, where no file has the settings.
+
+    One form of two such configs: the class does the same with both.
+    """
+    model.config.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    for place in ("", "decoder"):
+        for key in keys:
+            tried = []
+            for value in VALUES:
+                both = {**config, "decoder": dict(config["decoder"])}
+                part = both[place] if place else both
+                part.pop(key, None)
+                part |= {} if value is ABSENT else {key: value}
+                parts = (_with_defaults(part) for part in (both, both["decoder"]))
+                tried.append((normal(resolved(None, *parts)), configured(model, both, folder)))
+            for (first, left), (second, right) in combinations(tried, 2):
+                assert first != second or left == right, (place, key, left, right)
+
+
+def configured(model: Any, config: dict[str, Any], folder: Path) -> str:
+    """Return all that the class makes of a config by itself, as `behaviour` does of a file."""
+    transformers = import_module("transformers")
+    (folder / "config.json").write_text(json.dumps(config))
+    try:
+        real = transformers.EncoderDecoderConfig.from_pretrained(folder)
+        settings = transformers.GenerationConfig.from_model_config(real).to_dict()
+    except Exception as error:  # whatever its validation raises
+        return f"{type(error).__name__}: {error}"
+    return behaviour(model, {**settings, "_from_model_config": False}, folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.frameworks
+def test_configs_alike(model: Any, tmp_path: Path) -> None:
+    """The same values in config.json, of the whole and of the decoder, at every tenth key."""
+    check_config_grid(model, tmp_path, sorted(generate_defaults())[::10])
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.frameworks
+def test_configs_alike_at_every_key(model: Any, tmp_path: Path) -> None:
+    """The same at every key."""
+    check_config_grid(model, tmp_path, sorted(generate_defaults()))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -13,6 +13,7 @@ import pytest
 import ckptconv
 from bundles import litert, saved_model
 from ckptconv.artefacts.formats import ARTEFACT_FORMATS
+from ckptconv.artefacts.formats.onnx import triton_config
 from ckptconv.artefacts.process import require_libraries
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.verbs.diff import diff
@@ -131,6 +132,15 @@ def test_a_record_that_points_nowhere_is_refused(
         verify(source, artefact, "weights")
 
 
+def test_a_file_of_that_name_makes_no_artefact(source: Path) -> None:
+    """Someone else's `artefact.json` beside a checkpoint changes nothing; a damaged one is refused."""
+    (source / "artefact.json").write_text('{"kind": "model"}')
+    assert verify(source, source, "weights").matches
+    (source / "artefact.json").write_text("{")
+    with pytest.raises(SourceError, match=r"artefact\.json"):
+        verify(source, source, "weights")
+
+
 def test_an_artefact_is_no_source_of_another(artefact: Path, run: Cli, tmp_path: Path) -> None:
     """Exit code 3, one line, and nothing written."""
     outcome = run("export", artefact, tmp_path / "out", "--format", "onnx")
@@ -175,3 +185,55 @@ def test_options_of_another_format_are_a_question_of_usage(
     assert outcome.code == 2
     assert words in outcome.err
     assert not (tmp_path / "out").exists()
+
+
+def triton_model() -> Any:
+    """Return Triton's ModelConfig, as far as it is used here. Source: model_config.proto of triton-inference-server."""
+    pool = pytest.importorskip("google.protobuf.descriptor_pool")
+    descriptors = pytest.importorskip("google.protobuf.descriptor_pb2")
+    factory = pytest.importorskip("google.protobuf.message_factory")
+    kinds = descriptors.FieldDescriptorProto
+    file = descriptors.FileDescriptorProto(name="model_config.proto", package="inference")
+    types = file.enum_type.add(name="DataType")
+    for number, name in ((0, "INVALID"), (1, "BOOL"), (9, "INT64"), (11, "FP32")):
+        types.value.add(name=f"TYPE_{name}", number=number)
+    for message, dims in (("ModelInput", 4), ("ModelOutput", 3)):
+        entry = file.message_type.add(name=message)
+        entry.field.add(name="name", number=1, type=kinds.TYPE_STRING, label=1)
+        entry.field.add(
+            name="data_type", number=2, type=kinds.TYPE_ENUM, type_name="DataType", label=1
+        )
+        entry.field.add(name="dims", number=dims, type=kinds.TYPE_INT64, label=3)
+    config = file.message_type.add(name="ModelConfig")
+    config.field.add(name="max_batch_size", number=4, type=kinds.TYPE_INT32, label=1)
+    config.field.add(name="default_model_filename", number=8, type=kinds.TYPE_STRING, label=1)
+    config.field.add(name="backend", number=17, type=kinds.TYPE_STRING, label=1)
+    for number, name, message in ((5, "input", "ModelInput"), (6, "output", "ModelOutput")):
+        config.field.add(
+            name=name, number=number, type=kinds.TYPE_MESSAGE, type_name=message, label=3
+        )
+    descriptor = pool.DescriptorPool()
+    descriptor.Add(file)
+    return factory.GetMessageClass(descriptor.FindMessageTypeByName("inference.ModelConfig"))
+
+
+def test_tritons_configuration_is_one() -> None:
+    """It parses as the protocol buffer that Triton reads; inputs with defaults are left to the graph."""
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    program = {
+        "file": "generate.onnx",
+        "inputs": [
+            {"name": "input_ids", "dtype": "int64", "shape": ["batch", "length"]},
+            {"name": "pixel_values", "dtype": "float", "shape": ["batch", 3, 16, 16]},
+            {"name": "max_length", "dtype": "int64", "shape": []},
+        ],
+        "outputs": [{"name": "sequences", "dtype": "int64", "shape": ["batch", "answer"]}],
+    }
+    config = text_format.Parse(triton_config(program), triton_model()())
+    assert (config.backend, config.max_batch_size) == ("onnxruntime", 0)
+    assert config.default_model_filename == "generate.onnx"
+    assert [(entry.name, list(entry.dims)) for entry in (*config.input, *config.output)] == [
+        ("input_ids", [-1, -1]),
+        ("pixel_values", [-1, 3, 16, 16]),
+        ("sequences", [-1, -1]),
+    ]

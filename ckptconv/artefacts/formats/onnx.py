@@ -39,11 +39,13 @@ def write(work: Work) -> dict[str, Json]:
         shelf.point(graph)
         import_module("onnx_ir").save(graph, work.folder / FILES[name])
         record[name] = {"file": FILES[name], "opset": OPSET, **_signature(graph)}
-    (work.folder / TRITON).write_text(_triton(record["generate" if work.generate else "encode"]))
+    (work.folder / TRITON).write_text(
+        triton_config(record["generate" if work.generate else "encode"])
+    )
     return {"programs": record, "weights": [*sorted(shelf.used)]}
 
 
-def _triton(program: Mapping[str, Any]) -> str:
+def triton_config(program: Mapping[str, Any]) -> str:
     """Return a model configuration for Triton's ONNX Runtime backend: the inputs that have no default."""
     lines = [
         f'default_model_filename: "{program["file"]}"',

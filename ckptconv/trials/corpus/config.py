@@ -62,7 +62,7 @@ _SIZES: tuple[tuple[str, object, str], ...] = (
     ("of-20-digits", 10**20, "problems"),
     ("of-64-digits", 10**63, "problems"),
     ("of-65-digits", 10**64, "a number of 65 digits"),
-    ("zero", 0, "problems"),
+    ("zero", 0, "would have no elements"),
     ("other", 3, "problems"),
 )
 # name, what a reader that does not look would do, what the refusal says, how it is built
