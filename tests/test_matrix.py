@@ -138,7 +138,10 @@ def test_a_newer_python(version: str, dates: Path, tmp_path: Path) -> None:
         pytest.skip(f"there is no Python {version} here")
     subprocess.run([python, "-m", "venv", tmp_path / "environment"], check=True)
     environment = Environment(tmp_path / "environment" / "bin" / "python")
-    _install([f"{ROOT}[html,hub]", "pytest", "hypothesis", "pytest-xdist"], environment.python)
+    _install(
+        [f"{ROOT}[html,hub]", "pytest", "hypothesis", "ml_dtypes", "safetensors"],
+        environment.python,
+    )
     environment.ckptconv("pt2tf", dates, tmp_path / "tf")
     own = Environment(Path(sys.executable))
     own.ckptconv("pt2tf", dates, tmp_path / "own")

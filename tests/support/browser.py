@@ -85,6 +85,12 @@ class Browser:
         (found,) = WebDriverWait(self.driver, 20).until(lambda _: self.all(selector))
         return found
 
+    def until(self, script: str) -> None:
+        """Wait until the body of a function in the page returns true."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, 20).until(lambda _: self.script(script))
+
     def texts(self, selector: str) -> list[str]:
         """Return the text of each element."""
         return self.script(

@@ -93,6 +93,8 @@ class Pair:
     first: str
     second: str
     mark: Mark
+    title: str = ""
+    """What is said of it when someone points at it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from ckptconv.report.diff import value_text
@@ -21,10 +21,17 @@ from ckptconv.report.html.blocks import (
     Table,
     Tiles,
 )
+from ckptconv.report.html.words import shown
 from ckptconv.report.verify import kind_headers, kind_rows, legend
 from ckptconv.run.forward import Coverage, ForwardReport
 from ckptconv.run.yardstick import Generation
 
+TITLES: Mapping[Mark, str] = {
+    "same": "",
+    "tie": "a tie, where rounding may choose: ",
+    "wrong": "the first difference: ",
+    "after": "",
+}
 REACHED = (
     Column("tensor", "name"),
     Column("evidence", choose=True),
@@ -35,7 +42,7 @@ REACHED = (
 )
 
 
-def outputs_sections(report: ForwardReport) -> Iterator[Section]:
+def outputs_sections(report: ForwardReport, words: Mapping[int, str]) -> Iterator[Section]:
     """Return errors along the layers, their spread, attention maps, tokens and coverage."""
     yield _states(report)
     spread = list(histograms(report))
@@ -65,7 +72,9 @@ def outputs_sections(report: ForwardReport) -> Iterator[Section]:
             "Where attention maps differ from PyTorch in float64.",
         )
     if report.generations or report.texts:
-        yield Section("Tokens", tuple(_tokens(report)), "What both sides generated, step by step.")
+        yield Section(
+            "Tokens", tuple(_tokens(report, words)), "What both sides generated, step by step."
+        )
     if report.coverage:
         yield _coverage(report.coverage)
 
@@ -105,10 +114,11 @@ def _generated(report: ForwardReport) -> set[str]:
     return {generation.name for generation in report.generations}
 
 
-def _tokens(report: ForwardReport) -> Iterator[Block]:
+def _tokens(report: ForwardReport, words: Mapping[int, str]) -> Iterator[Block]:
     for generation in report.generations:
         rows = [
-            (_title(generation, row), _pairs(generation, row)) for row in range(generation.rows)
+            (_title(generation, row), _pairs(generation, row, words))
+            for row in range(generation.rows)
         ]
         yield Aligned(("source", "target"), rows)
     if report.texts:
@@ -128,7 +138,7 @@ def _title(generation: Generation, row: int) -> str:
     return f"{name}, row {row}: {'a tie' if fork.is_tie else 'they diverge'} at step {fork.step}, {far}"
 
 
-def _pairs(generation: Generation, row: int) -> Sequence[Pair]:
+def _pairs(generation: Generation, row: int, words: Mapping[int, str]) -> Sequence[Pair]:
     """Return the steps of both sides, one beside the other."""
     fork = next((fork for fork in generation.forks if fork.row == row), None)
     pairs = []
@@ -138,8 +148,9 @@ def _pairs(generation: Generation, row: int) -> Sequence[Pair]:
         mark: Mark = "same" if fork is None or step < fork.step else "after"
         if fork and step == fork.step:
             mark = "tie" if fork.is_tie else "wrong"
-        texts = ["-" if token is None else str(token) for token in (first, second)]
-        pairs.append(Pair(texts[0], texts[1], mark))
+        ids = " and ".join("nothing" if token is None else str(token) for token in (first, second))
+        title = f"{TITLES[mark]}tokens {ids}"
+        pairs.append(Pair(shown(first, words), shown(second, words), mark, title))
     return pairs
 
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from zlib import compress
 
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError, printable
@@ -24,7 +25,7 @@ from ckptconv.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIRST, LAST = ("theme.js", "grids.js"), ("plots.js",)
-"""Scripts that run before plotly.js, whose five megabytes take a while to read, and after it."""
+"""Scripts that run before those that draw: tables are there at once."""
 LIBRARIES = ("jinja2", "plotly")
 
 
@@ -70,14 +71,16 @@ def page_html(page: Page) -> str:
         "ensure_ascii": True,
         "allow_nan": False,
     }
-    scripts = [*map(_text, FIRST), *([_plotly()] if _draws(page) else []), *map(_text, LAST)]
+    scripts = [*map(_text, FIRST), *map(_text, LAST)]
+    draws = _draws(page)
     text: str = environment.get_template("page.html").render(
         page=page,
         version=__version__,
         data_of=_data_of,
         style=_text("page.css"),
         scripts=scripts,
-        hashes=[_hash(script) for script in scripts],
+        packed=_packed() if draws else "",
+        hashes=[_hash(script) for script in [*scripts, *([_plotly()] if draws else [])]],
     )
     return text
 
@@ -125,12 +128,16 @@ def _text(name: str) -> Any:
 
 
 @cache
-def _plotly() -> Any:
-    """Return plotly.js as markup, with nothing in it that would end its tag."""
+def _plotly() -> str:
+    """Return plotly.js."""
     script: str = import_module("plotly.offline").get_plotlyjs()
-    return import_module("markupsafe").Markup(
-        script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    )
+    return script
+
+
+@cache
+def _packed() -> str:
+    """Return plotly.js as zlib packs it, in base64: 1.9 MB in the place of 4.8 MB; `plots.js` unpacks it."""
+    return b64encode(compress(_plotly().encode(), 9)).decode()
 
 
 @cache

@@ -18,6 +18,7 @@ from ckptconv.report.html.blocks import (
     Tone,
 )
 from ckptconv.report.html.outputs import environment, outputs_sections
+from ckptconv.report.html.words import token_words
 from ckptconv.report.text import counted, size
 from ckptconv.report.verify import cause_sentence, notices, outside_text, verdict, verdict_text
 from ckptconv.run.localization import Where
@@ -88,7 +89,7 @@ def _sections(result: Verification) -> Iterator[Section]:
     if not result.weights.matches:  # the cause stands before what follows from it
         yield weights
     if result.outputs:
-        yield from outputs_sections(result.outputs)
+        yield from outputs_sections(result.outputs, token_words(result.source, result.target))
     if result.weights.matches:
         yield weights
     if result.outputs:

@@ -98,6 +98,22 @@
     };
   }
 
+  // A spreadsheet takes what begins so for a formula; names come from strangers.
+  const field = (value) => {
+    const text = value === null ? "" : Array.isArray(value) ? value.join(" ") : String(value);
+    const harmless = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+  };
+
+  function download(name, lines) {
+    const text = lines.map((line) => line.map(field).join(",")).join("\r\n") + "\r\n";
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+
   function start(block) {
     const { columns, rows, sort } = JSON.parse(block.querySelector("script").textContent);
     const inRow = columns.map((_, n) => n).filter((n) => columns[n].shown !== "opened");
@@ -127,6 +143,10 @@
         render();
       });
     });
+    const save = tools.appendChild(make("button", "save", "CSV"));
+    save.type = "button";
+    save.title = "Save the rows that are shown, with all their columns, as CSV";
+    save.addEventListener("click", () => download(`${block.dataset.label}.csv`, [columns.map((column) => column.title), ...ordered().map((n) => rows[n])]));
     const count = tools.appendChild(make("span", "count"));
     count.setAttribute("aria-live", "polite");
 

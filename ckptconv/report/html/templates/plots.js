@@ -2,6 +2,7 @@
 // Plots of plotly.js. Colours are given as `var(--name)` and looked up whenever the theme changes.
 const plots = (() => {
   const drawn = new Map();
+  let loaded = false;
   const PRINTED = 660; // pixels: the width of a page of paper
 
   const resolve = (value) => {
@@ -11,8 +12,24 @@ const plots = (() => {
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, resolve(one)]));
   };
 
+  // plotly.js lies in the page packed; the page's policy knows what it unpacks to by its hash.
+  const ready = (async () => {
+    const packed = document.getElementById("plotly");
+    if (!packed) return;
+    const bytes = Uint8Array.from(atob(packed.textContent), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+    loaded = true;
+  })();
+
   function draw(box, figure, width) {
     drawn.set(box, figure);
+    return loaded ? paint(box, figure, width) : ready.then(() => drawn.get(box) === figure && paint(box, figure, width));
+  }
+
+  function paint(box, figure, width) {
     const { data, layout } = resolve(figure);
     const family = getComputedStyle(document.body).fontFamily;
     const font = { family, size: 12, ...layout.font, color: theme.colour("var(--soft)") };
