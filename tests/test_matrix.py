@@ -41,7 +41,11 @@ OLDEST = (
 )
 """The lower edges of what the core needs."""
 FAST = "not frameworks and not browser and not thorough and not faults and not fuzz and not soak"
-CORE_TESTS = ("tests/verbs/test_convert.py", "tests/verbs/test_check.py", "tests/stores/formats")
+CORE_TESTS = (
+    "tests/verbs/test_convert.py",
+    "tests/verbs/test_check.py",
+    "tests/stores/formats/test_safetensors.py",
+)
 HUB_TESTS = ("tests/stores/hub",)
 PYTHONS = ("3.12", "3.13", "3.14")
 
@@ -139,7 +143,7 @@ def test_a_newer_python(version: str, dates: Path, tmp_path: Path) -> None:
     subprocess.run([python, "-m", "venv", tmp_path / "environment"], check=True)
     environment = Environment(tmp_path / "environment" / "bin" / "python")
     _install(
-        [f"{ROOT}[html,hub]", "pytest", "hypothesis", "ml_dtypes", "safetensors"],
+        [f"{ROOT}[html,hub]", "pytest", "hypothesis", "ml_dtypes", "msgpack", "safetensors"],
         environment.python,
     )
     environment.ckptconv("pt2tf", dates, tmp_path / "tf")

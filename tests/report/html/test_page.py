@@ -196,7 +196,9 @@ def test_a_grid_sorts_searches_and_opens(open_page: Open) -> None:
     assert (names(), page.texts(".grid .count")) == ([], ["0 of 4"])
     search.clear()
     search.send_keys("x")
-    page.script("URL.createObjectURL = (blob) => ((window.saved = blob), 'blob:')")
+    page.script(
+        "const url = URL.createObjectURL; URL.createObjectURL = (b) => url.call(URL, (window.saved = b))"
+    )
     page.script("document.querySelector('.save').click()")
     saved = page.driver.execute_async_script("window.saved.text().then(arguments[0])")
     assert saved.splitlines()[0].startswith("name,count,figure,min,max,values,verdict")
