@@ -34,8 +34,14 @@ from ckptconv.transfer.casting import TensorValues, value_notices
 from ckptconv.transfer.loop import Written, split_shards, write_weights
 from ckptconv.transfer.manifest import Origin, digested, tables_digest, write_manifest
 from ckptconv.transfer.publish.stage import published
-from ckptconv.verbs.planning import Way, planned, standing_in
-from ckptconv.verbs.positions import Positions, never_healed_notices, require_positions
+from ckptconv.verbs.planning import (
+    Positions,
+    Way,
+    never_healed_notices,
+    planned,
+    require_positions,
+    standing_in,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.hub import is_address, resolve
 from ckptconv.stores.tensor import Stored, require_checksums
 from ckptconv.transfer.pieces import OpenFiles
-from ckptconv.verbs.positions import (
+from ckptconv.verbs.planning import (
     Positions,
     fixes_of_both,
     never_healed_notices,

@@ -25,12 +25,14 @@ from ckptconv.stores.companions import conditions, leads
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.tensor import Stored, TensorSpec, require_checksums
-from ckptconv.verbs.planning import Way, plan_bound, require_parts
-from ckptconv.verbs.positions import (
+from ckptconv.verbs.planning import (
+    Way,
     is_ambiguous,
     is_written_as_pytorch,
     never_healed_notices,
+    plan_bound,
     question,
+    require_parts,
 )
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from ckptconv.stores.artefact import Artefact, is_artefact, read_artefact
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.parsers.onnx_graph import ExternalTensor, external_tensors
 from ckptconv.verbs.convert import flax2pt, tf2pt
-from ckptconv.verbs.positions import Positions, require_positions
+from ckptconv.verbs.planning import Positions, require_positions
 
 ONNX = ".onnx"
 

@@ -29,7 +29,7 @@ from ckptconv.verbs.outputs import (
     require_run_arguments,
     require_sentences,
 )
-from ckptconv.verbs.positions import Positions, unrecorded_fixes
+from ckptconv.verbs.planning import Positions, unrecorded_fixes
 
 
 @dataclass(frozen=True, slots=True, repr=False)

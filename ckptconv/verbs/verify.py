@@ -50,7 +50,7 @@ from ckptconv.verbs.outputs import (
     runnable_of,
     without_converted,
 )
-from ckptconv.verbs.positions import Positions, fixes_of_both, never_healed_notices
+from ckptconv.verbs.planning import Positions, fixes_of_both, never_healed_notices
 from ckptconv.verbs.record import compare_digests, open_trace, record
 
 Level: TypeAlias = Literal["weights", "outputs"]
