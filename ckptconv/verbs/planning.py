@@ -1,7 +1,7 @@
 """What a conversion of a whole would write: its plan, from headers alone, and what only the user can say of it.
 
 `inspect` asks for the plan, too. What weights cannot say is whose positions a Flax checkpoint's tables count: PyTorch
-numbers those of RoBERTa-like models from `pad_token_id + 1`, Flax's composite class from 0. A checkpoint trained in Flax
+numbers those of RoBERTa-like models from `pad_token_id + 1`, Flax's composite class from 0. One trained in Flax
 therefore has the row of its first position at the top of the table; one that `from_pt=True` made has it where PyTorch
 has it. The shapes are the same, and `pt2flax` alone writes down what it did.
 """

@@ -6,11 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptconv.base.errors import (
-    PlanError,
-    Problem,
-    UsageError,
-)
+from ckptconv.base.errors import PlanError, Problem, UsageError
 from ckptconv.base.results import Result
 from ckptconv.base.workers import counted
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
