@@ -141,16 +141,16 @@ def with_addresses(text: str) -> str:
     return text
 
 
-Identity: TypeAlias = tuple[int, int, int, int, int]
+FileIdentity: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, size [bytes], times of the last change of content and of inode [ns]."""
 
 
-def identity(status: os.stat_result) -> Identity:
+def identity(status: os.stat_result) -> FileIdentity:
     """Return what differs once a file was written to, cut or replaced; reading changes none of it."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def require_same(path: Path, before: Identity | None, fd: int | None = None) -> None:
+def require_same(path: Path, before: FileIdentity | None, fd: int | None = None) -> None:
     """Compare a file, by its path and where it is open by its descriptor, with what it was.
 
     Raises: SourceError: it is another file by now, or another content.
@@ -165,7 +165,7 @@ def require_same(path: Path, before: Identity | None, fd: int | None = None) -> 
         )
 
 
-def _now(path: Path) -> Identity | None:
+def _now(path: Path) -> FileIdentity | None:
     if (lazy := lazy_file(path)) is not None:
         return lazy.identity()
     try:
@@ -178,12 +178,12 @@ def _now(path: Path) -> Identity | None:
 class Snapshot:
     """What the files of some directories were before the first of them was read."""
 
-    files: Mapping[Path, Identity]
+    files: Mapping[Path, FileIdentity]
 
     @classmethod
     def of(cls, *folders: Path) -> Snapshot:
         """Look at every entry; a folder that cannot be listed has none: whoever reads it says why."""
-        identities: dict[Path, Identity] = {}
+        identities: dict[Path, FileIdentity] = {}
         for folder in folders:
             try:
                 names = sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed

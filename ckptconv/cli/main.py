@@ -217,7 +217,7 @@ class Directory(click.Path):
         return [CompletionItem(incomplete, type="dir")]
 
 
-class Checkpoint(Directory):
+class CheckpointPath(Directory):
     """A checkpoint's directory, a name of the hub such as `org/name`, or an address; `./org/name` is a directory."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -229,7 +229,7 @@ class Checkpoint(Directory):
         return Path(os.path.abspath(path)) if here else path
 
 
-CHECKPOINT = Checkpoint()
+CHECKPOINT = CheckpointPath()
 source = click.argument("source", type=CHECKPOINT)
 target = click.argument("target", type=Directory())
 positions = click.option(

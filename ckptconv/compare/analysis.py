@@ -24,7 +24,7 @@ ALIKE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ItemPair:
     """Two tensors of one shape and dtype, as raw items; perhaps only the beginning of each."""
 
     expected: Items
@@ -34,7 +34,10 @@ class Pair:
 
 
 def relate(
-    streamed: Streamed, shape: tuple[int, ...], labels: tuple[str, ...], load: Callable[[], Pair]
+    streamed: Streamed,
+    shape: tuple[int, ...],
+    labels: tuple[str, ...],
+    load: Callable[[], ItemPair],
 ) -> Relation | None:
     """Say how a tensor differs; None where every bit is right.
 
@@ -54,7 +57,7 @@ def _answers(
     figures: Figures,
     shape: tuple[int, ...],
     labels: tuple[str, ...],
-    load: Callable[[], Pair],
+    load: Callable[[], ItemPair],
 ) -> Iterator[Match]:
     """Return what fits, the most telling first."""
     dtype = streamed.dtype
@@ -77,7 +80,7 @@ def _answers(
 
 
 def _moved(
-    pair: Pair, shape: tuple[int, ...], labels: tuple[str, ...], dtype: str
+    pair: ItemPair, shape: tuple[int, ...], labels: tuple[str, ...], dtype: str
 ) -> Iterator[Match]:
     """Look at the places of elements, which takes the whole tensor."""
     yield from _some(constant(pair.expected, pair.found, dtype))

@@ -17,7 +17,7 @@ from ckptconv.base.workers import finish, workers
 from ckptconv.binding.align import TensorPair
 from ckptconv.binding.bind import Equality
 from ckptconv.binding.plan import Constant, Fill
-from ckptconv.compare.analysis import LARGE_BYTES, Pair, relate
+from ckptconv.compare.analysis import LARGE_BYTES, ItemPair, relate
 from ckptconv.compare.stream import Figures, Relation, Streamed, Sums, compare_stream, in_dtype
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.tensor import ITEMSIZE
@@ -111,7 +111,7 @@ ALONE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PairOutcome:
     """What became of one pair."""
 
     sums: Sums
@@ -123,7 +123,7 @@ def compare(
     pairs: Sequence[TensorPair],
     files: OpenFiles,
     progress: Callable[[int], None] = lambda nbytes: None,
-) -> list[Outcome]:
+) -> list[PairOutcome]:
     """Compare every pair, in the order of `pairs`.
 
     Args: progress: called with the bytes of each found tensor once it is compared.
@@ -138,7 +138,9 @@ def compare(
         ]
         named = finish([pool.submit(relater.run, number) for number in differing])
     relations = dict(zip(differing, named, strict=True))
-    return [Outcome(stream.sums, relations.get(number)) for number, stream in enumerate(streamed)]
+    return [
+        PairOutcome(stream.sums, relations.get(number)) for number, stream in enumerate(streamed)
+    ]
 
 
 class _Streamer:
@@ -224,11 +226,11 @@ class _Relater:
             actual = self._found(pair, streamed.dtype)
             return np.array_equal(actual, self._expected(rival, streamed.dtype)[: actual.size])
 
-    def _load(self, pair: TensorPair, dtype: str) -> Pair:
+    def _load(self, pair: TensorPair, dtype: str) -> ItemPair:
         """Read both sides, or as much of them as is looked at."""
         with self._alone:
             expected, actual = self._expected(pair, dtype), self._found(pair, dtype)
-        return Pair(expected, actual, whole=actual.size == pair.stored.spec.numel)
+        return ItemPair(expected, actual, whole=actual.size == pair.stored.spec.numel)
 
     def _expected(self, pair: TensorPair, dtype: str) -> Items:
         stored_as = pair.move.target.dtype

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class JUnitCase:
     """One check."""
 
     part: str
@@ -30,67 +30,69 @@ class Case:
     """How long it took, where that was measured."""
 
 
-def cases(result: Verification) -> Iterator[Case]:
+def cases(result: Verification) -> Iterator[JUnitCase]:
     """Return every check: the tensors that differ, or all at once; then one for each quantity and part."""
     yield from _weights(result)
     if not result.config:
-        yield Case("config", "all relevant keys")
+        yield JUnitCase("config", "all relevant keys")
     for key in result.config:
-        yield Case("config", key.key, f"{key.first!r} in the source, {key.second!r} in the target")
+        yield JUnitCase(
+            "config", key.key, f"{key.first!r} in the source, {key.second!r} in the target"
+        )
     if result.outputs:
         yield from _outputs(result.outputs)
     if result.min_coverage is not None:
         yield _coverage(result)
 
 
-def _weights(result: Verification) -> Iterator[Case]:
+def _weights(result: Verification) -> Iterator[JUnitCase]:
     weights = result.weights
     if weights.matches:
-        yield Case(
+        yield JUnitCase(
             "weights",
             f"all {weights.tensors} tensors",
             figures=f"{size(weights.nbytes)}, identical bit for bit",
         )
     elif not weights.differences and not weights.problems:
-        yield Case("weights", "all tensors", "nothing was compared")
+        yield JUnitCase("weights", "all tensors", "nothing was compared")
     for difference in weights.differences:
-        yield Case("weights", difference.name, relation_text(difference.relation))
+        yield JUnitCase("weights", difference.name, relation_text(difference.relation))
     for problem in weights.problems:
-        yield Case(
+        yield JUnitCase(
             "weights",
             problem.name,
             f"{problem.kind}{f': {problem.detail}' if problem.detail else ''}",
         )
 
 
-def _outputs(report: ForwardReport) -> Iterator[Case]:
+def _outputs(report: ForwardReport) -> Iterator[JUnitCase]:
     for quantity in report.quantities:
         name, figures = f"{quantity.probe} {quantity.name}", figures_text(quantity)
-        yield Case(quantity.part, name, "" if quantity.matches else figures, figures)
+        yield JUnitCase(quantity.part, name, "" if quantity.matches else figures, figures)
     for generation in report.generations:
         text = " ".join(generation_text(generation).split())
-        yield Case("tokens", generation.name, "" if generation.matches else text, text)
+        yield JUnitCase("tokens", generation.name, "" if generation.matches else text, text)
     for text, source, target in report.texts:
-        yield Case(
+        yield JUnitCase(
             "texts",
             text,
             "" if source == target else f"source {source!r}, target {target!r}",
             source,
         )
     for complaint in report.loading:
-        yield Case("loading", complaint, "reported by the target's class while loading")
+        yield JUnitCase("loading", complaint, "reported by the target's class while loading")
     for answer in report.answers:
         versions = ", ".join(f"{name} {version}" for name, version in answer.versions.items())
-        yield Case("frameworks", answer.runner, figures=versions, seconds=answer.seconds)
+        yield JUnitCase("frameworks", answer.runner, figures=versions, seconds=answer.seconds)
 
 
-def _coverage(result: Verification) -> Case:
+def _coverage(result: Verification) -> JUnitCase:
     coverage = result.outputs.coverage if result.outputs else None
     percent = (
         f"{coverage.percent:.2f} % of the weights influence the outputs"
         if coverage
         else "coverage was not measured"
     )
-    return Case(
+    return JUnitCase(
         "coverage", f"at least {result.min_coverage:g} %", "" if result.covers else percent, percent
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import markdown
-from ckptconv.report.cases import Case, cases
+from ckptconv.report.cases import JUnitCase, cases
 from ckptconv.report.text import printable, size
 from ckptconv.report.verify import (
     cause_sentence,
@@ -112,7 +112,7 @@ def _compared(result: Verification) -> Iterator[str]:
             yield from ("", f"{share} of the weights influence the outputs.")
 
 
-def _failures(failures: list[Case]) -> Iterator[str]:
+def _failures(failures: list[JUnitCase]) -> Iterator[str]:
     if failures:
         yield from ("", "| failed check | | found |", "|---|---|---|")
     for case in failures[:MAX_FAILURES]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
-from ckptconv.report.cases import Case, cases
+from ckptconv.report.cases import JUnitCase, cases
 from ckptconv.report.text import one_line, printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def verification_junit(result: Verification, seconds: float = 0.0) -> str:
         seconds: how long all of it took.
     """
     root = Xml.Element("testsuites", name=NAME)
-    parts: dict[str, list[Case]] = {}
+    parts: dict[str, list[JUnitCase]] = {}
     for case in cases(result):
         parts.setdefault(case.part, []).append(case)
     for part, members in parts.items():
@@ -55,7 +55,7 @@ def error_junit(error: CkptconvError, tame: Callable[[str], str] = str) -> str:
     return document(root)
 
 
-def _suite(root: Xml.Element, part: str, members: list[Case]) -> None:
+def _suite(root: Xml.Element, part: str, members: list[JUnitCase]) -> None:
     suite = Xml.SubElement(root, "testsuite", name=part)
     for member in members:
         case = Xml.SubElement(

@@ -74,12 +74,12 @@ class Phases:
         return f"{text}; about {minutes:02}:{seconds:02} left"
 
 
-Listener: TypeAlias = Callable[[Phases], None]
-_LISTENER: ContextVar[Listener | None] = ContextVar("listens to phases", default=None)
+PhaseListener: TypeAlias = Callable[[Phases], None]
+_LISTENER: ContextVar[PhaseListener | None] = ContextVar("listens to phases", default=None)
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: PhaseListener) -> Iterator[None]:
     """Tell a listener, within the block, what the frameworks are at."""
     token = _LISTENER.set(listener)
     try:

@@ -12,12 +12,12 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import Healing
 from ckptconv.schema.tensors import Modules, NamingName
 
-Table: TypeAlias = Callable[[Config], Modules]
+ModuleTable: TypeAlias = Callable[[Config], Modules]
 Settings: TypeAlias = Callable[[Config], Mapping[str, Json]]
-Limits: TypeAlias = Callable[[Config], Mapping[NamingName, str]]
+Refusals: TypeAlias = Callable[[Config], Mapping[NamingName, str]]
 
 
-Modality: TypeAlias = Literal["tokens", "pixels", "samples", "features"]
+InputKind: TypeAlias = Literal["tokens", "pixels", "samples", "features"]
 """What an encoder reads: token ids, an image, a waveform, or a spectrogram."""
 
 
@@ -54,16 +54,16 @@ class StandIn:
 class Encoder:
     """A family as `AutoModel` builds it."""
 
-    modules: Table
+    modules: ModuleTable
     classes: Mapping[NamingName, str]
     """Class in transformers 4.57.6; a naming without one is absent."""
     healings: tuple[Healing, ...] = ()
     """What Flax's composite class gets wrong with this encoder and weights can mend."""
     refused: Mapping[NamingName, str] = field(default_factory=dict)
     """Namings whose class exists and does not work in the composite -> the reason."""
-    limits: Limits = no_limits
+    limits: Refusals = no_limits
     """What a config asks for and a naming's class cannot do: naming -> the reason."""
-    reads: Modality = "tokens"
+    reads: InputKind = "tokens"
     one_size: bool = False
     """True where its classes refuse an image of another size than the config's."""
     stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
@@ -73,15 +73,15 @@ class Encoder:
 class Whole:
     """A family as one class with an encoder, a decoder and a head in it: T5, BART, Whisper."""
 
-    modules: Table
+    modules: ModuleTable
     """Everything, by the paths of the class; each module says which part it belongs to."""
     classes: Mapping[NamingName, str]
-    reads: Modality = "tokens"
+    reads: InputKind = "tokens"
     healings: tuple[Healing, ...] = ()
     refused: Mapping[NamingName, str] = field(default_factory=dict)
     notices: Mapping[NamingName, str] = field(default_factory=dict)
     """What the user of a naming's class must know, as shown at conversion."""
-    limits: Limits = no_limits
+    limits: Refusals = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     """Role -> the config key of how many positions that side has, where it is not `max_position_embeddings`."""
@@ -104,21 +104,21 @@ class Twin:
 class Decoder:
     """A family as `AutoModelForCausalLM` builds it, with cross-attention."""
 
-    modules: Table
+    modules: ModuleTable
     """The base model, without the head."""
-    head: Table
+    head: ModuleTable
     classes: Mapping[NamingName, str]
     self_attention: Mapping[str, Twin]
     """Path of a cross-attention's module below its layer -> the self-attention's module like it."""
     healings: tuple[Healing, ...] = ()
     refused: Mapping[NamingName, str] = field(default_factory=dict)
-    limits: Limits = no_limits
+    limits: Refusals = no_limits
     settings: Mapping[NamingName, Settings] = field(default_factory=dict)
     """Config keys that a naming's class reads and the config class does not have: the target gets them."""
     stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
     reads_any_width: bool = False
     """True where its cross-attention is as wide as `cross_attention_hidden_size` says, so that no bridge is needed."""
-    other_names: Table = no_modules
+    other_names: ModuleTable = no_modules
     """Modules of the other classes in which the family is published that are the decoder's by another name: tied to
     its own."""
 

@@ -31,7 +31,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.base.files import FileReader, Identity, require_same
+from ckptconv.base.files import FileIdentity, FileReader, require_same
 from ckptconv.binding.plan import Cast, Concat, Fill, Move, Op, Permute, Reshape, Rows, Slice
 from ckptconv.schema.fixes import RowRange
 from ckptconv.stores.tensor import ITEMSIZE, Stored, TensorSpec, read_into
@@ -179,7 +179,7 @@ class OpenFiles:
         self._files: OrderedDict[Path, FileReader] = OrderedDict()
         self._readers: Counter[Path] = Counter()
         """How many threads are reading each file now."""
-        self._closed: dict[Path, Identity] = {}
+        self._closed: dict[Path, FileIdentity] = {}
         """What files were that had to be closed to open others."""
         self._lock = Lock()
         self._most = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)

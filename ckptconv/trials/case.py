@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class MalformedCase:
     """A checkpoint that must be refused."""
 
     name: str

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.memory import Peak, give_back
 from ckptconv.trials.watch import Watch
 from ckptconv.verbs.convert import flax2pt, pt2flax, pt2tf, tf2pt
@@ -38,16 +38,16 @@ LATE = ("difflib", "subprocess", "selectors", "textwrap")
 """What Python or ckptconv imports when it is first needed, so that no case is blamed for it."""
 
 
-CASES: Registry[str, Iterable[Case]] = Registry("trials.corpus", "CASES", key=None)
+CASES: Registry[str, Iterable[MalformedCase]] = Registry("trials.corpus", "CASES", key=None)
 """Format -> its cases, by the name of the file that makes them."""
 
 
-def corpus() -> dict[str, tuple[Case, ...]]:
+def corpus() -> dict[str, tuple[MalformedCase, ...]]:
     """Return format -> its cases."""
     return {form: tuple(cases) for form, cases in CASES.items()}
 
 
-def try_case(case: Case, folder: Path) -> str:
+def try_case(case: MalformedCase, folder: Path) -> str:
     """Build a case in an empty folder and convert it; return what is wrong, empty if it is refused as it should be."""
     source, around = folder / "source", folder / "around"
     source.mkdir()
@@ -69,7 +69,7 @@ def try_case(case: Case, folder: Path) -> str:
     return "; ".join([*happened, *_wrong(case, error), *left, *_dear(_cpu() - began, highest)])
 
 
-def _wrong(case: Case, error: Exception | None) -> Iterator[str]:
+def _wrong(case: MalformedCase, error: Exception | None) -> Iterator[str]:
     """Say what is wrong with how a conversion ended."""
     text = str(error)
     if error is None:

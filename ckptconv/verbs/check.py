@@ -248,7 +248,10 @@ def _changes(path: Path, name: str, expected: FileDigest, actual: FileDigest) ->
         return [Finding("changed", name, f"{size}; {error}")]
     around = "; every tensor is what it was, the bytes around them are not" if not tensors else ""
     count = f"{len(tensors)} of {len(expected.tensors)} tensors" if tensors else ""
-    return [Finding("changed", name, "; ".join(filter(None, (size, count, around[2:])))), *tensors]
+    return [
+        Finding("changed", name, "; ".join(filter(None, (size, count, around[2:])))),
+        *tensors,
+    ]
 
 
 def _in_place(path: Path, expected: FileDigest) -> Iterator[Finding]:

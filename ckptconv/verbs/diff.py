@@ -17,7 +17,7 @@ from ckptconv.base.workers import counted
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
 from ckptconv.binding.bind import bind, bind_whole
 from ckptconv.binding.identify import Identity, identify
-from ckptconv.compare.comparison import Outcome, check_equal, compare
+from ckptconv.compare.comparison import PairOutcome, check_equal, compare
 from ckptconv.compare.configs import (
     ConfigDifference,
     config_differences,
@@ -294,7 +294,7 @@ def _config(identity: Identity, part: str) -> Config:
     return identity.config.part(part) if part and not identity.is_part else identity.config
 
 
-def _compared(pair: TensorPair, outcome: Outcome, aligned: Alignment) -> TensorDiff:
+def _compared(pair: TensorPair, outcome: PairOutcome, aligned: Alignment) -> TensorDiff:
     """Return the line of a tensor that was compared."""
     source, stored = pair.move.source, pair.stored.spec
     names = (source.spec.name if source else "", stored.name)

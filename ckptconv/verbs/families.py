@@ -11,10 +11,12 @@ from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Whole
 from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 
-Side: TypeAlias = Literal["encoder", "image encoder", "speech encoder", "decoder", "one piece"]
+PartSupport: TypeAlias = Literal[
+    "encoder", "image encoder", "speech encoder", "decoder", "one piece"
+]
 Status: TypeAlias = Literal["exact", "healed", "refused", "no class"]
 
-ENCODERS: dict[str, Side] = {
+ENCODERS: dict[str, PartSupport] = {
     "tokens": "encoder",
     "pixels": "image encoder",
     "samples": "speech encoder",
@@ -28,7 +30,7 @@ class Support:
     """One family in one role in one framework."""
 
     model_type: str
-    side: Side
+    side: PartSupport
     naming: NamingName
     status: Status
     reason: str = ""
@@ -93,7 +95,9 @@ def _all() -> Iterator[Support]:
             yield from _side(model_type, "one piece", family.whole)
 
 
-def _side(model_type: str, side: Side, table: Encoder | Decoder | Whole) -> Iterator[Support]:
+def _side(
+    model_type: str, side: PartSupport, table: Encoder | Decoder | Whole
+) -> Iterator[Support]:
     for naming in NAMING_NAMES:
         if naming in table.refused:
             yield Support(model_type, side, naming, "refused", table.refused[naming])

@@ -121,7 +121,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ValueFinding:
     """Something about the values that a user should know."""
 
     sign: Sign
@@ -169,7 +169,7 @@ class Inspection(PagedResult):
     """What a user should know of how the weights were read."""
     measured: bool = False
     """True where the values were read, so that `findings` and `statistics` say something."""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[ValueFinding, ...] = ()
 
 
 def with_values(
@@ -288,11 +288,11 @@ def _findings(
     figures: Mapping[str, Statistics],
     groups: list[tuple[str, ...]],
     ties: tuple[Tie, ...],
-) -> Iterator[Finding]:
+) -> Iterator[ValueFinding]:
     """Return what looks wrong, the gravest first."""
     for name, tensor in figures.items():
         if not tensor.finite:
-            yield Finding(
+            yield ValueFinding(
                 "not finite",
                 (name,),
                 f"{name}: {tensor.nans:,} NaN, {tensor.infinities:,} infinite",
@@ -303,16 +303,16 @@ def _findings(
     for group in groups:
         if frozenset(group) not in tied:
             more = f" and {len(group) - 2} more" if len(group) > 2 else ""
-            yield Finding(
+            yield ValueFinding(
                 "duplicated", group, f"{group[0]} and {group[1]}{more} hold the same bytes"
             )
     new_names = {name for finding in new for name in finding.tensors}
     for name, tensor in figures.items():
         if tensor.constant and tensor.numel > 1 and name not in new_names:
-            yield Finding("constant", (name,), f"{name}: every element is {tensor.minimum:g}")
+            yield ValueFinding("constant", (name,), f"{name}: every element is {tensor.minimum:g}")
 
 
-def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[Finding]:
+def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[ValueFinding]:
     """Return one finding for each part that has new weights."""
     from ckptconv.compare.initialisation import new_modules
 
@@ -327,7 +327,7 @@ def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[Find
     for part, new in modules.items():
         if layers := [candidate for candidate in new if candidate.decides]:
             names = tuple(names_by_key[row.key] for module in new for row in module.rows)
-            yield Finding("new", names, _sentence(part, layers, identity))
+            yield ValueFinding("new", names, _sentence(part, layers, identity))
 
 
 def _sentence(part: str, layers: list[NewModule], identity: Identity) -> str:

@@ -53,7 +53,7 @@ from ckptconv.verbs.planning import Planned, Way, planned, require_parts
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartOutput:
     """One directory of the result."""
 
     name: str
@@ -68,7 +68,7 @@ class Split(Result):
     source: Path
     target: Path
     pair: str
-    parts: tuple[Part, ...]
+    parts: tuple[PartOutput, ...]
     notices: tuple[str, ...]
     values: tuple[TensorValues, ...] = ()
     """Tensors with values that are not finite, or were lost in a cast; empty after a dry run."""
@@ -106,21 +106,25 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     return replace(result, values=values, notices=(*notices, *value_notices(values), *remarks))
 
 
-def _parts(model: Model, plan: Plan) -> Iterator[Part]:
+def _parts(model: Model, plan: Plan) -> Iterator[PartOutput]:
     """Divide the plan by its prefixes; each part gets a config of its own, and what joins them one of its widths."""
     dtype = written_dtype(plan)
     for name, part in model.parts.items():
         values = part_config(model.config, name, part.tables.classes["pytorch"])
-        yield Part(name, plan.below(f"{name}."), with_dtype(values, dtype) if dtype else values)
+        yield PartOutput(
+            name, plan.below(f"{name}."), with_dtype(values, dtype) if dtype else values
+        )
     if any(model.joints()):
         widths = {
             f"{name}_hidden_size": part.config.size("hidden_size")
             for name, part in model.parts.items()
         }
-        yield Part("bridge", plan.below("enc_to_dec_proj."), {"model_type": BRIDGE_TYPE, **widths})
+        yield PartOutput(
+            "bridge", plan.below("enc_to_dec_proj."), {"model_type": BRIDGE_TYPE, **widths}
+        )
 
 
-def _bridge_notice(parts: Iterable[Part]) -> Iterator[str]:
+def _bridge_notice(parts: Iterable[PartOutput]) -> Iterator[str]:
     if any(part.name == "bridge" for part in parts):
         yield (
             "bridge: enc_to_dec_proj belongs to neither part and lies in OUT/bridge;"

@@ -19,7 +19,7 @@ from ckptconv.schema.namings import NAMINGS
 from ckptconv.schema.tensors import Module, conv1d, embedding, expand, linear, norm, part
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
-from ckptconv.verbs.inspect import Finding
+from ckptconv.verbs.inspect import ValueFinding
 from tiny import _half, _specials, decoders, import_pytorch, plain
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _new(folder: Path) -> Iterator[Any]:
     return new_modules(composition.tensors, figures, sides)
 
 
-def new_parts(folder: Path) -> dict[str, Finding]:
+def new_parts(folder: Path) -> dict[str, ValueFinding]:
     """Return what `inspect` finds new, by part."""
     findings = ckptconv.inspect(folder, stats=True).findings
     return {one.text.partition(":")[0]: one for one in findings if one.sign == "new"}

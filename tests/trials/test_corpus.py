@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import write
 from ckptconv.trials.corpus._zipped import parts, zipped
 from ckptconv.trials.malformed import Failure, refuse_malformed
@@ -68,16 +68,18 @@ def _empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        (Case("sound", "none", _sound, ""), "it was converted; left behind: target"),
+        (MalformedCase("sound", "none", _sound, ""), "it was converted; left behind: target"),
         (
-            Case("other reason", "none", _empty, "rainbow"),
+            MalformedCase("other reason", "none", _empty, "rainbow"),
             "refused for another reason than 'rainbow'",
         ),
-        (Case("as it should be", "none", _empty, "found an empty file"), ""),
+        (MalformedCase("as it should be", "none", _empty, "found an empty file"), ""),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case, said: str) -> None:
+def test_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: MalformedCase, said: str
+) -> None:
     """What is not refused, or for another reason, is seen; what is refused as it should be is not."""
     monkeypatch.setattr(
         "ckptconv.trials.trial.PEAK_BYTES", 1 << 40
@@ -97,7 +99,7 @@ def test_limits_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("ckptconv.trials.trial.PEAK_BYTES", 1 << 20)
     monkeypatch.setattr("ckptconv.trials.trial.CPU_SECONDS", 0.0)
 
-    wrong = try_case(Case("dear", "none", _empty, "found an empty file"), tmp_path)
+    wrong = try_case(MalformedCase("dear", "none", _empty, "found an empty file"), tmp_path)
 
     assert re.search(r"\d\.\d s of CPU time; \d+ MiB of memory$", wrong)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import ckptconv
-from ckptconv.verbs.inspect import Finding, Inspection
+from ckptconv.verbs.inspect import Inspection, ValueFinding
 
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
@@ -92,7 +92,7 @@ def test_part_of_a_part_is_new(pair: Pair, tmp_path: Path) -> None:
         pair.arrays[f"{name}.weight"] = rng.normal(0, 0.02, (7, 7)).astype(np.float32)
         pair.arrays[f"{name}.bias"][:] = 0
     (found,) = stats(pair.write(tmp_path / "source")).findings
-    assert found == Finding(
+    assert found == ValueFinding(
         "new",
         tuple(
             f"{LAYER}.{name}.{role}"

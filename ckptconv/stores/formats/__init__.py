@@ -27,7 +27,7 @@ class Contents:
     """What a user should know of how the tensors were found: one sentence each."""
 
 
-Places: TypeAlias = Mapping[str, tuple[Extent, ...]]
+TensorPlaces: TypeAlias = Mapping[str, tuple[Extent, ...]]
 """Tensor name -> where its bytes go in a file that was just created."""
 
 
@@ -40,7 +40,7 @@ class Format:
     """Which frameworks save it."""
     read: Callable[[Path], Contents]
     """Read a header. Raises SourceError: malformed, unsafe, or a dtype that ckptconv does not know."""
-    create: Callable[[Path, Sequence[TensorSpec], NamingName, bool], Places] | None = None
+    create: Callable[[Path, Sequence[TensorSpec], NamingName, bool], TensorPlaces] | None = None
     """Write a new file but for the tensors' bytes; the last argument says whether it is a shard.
     Raises OSError. None: ckptconv only reads this format."""
     widened: Mapping[str, str] = field(default_factory=dict)

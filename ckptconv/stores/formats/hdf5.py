@@ -42,7 +42,7 @@ from ckptconv.base.files import (
 )
 from ckptconv.schema.namings.tf import NAMING, flat, unflat
 from ckptconv.schema.tensors import NamingName
-from ckptconv.stores.formats import Contents, Format, Places
+from ckptconv.stores.formats import Contents, Format, TensorPlaces
 from ckptconv.stores.tensor import MAX_RANK, Extent, Stored, TensorSpec, is_size, require_name
 
 if TYPE_CHECKING:
@@ -351,7 +351,9 @@ MAX_ATTRIBUTE_BYTES = 64512
 """Keras splits lists of names above this size: HDF5 limits an object header to 64 KiB."""
 
 
-def create(path: Path, specs: Sequence[TensorSpec], _naming: NamingName, shard: bool) -> Places:
+def create(
+    path: Path, specs: Sequence[TensorSpec], _naming: NamingName, shard: bool
+) -> TensorPlaces:
     """Lay the file out, data sets allocated but not written; see `Format.create`."""
     import h5py
 
@@ -365,7 +367,7 @@ def create(path: Path, specs: Sequence[TensorSpec], _naming: NamingName, shard: 
         raise _system_error(error) from None
 
 
-def _lay_out(file: h5py.File, specs: Sequence[TensorSpec], shard: bool) -> Places:
+def _lay_out(file: h5py.File, specs: Sequence[TensorSpec], shard: bool) -> TensorPlaces:
     """Make groups, lists of names and data sets, and return where the data goes."""
     if shard:
         paths = {spec.name: [flat(spec.name)] for spec in specs}

@@ -13,7 +13,7 @@ from pathlib import Path
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import START_BYTES, FileReader, write_at, wrong_file
 from ckptconv.schema.tensors import NamingName
-from ckptconv.stores.formats import Contents, Format, Places
+from ckptconv.stores.formats import Contents, Format, TensorPlaces
 from ckptconv.stores.parsers import flax_training as training
 from ckptconv.stores.parsers import msgpack_tree as msgpack
 from ckptconv.stores.parsers.msgpack_tree import Array, Other, Tree
@@ -91,7 +91,9 @@ def _numbered(value: Tree | Array | Other | int | None) -> list[Tree | Array | O
     return [value.get(str(index)) for index in range(len(value))] if isinstance(value, dict) else []
 
 
-def create(path: Path, specs: Sequence[TensorSpec], _naming: NamingName, _shard: bool) -> Places:
+def create(
+    path: Path, specs: Sequence[TensorSpec], _naming: NamingName, _shard: bool
+) -> TensorPlaces:
     """Write every head and leave room for the data; see `Format.create`."""
     tree: dict[str, object] = {}
     for spec in specs:

@@ -18,7 +18,7 @@ from ckptconv.base.files import START_BYTES, FileReader, limits, more, write_at,
 from ckptconv.base.strict_json import Json, parse_json
 from ckptconv.schema.namings.tf import flat, unflat
 from ckptconv.schema.tensors import NamingName
-from ckptconv.stores.formats import Contents, Format, Places
+from ckptconv.stores.formats import Contents, Format, TensorPlaces
 from ckptconv.stores.tensor import (
     MAX_RANK,
     Extent,
@@ -167,7 +167,9 @@ def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: 
         )
 
 
-def create(path: Path, specs: Sequence[TensorSpec], naming: NamingName, _shard: bool) -> Places:
+def create(
+    path: Path, specs: Sequence[TensorSpec], naming: NamingName, _shard: bool
+) -> TensorPlaces:
     """Write header and length; see `Format.create`. The order is the reference's: dtype, then name."""
     spelled = {spec.name: flat(spec.name) if naming == "tf" else spec.name for spec in specs}
     renamed = [spec.renamed(spelled[spec.name]) for spec in specs]
@@ -178,7 +180,7 @@ def create(path: Path, specs: Sequence[TensorSpec], naming: NamingName, _shard: 
 
 def create_with(
     path: Path, specs: Sequence[TensorSpec], metadata: Mapping[str, str], joiner: str = "/"
-) -> Places:
+) -> TensorPlaces:
     """Write header and length with metadata of one's own; `joiner` stands where names have a slash."""
     ordered = sorted(specs, key=lambda spec: (-RANK[spec.dtype], spec.name.replace("/", joiner)))
     header: dict[str, object] = {"__metadata__": dict(metadata)}

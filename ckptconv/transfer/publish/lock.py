@@ -182,7 +182,7 @@ KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a directory"}
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class Listing:
     """What a directory holds, by whether its manifest answers for it."""
 
     ours: frozenset[str]
@@ -250,7 +250,7 @@ def require_replaceable(target: Path) -> None:
     )
 
 
-def examine(folder: Path) -> Contents:
+def examine(folder: Path) -> Listing:
     """Divide what a directory holds into what ckptconv wrote and what it did not.
 
     An empty directory has neither. Nothing is followed: a link is foreign, and so is a mount point.
@@ -261,10 +261,10 @@ def examine(folder: Path) -> Contents:
         manifest = _manifest(folder)
     except SourceError as error:
         entries = sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed
-        return Contents(frozenset(), tuple(_shown(folder, name) for name in entries), str(error))
+        return Listing(frozenset(), tuple(_shown(folder, name) for name in entries), str(error))
     ours: set[str] = set()
     foreign = sorted(_walk(folder, manifest, mount_points(), ours))
-    return Contents(frozenset(ours), tuple(foreign), "")
+    return Listing(frozenset(ours), tuple(foreign), "")
 
 
 def _walk(

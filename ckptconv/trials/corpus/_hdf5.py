@@ -11,7 +11,7 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.model import read_model
 from ckptconv.stores.formats import hdf5
 from ckptconv.stores.tensor import TensorSpec
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import CONFIG
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def special(name: str) -> Any:
     }[name]
 
 
-def case(name: str, threat: str, says: str, spoil: Callable[[Path], object]) -> Case:
+def case(name: str, threat: str, says: str, spoil: Callable[[Path], object]) -> MalformedCase:
     """Return the case of a sound file that is spoilt."""
 
     def build(folder: Path) -> None:
@@ -222,4 +222,4 @@ def case(name: str, threat: str, says: str, spoil: Callable[[Path], object]) -> 
         write(folder / "tf_model.h5")
         spoil(folder / "tf_model.h5")
 
-    return Case(f"hdf5-{name}", threat, build, says)
+    return MalformedCase(f"hdf5-{name}", threat, build, says)

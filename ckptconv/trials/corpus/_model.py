@@ -12,7 +12,7 @@ from pathlib import Path
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import read_model
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 
 WEIGHTS = "pytorch_model.bin"
 _SIDE: dict[str, Json] = {
@@ -54,6 +54,6 @@ def write(folder: Path, weights: bytes) -> None:
     (folder / WEIGHTS).write_bytes(weights)
 
 
-def case(name: str, threat: str, says: str, weights: Callable[[], bytes]) -> Case:
+def case(name: str, threat: str, says: str, weights: Callable[[], bytes]) -> MalformedCase:
     """Return the case of a checkpoint whose weights are malformed."""
-    return Case(name, threat, lambda folder: write(folder, weights()), says)
+    return MalformedCase(name, threat, lambda folder: write(folder, weights()), says)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import CONFIG
 from ckptconv.trials.corpus._safetensors import whole
 
@@ -360,7 +360,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
 
 CASES = (
     *(
-        Case(
+        MalformedCase(
             f"config-size-{name}",
             "a size that is guessed",
             _side("encoder", hidden_size=value),
@@ -368,5 +368,5 @@ CASES = (
         )
         for name, value, says in _SIZES
     ),
-    *(Case(f"config-{name}", threat, build, says) for name, threat, says, build in _TABLE),
+    *(MalformedCase(f"config-{name}", threat, build, says) for name, threat, says, build in _TABLE),
 )

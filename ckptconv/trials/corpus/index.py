@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import CONFIG, shapes, values
 
 _NAME = next(iter(shapes()))
@@ -401,9 +401,12 @@ def _other_form(name: str) -> Callable[[Path], None]:
 _FORMS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
 CASES = (
     *(
-        Case(f"index-names-{name}", "a file outside", _mapped(_NAME, file), _PLAIN)
+        MalformedCase(f"index-names-{name}", "a file outside", _mapped(_NAME, file), _PLAIN)
         for name, file in _NAMES
     ),
-    *(Case(f"index-of-{name}", "a file outside", _other_form(name), _PLAIN) for name in _FORMS),
-    *(Case(f"index-{name}", threat, build, says) for name, threat, says, build in _TABLE),
+    *(
+        MalformedCase(f"index-of-{name}", "a file outside", _other_form(name), _PLAIN)
+        for name in _FORMS
+    ),
+    *(MalformedCase(f"index-{name}", threat, build, says) for name, threat, says, build in _TABLE),
 )

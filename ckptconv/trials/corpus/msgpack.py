@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ckptconv.stores.formats.msgpack import CHUNKED
 from ckptconv.stores.parsers import msgpack_tree as msgpack
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import CONFIG
 from ckptconv.trials.corpus._packed import (
     array,
@@ -479,17 +479,17 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
 )
 
 
-def _case(name: str, threat: str, says: str, weights: Callable[[], bytes]) -> Case:
+def _case(name: str, threat: str, says: str, weights: Callable[[], bytes]) -> MalformedCase:
     def build(folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(CONFIG))
         (folder / "flax_model.msgpack").write_bytes(weights())
 
-    return Case(f"msgpack-{name}", threat, build, says)
+    return MalformedCase(f"msgpack-{name}", threat, build, says)
 
 
 def _of(
     kind: str, threat: str, make: Callable[[bytes], bytes], rows: tuple[tuple[str, bytes, str], ...]
-) -> list[Case]:
+) -> list[MalformedCase]:
     return [_case(f"{kind}-{name}", threat, says, partial(make, raw)) for name, raw, says in rows]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import case, shapes
 from ckptconv.trials.corpus._pickled import (
     ORDERED,
@@ -585,11 +585,11 @@ def _wholes() -> Iterator[tuple[str, str, str, bytes]]:
     )
 
 
-def _case(name: str, threat: str, says: str, pickle: Callable[[], bytes]) -> Case:
+def _case(name: str, threat: str, says: str, pickle: Callable[[], bytes]) -> MalformedCase:
     return case(f"pickle-{name}", threat, says, lambda: zipped(parts(pickle())))
 
 
-CASES: tuple[Case, ...] = (
+CASES: tuple[MalformedCase, ...] = (
     *(
         _case(name, threat, says, partial(with_first, opcodes))
         for name, threat, says, opcodes in _values()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import CONFIG
 from ckptconv.trials.corpus._safetensors import (
     NAME,
@@ -621,12 +621,12 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
 )
 
 
-def _case(name: str, threat: str, says: str, weights: Callable[[], bytes]) -> Case:
+def _case(name: str, threat: str, says: str, weights: Callable[[], bytes]) -> MalformedCase:
     def build(folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(CONFIG))
         (folder / "model.safetensors").write_bytes(weights())
 
-    return Case(f"safetensors-{name}", threat, build, says)
+    return MalformedCase(f"safetensors-{name}", threat, build, says)
 
 
 CASES = tuple(_case(*row) for row in _TABLE)

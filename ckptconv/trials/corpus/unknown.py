@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ckptconv.trials.case import Case
+from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.corpus._model import CONFIG
 
 
@@ -82,4 +82,6 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     ),
 )
 
-CASES = tuple(Case(f"unknown-{name}", threat, build, says) for name, threat, says, build in _TABLE)
+CASES = tuple(
+    MalformedCase(f"unknown-{name}", threat, build, says) for name, threat, says, build in _TABLE
+)

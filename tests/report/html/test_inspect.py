@@ -104,9 +104,9 @@ def test_hostile_tensors(open_page: Open, inspection: Inspection) -> None:
 def test_what_is_wrong_stands_first(inspection: Inspection) -> None:
     """Problems make the verdict, then a table that does not apply, then values that are not finite."""
     from ckptconv.base.errors import Problem
-    from ckptconv.verbs.inspect import Finding
+    from ckptconv.verbs.inspect import ValueFinding
 
-    finding = Finding("not finite", ("a",), "a: 1 NaN, 0 infinite")
+    finding = ValueFinding("not finite", ("a",), "a: 1 NaN, 0 infinite")
     results = (
         replace(inspection, problems=(Problem("missing", "a", "expected [2]"),)),
         replace(inspection, refusal="model type 'x' is unknown"),
