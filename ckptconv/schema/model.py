@@ -17,7 +17,16 @@ from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, InputKind, StandIn, Whole
+from ckptconv.schema.family import (
+    FAMILIES,
+    Decoder,
+    Encoder,
+    Family,
+    InputKind,
+    StandIn,
+    Whole,
+    stated_width,
+)
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.namings import NAMINGS
 from ckptconv.schema.tensors import Module, NamingName, SchemaTensor, expand, part, under
@@ -57,6 +66,12 @@ class Part:
     def base(self) -> str:
         """Where the base model sits, as PyTorch names it: a decoder holds it beside its head."""
         return f"{self.name}.{self.family.base}" if self.role == "decoder" else self.name
+
+    @property
+    def width(self) -> int:
+        """Features of its states, which a part of two reads of the other."""
+        tables = self.tables
+        return (tables.width if isinstance(tables, Encoder) else stated_width)(self.config)
 
     def stand_in(self, naming: NamingName) -> StandIn | None:
         """Return whose class holds it in a naming; None where it is the family's own, or there is none."""

@@ -115,10 +115,7 @@ def _parts(model: Model, plan: Plan) -> Iterator[PartOutput]:
             name, plan.below(f"{name}."), with_dtype(values, dtype) if dtype else values
         )
     if any(model.joints()):
-        widths = {
-            f"{name}_hidden_size": part.config.size("hidden_size")
-            for name, part in model.parts.items()
-        }
+        widths = {f"{name}_hidden_size": part.width for name, part in model.parts.items()}
         yield PartOutput(
             "bridge", plan.below("enc_to_dec_proj."), {"model_type": BRIDGE_TYPE, **widths}
         )

@@ -35,7 +35,7 @@ def feature_extractor(c: Config) -> Iterator[Module]:
     ):
         path = f"conv_layers.{number}"
         yield convolution(f"{path}.conv", out, inputs, kernel, bias=bias)
-        if number == 0 or c.text("feat_extract_norm") == "layer":
+        if number == 0 or c.get("feat_extract_norm") in (None, "layer"):
             yield norm(f"{path}.layer_norm", out)
         inputs = out
 
@@ -63,14 +63,31 @@ def mask_vector(c: Config) -> Iterator[Module]:
     yield from zeros_if_absent(held_by(namings, [vector]), UNREAD_MASK)
 
 
+def projection(c: Config) -> Iterator[Module]:
+    """`Wav2Vec2FeatureProjection`, from the last convolution's channels to the model's width."""
+    for width in c.sizes("conv_dim")[-1:]:
+        yield norm("feature_projection.layer_norm", width)
+        yield linear("feature_projection.projection", c.size("hidden_size"), width)
+
+
+def adapter(c: Config) -> Iterator[Module]:
+    """`Wav2Vec2Adapter`: convolutions that halve the frames, each gating itself, where the config has them."""
+    if c.flag("add_adapter"):
+        hidden = c.size("hidden_size")
+        out = hidden if c.get("output_hidden_size") is None else c.size("output_hidden_size")
+        if out != hidden:
+            yield linear("adapter.proj", out, hidden)
+            yield norm("adapter.proj_layer_norm", out)
+        gated = convolution("conv", 2 * out, out, c.size("adapter_kernel_size"))
+        yield from layers("adapter.layers", c.size("num_adapter_layers"), [gated])
+
+
 def wav2vec2_stack(c: Config) -> Iterator[Module]:
     """`Wav2Vec2Model` without an adapter."""
-    hidden, last = c.size("hidden_size"), c.sizes("conv_dim")[-1:]
+    hidden = c.size("hidden_size")
     yield from mask_vector(c)
     yield from under("feature_extractor", feature_extractor(c))
-    for width in last:
-        yield norm("feature_projection.layer_norm", width)
-        yield linear("feature_projection.projection", hidden, width)
+    yield from projection(c)
     kernel, groups = c.size("num_conv_pos_embeddings"), c.size("num_conv_pos_embedding_groups")
     path = "encoder.pos_conv_embed.conv"
     yield weight_norm_conv(path, hidden, hidden, kernel, max(1, groups))

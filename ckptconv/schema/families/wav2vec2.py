@@ -10,25 +10,18 @@ from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import activation
-from ckptconv.schema.families._wav2vec2 import WAV2VEC2_DEFAULTS, wav2vec2_stack
+from ckptconv.schema.families._wav2vec2 import WAV2VEC2_DEFAULTS, adapter, wav2vec2_stack
 from ckptconv.schema.family import Encoder, Family
-from ckptconv.schema.tensors import Module, NamingName, convolution, layers, linear, norm
+from ckptconv.schema.tensors import Module, NamingName
 
 EPSILON = 1e-5
 """Of the norms in PyTorch's feature extractor, whatever the config says."""
 
 
 def encoder(c: Config) -> Iterator[Module]:
-    """`Wav2Vec2Model`; its adapter halves the frames, each convolution gating itself."""
+    """`Wav2Vec2Model`."""
     yield from wav2vec2_stack(c)
-    if c.flag("add_adapter"):
-        hidden = c.size("hidden_size")
-        out = hidden if c.get("output_hidden_size") is None else c.size("output_hidden_size")
-        if out != hidden:
-            yield linear("adapter.proj", out, hidden)
-            yield norm("adapter.proj_layer_norm", out)
-        gated = convolution("conv", 2 * out, out, c.size("adapter_kernel_size"))
-        yield from layers("adapter.layers", c.size("num_adapter_layers"), [gated])
+    yield from adapter(c)
 
 
 def limits(c: Config) -> dict[NamingName, str]:

@@ -50,7 +50,7 @@ class Pair(Model):
     @property
     def has_bridge(self) -> bool:
         """True where the widths differ, and the decoder does not read the encoder's."""
-        widths = {each.config.size("hidden_size") for each in self.parts.values()}
+        widths = {each.width for each in self.parts.values()}
         return len(widths) > 1 and not self.reads_encoder_width
 
     @property
@@ -72,7 +72,7 @@ class Pair(Model):
     def joints(self) -> Iterator[Module]:
         """Return the projection from the encoder's width to the decoder's, where they differ."""
         if self.has_bridge:
-            yield from bridge(*(each.config.size("hidden_size") for each in self.parts.values()))
+            yield from bridge(*(each.width for each in self.parts.values()))
 
     def refusals(self, naming: NamingName) -> Iterator[str]:
         """Return why no class of a framework can hold and run the model."""
@@ -130,8 +130,8 @@ def _check_width(pair: Pair) -> None:
     since they read the encoder with their own width.
     """
     declared = pair.decoder.config.get("cross_attention_hidden_size")
-    width = pair.encoder.config.size("hidden_size")
-    own = pair.decoder.config.size("hidden_size")
+    width = pair.encoder.width
+    own = pair.decoder.width
     if declared is None or (declared == width and (width == own or pair.reads_encoder_width)):
         return
     where = f"{pair.decoder.config.where}: 'cross_attention_hidden_size' is {declared}, but the"
