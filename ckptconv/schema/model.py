@@ -25,7 +25,6 @@ from ckptconv.schema.family import (
     InputKind,
     StandIn,
     Whole,
-    stated_width,
 )
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.namings import NAMINGS
@@ -71,7 +70,9 @@ class Part:
     def width(self) -> int:
         """Features of its states, which a part of two reads of the other."""
         tables = self.tables
-        return (tables.width if isinstance(tables, Encoder) else stated_width)(self.config)
+        if isinstance(tables, Encoder) and tables.width is not None:
+            return tables.width(self.config)
+        return self.config.size("hidden_size")
 
     def stand_in(self, naming: NamingName) -> StandIn | None:
         """Return whose class holds it in a naming; None where it is the family's own, or there is none."""
