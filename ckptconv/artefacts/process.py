@@ -41,12 +41,13 @@ ENVIRONMENT = {
 }
 
 
-def require_libraries(form: ArtefactFormat) -> None:
+def require_libraries(form: ArtefactFormat, options: Mapping[str, Json]) -> None:
     """Refuse before any work what cannot be written here.
 
     Raises: FrameworkError: a library is missing, or PyTorch is of a version that was not tried.
     """
-    for module in form.modules:
+    wanted = (module for option, module in form.option_modules.items() if options.get(option))
+    for module in (*form.modules, *wanted):
         if find_spec(module) is None:
             raise FrameworkError(
                 f"--format {form.name} needs {module}, which is not installed here.\n"

@@ -438,12 +438,14 @@ def prepare(
     reference: Path | None = None,
     options: Options | None = None,
     own_generation: bool = False,
+    own_beams: int = 0,
     faults: Sequence[str] = (),
 ) -> Comparison:
     """Make probes from `model`, the source's, and jobs for both models.
 
     Args: reference: the source as PyTorch's, where neither side is. own_generation: also generate by the source's
-    own settings, for a target that has them built in. faults: why the source's class cannot generate, as
+    own settings, for a target that has them built in. own_beams: and so with so many beams.
+    faults: why the source's class cannot generate, as
     `generation_faults` returns them: then nothing is generated, and they are said.
     Raises: FrameworkError: PyTorch runs nowhere.
     """
@@ -462,7 +464,13 @@ def prepare(
     own = _own_generation(source.path)
     special = special_tokens(model, own)
     jobs = make_jobs(
-        model, sides, probes | dict(options.inputs.probes), own, options, own_generation
+        model,
+        sides,
+        probes | dict(options.inputs.probes),
+        own,
+        options,
+        own_generation,
+        own_beams,
     )
     if faults:
         jobs = tuple(replace(job, generate={}) for job in jobs)
@@ -497,6 +505,7 @@ def make_jobs(
     own: Mapping[str, Json],
     options: Options,
     own_generation: bool = False,
+    own_beams: int = 0,
 ) -> tuple[Job, ...]:
     """Return the job of each side; the first of PyTorch's gives the reference.
 
@@ -505,12 +514,11 @@ def make_jobs(
     special, modality = special_tokens(model, own), modality_of(model)
     exact = next(number for number, side in enumerate(sides) if side.runner == REFERENCE)
     generate = searches(special, new_tokens(model, [side.support for side in sides]), own)
+    ends: dict[str, Json] = {"eos_token_id": special.eos, "pad_token_id": special.pad}
     if own_generation and not own.get("do_sample"):
-        generate["own"] = {
-            "own": True,
-            "eos_token_id": special.eos,
-            "pad_token_id": special.pad,
-        }
+        generate["own"] = {"own": True, **ends}
+    if own_beams:
+        generate["own beams"] = {"own": True, "beams": own_beams, **ends}
     return tuple(
         Job(
             side.runner,

@@ -12,6 +12,9 @@ from ckptconv.base.strict_json import Json, dump_json, read_json
 RECORD = "artefact.json"
 MARKS = ("decoder_step.onnx", "step.jax")
 """Files without which no artefact of a format is complete, and that nothing else has."""
+BEAMS = 4
+"""Of an artefact's `generate_beam`, where the checkpoint's own search has no beams."""
+BEAM_PROGRAM = "generate_beam"
 VERSION = 1
 """Counts the changes of the record's own form."""
 
@@ -52,6 +55,11 @@ class Artefact:
         if not isinstance(names, list) or self.values.get("int8"):
             return ()
         return tuple(str(name) for name in names)
+
+    @property
+    def other_beams(self) -> int:
+        """Beams of a search that it has beside the checkpoint's own, which has none; 0 where it has no such search."""
+        return BEAMS if BEAM_PROGRAM in self.programs and self.search.get("beams") == 1 else 0
 
     @property
     def search(self) -> Mapping[str, Json]:

@@ -344,7 +344,7 @@ def _convert(
     }
     content = Content(
         whole_config(
-            model.config,
+            standing.config,
             standing.pytorch_class,
             plan.healed,
             written_dtype(plan),

@@ -96,7 +96,7 @@ def export(
     options, target = options or ExportOptions(), Path(target)
     require_choice("format", format, ARTEFACT_FORMATS)
     chosen = ARTEFACT_FORMATS[format]
-    require_libraries(chosen)
+    require_libraries(chosen, options.settings)
     path = resolve(source)
     if is_artefact(path):
         raise SourceError(

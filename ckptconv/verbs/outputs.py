@@ -182,6 +182,7 @@ def compare_outputs(
             reference=reference,
             options=options,
             own_generation=artefact is not None,
+            own_beams=artefact.other_beams if artefact else 0,
             faults=(
                 generation_faults(model, source.weights.naming, source.config)
                 or class_faults(model, second.runner)

@@ -263,6 +263,9 @@ class Standing:
 
     pytorch_class: str
     """What `architectures` says."""
+    config: Config
+    """The source's, with the defaults of its class that the target's class does not have: they stay when it is undone,
+    so that a change of one of them is seen."""
     changed: Mapping[str, Mapping[str, Json]]
     added: Mapping[str, Mapping[str, Json]]
 
@@ -271,31 +274,35 @@ def standing_in(model: Model, naming: NamingName) -> Standing:
     """Return what a target's config must say; nothing where every class is the family's own."""
     changed: dict[str, dict[str, Json]] = {}
     added: dict[str, dict[str, Json]] = {}
+    values = dict(model.config.values)
     for name, part in model.parts.items():
-        if part.stand_in(naming) is None:
+        stand_in = part.stand_in(naming)
+        if stand_in is None:
             continue
-        for key, value in _keys(part, naming).items():
-            (changed if key in part.config.values else added).setdefault(name, {})[key] = value
+        own = part.config.values
+        keys = {"model_type": stand_in.model_type, **stand_in.settings(part.config)}
+        for key, value in keys.items():
+            (changed if key in own else added).setdefault(name, {})[key] = value
+        stated = {**own, **_defaults(part, keys)}
+        values |= {name: stated} if name else stated
     pytorch_class = model.classes["pytorch"]
     whole = model.parts.get("")
     if whole is not None:
         tables = whole.held_as(naming).whole
         pytorch_class = pytorch_class if tables is None else tables.classes["pytorch"]
-    return Standing(pytorch_class, changed, added)
+    return Standing(pytorch_class, replace(model.config, values=values), changed, added)
 
 
-def _keys(part: Part, naming: NamingName) -> dict[str, Json]:
-    """Return the keys of one part: another model type, what its class needs, and defaults that are not its own."""
-    stand_in = part.stand_in(naming)
-    assert stand_in is not None
+def _defaults(part: Part, keys: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the defaults of a part's own class that the class of another family does not have.
+
+    Args: keys: what the config says beside for that class.
+    """
     values = part.config.values
-    keys: dict[str, Json] = {
-        "model_type": stand_in.model_type,
-        **stand_in.settings(part.config),
-    }
     own = with_defaults(Config(values))
     read = with_defaults(Config({**values, **keys}))
-    for key in stated_defaults(part.family.model_type):
-        if key not in values and key not in keys and own.get(key) != read.get(key):
-            keys[key] = own.get(key)
-    return keys
+    return {
+        key: own.get(key)
+        for key in stated_defaults(part.family.model_type)
+        if key not in values and key not in keys and own.get(key) != read.get(key)
+    }

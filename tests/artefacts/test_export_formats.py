@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -74,3 +75,21 @@ def test_the_same_checkpoint_gives_the_same_bytes(
         monkeypatch.setenv("PYTHONHASHSEED", seed)  # the child is another process
         contents.append(digests(export(source, tmp_path / seed, form, options).target))
     assert contents[0] == contents[1]
+
+
+@pytest.mark.soak
+def test_orbax_holds_the_weights_once_more(source: Path, tmp_path: Path) -> None:
+    """What `--orbax` adds is restored by Orbax's own reader: tensor name -> array."""
+    import numpy as np
+    from orbax.checkpoint import StandardCheckpointer
+    from safetensors.numpy import load_file
+
+    from ckptconv.artefacts.lowering.jax_export import write_orbax
+
+    folder = Path(copytree(source, tmp_path / "copy"))
+    write_orbax(folder)
+    with StandardCheckpointer() as checkpointer:
+        restored = checkpointer.restore((folder / "orbax").absolute())
+    tensors = load_file(source / "model.safetensors")
+    assert set(restored) == set(tensors)
+    assert all(np.array_equal(restored[name], tensors[name]) for name in tensors)

@@ -25,6 +25,7 @@ from ckptconv.artefacts.formats import ArtefactFormat, Work
 from ckptconv.run.forward import Runnable, prepare
 from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
 from ckptconv.schema.model import read_model
+from ckptconv.stores.artefact import read_artefact
 from ckptconv.stores.checkpoint import open_checkpoint
 from lowered_runs import FORBIDDEN, answers
 from tiny import plain, random_pair
@@ -188,9 +189,11 @@ def test_the_yardstick_of_checkpoints_judges_artefacts(form: str, written: Writt
     source = Runnable("pytorch", written.source)
     target = Runnable(runner, written.folders[form])
     model = read_model(open_checkpoint(written.source).config)
-    report = prepare(model, source, target, own_generation=True).run()
+    beams = read_artefact(target.path).other_beams
+    report = prepare(model, source, target, own_generation=True, own_beams=beams).run()
     assert report.matches, report
-    assert {search.name for search in report.generations} >= {"greedy", "own"}
+    searches = {"greedy", "own", *(["own beams"] if form != "litert" else [])}
+    assert {search.name for search in report.generations} == searches
     assert not [notice for notice in report.notices if "generation config" in notice]
 
 

@@ -75,11 +75,12 @@ def misconfigured(fault: ConfigFault, folder: Path) -> Iterator[None]:
 
 
 def config_faults(composition: Model, folder: Path) -> Iterator[ConfigFault]:
-    """Return every fault that a pair's configs can have."""
-    for name, side in (("encoder", composition.encoder), ("decoder", composition.decoder)):
+    """Return every fault that the configs of a model's parts can have; one of one piece has no level above its keys."""
+    for name, side in composition.parts.items():
         for kind, key, value in _of_side(side):
-            yield ConfigFault(kind, "config.json", f"{name}.{key}", value)
-    yield ConfigFault("no longer a decoder", "config.json", "decoder.is_decoder", False)
+            yield ConfigFault(kind, "config.json", f"{name}.{key}".lstrip("."), value)
+    if "decoder" in composition.parts:
+        yield ConfigFault("no longer a decoder", "config.json", "decoder.is_decoder", False)
     whole = composition.config
     start = int(str(whole.get("decoder_start_token_id") or 0))
     yield ConfigFault(
@@ -109,7 +110,8 @@ def _of_side(side: Part) -> Iterator[tuple[str, str, Any]]:
             int(str(config.get("pad_token_id") or 0)) + 1,
         )
     heads = config.aliases.get("num_attention_heads", "num_attention_heads")
-    yield "heads changed", heads, 1
+    if config.get(heads) != 1:
+        yield "heads changed", heads, 1
     if "position_embedding_type" in known:
         yield "kind of positions changed", "position_embedding_type", "relative_key"
 

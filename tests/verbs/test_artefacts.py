@@ -153,7 +153,11 @@ def test_a_missing_library_is_named_with_its_extra() -> None:
     """Before any work, and with what to install."""
     form = replace(ARTEFACT_FORMATS["onnx"], modules=("torch", "no_such_library"))
     with pytest.raises(FrameworkError, match=r"needs no_such_library.*\n.*onnx\]"):
-        require_libraries(form)
+        require_libraries(form, {})
+    form = replace(ARTEFACT_FORMATS["onnx"], modules=(), option_modules={"orbax": "no_orbax"})
+    require_libraries(form, {"orbax": False})
+    with pytest.raises(FrameworkError, match="needs no_orbax"):
+        require_libraries(form, {"orbax": True})
 
 
 def test_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -165,7 +169,7 @@ def test_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (tmp_path / "torch" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(FrameworkError, match=r"tested with torch 2\.13; installed is 2\.99\.0"):
-        require_libraries(replace(ARTEFACT_FORMATS["onnx"], modules=("torch",)))
+        require_libraries(replace(ARTEFACT_FORMATS["onnx"], modules=("torch",)), {})
 
 
 @pytest.mark.parametrize(

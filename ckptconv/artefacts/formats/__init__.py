@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,8 @@ class ArtefactFormat:
     """True: `write` makes a program of the search itself, in its own way."""
     keeps_weights: bool = True
     """False: the weights lie in the format's own files, and the safetensors file goes away in the end."""
+    option_modules: Mapping[str, str] = field(default_factory=dict)
+    """Option -> the module that it needs beside `modules`."""
     options: tuple[str, ...] = ()
     """Options of the command line that are its alone; they come in `Work.options`."""
 

@@ -55,5 +55,6 @@ FORMAT = ArtefactFormat(
         generate=EXAMPLE,
     ),
     traces_search=True,
-    options=("orbax",),
+    options=(ORBAX,),
+    option_modules={ORBAX: "orbax"},
 )

@@ -14,12 +14,11 @@ from ckptconv.artefacts.lowering import graph
 from ckptconv.artefacts.lowering.calls import trace_search
 from ckptconv.artefacts.program import Program, Traced
 from ckptconv.artefacts.stored import WEIGHTS, StoredTensor, stored_tensors
+from ckptconv.stores.artefact import BEAMS
 
 if TYPE_CHECKING:
     from ckptconv.artefacts.formats import Work
 
-BEAMS = 4
-"""Of `generate_beam`, where the checkpoint's own search has no beams."""
 HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}
 
 

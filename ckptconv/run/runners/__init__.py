@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ckptconv.base.discovery import Registry
 from ckptconv.base.strict_json import Json
+from ckptconv.compare.configs import METADATA
 
 Array: TypeAlias = NDArray[Any]
 Batch: TypeAlias = Mapping[str, Array]
@@ -105,6 +106,11 @@ class Session(ABC):
         Args: inputs: the encoder's. settings: of a `GenerationConfig`, in the place of the model's own; None: its own.
         """
         return None
+
+    def generate_beams(self, inputs: Batch, beams: int) -> Array | None:
+        """Return tokens as `generate` does, by the model's own settings but for the number of beams."""
+        own = {key: value for key, value in self.generation.items() if key not in METADATA}
+        return self.generate(inputs, {**own, "num_beams": beams, "do_sample": False})
 
     def reach(self, valid: ValidPlaces) -> Reach | None:
         """Return what runs probes with gradients; None: this runner does not measure what is reached."""

@@ -237,7 +237,7 @@ class Search:
         positions than its full pass, in PyTorch itself.
         """
         if self.is_own:
-            sequences = self.session.generate(inputs, None)
+            sequences = self._own(inputs)
             return {} if sequences is None else {f"{self.name}/tokens": self._cut(sequences)}
         heard = listener(self.beams)
         sequences = self.session.generate(self._rows(inputs), self.settings, heard)
@@ -248,13 +248,20 @@ class Search:
             return {f"{self.name}/tokens": tokens[:1]}
         return {f"{self.name}/tokens": tokens, f"float32/{self.name}/cached": heard.stacked()}
 
+    def _own(self, inputs: Batch) -> Array | None:
+        """Search by the model's own settings, with the beams that are asked for, if any are."""
+        beams = self.settings.get("beams")
+        if beams is None:
+            return self.session.generate(inputs, None)
+        return self.session.generate_beams(inputs, int(beams))
+
     def judge(self, inputs: Batch, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Say in float64 what the search should have met.
 
         Logits of a full pass without a cache, a beam search's margins, or the tokens of the model's own search.
         """
         if self.is_own:
-            sequences = self.session.generate(inputs, None)
+            sequences = self._own(inputs)
             assert sequences is not None
             return {f"{self.name}/exact": self._cut(sequences)}
         if self.beams > 1:

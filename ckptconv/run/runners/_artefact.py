@@ -69,6 +69,10 @@ class ArtefactSession(Session):
             return None
         return self._greedy(inputs, settings, listener)
 
+    def generate_beams(self, inputs: Batch, beams: int) -> Array | None:
+        """Return None: the artefact has the checkpoint's own search alone."""
+        return None
+
     def _greedy(
         self, inputs: Batch, settings: Mapping[str, Json], listener: Listener | None
     ) -> Array:

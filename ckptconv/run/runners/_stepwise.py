@@ -19,6 +19,7 @@ NOISE = 7
 """Seed of what the caches hold before they are written: a step that looks beyond its position cannot hide."""
 GENERATION = "generation_config.json"
 MASK = "attention_mask"
+OWN, OWN_BEAMS = "generate", "generate_beam"
 
 
 def own_settings(path: Path) -> dict[str, Json]:
@@ -64,8 +65,8 @@ class StepwiseSession(Session):
         """Return the shapes of the decoder's own keys and values, with room for so many tokens."""
 
     @abstractmethod
-    def own_search(self, inputs: Batch) -> Array | None:
-        """Return the answer of the artefact's own search (rows, length); None: it has none."""
+    def own_search(self, inputs: Batch, program: str = OWN) -> Array | None:
+        """Return the answer of one of the artefact's own searches (rows, length); None: it has none of that name."""
 
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run every token of the decoder as a cached step."""
@@ -86,6 +87,10 @@ class StepwiseSession(Session):
             return self.own_search(fed(self.takes, inputs))
         beyond = settings.get("num_beams") != 1 or settings.get("do_sample")
         return None if beyond else self._greedy(inputs, settings, listener)
+
+    def generate_beams(self, inputs: Batch, beams: int) -> Array | None:
+        """Answer by the artefact's own beam search, which has that many beams where nothing else is said."""
+        return self.own_search(fed(self.takes, inputs), OWN_BEAMS)
 
     def _greedy(
         self, inputs: Batch, settings: Mapping[str, Json], listener: Listener | None

@@ -14,7 +14,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
+from ckptconv.run.runners._stepwise import OWN, StepwiseSession, own_settings
 from ckptconv.stores.artefact import read_artefact
 
 
@@ -51,11 +51,11 @@ class JaxSession(StepwiseSession):
             if "_self_" in value["name"]
         }
 
-    def own_search(self, inputs: Batch) -> Array | None:
-        """Run `generate`, with the very shapes of the inputs."""
-        if "generate" not in self.model.record["programs"]:
+    def own_search(self, inputs: Batch, program: str = OWN) -> Array | None:
+        """Run `generate` or `generate_beam`, with the very shapes of the inputs."""
+        if program not in self.model.record["programs"]:
             return None
-        sequences: Array = self.model.generate(**inputs)["sequences"]
+        sequences: Array = self.model.generate(program, **inputs)["sequences"]
         return np.asarray(sequences)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
+from ckptconv.run.runners._stepwise import OWN, StepwiseSession, own_settings
 
 RECORD = "artefact.json"
 
@@ -76,9 +76,9 @@ class LiteRTSession(StepwiseSession):
             if "_self_" in name
         }
 
-    def own_search(self, inputs: Batch) -> Array | None:
+    def own_search(self, inputs: Batch, program: str = OWN) -> Array | None:
         """Search as the driver does."""
-        if not self.model.search:
+        if not self.model.search or program != OWN:
             return None
         sequences: Array = self.model.generate(**inputs)
         return sequences

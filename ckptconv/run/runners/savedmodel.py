@@ -9,7 +9,7 @@ from typing import Any
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import StepwiseSession, own_settings
+from ckptconv.run.runners._stepwise import OWN, StepwiseSession, own_settings
 from ckptconv.stores.artefact import read_artefact
 
 
@@ -57,11 +57,11 @@ class SavedModelSession(StepwiseSession):
             if "_self_" in name
         }
 
-    def own_search(self, inputs: Batch) -> Array | None:
-        """Call `generate`."""
-        if "generate" not in self.model.signatures:
+    def own_search(self, inputs: Batch, program: str = OWN) -> Array | None:
+        """Call `generate` or `generate_beam`."""
+        if program not in self.model.signatures:
             return None
-        sequences: Array = self._call("generate", inputs)["sequences"].numpy()
+        sequences: Array = self._call(program, inputs)["sequences"].numpy()
         return sequences
 
 
