@@ -31,11 +31,6 @@ def no_limits(_config: Config) -> Mapping[NamingName, str]:
     return {}
 
 
-def stated_width(config: Config) -> int:
-    """Return how wide states are where the config says it."""
-    return config.size("hidden_size")
-
-
 def no_settings(_config: Config) -> Mapping[str, Json]:
     """Say that nothing is to be added."""
     return {}
@@ -69,8 +64,8 @@ class Encoder:
     limits: Limits = no_limits
     """What a config asks for and a naming's class cannot do: naming -> the reason."""
     reads: Modality = "tokens"
-    width: Callable[[Config], int] = stated_width
-    """Features of its last states."""
+    width: Callable[[Config], int] | None = None
+    """Features of its last states, where they follow from other keys than `hidden_size`."""
     one_size: bool = False
     """True where its classes refuse an image of another size than the config's."""
     stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
