@@ -17,16 +17,7 @@ from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.family import (
-    FAMILIES,
-    Decoder,
-    Encoder,
-    Family,
-    Modality,
-    StandIn,
-    Whole,
-    stated_width,
-)
+from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, Modality, StandIn, Whole
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.namings import NAMINGS
 from ckptconv.schema.tensors import Module, NamingName, SchemaTensor, expand, part, under
@@ -71,7 +62,9 @@ class Part:
     def width(self) -> int:
         """Features of its states, which a part of two reads of the other."""
         tables = self.tables
-        return (tables.width if isinstance(tables, Encoder) else stated_width)(self.config)
+        if isinstance(tables, Encoder) and tables.width is not None:
+            return tables.width(self.config)
+        return self.config.size("hidden_size")
 
     def stand_in(self, naming: NamingName) -> StandIn | None:
         """Return whose class holds it in a naming; None where it is the family's own, or there is none."""
