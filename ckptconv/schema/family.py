@@ -65,7 +65,7 @@ class Encoder:
     """What a config asks for and a naming's class cannot do: naming -> the reason."""
     reads: InputKind = "tokens"
     width: Callable[[Config], int] | None = None
-    """Features of its last states; None: `hidden_size` says it."""
+    """Features of its last states, where they follow from other keys than `hidden_size`."""
     one_size: bool = False
     """True where its classes refuse an image of another size than the config's."""
     stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)

@@ -17,15 +17,7 @@ from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.family import (
-    FAMILIES,
-    Decoder,
-    Encoder,
-    Family,
-    InputKind,
-    StandIn,
-    Whole,
-)
+from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, InputKind, StandIn, Whole
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.namings import NAMINGS
 from ckptconv.schema.tensors import Module, NamingName, SchemaTensor, expand, part, under
