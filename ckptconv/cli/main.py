@@ -37,15 +37,13 @@ from ckptconv.cli.speech import (
     to_stderr,
     without_breaks,
 )
-from ckptconv.cli.speech import say as say
+from ckptconv.cli.speech import say as say  # commands take their words from here
 from ckptconv.cli.speech import show as show
 from ckptconv.cli.unforeseen import unforeseen
 from ckptconv.stores.hub import is_address
 from ckptconv.stores.hub.bars import show_downloads
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from ckptconv.verbs.convert import Conversion, WriteOptions
     from ckptconv.verbs.verify import Verification
 
