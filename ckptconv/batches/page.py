@@ -74,7 +74,7 @@ def _grid(result: Batch) -> Grid:
                 outcome.verdict,
                 outcome.coverage,
                 outcome.seconds,
-                outcome.pair,
+                outcome.pair.replace("->", "\N{RIGHTWARDS ARROW}"),
                 outcome.tensors,
                 outcome.nbytes,
                 task.level,

@@ -195,6 +195,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later 
             nbytes = int(float(digits) * UNITS[unit])
         except (KeyError, ValueError, OverflowError):
             nbytes = 0
+        if nbytes and not unit:
+            self.fail(f"{value!r} has no unit; write {text}MB or {text}GB, or {text}B", param, ctx)
         if nbytes < 1:
             self.fail(f"{value!r} is not a size; write 200MB, 5GB or 1GiB", param, ctx)
         return nbytes
@@ -439,6 +441,12 @@ MAX_DIGITS = 18
 
 class Commands(click.Group):
     """A group whose commands are the modules of `ckptconv.cli.commands`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take `help COMMAND` for `COMMAND --help`, as git does."""
+        if args and args[0] == "help":
+            args = [*args[1:2], "--help"]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name."""

@@ -268,7 +268,7 @@ class SupportEntry(TypedDict):
     dialect: str
     status: Literal["exact", "healed", "refused", "no class"]
     reason: str
-    stand_in: str
+    stand_in: NotRequired[str]
     """The family whose class holds it; empty for its own."""
 
 
@@ -391,6 +391,8 @@ class SideEntry(TypedDict):
     hidden: int | None
     heads: int | None
     vocabulary: int | None
+    reads: NotRequired[str | None]
+    """What an encoder reads that is no text, in words."""
 
 
 class PartEntry(TypedDict):

@@ -77,9 +77,8 @@ def _side(side: SideSummary) -> str:
         (side.heads, "{:,} heads"),
         (side.vocabulary, "vocabulary {:,}"),
     )
-    return ", ".join(
-        [side.model_type, *(text.format(value) for value, text in sizes if value is not None)]
-    )
+    said = [text.format(value) for value, text in sizes if value is not None]
+    return ", ".join([side.model_type, *said, *([f"reads {side.reads}"] if side.reads else [])])
 
 
 def part_rows(result: Inspection) -> list[tuple[str, str, str, str, str]]:
@@ -241,6 +240,7 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
         {
             "role": side.role,
             "model_type": side.model_type,
+            "reads": side.reads,
             "layers": side.layers,
             "hidden": side.hidden,
             "heads": side.heads,

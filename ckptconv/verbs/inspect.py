@@ -17,7 +17,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.binding.bind import Binding, Equality
 from ckptconv.binding.identify import Identity, identify, identify_part, is_one_part
 from ckptconv.schema.config import Config
-from ckptconv.schema.model import ROLES, Model
+from ckptconv.schema.model import ROLES, Model, Part
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.artefact import artefact_notices
 from ckptconv.stores.checkpoint import Checkpoint, open_any
@@ -56,6 +56,8 @@ class SideSummary:
     """Width of the layers."""
     heads: int | None
     vocabulary: int | None
+    reads: str | None = None
+    """What an encoder reads that is no text, such as `images of 3 x 224 x 224`; None for text, and of a decoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,11 +431,35 @@ def _sides(config: Config, identity: Identity) -> Iterator[SideSummary]:
         }
         configs = nested or {"model": config}
     for role, section in configs.items():
-        sizes = [
+        layers, hidden, heads, words = (
             _whole(section.get(key))
             for key in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
-        ]
-        yield SideSummary(role or "model", str(section.get("model_type") or "unknown"), *sizes)
+        )
+        part = identity.parts.get(role)
+        yield SideSummary(
+            role or "model",
+            str(section.get("model_type") or "unknown"),
+            layers,
+            hidden,
+            heads,
+            words,
+            reads=None if part is None else _reading(part),
+        )
+
+
+def _reading(part: Part) -> str | None:
+    """Return what a part reads, in words; None for text."""
+    reads, config = getattr(part.tables, "reads", "tokens"), part.config
+    if reads == "pixels":
+        try:
+            sizes = (config.size("num_channels"), *config.extent("image_size"))
+        except SourceError:  # and the plan says which key
+            return "images"
+        return "images of {} x {} x {}".format(*sizes)
+    if reads == "features":
+        bins = config.get("num_mel_bins") or config.get("input_feat_per_channel")
+        return f"sound as spectrograms of {bins} bins"
+    return "sound as samples" if reads == "samples" else None
 
 
 def _whole(value: Json) -> int | None:

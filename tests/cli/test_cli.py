@@ -225,3 +225,15 @@ def test_short_options(cli: Cli, dates: Path, tmp_path: Path) -> None:
     assert cli("normalize", dates, tmp_path / "out", "-q").out == ""
     assert "planned" in cli("normalize", dates, tmp_path / "more", "-v").err
     assert cli("-V").out == cli("--version").out
+
+
+def test_help_is_a_command_too(cli: Cli) -> None:
+    """`help` and `help pt2tf` show what `--help` shows."""
+    assert cli("help").out == cli("--help").out
+    assert cli("help", "pt2tf").out == cli("pt2tf", "--help").out != ""
+
+
+def test_a_size_without_a_unit(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """It is asked for, and not taken for bytes."""
+    refused = cli("pt2tf", dates, tmp_path / "tf", "--max-shard-size", "5")
+    assert (refused.code, "write 5MB or 5GB, or 5B" in refused.err) == (2, True)

@@ -45,6 +45,23 @@ def test_one_piece_is_not_taken_apart_and_inspect_says_so(tmp_path: Path) -> Non
     assert answers == {"split": str(error.value), "normalize": "", "pt2tf": "", "pt2flax": ""}
 
 
+@pytest.mark.parametrize(
+    ("kind", "family", "reads"),
+    [
+        ("vision", "vit", "images of 3 x 15 x 15"),
+        ("speech", "wav2vec2", "sound as samples"),
+        ("seq2seq", "whisper", "sound as spectrograms of 11 bins"),
+        ("seq2seq", "t5", None),
+    ],
+)
+def test_inspect_says_what_an_encoder_reads(
+    kind: str, family: str, reads: str | None, tmp_path: Path
+) -> None:
+    """Images with their size, samples, spectrograms; of text nothing is said."""
+    source = checkpoint(tmp_path / family, kind, family, {})
+    assert ckptconv.inspect(source).sides[0].reads == reads
+
+
 def test_a_pair_of_images_comes_apart_and_together(tmp_path: Path) -> None:
     """`split` and `join` give an image pair's bytes back, with and without the whole's config beside the parts."""
     model = read_model(Config(config_of("vision", "vit")))

@@ -74,7 +74,8 @@ def _file(help: str, **settings: Any) -> Any:
 @click.option(
     "--inputs",
     **_file(
-        'More inputs: .jsonl of {"text": ..., "target": ...}, or .npz or .safetensors of token ids.'
+        'More inputs: .jsonl of {"text": ..., "target": ...}, of an "image" or "audio" file where a model reads those,'
+        " or .npz or .safetensors of arrays."
     ),
 )
 @click.option(

@@ -59,6 +59,7 @@ def along(report: ForwardReport, probe: str) -> Figure:
         "tickvals": ticks,
         "ticktext": names,
         "tickangle": -45,
+        "title": {"text": "output, in the order in which the model computes them", "standoff": 12},
         "showgrid": False,
         "range": [-0.6, len(members) - 0.4],
     }
@@ -234,4 +235,9 @@ def _histogram(exact: Array, arrays: dict[str, Array]) -> Figure:
             }
         )
     axis = {**powers([10**low, 10**high]), "title": {"text": "relative error of an element"}}
-    return figure(traces, height=320, x=axis, y={"tickformat": ".0%", "rangemode": "tozero"})
+    return figure(
+        traces,
+        height=320,
+        x=axis,
+        y={"tickformat": ".0%", "rangemode": "tozero", "title": {"text": "share of the elements"}},
+    )

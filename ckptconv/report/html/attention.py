@@ -88,6 +88,7 @@ def heads(maps: Sequence[Map]) -> Figure:
         "colorscale": SCALE,
         "hovertemplate": "%{y}, %{x}<br>%{text} times PyTorch's own<extra></extra>",
         "colorbar": {
+            "title": {"text": "times PyTorch's own", "side": "right"},
             "thickness": 8,
             "outlinewidth": 0,
             "tickprefix": "10<sup>",
@@ -130,12 +131,29 @@ def _places(chart: Map) -> Figure:
         "zmin": 0,
         "zmax": max(float(apart.max()), chart.rounding),
         "hovertemplate": "query %{y}, key %{x}<br>apart by %{z:.2g}<extra></extra>",
-        "colorbar": {"thickness": 8, "outlinewidth": 0, "exponentformat": "power", "nticks": 4},
+        "colorbar": {
+            "title": {"text": "difference", "side": "top"},
+            "orientation": "h",
+            "thickness": 8,
+            "len": 0.3,
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "outlinewidth": 0,
+            "exponentformat": "power",
+            "nticks": 4,
+        },
     }
     return figure(
         [trace],
         height=460,
-        x={"title": {"text": "key"}, "showgrid": False, "constrain": "domain"},
+        x={
+            "title": {"text": "key"},
+            "showgrid": False,
+            "constrain": "domain",
+            "constraintoward": "left",
+        },
         y={
             "title": {"text": "query"},
             "autorange": "reversed",

@@ -98,6 +98,7 @@ def _states(report: ForwardReport) -> Section:
     headers = tuple(" ".join(header.split()) for header in kind_headers(report))
     table = Table(headers, kind_rows(report), frozenset({1, 2, 3}))
     lead = "Error of each output against PyTorch in float64, in the order in which the model computes them."
+    ratio = legend(report)
     loading = (
         [Notes([("bad", "loading", complaint) for complaint in report.loading])]
         if report.loading
@@ -106,7 +107,7 @@ def _states(report: ForwardReport) -> Section:
     return Section(
         "Outputs",
         (*([plot] if names else []), *loading, table),
-        f"{lead} {legend(report).capitalize()}.",
+        f"{lead} {ratio[0].upper()}{ratio[1:]}.",
     )
 
 

@@ -58,7 +58,7 @@
     const td = make("td", column.shown === "wide" ? "wide" : "");
     if (isNumber(column)) td.classList.add("number");
     if (column.kind === "name") td.classList.add("name");
-    if (column.kind === "verdict") td.classList.add("verdict-cell", ["equal", "cast"].includes(value) ? "good" : "bad");
+    if (column.kind === "verdict") td.classList.add("verdict-cell", ["equal", "cast", "match"].includes(value) ? "good" : "bad");
     if (column.kind === "histogram") {
       if (value && value.length) td.append(histogram(value));
     } else if (column.kind === "name") td.append(...levels(value));
