@@ -37,7 +37,7 @@ from ckptconv.cli.speech import (
     to_stderr,
     without_breaks,
 )
-from ckptconv.cli.speech import say as say  # commands take their words from here
+from ckptconv.cli.speech import say as say
 from ckptconv.cli.speech import show as show
 from ckptconv.cli.unforeseen import unforeseen
 from ckptconv.stores.hub import is_address
