@@ -22,8 +22,6 @@ os.chdir(sys.argv[1])
 print({"wheel": build_wheel, "sdist": build_sdist}[sys.argv[2]](sys.argv[3]))
 """
 
-pytestmark = pytest.mark.thorough
-
 
 def build(source: Path, kind: str, target: Path, **environment: str) -> Path:
     """Build a distribution of a source tree; return its file."""
@@ -56,6 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(source, "wheel", folder, CKPTCONV_REPOSITORY="")
 
 
+@pytest.mark.thorough
 def test_metadata(wheel: Path) -> None:
     """Name, version, addresses, keywords and a README whose links all lead to the repository."""
     found = metadata(wheel)
@@ -71,6 +70,7 @@ def test_metadata(wheel: Path) -> None:
     assert [link for link in links if not link.startswith("https://")] == []
 
 
+@pytest.mark.thorough
 def test_a_build_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has no addresses, and a README without links into the void."""
     monkeypatch.setenv("GIT_DIR", str(tmp_path))  # no repository, and so no origin
@@ -79,6 +79,7 @@ def test_a_build_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "](docs/" not in str(found.get_payload())
 
 
+@pytest.mark.thorough
 def test_content(wheel: Path, dates: Path) -> None:
     """The package, its types, templates and the demo model; neither tests nor fixtures."""
     with zipfile.ZipFile(wheel) as archive:
@@ -94,6 +95,7 @@ def test_content(wheel: Path, dates: Path) -> None:
     }
 
 
+@pytest.mark.thorough
 def test_the_examples_work_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     """Unpacked anywhere, the package writes the demo model, converts it and compares the weights."""
     with zipfile.ZipFile(wheel) as archive:

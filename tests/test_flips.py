@@ -16,8 +16,6 @@ from ckptconv.transfer.manifest import MANIFEST, SUMS, read_manifest
 if TYPE_CHECKING:
     from conftest import MakePair
 
-pytestmark = pytest.mark.thorough
-
 FLIPS = 1000
 """For each way, and as many again in shards."""
 WAYS: dict[str, Callable[..., Any]] = {
@@ -45,6 +43,7 @@ def found(folder: Path) -> set[str]:
         return {MANIFEST}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shards", [None, 1500], ids=["whole", "shards"])
 @pytest.mark.parametrize("way", WAYS)
 def test_every_flip_is_found(

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.thorough
-
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import sys
@@ -44,6 +42,7 @@ def third_party(names: set[str]) -> set[str]:
     return {top for top in tops if "cython" not in top} - {"ckptconv", "wcwidth"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("args", "allowed"),
     [
@@ -77,6 +76,7 @@ def test_third_party_modules(
     assert found & UNWANTED == ({"pickle"} if "numpy" in allowed else set())
 
 
+@pytest.mark.thorough
 def test_pages_need_no_framework(dates: Path, tmp_path: Path) -> None:
     """`--html` imports what draws, and nothing that runs a model; plotly takes Pillow where it is installed."""
     imported = third_party(modules("inspect", dates, "--json", "--html", tmp_path / "page.html"))

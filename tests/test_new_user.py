@@ -13,11 +13,10 @@ from machine import machine
 if TYPE_CHECKING:
     from conftest import Cli
 
-pytestmark = pytest.mark.thorough
-
 OPTIONAL = "torch transformers safetensors tensorflow tf-keras jax jaxlib flax huggingface_hub jinja2 plotly"
 
 
+@pytest.mark.thorough
 def test_all_but_outputs_works_without_frameworks(run: Cli, dates: Path, tmp_path: Path) -> None:
     """Every way there and back, the proof of the weights, and the look into both."""
     env = machine(tmp_path / "machine", without=OPTIONAL)
@@ -36,6 +35,7 @@ def test_all_but_outputs_works_without_frameworks(run: Cli, dates: Path, tmp_pat
         assert (args[0], done.code, "Error" in done.err) == (args[0], 0, False)
 
 
+@pytest.mark.thorough
 def test_what_needs_a_framework_says_how_to_get_it(
     run: Cli, dates: Path, converted_tf: Path, tmp_path: Path
 ) -> None:

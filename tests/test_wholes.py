@@ -9,8 +9,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ import ckptconv
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.verbs.convert import Conversion
 from wholes import COMPOSITES, ENVIRONMENT, Json, config_of, names, random_model
-
-pytestmark = [pytest.mark.frameworks, pytest.mark.soak]
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 MOST = 6.0
@@ -93,77 +92,110 @@ BACK: dict[str, Callable[[Path, Path], Conversion]] = {
     "tf": ckptconv.tf2pt,
     "flax": ckptconv.flax2pt,
 }
-HELD = [
-    pytest.param(case, naming, id=f"{case.name}-{naming}")
-    for case in CASES
-    for naming in ("tf", "flax")
-    if "class" in case.said[naming] and (case.variant, naming) != ("untied", "tf")
+SAMPLE = [
+    Case("seq2seq", "t5"),
+    Case("vision", "vit", "bridge"),
+    Case("speech", "wav2vec2", "bridge"),
 ]
+"""One of each kind of input, and a bridge; `make test` tries these."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with each model in PyTorch, converted to each framework, and back."""
-    root = tmp_path_factory.mktemp("wholes")
-    for case in CASES:
-        random_model(
-            case.whole_class("pytorch"),
-            config_of(case.kind, case.family, case.variant),
-            root / case.name / "pytorch",
-        )
-    for parameters in HELD:
-        case, naming = parameters.values
-        assert isinstance(case, Case)
-        THERE[str(naming)](root / case.name / "pytorch", root / case.name / str(naming))
-        BACK[str(naming)](root / case.name / str(naming), root / case.name / f"{naming}-back")
-    return root
+def conversions(cases: Sequence[Case]) -> list[tuple[Case, str]]:
+    """Return each case with each framework that has a class for it."""
+    return [
+        (case, naming)
+        for case in cases
+        for naming in ("tf", "flax")
+        if "class" in case.said[naming] and (case.variant, naming) != ("untied", "tf")
+    ]
 
 
-@pytest.fixture(scope="module")
-def answers(folder: Path) -> dict[str, Arrays]:
-    """Return framework -> what its classes answered for all models."""
-    answers: dict[str, Arrays] = {}
-    for naming in ("pytorch", "tf", "flax"):
-        jobs = [
-            [case.name, case.whole_class(naming), str(folder / case.name / naming)]
-            for case in CASES
-            if (folder / case.name / naming).is_dir()
-        ]
-        (folder / f"{naming}.json").write_text(json.dumps(jobs))
-        child = Path(__file__).parent / "support" / "wider_child.py"
-        command = [
-            sys.executable,
-            str(child),
+converted = pytest.mark.parametrize(
+    ("case", "naming"),
+    [
+        pytest.param(
+            case,
             naming,
-            f"{folder}/{naming}.json",
-            f"{folder}/{naming}.npz",
+            id=f"{case.name}-{naming}",
+            marks=() if case in SAMPLE else pytest.mark.soak,
+        )
+        for case, naming in conversions(CASES)
+    ],
+)
+
+
+class Models:
+    """Models in PyTorch, converted to each framework and back, and what the classes answer for them."""
+
+    def __init__(self, cases: Sequence[Case], root: Path) -> None:
+        self._cases, self.root = cases, root
+        self._answers: dict[str, Arrays] = {}
+        for case in cases:
+            random_model(
+                case.whole_class("pytorch"),
+                config_of(case.kind, case.family, case.variant),
+                root / case.name / "pytorch",
+            )
+        for case, naming in conversions(cases):
+            folder = root / case.name
+            THERE[naming](folder / "pytorch", folder / naming)
+            BACK[naming](folder / naming, folder / f"{naming}-back")
+
+    def answers(self, naming: str) -> Arrays:
+        """Return what a framework's classes answer for all of the models, in one process."""
+        if naming not in self._answers:
+            self._answers[naming] = self._ask(naming)
+        return self._answers[naming]
+
+    def _ask(self, naming: str) -> Arrays:
+        jobs = [
+            [case.name, case.whole_class(naming), str(self.root / case.name / naming)]
+            for case in self._cases
+            if (self.root / case.name / naming).is_dir()
         ]
+        (self.root / f"{naming}.json").write_text(json.dumps(jobs))
+        child = Path(__file__).parent / "support" / "wider_child.py"
+        files = f"{self.root}/{naming}.json", f"{self.root}/{naming}.npz"
         environment = {**os.environ, **ENVIRONMENT[naming], "TRANSFORMERS_VERBOSITY": "warning"}
+        command = [sys.executable, str(child), naming, *files]
         subprocess.run(command, env=environment, check=True, capture_output=True)
-        with np.load(folder / f"{naming}.npz") as file:
-            answers[naming] = dict(file)
-    return answers
+        with np.load(files[1]) as file:
+            return dict(file)
 
 
-@pytest.mark.parametrize(("case", "naming"), HELD)
-def test_there_and_back_gives_the_same_bits(case: Case, naming: str, folder: Path) -> None:
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Models]:
+    """Return what gives the models that a case is one of: the sample, or all others."""
+
+    @cache
+    def group(is_sampled: bool) -> Models:
+        cases = [case for case in CASES if (case in SAMPLE) is is_sampled]
+        return Models(cases, tmp_path_factory.mktemp("wholes"))
+
+    return lambda case: group(case in SAMPLE)
+
+
+@pytest.mark.frameworks
+@converted
+def test_there_and_back_gives_the_same_bits(
+    case: Case, naming: str, models: Callable[[Case], Models]
+) -> None:
     """PyTorch's file comes back with every name and every byte that it had."""
+    folder = models(case).root / case.name
     before, after = (
-        open_checkpoint(folder / case.name / place).weights.tensors
-        for place in ("pytorch", f"{naming}-back")
+        open_checkpoint(folder / place).weights.tensors for place in ("pytorch", f"{naming}-back")
     )
     assert set(before) == set(after)
-    assert ckptconv.diff(
-        folder / case.name / "pytorch", folder / case.name / f"{naming}-back"
-    ).matches
+    assert ckptconv.diff(folder / "pytorch", folder / f"{naming}-back").matches
 
 
-@pytest.mark.parametrize(("case", "naming"), HELD)
+@pytest.mark.frameworks
+@converted
 def test_the_class_loads_all_of_it_and_answers_the_same(
-    case: Case, naming: str, answers: Mapping[str, Arrays]
+    case: Case, naming: str, models: Callable[[Case], Models]
 ) -> None:
     """Nothing is missing or left over, logits are within PyTorch's own rounding, and greedy tokens are the same."""
-    source, target = answers["pytorch"], answers[naming]
+    source, target = (models(case).answers(name) for name in ("pytorch", naming))
     assert [line for line in target[f"{case.name} problems"] if "deprecated" not in line] == []
     exact, mine, other = (
         source[f"{case.name} exact"],
@@ -181,11 +213,18 @@ def _rms(values: np.ndarray[Any, Any]) -> float:
     return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
 
 
-@pytest.mark.parametrize(("family", "naming"), [("t5", "flax"), ("bart", "tf")])
-def test_verify_finds_that_they_match(family: str, naming: str, folder: Path) -> None:
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("family", "naming"),
+    [("t5", "flax"), pytest.param("bart", "tf", marks=pytest.mark.soak)],
+)
+def test_verify_finds_that_they_match(
+    family: str, naming: str, models: Callable[[Case], Models]
+) -> None:
     """Probes, cached steps, searches and coverage work for a model of one piece as for a pair."""
     case = Case("seq2seq", family)
-    result = ckptconv.verify(folder / case.name / "pytorch", folder / case.name / naming)
+    folder = models(case).root / case.name
+    result = ckptconv.verify(folder / "pytorch", folder / naming)
     assert result.matches
     assert result.outputs is not None
     assert {quantity.name for quantity in result.outputs.quantities} >= {"logits", "encoder.last"}

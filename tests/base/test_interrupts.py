@@ -11,8 +11,6 @@ import pytest
 from ckptconv.base.errors import Interrupted
 from ckptconv.base.workers import SIGNALS, install, note_published, signals_blocked
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:

@@ -29,8 +29,6 @@ bound({{"bytes": 1 << 31, "seconds": 60}})
 sys.stdout.write(str(resource.getrlimit(resource.RLIMIT_CPU)))
 """
 
-pytestmark = pytest.mark.thorough
-
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a Python of its own."""
@@ -38,6 +36,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_windows_is_told_what_to_use_instead() -> None:
     """One sentence and exit code 5, before anything of POSIX is imported; no traceback."""
     run = python(WINDOWS)
@@ -45,6 +44,7 @@ def test_windows_is_told_what_to_use_instead() -> None:
     assert run.stderr == "Error: ckptconv runs on Linux; on Windows use WSL or a container.\n"
 
 
+@pytest.mark.thorough
 def test_macos_reads_hdf5_without_a_bound_on_memory() -> None:
     """It refuses RLIMIT_AS; the bound on time holds. Anywhere else the refusal is an error."""
     assert python(CHILD.format(platform="darwin")).stdout == "(60, 61)"

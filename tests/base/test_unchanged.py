@@ -16,8 +16,6 @@ from ckptconv.transfer import pieces
 if TYPE_CHECKING:
     from conftest import Cli, MakePair, Pair
 
-pytestmark = pytest.mark.thorough
-
 WEIGHTS = "model.safetensors"
 CHANGED = "changed while it was read; nothing was published.\nRun again when nothing writes to it."
 
@@ -75,6 +73,7 @@ def test_a_snapshot_knows_what_was_there(tmp_path: Path) -> None:
         before.require_unchanged([tmp_path / "one", tmp_path / "two"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", ["pt2flax", "split", "normalize"])
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json", "vocab.txt"])
 @pytest.mark.parametrize("change", CHANGES)
@@ -104,6 +103,7 @@ def test_a_source_that_changes_meanwhile(
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", ["pt2flax", "split", "normalize"])
 @pytest.mark.parametrize(
     "name",
@@ -143,6 +143,7 @@ def test_what_nobody_reads_may_change(
     assert cli("pt2flax", source, tmp_path / "out").code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["whole's config", "whole's tokenizer", "new tokenizer", "bridge"])
 def test_what_lies_around_the_parts_of_a_join(
     cli: Cli, make_pair: MakePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str

@@ -12,8 +12,6 @@ import pytest
 
 from ckptconv.base.workers import finish, workers
 
-pytestmark = pytest.mark.thorough
-
 SIGNALLED = """
 import random, signal
 from ckptconv.base import workers
@@ -61,6 +59,7 @@ def test_the_first_error_gives_up_the_rest() -> None:
     assert any(future.cancelled() for future in futures)
 
 
+@pytest.mark.thorough
 def test_no_signal_locks_a_pool_out() -> None:
     """Wherever a signal strikes, the pool comes to its end: 200 times, while work is added and waited for."""
     done = subprocess.run(

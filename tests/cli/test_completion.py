@@ -19,8 +19,6 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Cli
 
-pytestmark = pytest.mark.thorough
-
 ROOT = Path(__file__).parents[2]
 SHELLS = ("bash", "zsh", "fish")
 SETUP = "PS1='$ '; bind 'set bell-style none'; eval \"$(_CKPTCONV_COMPLETE=bash_source ckptconv)\"; echo rea''dy\n"
@@ -40,6 +38,7 @@ def offered(run: Cli, shell: str, *words: str) -> list[tuple[str, str]]:
     return [(one[0], one[1]) for one in separated]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_each_shell_is_offered(run: Cli, shell: str) -> None:
     """Commands, options, the choices of an option, and directories where a checkpoint is meant."""
@@ -55,6 +54,7 @@ def test_what_each_shell_is_offered(run: Cli, shell: str) -> None:
         assert offered(run, shell, *words) == [("dir", "fix")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_script_is_one_that_the_shell_reads(run: Cli, shell: str) -> None:
     """The documented line gives a script for `ckptconv`; where the shell is installed, it parses it."""
@@ -110,6 +110,7 @@ def read_until(terminal: int, text: str) -> bool:
     return text in shown
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_tab_in_a_real_bash(bash: int) -> None:
     """Tab completes a command, an option and a directory, as they stand on the line."""

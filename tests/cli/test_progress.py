@@ -10,8 +10,6 @@ import pytest
 
 from terminal import on_terminal
 
-pytestmark = pytest.mark.thorough
-
 WORK = """
 import time
 from ckptconv.cli import speech
@@ -54,6 +52,7 @@ def frames(err: str) -> list[str]:
     return [frame for frame in err.split("\r") if frame.strip()]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_a_bar_with_rate_and_time_left(columns: int) -> None:
     """It appears after the delay, fits terminal and 100 columns, and its line is empty in the end."""
@@ -67,12 +66,14 @@ def test_a_bar_with_rate_and_time_left(columns: int) -> None:
     assert shown.err.split("\r")[-1].strip() == ""
 
 
+@pytest.mark.thorough
 def test_no_total_no_time_left() -> None:
     """Where nobody knows how much is to be done, there are bytes, a clock and a rate."""
     drawn = frames(on_terminal("-c", work(total=0)).err)
     assert re.fullmatch(r"writing: \d\.\d0MB \[\d\d:\d\d, [\d.]+MB/s\]", drawn[-1].strip())
 
 
+@pytest.mark.thorough
 def test_what_comes_after_the_last_byte() -> None:
     """When all bytes are done the bar says what is waited for."""
     drawn = frames(on_terminal("-c", work(then="flushing")).err)
@@ -80,6 +81,7 @@ def test_what_comes_after_the_last_byte() -> None:
     assert re.fullmatch(r"flushing: \d\d:\d\d", drawn[-1].strip())
 
 
+@pytest.mark.thorough
 def test_the_clock_runs_where_nothing_moves() -> None:
     """While frameworks compute, no byte moves, and still the bar says how long it has been."""
     drawn = frames(on_terminal("-c", HUNG).err)
@@ -88,12 +90,14 @@ def test_the_clock_runs_where_nothing_moves() -> None:
     assert all(clocks)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("script", [work(delay=60), work(quiet=True)], ids=["quick", "quiet"])
 def test_no_bar_for_what_is_quick_or_quiet(script: str) -> None:
     """Nothing is drawn before the delay, nor with --quiet."""
     assert on_terminal("-c", script).err.strip() == ""
 
 
+@pytest.mark.thorough
 def test_no_bar_in_a_pipe() -> None:
     """A pipe gets nothing, and tqdm is not even imported."""
     script = work(delay=0) + "import sys; print('tqdm' in sys.modules)"
@@ -103,6 +107,7 @@ def test_no_bar_in_a_pipe() -> None:
     assert (done.stdout, done.stderr) == ("done\nFalse\n", "")
 
 
+@pytest.mark.thorough
 def test_an_error_ends_the_bar() -> None:
     """What an operation raises passes through, the line is empty, and the bar's thread has ended."""
     shown = on_terminal("-c", FAILS)

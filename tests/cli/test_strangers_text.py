@@ -20,8 +20,6 @@ from ckptconv.transfer.manifest import MANIFEST
 if TYPE_CHECKING:
     from conftest import Cli, Counted, MakePair, Run
 
-pytestmark = pytest.mark.thorough
-
 Place: TypeAlias = tuple[str | int, ...]
 EVIL = "evil\nFORGED: all is well\n::error::FORGED ::stop-commands::x \x1b[2J\u202e##[error]FORGED"
 NAME = EVIL.replace("/", "")
@@ -123,6 +121,7 @@ def documents(good: Path, name: str) -> Iterator[tuple[str, str]]:
     yield "no JSON", EVIL
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "share",
     [
@@ -158,6 +157,7 @@ def test_every_value_and_key_of_every_file(
     counted(f"strangers' text: {name}: {tries} runs")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", ["name", "metadata", "both"])
 def test_names_of_tensors(cli: Cli, good: Path, tmp_path: Path, where: str) -> None:
     """And the metadata of a file of weights."""
@@ -209,6 +209,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", FILES)
 def test_names_of_files(cli: Cli, good: Path, tmp_path: Path, what: str) -> None:
     """What lies in the directory of a model, or below it."""
@@ -221,6 +222,7 @@ def test_names_of_files(cli: Cli, good: Path, tmp_path: Path, what: str) -> None
     assert_tame(cli("normalize", tmp_path / "good", model, "--overwrite"), "overwrite")
 
 
+@pytest.mark.thorough
 def test_names_of_directories(cli: Cli, good: Path, tmp_path: Path) -> None:
     """The model's own, its neighbours', the output's, and snapshots of a cache; where they exist, and where not."""
     shutil.copytree(good, tmp_path / "good")
@@ -254,6 +256,7 @@ def test_names_of_directories(cli: Cli, good: Path, tmp_path: Path) -> None:
     assert_tame(cli("check", tmp_path / NAME / "absent"), "check")
 
 
+@pytest.mark.thorough
 def test_arguments(cli: Cli, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a shell's `*` may put on the command line, for every option that takes text."""
     monkeypatch.chdir(tmp_path)

@@ -18,8 +18,6 @@ from covering import covering
 if TYPE_CHECKING:
     from conftest import Cli, Pair
 
-pytestmark = pytest.mark.thorough
-
 CKPTCONV = f"{sys.executable} -P -m ckptconv"
 LOCKED = """
 import os, sys
@@ -51,6 +49,7 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("redirection", "code"),
     [
@@ -113,6 +112,7 @@ def test_the_exit_code_still_tells(
     )
 
 
+@pytest.mark.thorough
 def test_a_deleted_working_directory(model: Path, tmp_path: Path) -> None:
     """A relative path leads nowhere from there; an absolute one does."""
     gone = "mkdir gone; cd gone; rmdir ../gone; ckptconv"
@@ -134,6 +134,7 @@ def test_a_deleted_working_directory(model: Path, tmp_path: Path) -> None:
     assert shell(f"{gone} pt2tf {model} {tmp_path}/out", tmp_path).returncode == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("limit", ["-v 120000", "-v 250000", "-n 8", "-f 1", "-s 64"])
 @pytest.mark.parametrize(
     "command", ["pt2flax {model} out", "verify {model} {model} --level weights"]
@@ -147,6 +148,7 @@ def test_a_system_that_is_short(model: Path, tmp_path: Path, limit: str, command
         assert shell("ckptconv check out", tmp_path).returncode == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_an_ignored_signal_stays_ignored(
     model: Path, tmp_path: Path, number: signal.Signals
@@ -173,6 +175,7 @@ def test_an_ignored_signal_stays_ignored(
             assert shell("rm -r out", tmp_path).returncode == 0
 
 
+@pytest.mark.thorough
 def test_a_fault_of_our_own(model: Path, tmp_path: Path) -> None:
     """Exit code 70 and one sentence that begins no line with what a stranger wrote; --verbose adds the traceback."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -21,8 +21,6 @@ from ckptconv.transfer import pieces
 from ckptconv.transfer.pieces import OpenFiles
 from damaging import BIAS, FAULTS, RANDOM, SQUARE, TABLE, Array, at, bfloat16
 
-pytestmark = pytest.mark.thorough
-
 FILE = "weights.bin"
 
 
@@ -68,6 +66,7 @@ def _piece_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pieces, "PIECE_BYTES", request.param)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_has_its_name(tmp_path: Path, fault: str) -> None:
     """Each kind of fault is told from all others, by a sentence with places and values."""

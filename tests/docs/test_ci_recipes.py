@@ -58,7 +58,12 @@ def test_weights_alone(shell: dict[str, str], tmp_path: Path) -> None:
 
 @pytest.mark.frameworks
 @pytest.mark.parametrize(
-    "script", [SCRIPTS[0], SCRIPTS[2], SHARED], ids=["shell", "trace", "pipelines"]
+    "script",
+    [
+        pytest.param(SCRIPTS[0], id="shell"),
+        pytest.param(SCRIPTS[2], id="trace", marks=pytest.mark.soak),
+        pytest.param(SHARED, id="pipelines", marks=pytest.mark.soak),
+    ],
 )
 def test_recipes(shell: dict[str, str], tmp_path: Path, script: str) -> None:
     """Each converts, matches, and leaves a file for JUnit without a failure."""

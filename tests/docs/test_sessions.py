@@ -10,8 +10,6 @@ from click.testing import CliRunner
 import sessions
 from sessions import FENCE, Step, files, main, mark, pages, same, steps, today
 
-pytestmark = pytest.mark.thorough
-
 PAGES = pages()
 PAGE = """\
 ---
@@ -32,15 +30,17 @@ $ printf %s "$PWD"
 
 
 def marked() -> list[object]:
-    """Return every page, with the mark that says which suite its commands run in."""
+    """Return every page, with the marks of its commands: those that run models, or take long, run in `make soak`."""
     marks = {name: mark(path.read_text()) for name, path in PAGES.items()}
     return [
-        pytest.param(name, marks=[getattr(pytest.mark, one)] if one else [])
-        for name, one in marks.items()
+        pytest.param(
+            name,
+            marks=[getattr(pytest.mark, page), pytest.mark.soak] if page else pytest.mark.thorough,
+        )
+        for name, page in marks.items()
     ]
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("name", marked())
 def test_a_page_shows_what_its_commands_print(name: str) -> None:
     """Every command of a page prints today what the page shows, but for times, and digits where a page says so."""
@@ -62,6 +62,7 @@ def test_steps_are_commands_with_what_they_printed() -> None:
     assert steps("$ one\n$ two --x\na\n$$\n") == [Step("one", ""), Step("two --x", "a\n$$\n")]
 
 
+@pytest.mark.thorough
 def test_a_page_is_renewed_where_it_is_stale_alone() -> None:
     """Files that a page tells to write are there; a time that differs stays; the directory has a plain name."""
     expected = PAGE.replace('"$PWD"\n', '"$PWD"\n/home/you/work\n')
@@ -79,6 +80,7 @@ def test_times_never_count_and_figures_where_they_vary() -> None:
     assert not same("7 tensors\n", "7 layers\n", figures=True)
 
 
+@pytest.mark.thorough
 def test_the_tool_tells_a_stale_page_and_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,6 @@ import pytest
 from browser import DESKTOP, PHONE, chromium
 from ckptconv.cli.main import cli
 
-pytestmark = pytest.mark.thorough
-
 ROOT = Path(__file__).parents[2]
 COMMANDS = cli.list_commands(click.Context(cli))
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -68,6 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_every_link_leads_to_a_page_and_its_anchor(site: Path) -> None:
     """Each link of each page names a file of the site, and a heading that is there."""
     pages = {path: Page(path) for path in site.rglob("*.html")}
@@ -88,6 +87,7 @@ def test_every_link_leads_to_a_page_and_its_anchor(site: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.thorough
 def test_no_page_asks_a_server(site: Path) -> None:
     """No script, style, picture or frame comes from elsewhere, and no style sheet fetches one."""
     asked = [
@@ -143,6 +143,7 @@ def test_exit_codes_are_told_alike() -> None:
     assert tables[0] == tables[1]
 
 
+@pytest.mark.thorough
 def test_it_opens_from_a_disk_and_can_be_searched(site: Path) -> None:
     """Pages fit a desk and a phone, ask for files of the site alone, log no error, and the search finds a heading."""
     from selenium.webdriver.support.ui import WebDriverWait

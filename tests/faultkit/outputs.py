@@ -33,6 +33,8 @@ MODELS: Sequence[tuple[NamingName, str, str]] = (
     ("flax", "roberta", "gpt2"),
     ("flax", "albert", "bert"),
 )
+STEPS = {"tf": 5, "flax": 8}
+"""The sample is the trained model alone, with every fifth kind of fault in TF and every eighth in Flax."""
 """Eight families; each pair gets every second kind of fault. The trained model gets all, in both frameworks."""
 
 
@@ -60,25 +62,27 @@ class Trial:
         return f"{self.naming} {self.title}: {self.fault}"
 
 
-def models(root: Path) -> Iterator[Conversion]:
-    """Make and convert every model."""
+def models(root: Path, whole: bool) -> Iterator[Conversion]:
+    """Make and convert every model, or those of the sample."""
     for naming in ("tf", "flax"):
         yield converted(DATES, naming, root / f"dates-{naming}", "dates")
-    for naming, encoder, decoder in MODELS:
+    for naming, encoder, decoder in MODELS if whole else ():
         source = root / f"{encoder}-{decoder}-{naming}"
         random_pair(plain(encoder), plain(decoder), source)
         yield converted(source, naming, Path(f"{source}-converted"), f"{encoder} -> {decoder}")
 
 
-def chosen(model: Conversion, number: int) -> list[Fault | ConfigFault | None]:
-    """Return no fault, and one of each kind or of every second, at a place that goes by kind and model."""
+def chosen(model: Conversion, number: int, whole: bool) -> list[Fault | ConfigFault | None]:
+    """Return no fault, and one of each kind or of some kinds, at a place that goes by kind and model."""
     kinds: dict[str, list[Fault | ConfigFault]] = {}
     for one in (*faults(model.tensors), *config_faults(model.composition, model.target.path)):
         kinds.setdefault(one.kind, []).append(one)
     places = [
         some[crc32(f"{model.title} {kind}".encode()) % len(some)] for kind, some in kinds.items()
     ]
-    return [None, *(places if model.title == "dates" else places[number % 2 :: 2])]
+    if model.title == "dates":
+        return [None, *(places if whole else places[number :: STEPS[model.target.weights.naming]])]
+    return [None, *places[number % 2 :: 2]]
 
 
 def damaged(model: Conversion, fault: Fault | ConfigFault | None, folder: Path) -> Path:
@@ -92,11 +96,11 @@ def damaged(model: Conversion, fault: Fault | ConfigFault | None, folder: Path) 
     return folder
 
 
-def trials(root: Path) -> list[Trial]:
+def trials(root: Path, whole: bool) -> list[Trial]:
     """Run every damaged copy in one process of each framework, and judge."""
     planned: list[tuple[Conversion, Fault | ConfigFault | None, Comparison]] = []
-    for number, model in enumerate(models(root)):
-        for fault in chosen(model, number):
+    for number, model in enumerate(models(root, whole)):
+        for fault in chosen(model, number, whole):
             naming = model.target.weights.naming
             copy = damaged(model, fault, root / "copies" / str(len(planned)))
             planned.append(
@@ -134,6 +138,18 @@ def trials(root: Path) -> list[Trial]:
     ]
 
 
+def _outputs(
+    comparison: Comparison, source: Answer, answer: Answer | FrameworkError
+) -> ForwardReport | str:
+    """Return the report, or why there is none: a model that does not run, or cannot generate."""
+    if isinstance(answer, FrameworkError):
+        return str(answer)
+    try:
+        return comparison.judge(source, answer)
+    except FrameworkError as error:
+        return str(error)
+
+
 def _judged(
     model: Conversion,
     fault: Fault | ConfigFault | None,
@@ -145,9 +161,7 @@ def _judged(
     target = open_checkpoint(comparison.jobs[1].checkpoint)
     weights = compare_weights(model.source, model.composition, target)
     config = differing_settings(model.source, target)
-    outputs: ForwardReport | str = (
-        str(answer) if isinstance(answer, FrameworkError) else comparison.judge(source, answer)
-    )
+    outputs = _outputs(comparison, source, answer)
     report = ((), ()) if isinstance(outputs, str) else (outputs.outside, outputs.quantities)
     where = find_where(weights.differences, weights.matches, config, *report)
     keys = tuple(one.key for one in config)

@@ -23,8 +23,6 @@ from ckptconv.trials.pair import write_pair
 if TYPE_CHECKING:
     from conftest import Counted
 
-pytestmark = pytest.mark.faults
-
 ROUNDS, RACERS, KILLS = 100, 4, 20
 VERBS = ("pt2flax", "split", "normalize", "pt2flax")
 LOST = (
@@ -82,6 +80,7 @@ def good(source: Path, tmp_path: Path) -> dict[str, object]:
     return made
 
 
+@pytest.mark.faults
 def test_one_winner(
     source: Path, good: dict[str, object], tmp_path: Path, counted: Counted
 ) -> None:
@@ -115,6 +114,7 @@ def test_one_winner(
     )
 
 
+@pytest.mark.faults
 def test_the_killed_are_no_hindrance(source: Path, good: dict[str, object], tmp_path: Path) -> None:
     """Of four runs one is killed at any moment: the target is absent or one verb's whole, and the next run succeeds."""
     moments = random.Random(0)
@@ -136,6 +136,7 @@ def test_the_killed_are_no_hindrance(source: Path, good: dict[str, object], tmp_
         assert [path.name for path in parent.iterdir()] == ["out"]
 
 
+@pytest.mark.faults
 def test_a_living_run_is_not_disturbed(source: Path, tmp_path: Path) -> None:
     """While one run writes, the next leaves its stage alone and ends at once, with the writer's process number."""
     target = tmp_path / "out"

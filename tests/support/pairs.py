@@ -16,10 +16,12 @@ from ckptconv.schema.model import read_model
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import read_config
 from ckptconv.verbs.convert import WriteOptions, pt2flax, pt2tf
-from tiny import decoders, encoders, plain, random_pair
+from tiny import CONFIGS, decoders, encoders, plain, random_pair
 
 FIRST = ("bert", "roberta", "gpt2")
 """Families that are tried in every combination and every format; the others with bert and with themselves."""
+FORMATS = (("bert", "bert"), ("roberta", "gpt2"))
+"""Pairs that the sample has in every format; the others are each family with itself or with bert, in one."""
 SHARD_BYTES = 20_000
 SEEDS = int(os.environ.get("CKPTCONV_SEEDS", "1"))
 """How often the weights of each pair are drawn. Again costs little: all that is compiled has the same shapes."""
@@ -92,16 +94,38 @@ def cases() -> list[Case]:
     ]
 
 
-def outcomes(root: Path) -> dict[Case, Outcome]:
-    """Make, convert, run and judge every case, some seeds at a time."""
-    found: dict[Case, Outcome] = {}
+def is_sampled(case: Case) -> bool:
+    """Tell whether `make test` tries a case: every family once, on each side that it can be on, in TF or in Flax.
+
+    A family that both can hold is tried in one of them, by turns.
+    """
+    encoder, decoder = case.encoder, case.decoder
+    if (encoder, decoder) in FORMATS:
+        return True
+    family = encoder if decoder == "bert" else decoder
+    is_both = family in encoders(case.naming) and family in decoders(case.naming)
+    partner = family if is_both else "bert"
+    in_turn = {encoder, decoder} == {family, partner} and _naming_of(family) == case.naming
+    return case.runs and in_turn
+
+
+def _naming_of(family: str) -> NamingName:
+    """Return the framework in which the sample tries a family."""
+    namings: list[NamingName] = [
+        naming for naming in ("tf", "flax") if family in (*encoders(naming), *decoders(naming))
+    ]
+    return namings[sorted(CONFIGS).index(family) % len(namings)]
+
+
+def outcomes(root: Path, chosen: Sequence[Case]) -> dict[Case, Outcome]:
+    """Make, convert, run and judge cases, some seeds at a time."""
+    judged: dict[Case, Outcome] = {}
     for first in range(0, SEEDS, GROUP):
-        some = [case for case in cases() if first <= case.seed < first + GROUP]
-        found |= {
-            case: _outcome(report) for case, report in reports(root / str(first), some).items()
-        }
+        group = [case for case in chosen if first <= case.seed < first + GROUP]
+        answers = reports(root / str(first), group)
+        judged |= {case: _outcome(report) for case, report in answers.items()}
         rmtree(root / str(first))
-    return found
+    return judged
 
 
 def _outcome(report: ForwardReport | Answer | FrameworkError) -> Outcome:

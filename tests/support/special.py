@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -102,6 +102,19 @@ def cases() -> list[Case]:
         for naming, forms in FORMS.items()
         for form in forms[:count]
     ]
+
+
+SAMPLE = {
+    "tied-tf-hdf5",
+    "tied-flax-msgpack",
+    "bridge-tf-hdf5",
+    "bridge-flax-safetensors",
+    "no-pooler-tf-hdf5",
+    "float16-flax-msgpack",
+    "bfloat16-tf-hdf5",
+    "v5-roberta-gpt2-flax-msgpack",
+}
+"""Cases that `make test` runs: every source that differs in kind, and every format."""
 
 
 def make(root: Path) -> None:
@@ -219,10 +232,12 @@ def config(folder: Path) -> dict[str, Any]:
     return found
 
 
-def reports(root: Path) -> dict[Case, ForwardReport | Answer | FrameworkError]:
-    """Run every case, in one process for each framework; the answer of a case that is only loaded is its own."""
+def reports(
+    root: Path, chosen: Sequence[Case]
+) -> dict[Case, ForwardReport | Answer | FrameworkError]:
+    """Run cases, in one process for each framework; the answer of a case that is only loaded is its own."""
     compared = {}
-    for case in cases():
+    for case in chosen:
         source = root / "source" / case.source
         composition = read_model(read_config(source))
         target = Runnable(case.naming, root / "out" / str(case))

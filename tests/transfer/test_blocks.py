@@ -18,8 +18,6 @@ from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer import pieces
 from ckptconv.transfer.pieces import Block, Gatherer, OpenFiles, Pieces, cut, row_major
 
-pytestmark = pytest.mark.thorough
-
 (ROW,) = expand([linear("any", 3, 2, bias=False)], NAMINGS)
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 5, 7, 11]), min_size=1, max_size=4)
 
@@ -37,6 +35,7 @@ def views(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return base, view.transpose(draw(st.permutations(range(len(shape)))))
 
 
+@pytest.mark.thorough
 @settings(deadline=None)
 @given(
     views(),
@@ -75,6 +74,7 @@ def test_strides_of_a_whole() -> None:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("shape", "order"), [((3001, 701), (1, 0)), ((701, 3001), (1, 0)), ((61, 7, 5003), (2, 0, 1))]
 )

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from conftest import Counted
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.thorough
-
 LEAST = {
     "config": 76,
     "hdf5": 87,
@@ -38,6 +36,7 @@ LEAST = {
 """Cases of each format: there may be more, never fewer."""
 
 
+@pytest.mark.thorough
 def test_counts() -> None:
     """The corpus does not shrink, and no two cases have one name."""
     found = {form: len(cases) for form, cases in corpus().items()}
@@ -47,6 +46,7 @@ def test_counts() -> None:
     assert len(set(names)) == len(names) >= 470
 
 
+@pytest.mark.thorough
 def test_all_are_refused(counted: Counted) -> None:
     """Each case ends in exit 3 with its own reason, within 3 s of CPU time and 200 MiB, and nothing else happens."""
     result = refuse_malformed()
@@ -65,6 +65,7 @@ def _empty(folder: Path) -> None:
     write(folder, b"")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("case", "said"),
     [
@@ -94,6 +95,7 @@ def test_trial(
     assert bool(said) == bool(wrong)
 
 
+@pytest.mark.thorough
 def test_limits_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal that takes too long, or too much memory, is seen, and by how much."""
     monkeypatch.setattr("ckptconv.trials.trial.PEAK_BYTES", 1 << 20)
@@ -118,6 +120,7 @@ for number, name in enumerate(["msgpack-top-nil", "pickle-a-million-dicts", "msg
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process forget its peak")
 def test_memory_of_earlier_cases(tmp_path: Path) -> None:
     """What a case took is not counted against the next one: neither what the allocator keeps, nor what cycles hold."""
@@ -134,6 +137,7 @@ def test_memory_of_earlier_cases(tmp_path: Path) -> None:
     assert after < before + 20
 
 
+@pytest.mark.thorough
 def test_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A case at which the process dies is a failure; the cases behind it are tried all the same."""
     cases = corpus()["torch_zip"][:3]

@@ -10,8 +10,6 @@ from ckptconv.trials import faults
 from ckptconv.trials.faults import Violation, tree
 from ckptconv.trials.injection import Call, Ended, Fault, _logged
 
-pytestmark = pytest.mark.thorough
-
 OLD, NEW, HALF = {"a": "1"}, {"a": "2"}, {"a": "3"}
 LOG = """\
 71 openat(AT_FDCWD, "/etc/x", O_RDONLY|O_CLOEXEC) = 3

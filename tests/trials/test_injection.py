@@ -11,8 +11,6 @@ import pytest
 from ckptconv.trials.injection import Call, Ended, Fault, Injected, injector_here
 from ckptconv.trials.pair import write_pair
 
-pytestmark = pytest.mark.thorough
-
 STRACE = pytest.param(
     "strace", marks=pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
 )
@@ -26,6 +24,7 @@ def injected(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Injecte
         yield runs
 
 
+@pytest.mark.thorough
 def test_the_asked_call_fails(injected: Injected, tmp_path: Path) -> None:
     """An error ends the run with its own message, a signal with its own code; without a fault it succeeds."""
     args = ["split", str(tmp_path / "source"), str(tmp_path / "out"), "--quiet"]
@@ -42,6 +41,7 @@ def test_the_asked_call_fails(injected: Injected, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_calls_that_write_are_found(injected: Injected, tmp_path: Path) -> None:
     """Directories made, files synced and the last rename are among the calls, each counted from one on."""
     calls = injected.calls(["split", str(tmp_path / "source"), str(tmp_path / "out"), "--quiet"])

@@ -8,8 +8,6 @@ import pytest
 
 from ckptconv.trials.memory import Peak
 
-pytestmark = pytest.mark.thorough
-
 MIB = 1 << 20
 
 

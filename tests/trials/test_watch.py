@@ -14,8 +14,6 @@ import pytest
 
 from ckptconv.trials.watch import Watch
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.mark.parametrize(
     ("act", "seen"),
@@ -46,6 +44,7 @@ def test_seen(tmp_path: Path, act: Callable[[Path, Path], object], seen: str) ->
     assert [event for event in watch.events if event.startswith(seen)]
 
 
+@pytest.mark.thorough
 def test_passed(tmp_path: Path) -> None:
     """Files inside, descriptors, names below a directory's descriptor, and asked-for Pythons pass."""
     (tmp_path / "a").write_text("text")
@@ -60,6 +59,7 @@ def test_passed(tmp_path: Path) -> None:
     assert watch.events == []
 
 
+@pytest.mark.thorough
 def test_outside_the_block(tmp_path: Path) -> None:
     """Nothing is noted before or after, and a Python that was not asked for is."""
     with Watch(tmp_path) as watch:

@@ -26,8 +26,6 @@ from written import as_nobody, write_output
 if TYPE_CHECKING:
     from conftest import Cli, MakePair, Pair
 
-pytestmark = pytest.mark.thorough
-
 FILES = {"generation_config.json": '{"max_length": 9}\n', "vocab.txt": "a\nb\n"}
 BIAS = "decoder.cls.predictions.bias"
 VERBS: dict[str, Callable[..., Any]] = {
@@ -53,6 +51,7 @@ def out(pair: Pair, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("shards", [None, 900])
 def test_what_was_written_is_whole(
@@ -199,6 +198,7 @@ def test_the_manifest_itself(out: Path) -> None:
     assert findings(out) == [("removed", SUMS, "")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -257,6 +257,7 @@ def test_malformed(out: Path, change: dict[str, Any], says: str) -> None:
     assert says in str(refusal.value)
 
 
+@pytest.mark.thorough
 def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
     """Exit 0 and one line; 1 with every finding; 3 without a manifest; --json says the same; --quiet nothing."""
     done = cli("check", out)
@@ -319,6 +320,7 @@ def remade(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
 WEIGHTS = "model.safetensors"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -381,6 +383,7 @@ for finding in check(Path(sys.argv[1])).findings:
 """
 
 
+@pytest.mark.thorough
 def test_a_directory_that_may_not_be_listed(tmp_path: Path) -> None:
     """What it holds is unknown, so the output is not whole: one that was added, and one of ours."""
     out = write_output(tmp_path / "out", {"encoder/config.json": "{}", "config.json": "{}"})
@@ -396,6 +399,7 @@ def test_a_directory_that_may_not_be_listed(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_what_no_manifest_knows(out: Path) -> None:
     """Modes, times and extended attributes are no part of the promise."""
     (out / WEIGHTS).chmod(0o777)
@@ -412,6 +416,7 @@ print([finding.name for finding in check(sys.argv[1]).findings])
 """
 
 
+@pytest.mark.thorough
 def test_the_order_of_findings(out: Path, pair: Pair, tmp_path: Path) -> None:
     """It does not depend on the seed of Python's hashes."""
     pair.arrays = {name: array + 1 for name, array in pair.arrays.items()}

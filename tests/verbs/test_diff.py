@@ -22,8 +22,6 @@ from diffing import lines
 if TYPE_CHECKING:
     from conftest import MakePair
 
-pytestmark = pytest.mark.thorough
-
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 ROOT = Path(__file__).parents[2]
 QUERY = "decoder.bert.encoder.layer.1.crossattention.self.query.weight"
@@ -70,6 +68,7 @@ def trained(dates: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return conversions(dates, tmp_path_factory.mktemp("forms"))
 
 
+@pytest.mark.thorough
 def test_one_model_in_every_form(trained: dict[str, Path]) -> None:
     """The trained checkpoint is equal to itself from every naming and format to every other, bit for bit."""
     for one, other in permutations(trained.values(), 2):
@@ -81,20 +80,28 @@ def test_one_model_in_every_form(trained: dict[str, Path]) -> None:
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("families", [("roberta", "gpt2"), ("gpt2", "roberta"), ("bert", "bert")])
 def test_other_pairs_with_a_bridge(
     make_pair: MakePair, tmp_path: Path, families: tuple[str, str]
 ) -> None:
-    """Bridges, Conv1D, and tables healed for Flax on one side, the other or both, are seen through."""
+    """Bridges, Conv1D, and tables healed for Flax on one side, the other or both, are seen through.
+
+    All that is said is where Flax's class cannot generate.
+    """
     dec = {"n_embd": 5} if families[1] == "gpt2" else {"hidden_size": 5}
     source = make_pair(*families, dec=dec).write(tmp_path / "source")
     (tmp_path / "forms").mkdir()
     forms = conversions(source, tmp_path / "forms")
-    for one, other in permutations(forms.values(), 2):
-        found = diff(one, other)
-        assert (found.matches, lines(found), found.config, found.notices) == (True, [], (), ())
+    unable = {path for path in forms.values() if "unhealed" in path.name and families[0] != "gpt2"}
+    for first, second in permutations(forms.values(), 2):
+        difference = diff(first, second)
+        assert (difference.matches, lines(difference), difference.config) == (True, [], ())
+        said = [notice.partition(": no record of healing")[0] for notice in difference.notices]
+        assert said == [str(path) for path in (first, second) if path in unable]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pair", ["bert-bert", "roberta-gpt2"])
 def test_what_transformers_5_saved(tmp_path: Path, pair: str) -> None:
     """A checkpoint of version 5 is equal to its conversions."""
@@ -104,6 +111,7 @@ def test_what_transformers_5_saved(tmp_path: Path, pair: str) -> None:
     assert (found.matches, lines(found), found.config) == (True, [], ())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_cast_is_told_and_no_difference(
     trained: dict[str, Path], tmp_path: Path, dtype: Any
@@ -175,6 +183,7 @@ FAULTS: dict[str, tuple[Callable[[Arrays], object], list[tuple[str, str, str]]]]
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_across_frameworks(trained: dict[str, Path], tmp_path: Path, fault: str) -> None:
     """A fault in PyTorch's file against TF's good one: the tensor is named, and what happened to it."""
@@ -235,6 +244,7 @@ def test_which_layers_moved_how_much(trained: dict[str, Path], tmp_path: Path) -
     assert sum(one.parameters for one in layers) == sum(array.size for array in stored.values())
 
 
+@pytest.mark.thorough
 def test_parts_against_the_whole(trained: dict[str, Path], tmp_path: Path) -> None:
     """An encoder or a decoder alone is compared with its side of a whole, in any naming, and with its like."""
     ckptconv.split(trained["source"], tmp_path / "parts")
@@ -258,6 +268,7 @@ def test_parts_against_the_whole(trained: dict[str, Path], tmp_path: Path) -> No
         diff(encoder, decoder)
 
 
+@pytest.mark.thorough
 def test_config_keys_that_matter(trained: dict[str, Path], tmp_path: Path) -> None:
     """A key that changes answers is a difference with both values; one that does not is none."""
     other = shutil.copytree(trained["flax-msgpack"], tmp_path / "other")

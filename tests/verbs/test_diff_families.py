@@ -18,8 +18,6 @@ from ckptconv.schema.model import read_model
 from conftest import DECODER, Pair
 from tiny import pairs, plain
 
-pytestmark = pytest.mark.thorough
-
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 PAIRS = sorted({(naming, *pair) for naming in ("tf", "flax") for pair in pairs(naming)})
 
@@ -79,6 +77,7 @@ def damaged(array: NDArray[Any], number: int) -> tuple[NDArray[Any], set[str]]:
     return (*faults, (one, {"element", "bit"}))[number % (len(faults) + 1)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("naming", "encoder", "decoder"), PAIRS)
 def test_every_family(tmp_path: Path, naming: str, encoder: str, decoder: str) -> None:
     """A conversion is equal to its source; with a fault in every seventh tensor, those and no others are named."""

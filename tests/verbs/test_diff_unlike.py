@@ -16,8 +16,6 @@ from diffing import lines
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
 
-pytestmark = pytest.mark.thorough
-
 
 def test_two_architectures_share_an_encoder(make_pair: MakePair, tmp_path: Path) -> None:
     """What both have is compared, the rest is listed; of one name and two sizes, the shapes are told."""
@@ -43,6 +41,7 @@ def test_two_architectures_share_an_encoder(make_pair: MakePair, tmp_path: Path)
     ]
 
 
+@pytest.mark.thorough
 def test_other_sizes(make_pair: MakePair, tmp_path: Path) -> None:
     """A tensor of one name and two shapes is told with both, and a deeper model has more layers."""
     one, other = make_pair("bert", "bert"), make_pair("bert", "bert", enc={"intermediate_size": 11})
@@ -72,6 +71,7 @@ def test_nothing_in_common_is_refused(make_pair: MakePair, tmp_path: Path) -> No
         diff(one, other)
 
 
+@pytest.mark.thorough
 def test_a_pooler_that_is_left_away(pair: Pair, tmp_path: Path) -> None:
     """What may be absent and then counts as zeros is equal to zeros, and to nothing else."""
     poolers = {name: array for name, array in pair.arrays.items() if "pooler" in name}
@@ -86,6 +86,7 @@ def test_a_pooler_that_is_left_away(pair: Pair, tmp_path: Path) -> None:
     assert len(lines(diff(bare, full))) == len(poolers)
 
 
+@pytest.mark.thorough
 def test_tensors_that_no_table_knows(pair: Pair, tmp_path: Path) -> None:
     """Strangers of one name are compared as they are, and told apart by dtype and shape."""
     pair.arrays |= {"step": np.arange(3), "ema": np.ones(4, np.float32)}
@@ -101,6 +102,7 @@ def test_tensors_that_no_table_knows(pair: Pair, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_healed_table_whose_rows_differ(make_pair: MakePair, tmp_path: Path) -> None:
     """Rows that a healing repeated must be equal for it to be undone; compared the other way they differ."""
     source = make_pair("bert", "bert").write(tmp_path / "source")

@@ -16,8 +16,6 @@ from machine import machine
 if TYPE_CHECKING:
     from conftest import Cli
 
-pytestmark = pytest.mark.thorough
-
 ALL = "torch transformers safetensors tensorflow tf-keras jax jaxlib flax huggingface_hub jinja2 plotly"
 BARE = f"""\
 ckptconv {__version__}, Python X
@@ -50,6 +48,7 @@ def components(text: str) -> dict[str, tuple[str, str]]:
     return {one["name"]: (one["state"], one["reason"]) for one in json.loads(text)["components"]}
 
 
+@pytest.mark.thorough
 def test_a_machine_with_the_core_alone(run: Cli, tmp_path: Path) -> None:
     """What is optional and missing is named with what to install, and the exit code is 0."""
     done = run("doctor", env=machine(tmp_path / "m", without=ALL))
@@ -66,6 +65,7 @@ def test_a_machine_with_the_core_alone(run: Cli, tmp_path: Path) -> None:
     assert (done.code, text, done.err) == (0, BARE, "")
 
 
+@pytest.mark.thorough
 def test_machines_that_are_broken(run: Cli, tmp_path: Path) -> None:
     """Old versions, transformers without the class, a library that dies or hangs: each is told apart."""
     modules = {
@@ -104,6 +104,7 @@ def test_machines_that_are_broken(run: Cli, tmp_path: Path) -> None:
     assert "\x1b" not in shown
 
 
+@pytest.mark.thorough
 def test_a_core_that_does_not_work(run: Cli, tmp_path: Path) -> None:
     """Without numpy nothing else is asked, and the exit code is 5."""
     done = run(
@@ -120,6 +121,7 @@ def test_a_core_that_does_not_work(run: Cli, tmp_path: Path) -> None:
     assert lines[-1].startswith("machine ")
 
 
+@pytest.mark.thorough
 @pytest.mark.frameworks
 def test_this_machine(run: Cli) -> None:
     """Here everything is installed and works; the JSON has versions, and the machine in numbers."""

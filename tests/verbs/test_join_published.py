@@ -18,8 +18,6 @@ from tiny import decoders, encoders
 if TYPE_CHECKING:
     from conftest import Counted
 
-pytestmark = pytest.mark.frameworks
-
 EVERY = bool(os.environ.get("CKPTCONV_SEEDS"))
 """Set by `make soak`: every head of every encoder, too."""
 FEWER = (
@@ -63,6 +61,7 @@ def cases(role: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_every_class(bert: Path, tmp_path: Path, counted: Counted, role: str) -> None:
     """What the loader of the role would keep of a class, `join` writes, bit for bit; what it drops has no place."""
@@ -86,6 +85,7 @@ def test_every_class(bert: Path, tmp_path: Path, counted: Counted, role: str) ->
     counted(f"join takes {len(cases(role))} classes as {role}")
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", ["BartModel", "BartForConditionalGeneration"])
 @pytest.mark.parametrize("safe", [True, False])
 def test_the_table_of_a_whole_bart(bert: Path, tmp_path: Path, name: str, safe: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +22,7 @@ from ckptconv.transfer.manifest import MANIFEST, SUMS
 from special import (
     FORMS,
     RUN,
+    SAMPLE,
     SAVED,
     WAYS,
     WORKAROUND,
@@ -36,8 +38,6 @@ from special import (
     weights,
 )
 from tiny import ROOT, plain
-
-pytestmark = pytest.mark.frameworks
 
 Reports: TypeAlias = dict[Case, ForwardReport | Answer | FrameworkError]
 PARTS = ("tied", "bridge", "no-pooler", *WORKAROUND)
@@ -55,9 +55,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judged(root: Path) -> Reports:
-    """What came of every case that is run."""
-    return reports(root)
+def judge(root: Path) -> Callable[[Case], ForwardReport | Answer | FrameworkError]:
+    """Return what says what came of a case; the sample is run at once, and so are all others."""
+    groups: dict[bool, Reports] = {}
+
+    def report(case: Case) -> ForwardReport | Answer | FrameworkError:
+        group = str(case) in SAMPLE
+        if group not in groups:
+            groups[group] = reports(
+                root, [case for case in cases() if (str(case) in SAMPLE) is group]
+            )
+        return groups[group][case]
+
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +77,17 @@ def saved(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("case", cases(), ids=str)
-def test_the_same_answers(case: Case, judged: Reports) -> None:
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if str(case) in SAMPLE else pytest.mark.soak) for case in cases()],
+    ids=str,
+)
+def test_the_same_answers(
+    case: Case, judge: Callable[[Case], ForwardReport | Answer | FrameworkError]
+) -> None:
     """The target's class loads it whole; states, logits and tokens agree within the yardstick."""
-    report = judged[case]
+    report = judge(case)
     if isinstance(report, Answer) and not case.runs:
         assert report.problems == ()
         return
@@ -87,6 +104,7 @@ def test_the_same_answers(case: Case, judged: Reports) -> None:
     assert report.matches
 
 
+@pytest.mark.frameworks
 def test_shared_sides_are_written_in_full(root: Path, tmp_path: Path) -> None:
     """Stored once in safetensors or twice in .bin, the results are the same, byte for byte, and hold both sides."""
     assert weights(root / "normal" / "tied") == weights(root / "normal" / "tied-bin")
@@ -107,6 +125,7 @@ def test_shared_sides_are_written_in_full(root: Path, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", PARTS)
 def test_parts_load_whole(root: Path, name: str) -> None:
     """`AutoModel` and `AutoModelForCausalLM` load the parts with nothing missing, left over or reshaped."""
@@ -135,6 +154,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", PARTS)
 def test_parts_join_to_the_whole(root: Path, tmp_path: Path, name: str) -> None:
     """What transformers saved comes back from its parts, projection, config and generation settings included."""
@@ -145,6 +165,7 @@ def test_parts_join_to_the_whole(root: Path, tmp_path: Path, name: str) -> None:
     assert ("enc_to_dec_proj.weight" in tensors(tmp_path / "out")) == (name == "bridge")
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("base", ["BertModel", "BertForMaskedLM"])
 def test_join_is_what_transformers_makes(tmp_path: Path, base: str) -> None:
     """From two models of their own: the same tensors and config as `from_encoder_decoder_pretrained`, loaded whole."""
@@ -177,6 +198,7 @@ def test_join_is_what_transformers_makes(tmp_path: Path, base: str) -> None:
     assert config(tmp_path / "out") == config(tmp_path / "theirs")
 
 
+@pytest.mark.frameworks
 def test_no_pooler(root: Path, tmp_path: Path) -> None:
     """An encoder without pooler gets one of zeros, said, in every verb; all else is as it was."""
     source = root / "source" / "no-pooler"
@@ -202,6 +224,7 @@ def test_no_pooler(root: Path, tmp_path: Path) -> None:
     assert not any(info.values()), info
 
 
+@pytest.mark.frameworks
 def test_narrow_floats(root: Path, tmp_path: Path) -> None:
     """HDF5 keeps float16, and holds bfloat16 as float32, which is said; the values are the source's."""
     for name, stored, said in (
@@ -222,6 +245,7 @@ def test_narrow_floats(root: Path, tmp_path: Path) -> None:
         assert np.array_equal(found, expected)
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("kind", ["gamma and beta", "buffers", "module", "plain"])
 def test_old_names(root: Path, tmp_path: Path, kind: str, zipped: bool) -> None:
@@ -243,12 +267,14 @@ def test_old_names(root: Path, tmp_path: Path, kind: str, zipped: bool) -> None:
         assert weights(tmp_path / naming) == weights(tmp_path / f"today-{naming}")
 
 
+@pytest.mark.frameworks
 def test_shards_of_bin(root: Path) -> None:
     """A .bin in shards is read through its index."""
     assert len(list((root / "source" / "bin-shards").glob("*.bin"))) == 3
     assert weights(root / "normal" / "bin-shards") == weights(root / "normal" / "bert-gpt2")
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("pair", ["bert-bert", "roberta-gpt2"])
 def test_what_transformers_5_saved(root: Path, pair: str) -> None:
     """The files in fixtures/ are version 5's; their targets hold every bit, and transformers 4 reads the config."""
@@ -260,6 +286,7 @@ def test_what_transformers_5_saved(root: Path, pair: str) -> None:
         assert config(target)["dtype"] == "float32"
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("name", "naming", "way"),
     [(name, *one) for name in SAVED for one in ((d, way) for d in WAYS for way in WAYS[d])],
@@ -275,6 +302,7 @@ def test_what_the_classes_saved(
     assert config(tmp_path / "out") == config(saved / "normal" / name)
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", SAVED)
 @pytest.mark.parametrize("naming", FORMS)
 def test_config_is_the_class_s_own(saved: Path, name: str, naming: str) -> None:
@@ -288,6 +316,7 @@ def test_config_is_the_class_s_own(saved: Path, name: str, naming: str) -> None:
     assert ("ckptconv" in ours) == (naming == "flax")
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", WORKAROUND)
 def test_parts_serve_the_documented_workaround(saved: Path, name: str) -> None:
     """TF's `from_encoder_decoder_pretrained` on the parts, `from_pt`, answers what PyTorch answers on the whole."""
@@ -298,6 +327,7 @@ def test_parts_serve_the_documented_workaround(saved: Path, name: str) -> None:
     assert other.worst <= MAX_FACTOR * one.worst
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", WORKAROUND)
 @pytest.mark.parametrize("naming", sorted(VERBS))
 def test_halves_that_the_classes_saved(saved: Path, tmp_path: Path, naming: str, name: str) -> None:

@@ -12,8 +12,6 @@ import pytest
 from ckptconv.run.runners.pytorch import RUNNER, PyTorchSession, in_precision
 from tiny import plain, random_pair
 
-pytestmark = pytest.mark.frameworks
-
 IDS = np.arange(8, 20).reshape(2, 6)
 BATCH = {
     "input_ids": IDS,
@@ -37,6 +35,7 @@ def tables(model: Any) -> dict[str, Any]:
     return found | {f"positions {number}": value for number, value in enumerate(more)}
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("family", "side"), [("ctrl", "encoder"), ("llama", "encoder"), ("xglm", "decoder")]
 )
@@ -51,6 +50,7 @@ def test_tables_of_sines_are_made_anew(tmp_path: Path, family: str, side: str) -
         assert 0 < (value - rounded[name].double()).abs().max() < 1e-5
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("families", [("gpt2", "gpt2"), ("xlnet", "bert"), ("llama", "bert")])
 def test_no_step_rounds(tmp_path: Path, families: tuple[str, str]) -> None:
     """The loss of the reference is float64's, also with attention in float32 by name (GPT-2, LLaMA), and stays it."""
@@ -72,6 +72,7 @@ def test_no_step_rounds(tmp_path: Path, families: tuple[str, str]) -> None:
     assert 1e-9 < np.abs(rounded["logits"] - exact["logits"]).max() < 1e-3
 
 
+@pytest.mark.frameworks
 def test_precision_ends_with_its_block() -> None:
     """After the reference has run, float32 is float32 again, also where the block failed."""
     torch = import_module("torch")
@@ -84,6 +85,7 @@ def test_precision_ends_with_its_block() -> None:
     )
 
 
+@pytest.mark.frameworks
 def test_a_listener_hears_every_step(tmp_path: Path) -> None:
     """The tokens so far and the scores of the next, for each step of a greedy search; the greatest score is chosen."""
     source = random_pair(plain("bert"), plain("bert"), tmp_path / "pair")

@@ -18,7 +18,6 @@ from ckptconv.schema.model import read_model
 from probing import probes_of
 from tiny import plain, random_pair
 
-pytestmark = pytest.mark.frameworks
 CHANGE = 1e-3
 PLACES = Places(MODALITIES["text"], {})
 
@@ -48,6 +47,7 @@ def compared(session: Session, batch: dict[str, Array]) -> Array:
     return np.concatenate(rows)
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("families", [("bert", "bert"), ("roberta", "gpt2")])
 def test_reached_is_what_changes_an_answer(tmp_path: Path, families: tuple[str, str]) -> None:
     """Of every parameter, elements are changed by hand: exactly those that are reached show in what is compared."""
@@ -79,6 +79,7 @@ def test_reached_is_what_changes_an_answer(tmp_path: Path, families: tuple[str, 
     assert 10 < reached < len(list(model.named_parameters()))
 
 
+@pytest.mark.frameworks
 def test_what_no_probe_reaches(tmp_path: Path) -> None:
     """The pooler, the bias of the keys, and the rows of words that no probe holds; a tied tensor is there once."""
     source = random_pair(plain("bert"), plain("bert"), tmp_path / "pair")
@@ -105,6 +106,7 @@ def test_what_no_probe_reaches(tmp_path: Path) -> None:
     assert "decoder.cls.predictions.decoder.weight" not in found
 
 
+@pytest.mark.frameworks
 def test_long_rows_are_computed_twice_instead_of_kept(tmp_path: Path) -> None:
     """Beyond the length that asks for attention maps, layers run again on the way back: the same answers and reach."""
     config = plain("bert") | {"max_position_embeddings": 320}

@@ -15,14 +15,13 @@ from ckptconv.schema.model import read_model
 from ckptconv.stores.checkpoint import open_checkpoint
 from tiny import pairs, plain, random_pair
 
-pytestmark = pytest.mark.frameworks
-
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return file name -> bytes."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.frameworks
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     """A seed decides every byte, and another seed gives other weights under the same config."""
     first, again, other = (
@@ -33,6 +32,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert [name for name in first if first[name] != other[name]] == ["model.safetensors"]
 
 
+@pytest.mark.frameworks
 @pytest.mark.soak
 @pytest.mark.parametrize(("encoder", "decoder"), pairs())
 def test_every_family_makes_a_pair(encoder: str, decoder: str, tmp_path: Path) -> None:
@@ -46,6 +46,7 @@ def test_every_family_makes_a_pair(encoder: str, decoder: str, tmp_path: Path) -
     assert not [move.target.name for move in plan.moves if move.source is None]
 
 
+@pytest.mark.frameworks
 def test_every_tensor_matters(tmp_path: Path) -> None:
     """One percent on any tensor changes the logits, but for what no answer can depend on."""
     folder = random_pair(plain("bert"), plain("bert") | {"num_hidden_layers": 1}, tmp_path / "pair")
@@ -80,6 +81,7 @@ def test_every_tensor_matters(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.frameworks
 def test_what_is_asked_for(tmp_path: Path) -> None:
     """Format, dtype, shards, width and settings of the whole are those that the caller named."""
     folder = random_pair(

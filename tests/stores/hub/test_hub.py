@@ -20,8 +20,6 @@ from terminal import on_terminal
 if TYPE_CHECKING:
     from conftest import Cli, Run
 
-pytestmark = pytest.mark.thorough
-
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 
 COMPANIONS = [
@@ -86,6 +84,7 @@ def look(on: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
     return lambda name, **env: on("normalize", name, tmp_path / "never", "--dry-run", **env)
 
 
+@pytest.mark.thorough
 def test_a_name_is_downloaded_once_and_then_known_offline(
     look: Callable[..., Run], hub: Hub, dates: Path
 ) -> None:
@@ -101,6 +100,7 @@ def test_a_name_is_downloaded_once_and_then_known_offline(
     assert (look("org/dates"), hub.downloaded()) == (first, [])
 
 
+@pytest.mark.thorough
 def test_every_verb_takes_names(many: Many, hub: Hub, tmp_path: Path, dates: Path) -> None:
     """What is converted from the hub is what is converted from the disk; parts and targets come from it too."""
     local = tmp_path / "local"
@@ -131,6 +131,7 @@ def test_every_verb_takes_names(many: Many, hub: Hub, tmp_path: Path, dates: Pat
     ).read_bytes()
 
 
+@pytest.mark.thorough
 def test_revisions(many: Many, hub: Hub, tmp_path: Path) -> None:
     """A tag and a commit name one state of a repository; `main` stays what it is."""
     files = hub.repos["org/dates"]["main"]
@@ -146,6 +147,7 @@ def test_revisions(many: Many, hub: Hub, tmp_path: Path) -> None:
     assert found == ["4.0.0", "4.0.0", "4.57.6"]
 
 
+@pytest.mark.thorough
 def test_shards_come_by_their_index(
     look: Callable[..., Run], hub: Hub, dates: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +183,7 @@ def test_shards_come_by_their_index(
     assert [name for name in hub.downloaded() if name.startswith("model-")] == []
 
 
+@pytest.mark.thorough
 def test_what_is_here_wins(
     look: Callable[..., Run], hub: Hub, dates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +203,7 @@ def test_what_is_here_wins(
     assert hub.asked != []
 
 
+@pytest.mark.thorough
 def test_directories_of_the_cache(look: Callable[..., Run], dates: Path, tmp_path: Path) -> None:
     """`models--org--name` means its main snapshot; so does the snapshot's own directory."""
     first = look("org/dates")
@@ -220,6 +224,7 @@ def test_directories_of_the_cache(look: Callable[..., Run], dates: Path, tmp_pat
         resolve(folder)
 
 
+@pytest.mark.thorough
 def test_refusals(
     look: Callable[..., Run], many: Many, hub: Hub, dates: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +280,7 @@ def test_refusals(
     assert look("org/private", HF_TOKEN="secret").code == 0
 
 
+@pytest.mark.thorough
 def test_half_a_download_is_never_read(look: Callable[..., Run], hub: Hub) -> None:
     """A download that breaks off is an error that says so; the next run fetches that file and no other."""
     hub.cut = {"model.safetensors": 300_000}
@@ -288,6 +294,7 @@ def test_half_a_download_is_never_read(look: Callable[..., Run], hub: Hub) -> No
     assert (look("org/dates").code, hub.downloaded()) == (0, ["model.safetensors"])
 
 
+@pytest.mark.thorough
 def test_downloads_show_themselves_on_terminals_alone(hub: Hub, tmp_path: Path) -> None:
     """The library's own bars name each file on a terminal; --quiet takes them away, and its switch is honoured."""
     env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}

@@ -16,8 +16,6 @@ from ckptconv.stores.hub.download import Hub
 from ckptconv.stores.hub.names import HubName, hub_name
 from ckptconv.stores.layouts.huggingface import first_choice
 
-pytestmark = pytest.mark.thorough
-
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 
 BLOCKED = "import sys\nsys.modules['huggingface_hub'] = None\nfrom ckptconv.cli.main import main\nmain()\n"
@@ -95,6 +93,7 @@ def test_which_weights_are_downloaded(files: str, naming: None, chosen: str | No
     assert (found and found[1]) == chosen
 
 
+@pytest.mark.thorough
 def test_without_the_library(dates: Path, tmp_path: Path) -> None:
     """A name needs the extra, and the message says how to get it; a path needs nothing."""
     done = [
@@ -122,6 +121,7 @@ def error_class(name: str, *bases: type[Exception]) -> type[Exception]:
     return type(name, bases or (Exception,), {})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [

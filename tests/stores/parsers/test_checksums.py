@@ -28,8 +28,6 @@ from ckptconv.trials.corpus._zipped import Part, parts, zipped
 if TYPE_CHECKING:
     from conftest import Counted
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -45,6 +43,7 @@ def read(path: Path) -> None:
         check_span(record)
 
 
+@pytest.mark.thorough
 def test_every_member(model: Path, counted: Counted) -> None:
     """Any bit flipped in the pickle, in a small member or in a tensor is refused, with the member's name."""
     read(model)

@@ -18,8 +18,6 @@ from ckptconv.stores.formats import hdf5 as process
 from ckptconv.stores.formats.hdf5 import create, read
 from ckptconv.stores.tensor import TensorSpec
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
@@ -53,6 +51,7 @@ def test_one_process_reads_many_files(weights: Path, tmp_path: Path) -> None:
     assert pid() == first
 
 
+@pytest.mark.thorough
 def test_a_process_that_was_killed_is_started_anew(weights: Path) -> None:
     """Whoever ends the process ends one reading at most."""
     read(weights)
@@ -62,6 +61,7 @@ def test_a_process_that_was_killed_is_started_anew(weights: Path) -> None:
     assert pid() != first
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("code", "says"),
     [
@@ -117,14 +117,14 @@ def test_how_a_library_may_end(
     assert list(read(weights).tensors) == ["m"]
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_when_the_parent_is_killed(weights: Path) -> None:
     """The process ends with the one that it works for, even if that had no time to say so."""
     script = (
         "import os, pathlib, signal, sys\n"
         "from ckptconv.stores.formats import hdf5\n"
-        "from ckptconv.stores.parsers import hdf5_process\n"
         "hdf5.read(pathlib.Path(sys.argv[1]))\n"
-        "print(hdf5_process._SERVER.process.pid, flush=True)\n"
+        "print(hdf5._SERVER.process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
@@ -140,6 +140,7 @@ def test_nothing_is_left_when_the_parent_is_killed(weights: Path) -> None:
     assert time.monotonic() < until
 
 
+@pytest.mark.thorough
 def test_a_fork_has_a_process_of_its_own(weights: Path, fresh: None) -> None:
     """Two processes never share the pipes of one, and a fork that ends leaves the other's alone."""
     read(weights)
@@ -157,6 +158,7 @@ def test_a_fork_has_a_process_of_its_own(weights: Path, fresh: None) -> None:
     assert pid() == first
 
 
+@pytest.mark.thorough
 def test_an_answer_that_does_not_come(
     weights: Path, monkeypatch: pytest.MonkeyPatch, fresh: None
 ) -> None:

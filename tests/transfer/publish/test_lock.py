@@ -18,8 +18,6 @@ from ckptconv.base.leftovers import new_stage
 from ckptconv.transfer.publish.lock import clear, locked
 from written import write_output
 
-pytestmark = pytest.mark.thorough
-
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -50,6 +48,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.thorough
 def test_the_kernel_lets_go(tmp_path: Path) -> None:
     """A holder that is killed holds nothing; its file is taken over and removed."""
     target = tmp_path / "out"

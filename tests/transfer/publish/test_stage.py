@@ -20,8 +20,6 @@ from written import write_output
 if TYPE_CHECKING:
     from conftest import Cli
 
-pytestmark = pytest.mark.thorough
-
 
 def content(folder: Path) -> dict[str, str]:
     """Return every path below a folder, with the hash of a file."""
@@ -283,6 +281,7 @@ def test_an_empty_directory_may_be_overwritten(tmp_path: Path) -> None:
     assert sorted(content(tmp_path)) == ["out", "out/new.bin"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
 @pytest.mark.parametrize("more", [[], ["--max-shard-size", "200kB", "--dtype", "bfloat16"]])
 def test_the_same_bytes_every_time(

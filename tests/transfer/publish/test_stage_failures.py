@@ -20,8 +20,6 @@ from ckptconv.transfer.publish.stage import published
 if TYPE_CHECKING:
     from conftest import Cli, Pair
 
-pytestmark = pytest.mark.thorough
-
 ROOT = Path(__file__).parents[3]
 SLOW = """
 import os, time
@@ -79,6 +77,7 @@ def test_a_parent_that_cannot_be_written(
     assert (str(refusal.value), list(tmp_path.iterdir())) == (f"{tmp_path}/out: {why}", [])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
 def test_a_disk_that_fills_up(
     cli: Cli, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
@@ -104,6 +103,7 @@ def test_a_disk_that_fills_up(
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
 def test_a_real_limit_on_file_size(dates: Path, tmp_path: Path, verb: str) -> None:
     """The system refuses bytes for real: exit code 4, a message, and nothing left."""
@@ -114,6 +114,7 @@ def test_a_real_limit_on_file_size(dates: Path, tmp_path: Path, verb: str) -> No
     assert done.stderr.startswith(f"Error: {tmp_path}/deep/out: cannot be written (")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("verb", "number"),
     [
