@@ -255,6 +255,9 @@ def test_a_savedmodels_variables_are_the_checkpoints_tensors(written: Written, a
     from safetensors.numpy import load_file
 
     variables = asked("savedmodel")[8]
+    assert not (written.folders["savedmodel"] / "assets").exists(), (
+        "an empty folder is in no manifest"
+    )
     tensors = load_file(written.source / "model.safetensors")
     names = written.records["savedmodel"]["weights"]
     assert set(variables) >= set(names)
