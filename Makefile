@@ -58,7 +58,7 @@ fuzz: $(VENV)/installed
 soak: $(VENV)/installed
 	CKPTCONV_FAULTS=100000 $(BIN)/python -m pytest -m faults -n $(JOBS)
 	$(BIN)/python benchmarks/large.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "soak or fuzz" -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "soak or fuzz" -n $(JOBS) --dist loadfile --hypothesis-profile random
 	CKPTCONV_SEEDS=20 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_pairs.py
 	$(BIN)/python benchmarks/verify_base.py
 

@@ -31,8 +31,11 @@ from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec
 
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")  # a machine with other work is slow, and no test is wrong for it
+BUSY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+"""A machine with other work is slow, and no test is wrong for it."""
+settings.register_profile("same", derandomize=True, **BUSY)
+settings.register_profile("random", **BUSY)
+settings.load_profile("same")  # `make soak` draws anew each time
 
 ROOT = Path(__file__).parents[1]
 MEMORY = Path("/dev/shm")
