@@ -38,7 +38,8 @@ and run: as encoder or decoder of an `EncoderDecoderModel`, or of one piece, as 
 The last two columns are what `ckptconv export` makes of a family beside a bert, or of one piece.
 `fixtures/sweep_exports.py` traced the class, lowered `encode` and `step`, held the encoder's states and every cached
 step against float64 by the yardstick of `verify`, and tried the limits of positions. Refused: by name, before anything
-is written. JAX and LiteRT lower the same programs as a SavedModel; the search around them knows no family.
+is written. Not tried: `export` knows no list of families, and will try; `verify` judges what it made. JAX and LiteRT
+lower the same programs as a SavedModel; the search around them knows no family.
 
 Every exact and healed field of the frameworks is run by `tests/test_pairs.py` and `tests/test_wholes.py`, on random
 models of the real classes. Settings of a config that a class ignores or lacks are refused one by one when they occur: a
