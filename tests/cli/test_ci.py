@@ -45,8 +45,8 @@ def test_a_match_on_github(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "page.md"))
     (tmp_path / "page.md").write_text("before\n")
-    done = cli("verify", dates, converted_flax, *WEIGHTS, "--junit", tmp_path / "junit.xml")
-    assert (done.code, "::" in done.err) == (0, False)
+    outcome = cli("verify", dates, converted_flax, *WEIGHTS, "--junit", tmp_path / "junit.xml")
+    assert (outcome.code, "::" in outcome.err) == (0, False)
     page = (tmp_path / "page.md").read_text()
     assert page.startswith("before\n### :white_check_mark: ckptconv verify: match\n")
     assert "| 101/101 |" in page
@@ -58,10 +58,10 @@ def test_a_mismatch_on_github(
 ) -> None:
     """Exit code 1; the annotation names the tensor, and stays out of the JSON on stdout."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    done = cli("verify", dates, wrong, *WEIGHTS, "--json", "--junit", tmp_path / "junit.xml")
-    cause, line = [line for line in done.err.splitlines() if line.startswith("::")]
-    (found,) = json.loads(done.out)["weights"]["differences"]
-    assert done.code == 1
+    outcome = cli("verify", dates, wrong, *WEIGHTS, "--json", "--junit", tmp_path / "junit.xml")
+    cause, line = [line for line in outcome.err.splitlines() if line.startswith("::")]
+    (found,) = json.loads(outcome.out)["weights"]["differences"]
+    assert outcome.code == 1
     assert cause.startswith("::error title=verify%3A mismatch::cause: 1 tensor differs; first: ")
     assert line.startswith(f"::error title=verify%3A weights%3A {found['name']}::")
     assert Xml.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
@@ -72,18 +72,18 @@ def test_an_error_is_told(
 ) -> None:
     """What cannot be verified is an error for JUnit and GitHub too, and keeps its exit code."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    done = cli("verify", dates, tmp_path / "none", *WEIGHTS, "--junit", tmp_path / "junit.xml")
-    assert done.code == 3
-    assert "::error title=verify%3A SourceError::" in done.err
+    outcome = cli("verify", dates, tmp_path / "none", *WEIGHTS, "--junit", tmp_path / "junit.xml")
+    assert outcome.code == 3
+    assert "::error title=verify%3A SourceError::" in outcome.err
     root = Xml.parse(tmp_path / "junit.xml").getroot()
     assert (root.get("tests"), root.get("errors")) == ("1", "1")
 
 
 def test_elsewhere_nothing_is_annotated(cli: Cli, dates: Path, wrong: Path) -> None:
     """Without GITHUB_ACTIONS there is no command for a runner in the output."""
-    done = cli("verify", dates, wrong, *WEIGHTS)
-    assert done.code == 1
-    assert "::" not in done.err + done.out
+    outcome = cli("verify", dates, wrong, *WEIGHTS)
+    assert outcome.code == 1
+    assert "::" not in outcome.err + outcome.out
 
 
 def test_a_page_that_cannot_be_written(
@@ -92,15 +92,15 @@ def test_a_page_that_cannot_be_written(
     """A note, and the verdict stands."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "page.md"))
-    done = cli("verify", dates, converted_flax, *WEIGHTS)
-    assert done.code == 0
-    assert "page.md: no summary was written (No such file or directory)" in done.err
+    outcome = cli("verify", dates, converted_flax, *WEIGHTS)
+    assert outcome.code == 0
+    assert "page.md: no summary was written (No such file or directory)" in outcome.err
 
 
 def test_a_file_that_cannot_be_written_is_said_first(
     cli: Cli, dates: Path, converted_flax: Path
 ) -> None:
     """Before anything is compared, with exit code 4."""
-    done = cli("verify", dates, converted_flax, "--junit", "/none/junit.xml")
-    assert (done.code, done.out) == (4, "")
-    assert "/none/junit.xml: the directory /none does not exist; create it first." in done.err
+    outcome = cli("verify", dates, converted_flax, "--junit", "/none/junit.xml")
+    assert (outcome.code, outcome.out) == (4, "")
+    assert "/none/junit.xml: the directory /none does not exist; create it first." in outcome.err

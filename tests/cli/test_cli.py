@@ -42,9 +42,9 @@ def files(folder: Path) -> set[str]:
 def test_split(run: Cli, dates: Path, tmp_path: Path) -> None:
     """Encoder and decoder get their weights, config and tokenizer; the whole keeps its settings."""
     out = tmp_path / "parts"
-    done = run("split", dates, out)
-    assert (done.code, done.err) == (0, "")
-    assert done.out == (
+    outcome = run("split", dates, out)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == (
         f"{out}/encoder: 39 tensors, 679.3 kB\n{out}/decoder: 62 tensors, 979.8 kB\n"
         "bert -> bert, read back and compared, in N s\n"
     )
@@ -57,9 +57,14 @@ def test_split(run: Cli, dates: Path, tmp_path: Path) -> None:
 
 def test_split_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """`--json` lists the parts with every move."""
-    done = cli("split", dates, tmp_path / "parts", "--json")
-    found = json.loads(done.out)
-    assert (done.code, done.err, found["pair"], found["notices"]) == (0, "", "bert -> bert", [])
+    outcome = cli("split", dates, tmp_path / "parts", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, outcome.err, found["pair"], found["notices"]) == (
+        0,
+        "",
+        "bert -> bert",
+        [],
+    )
     assert [(part["name"], part["bytes"], len(part["tensors"])) for part in found["parts"]] == [
         ("encoder", 679_296, 39),
         ("decoder", 979_768, 62),
@@ -75,17 +80,17 @@ def test_convert(
     run: Cli, dates: Path, tmp_path: Path, verb: str, weights: str, notes: str
 ) -> None:
     """One line says what was written; notices go to stderr."""
-    done = run(verb, dates, tmp_path / "out")
+    outcome = run(verb, dates, tmp_path / "out")
     line = f"bert -> bert: 101 tensors, 1.7 MB -> {tmp_path}/out/{weights}, read back and compared, in N s\n"
-    assert (done.code, done.out, done.err) == (0, line, notes)
+    assert (outcome.code, outcome.out, outcome.err) == (0, line, notes)
     assert files(tmp_path / "out") == {weights, *WHOLE}
 
 
 def test_convert_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """`--json` says what was healed and every move; notices are in it, and still on stderr."""
-    done = cli("pt2flax", dates, tmp_path / "out", "--json")
-    found = json.loads(done.out)
-    assert (done.code, done.err, found["files"], len(found["tensors"])) == (
+    outcome = cli("pt2flax", dates, tmp_path / "out", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, outcome.err, found["files"], len(found["tensors"])) == (
         0,
         HEALED,
         ["flax_model.msgpack"],
@@ -105,10 +110,10 @@ def test_convert_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
 def test_dry_run_writes_nothing(cli: Cli, dates: Path, tmp_path: Path, verb: str) -> None:
     """`--dry-run` shows every move, and not even a parent directory appears."""
-    done = cli(verb, dates, tmp_path / "deep" / "out", "--dry-run")
-    shown = [line for line in done.out.splitlines() if line.startswith(("encoder.", "decoder."))]
-    assert (done.code, len(shown), list(tmp_path.iterdir())) == (0, 101, [])
-    assert done.out.rstrip().lower().endswith("nothing was written.")
+    outcome = cli(verb, dates, tmp_path / "deep" / "out", "--dry-run")
+    shown = [line for line in outcome.out.splitlines() if line.startswith(("encoder.", "decoder."))]
+    assert (outcome.code, len(shown), list(tmp_path.iterdir())) == (0, 101, [])
+    assert outcome.out.rstrip().lower().endswith("nothing was written.")
     query = next(
         line.split() for line in shown if "encoder.layer.0.attention.self.query.weight" in line
     )
@@ -119,8 +124,8 @@ def test_dry_run_writes_nothing(cli: Cli, dates: Path, tmp_path: Path, verb: str
 @pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
 def test_quiet_prints_nothing(cli: Cli, dates: Path, tmp_path: Path, verb: str) -> None:
     """With `--quiet` the exit code is all there is, and the result is the same."""
-    done = cli(verb, dates, tmp_path / "out", "--quiet")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    outcome = cli(verb, dates, tmp_path / "out", "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     assert (tmp_path / "out" / "config.json").is_file()
 
 
@@ -129,9 +134,9 @@ def test_quiet_prints_nothing(cli: Cli, dates: Path, tmp_path: Path, verb: str) 
 )
 def test_dtype(cli: Cli, dates: Path, tmp_path: Path, dtype: str, nbytes: int) -> None:
     """`--dtype` halves the data and is what the config names."""
-    done = cli("pt2flax", dates, tmp_path / "out", "--dtype", dtype, "--no-heal", "--json")
-    found = json.loads(done.out)
-    assert (done.code, found["bytes"], {one["dtype"] for one in found["tensors"]}) == (
+    outcome = cli("pt2flax", dates, tmp_path / "out", "--dtype", dtype, "--no-heal", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, found["bytes"], {one["dtype"] for one in found["tensors"]}) == (
         0,
         nbytes,
         {dtype},
@@ -141,9 +146,9 @@ def test_dtype(cli: Cli, dates: Path, tmp_path: Path, dtype: str, nbytes: int) -
 
 def test_max_shard_size(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """Shards get an index beside them; the closing line counts them."""
-    done = cli("pt2tf", dates, tmp_path / "out", "--max-shard-size", "600 kB")
+    outcome = cli("pt2tf", dates, tmp_path / "out", "--max-shard-size", "600 kB")
     line = f"bert -> bert: 101 tensors, 1.7 MB -> {tmp_path}/out (3 shards), read back and compared, in N s\n"
-    assert (done.code, done.out) == (0, line)
+    assert (outcome.code, outcome.out) == (0, line)
     names = {f"tf_model-0000{n}-of-00003.h5" for n in (1, 2, 3)}
     assert files(tmp_path / "out") == {*names, "tf_model.h5.index.json", *WHOLE}
 
@@ -170,8 +175,8 @@ def test_code_does_not_travel(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         "vocab.txt": "[PAD]\n",
         "notes.md": "mine",
     }
-    done = cli("pt2tf", pair.write(tmp_path / "source"), tmp_path / "out")
-    assert (done.code, done.err) == (
+    outcome = cli("pt2tf", pair.write(tmp_path / "source"), tmp_path / "out")
+    assert (outcome.code, outcome.err) == (
         0,
         "note: left behind: a.py, evil.py (ckptconv never copies code)\n"
         "note: left behind: config.json: auto_map, encoder.auto_map, trust_remote_code"
@@ -201,18 +206,18 @@ def test_a_reader_that_goes_away_changes_no_exit_code(dates: Path) -> None:
     os.close(read)
     command = [sys.executable, "-m", "ckptconv", "inspect", str(dates), "--tensors"]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=env, check=False)
+    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=env, check=False)
     os.close(write)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (process.returncode, process.stderr) == (0, b"")
 
 
 @pytest.mark.thorough
 def test_names_cannot_steer_a_terminal(run: Cli, dates: Path, tmp_path: Path) -> None:
     """Control characters and broken UTF-8 in a path are escaped wherever they are printed."""
     out = os.fsencode(tmp_path) + b"/\x1b[31m\xff"
-    done = run("pt2tf", dates, out, env={"PYTHONIOENCODING": "utf-8:strict"})
-    assert (done.code, done.err) == (0, "")
-    assert f"-> {tmp_path}/\\x1b[31m\\udcff/tf_model.h5" in done.out
+    outcome = run("pt2tf", dates, out, env={"PYTHONIOENCODING": "utf-8:strict"})
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"-> {tmp_path}/\\x1b[31m\\udcff/tf_model.h5" in outcome.out
     shutil.rmtree(out)
     assert "\x1b" not in run("inspect", out).err
 

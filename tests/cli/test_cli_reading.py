@@ -46,15 +46,15 @@ complete: every tensor is one that the config asks for, and none is missing
 
 def test_inspect(run: Cli, dates: Path) -> None:
     """The summary names the pair, the parts, the ties, who would take it and the verdict."""
-    done = run("inspect", dates)
-    assert (done.code, done.out, done.err) == (0, SUMMARY + COMPLETE, "")
+    outcome = run("inspect", dates)
+    assert (outcome.code, outcome.out, outcome.err) == (0, SUMMARY + COMPLETE, "")
 
 
 def test_inspect_tensors(cli: Cli, dates: Path) -> None:
     """`--tensors` adds one line for each tensor, sorted, between summary and verdict."""
-    done = cli("inspect", dates, "--tensors")
-    head, _, rest = done.out.partition(SUMMARY)
-    assert (done.code, done.err, head, rest[-len(COMPLETE) :]) == (0, "", "", COMPLETE)
+    outcome = cli("inspect", dates, "--tensors")
+    head, _, rest = outcome.out.partition(SUMMARY)
+    assert (outcome.code, outcome.err, head, rest[-len(COMPLETE) :]) == (0, "", "", COMPLETE)
     titles, _, *rows = [line.split() for line in rest.removesuffix(COMPLETE).splitlines()[:-1]]
     assert titles == ["tensor", "part", "dtype", "shape"]
     assert (len(rows), rows) == (101, sorted(rows))
@@ -63,10 +63,10 @@ def test_inspect_tensors(cli: Cli, dates: Path) -> None:
 
 def test_inspect_json(cli: Cli, converted_flax: Path) -> None:
     """`--json` has the same as numbers; a Flax checkpoint that was healed is complete."""
-    done = cli("inspect", converted_flax, "--json")
-    found = json.loads(done.out)
+    outcome = cli("inspect", converted_flax, "--json")
+    found = json.loads(outcome.out)
     tensors = found.pop("tensors")
-    assert (done.code, done.err, len(tensors)) == (0, "", 101)
+    assert (outcome.code, outcome.err, len(tensors)) == (0, "", 101)
     assert {
         key: found[key]
         for key in ("pair", "dialect", "format", "files", "dtypes", "problems", "refusal")
@@ -89,9 +89,9 @@ def test_inspect_json(cli: Cli, converted_flax: Path) -> None:
 @pytest.mark.thorough
 def test_verify_weights(run: Cli, dates: Path, converted_tf: Path) -> None:
     """The verdict is the last line, and exit code 0."""
-    done = run("verify", dates, converted_tf, "--level", "weights")
-    assert (done.code, done.err) == (0, "")
-    assert done.out == (
+    outcome = run("verify", dates, converted_tf, "--level", "weights")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == (
         "weights  101 tensors, 1.7 MB: identical to the source, bit for bit\n\n"
         "MATCH: bert -> bert, tf hdf5 against PyTorch, weights\n"
     )
@@ -99,9 +99,9 @@ def test_verify_weights(run: Cli, dates: Path, converted_tf: Path) -> None:
 
 def test_verify_weights_json(cli: Cli, dates: Path, converted_flax: Path) -> None:
     """The same for a machine; what was not asked for is null."""
-    done = cli("verify", dates, converted_flax, "--level", "weights", "--json")
-    found = json.loads(done.out)
-    assert (done.code, found["verdict"], found["outputs"]) == (0, "match", None)
+    outcome = cli("verify", dates, converted_flax, "--level", "weights", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, found["verdict"], found["outputs"]) == (0, "match", None)
     assert found["weights"] == {
         "match": True,
         "tensors": 101,
@@ -121,9 +121,9 @@ def test_verify_finds_another_checkpoint(cli: Cli, pair: Pair, tmp_path: Path) -
     )
     bias[4] += 0.25
     other = pair.write(tmp_path / "other")
-    done = cli("verify", one, other, "--level", "weights")
-    assert (done.code, done.err) == (1, "")
-    assert done.out == (
+    outcome = cli("verify", one, other, "--level", "weights")
+    assert (outcome.code, outcome.err) == (1, "")
+    assert outcome.out == (
         f"weights  1 of {len(pair.arrays)} tensors differ\n"
         "decoder.cls.predictions.bias\n"
         f"  1 element changed: {change}; 1 of 29 elements differ, {spread:.2g} of the RMS, by\n"

@@ -43,8 +43,8 @@ WAITS = "import time; time.sleep(100)"
 )
 def test_wrong_usage(cli: Cli, args: list[str], last: str) -> None:
     """Wrong usage is exit code 2, with the value that is wrong and what is right."""
-    done = cli(*args)
-    assert (done.code, done.out, done.err.splitlines()[-1]) == (2, "", last)
+    outcome = cli(*args)
+    assert (outcome.code, outcome.out, outcome.err.splitlines()[-1]) == (2, "", last)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_no_weights_there(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     assert cli("split", source, tmp_path / "out").err == (
         f"Error: {source}: no weights here; looked for {names} and their shards.\n"
     )
-    done = cli("split", tmp_path / "tf", tmp_path / "out")
+    outcome = cli("split", tmp_path / "tf", tmp_path / "out")
     what = "no pytorch weights here; there is tf_model.h5 (tf). `ckptconv tf2pt` makes PyTorch's of them."
-    assert (done.code, done.err) == (3, f"Error: {tmp_path}/tf: {what}\n")
+    assert (outcome.code, outcome.err) == (3, f"Error: {tmp_path}/tf: {what}\n")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_config_that_no_table_answers(
     source = pair.write(tmp_path / "source")
     expected = f"Error: {source}/{text.format(known=', '.join(sorted(FAMILIES)))}"
     for verb in VERBS:
-        done = cli(verb, source, tmp_path / "out")
-        assert (done.code, done.out, done.err[: len(expected)]) == (3, "", expected)
+        outcome = cli(verb, source, tmp_path / "out")
+        assert (outcome.code, outcome.out, outcome.err[: len(expected)]) == (3, "", expected)
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -128,8 +128,12 @@ def test_a_config_that_is_no_json(cli: Cli, pair: Pair, tmp_path: Path, text: st
     """Broken JSON, keys that stand twice and NaN are refused by name of the file."""
     source = pair.write(tmp_path / "source")
     (source / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    done = cli("inspect", source)
-    assert (done.code, done.out, done.err.startswith(f"Error: {source}/config.json: ")) == (
+    outcome = cli("inspect", source)
+    assert (
+        outcome.code,
+        outcome.out,
+        outcome.err.startswith(f"Error: {source}/config.json: "),
+    ) == (
         3,
         "",
         True,
@@ -163,9 +167,9 @@ def test_every_problem_is_listed(cli: Cli, pair: Pair, tmp_path: Path) -> None:
 def test_many_problems_are_cut_but_for_json(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     """Text shows 40 problems and counts the rest; `--json` has them all."""
     pair.arrays |= {f"stray.{n:02}": pair.arrays["decoder.cls.predictions.bias"] for n in range(45)}
-    done = cli("pt2tf", pair.write(tmp_path / "source"), tmp_path / "out", "--json")
-    found = json.loads(done.out)
-    assert (done.code, found["error"], found["exit_code"], len(found["problems"])) == (
+    outcome = cli("pt2tf", pair.write(tmp_path / "source"), tmp_path / "out", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, found["error"], found["exit_code"], len(found["problems"])) == (
         3,
         "PlanError",
         3,
@@ -176,7 +180,7 @@ def test_many_problems_are_cut_but_for_json(cli: Cli, pair: Pair, tmp_path: Path
         "name": "stray.44",
         "detail": "float32 [29]",
     }
-    lines = done.err.splitlines()
+    lines = outcome.err.splitlines()
     assert lines[0] == f"Error: {tmp_path}/source: 45 problems"
     assert lines[1:41] == [f"  unexpected  stray.{n:02}: float32 [29]" for n in range(40)]
     assert lines[41:] == [
@@ -226,8 +230,8 @@ def test_a_destination_that_cannot_be(cli: Cli, pair: Pair, tmp_path: Path) -> N
             f"{tmp_path}/{LONG}: cannot be written (File name too long); nothing was published.",
         ),
     ):
-        done = cli("split", source, tmp_path / name)
-        assert (done.code, done.out, done.err) == (4, "", f"Error: {text}\n")
+        outcome = cli("split", source, tmp_path / name)
+        assert (outcome.code, outcome.out, outcome.err) == (4, "", f"Error: {text}\n")
 
 
 @pytest.mark.parametrize(
@@ -245,11 +249,11 @@ def test_a_framework_that_is_missing(
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(code)
-    done = run(
+    outcome = run(
         "verify", dates, converted_tf, env={"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}"}
     )
-    assert (done.code, done.out) == (5, "")
-    assert done.err == (
+    assert (outcome.code, outcome.out) == (5, "")
+    assert outcome.err == (
         f"Error: {extra} cannot be imported here: No module named {missing}\n"
         f"Install it with: {install_command(extra)}\n"
         "`ckptconv doctor` shows what works here; `verify --level weights` needs no framework.\n"
@@ -262,6 +266,6 @@ def test_a_framework_that_is_missing(
 def test_an_address_is_no_path(cli: Cli, address: str, code: int) -> None:
     """It stands whole in the message; before, one of its slashes was lost."""
     pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
-    done = cli("inspect", address)
-    assert done.code == code
-    assert address in done.err
+    outcome = cli("inspect", address)
+    assert outcome.code == code
+    assert address in outcome.err

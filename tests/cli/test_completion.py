@@ -58,15 +58,17 @@ def test_what_each_shell_is_offered(run: Cli, shell: str) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_script_is_one_that_the_shell_reads(run: Cli, shell: str) -> None:
     """The documented line gives a script for `ckptconv`; where the shell is installed, it parses it."""
-    done = run(env={"_CKPTCONV_COMPLETE": f"{shell}_source"})
-    assert (done.code, done.err) == (0, "")
-    assert f"_CKPTCONV_COMPLETE={shell}_complete" in done.out
+    outcome = run(env={"_CKPTCONV_COMPLETE": f"{shell}_source"})
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"_CKPTCONV_COMPLETE={shell}_complete" in outcome.out
     assert (
         f"_CKPTCONV_COMPLETE={shell}_source ckptconv"
         in (ROOT / "docs" / "completion.md").read_text()
     )
     if found := shutil.which(shell):
-        assert subprocess.run([found, "-n"], input=done.out, text=True, check=False).returncode == 0
+        assert (
+            subprocess.run([found, "-n"], input=outcome.out, text=True, check=False).returncode == 0
+        )
 
 
 @pytest.fixture

@@ -101,10 +101,10 @@ def test_no_bar_for_what_is_quick_or_quiet(script: str) -> None:
 def test_no_bar_in_a_pipe() -> None:
     """A pipe gets nothing, and tqdm is not even imported."""
     script = work(delay=0) + "import sys; print('tqdm' in sys.modules)"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert (done.stdout, done.stderr) == ("done\nFalse\n", "")
+    assert (process.stdout, process.stderr) == ("done\nFalse\n", "")
 
 
 @pytest.mark.thorough

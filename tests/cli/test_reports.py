@@ -26,9 +26,9 @@ def model(pair: Pair, tmp_path: Path) -> Path:
 def test_a_report_on_stdout(cli: Cli, model: Path) -> None:
     """`-` is standard output: the report alone is there, and the text goes to stderr."""
     plain = cli("verify", model, model, "--level", "weights")
-    done = cli("verify", model, model, "--level", "weights", "--junit", "-")
-    assert (done.code, done.err) == (0, plain.err + plain.out)
-    assert done.out.startswith("<?xml") or done.out.startswith("<testsuites")
+    outcome = cli("verify", model, model, "--level", "weights", "--junit", "-")
+    assert (outcome.code, outcome.err) == (0, plain.err + plain.out)
+    assert outcome.out.startswith("<?xml") or outcome.out.startswith("<testsuites")
     page = cli("inspect", model, "--html", "-")
     assert page.out.startswith("<!doctype html>") or page.out.startswith("<!DOCTYPE html>")
     assert "bert -> bert" in page.err
@@ -72,8 +72,11 @@ def test_dev_stdout_is_stdout(model: Path, tmp_path: Path) -> None:
 def test_two_outputs_that_are_one(cli: Cli, tmp_path: Path, options: list[str], says: str) -> None:
     """Wrong usage, exit code 2, before anything is read: the checkpoints need not even be there."""
     filled = [option.format(x=tmp_path / "x") for option in options]
-    done = cli("verify", tmp_path / "absent", tmp_path / "absent", *filled)
-    assert (done.code, done.err.splitlines()[-1]) == (2, f"Error: {says.format(x=tmp_path / 'x')}")
+    outcome = cli("verify", tmp_path / "absent", tmp_path / "absent", *filled)
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (
+        2,
+        f"Error: {says.format(x=tmp_path / 'x')}",
+    )
 
 
 @pytest.mark.parametrize("option", ["--html", "--junit", "--save-trace"])
@@ -87,11 +90,11 @@ def test_an_input_is_never_written(
     (tmp_path / "alias").hardlink_to(model / "model.safetensors")
     (tmp_path / "inputs.jsonl").write_text('{"text": "x"}\n')
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    done = cli(
+    outcome = cli(
         "verify", model, model, "--inputs", tmp_path / "inputs.jsonl", option, tmp_path / place
     )
-    assert (done.code, done.out) == (4, "")
-    assert done.err.startswith(f"Error: {option}: {tmp_path / place}: ")
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err.startswith(f"Error: {option}: {tmp_path / place}: ")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -100,16 +103,16 @@ def test_a_page_in_the_place_of_weights(cli: Cli, model: Path, verb: str, count:
     """No verb writes its page over what it reads."""
     weights = model / "model.safetensors"
     before = weights.read_bytes()
-    done = cli(verb, *[model] * count, "--html", weights)
-    assert (done.code, weights.read_bytes()) == (4, before)
+    outcome = cli(verb, *[model] * count, "--html", weights)
+    assert (outcome.code, weights.read_bytes()) == (4, before)
 
 
 def test_the_null_device_takes_any_number(cli: Cli, model: Path) -> None:
     """It is a device afterwards, too."""
-    done = cli(
+    outcome = cli(
         "verify", model, model, "--level", "weights", "--junit", "/dev/null", "--html", "/dev/null"
     )
-    assert (done.code, Path(os.devnull).is_char_device()) == (0, True)
+    assert (outcome.code, Path(os.devnull).is_char_device()) == (0, True)
 
 
 def test_the_summary_on_github(
@@ -119,8 +122,8 @@ def test_the_summary_on_github(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "pipe"))
-    done = cli("verify", model, model, "--level", "weights")
-    assert (done.code, "no summary was written (No such device or address)" in done.err) == (
+    outcome = cli("verify", model, model, "--level", "weights")
+    assert (outcome.code, "no summary was written (No such device or address)" in outcome.err) == (
         0,
         True,
     )

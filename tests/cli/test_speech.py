@@ -73,9 +73,9 @@ def test_the_verdict_is_green_or_red(word: str, colour: str) -> None:
 def test_verbose_tells_versions_and_phases(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """`--verbose` says what ran and how long each phase took, on stderr; the result is the same."""
     plain = cli("pt2tf", dates, tmp_path / "plain")
-    done = cli("pt2tf", dates, tmp_path / "verbose", "--verbose")
-    assert (done.code, done.out) == (0, plain.out.replace("plain", "verbose"))
-    versions, phases = done.err.split("\n   ", 1)
+    outcome = cli("pt2tf", dates, tmp_path / "verbose", "--verbose")
+    assert (outcome.code, outcome.out) == (0, plain.out.replace("plain", "verbose"))
+    versions, phases = outcome.err.split("\n   ", 1)
     assert versions.startswith(f"ckptconv {__version__}, Python 3.")
     assert max(map(len, versions.splitlines())) <= 100
     assert re.sub(r" *\d+\.\d\d s  ", "", f"   {phases}").splitlines() == [
@@ -103,14 +103,14 @@ def test_many_notices_are_cut_but_for_verbose_and_json(
         "encoder.embeddings.token_type_embeddings.weight"
     ][:1]
     source = pair.write(tmp_path / "source")
-    done = cli("pt2flax", source, tmp_path / "json", "--json")
-    notices = json.loads(done.out)["notices"]
+    outcome = cli("pt2flax", source, tmp_path / "json", "--json")
+    notices = json.loads(outcome.out)["notices"]
     assert len(notices) == 3
     more = "note: 2 more; --verbose and --json list them all"
-    assert done.err.splitlines() == [f"note: {notices[0]}", more]
+    assert outcome.err.splitlines() == [f"note: {notices[0]}", more]
     loud = cli("pt2flax", source, tmp_path / "loud", "--verbose").err.splitlines()
     assert [line for line in loud if line.startswith("note: ")] == [
-        f"note: {one}" for one in notices
+        f"note: {notice}" for notice in notices
     ]
 
 
@@ -130,5 +130,5 @@ def test_many_notices_are_cut_but_for_verbose_and_json(
 )
 def test_did_you_mean(cli: Cli, args: list[str], last: str) -> None:
     """Commands and options that are spelt nearly right are named."""
-    done = cli(*args)
-    assert (done.code, done.out, done.err.splitlines()[-1]) == (2, "", last)
+    outcome = cli(*args)
+    assert (outcome.code, outcome.out, outcome.err.splitlines()[-1]) == (2, "", last)

@@ -68,11 +68,11 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_a_stream_that_fails(model: Path, tmp_path: Path, redirection: str, code: int) -> None:
     """Nothing is written into a checkpoint instead; only a result that cannot be printed is an error."""
-    done = shell(f"sleep 0.1; ckptconv pt2flax {model} out {redirection}", tmp_path)
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    process = shell(f"sleep 0.1; ckptconv pt2flax {model} out {redirection}", tmp_path)
+    assert (process.returncode, "Traceback" in process.stderr) == (code, False), process.stderr
     assert shell("ckptconv check out", tmp_path).returncode == 0
     if code and "2>" not in redirection:
-        assert "the result cannot be printed" in done.stderr
+        assert "the result cannot be printed" in process.stderr
 
 
 COMMANDS = {
@@ -105,20 +105,21 @@ def test_the_exit_code_still_tells(
         if path.name == "model.safetensors":
             data[-1] ^= 64
         (other / path.name).write_bytes(data)
-    done = shell(f"ckptconv {command.format(model=model)} {redirection}", tmp_path)
+    process = shell(f"ckptconv {command.format(model=model)} {redirection}", tmp_path)
     printing = redirection in (">/dev/full", ">&-") and code in (0, 1)
-    assert (done.returncode, "Traceback" in done.stderr) == (4 if printing else code, False), (
-        done.stderr
-    )
+    assert (process.returncode, "Traceback" in process.stderr) == (
+        4 if printing else code,
+        False,
+    ), process.stderr
 
 
 @pytest.mark.thorough
 def test_a_deleted_working_directory(model: Path, tmp_path: Path) -> None:
     """A relative path leads nowhere from there; an absolute one does."""
     gone = "mkdir gone; cd gone; rmdir ../gone; ckptconv"
-    done = shell(f"{gone} pt2tf {model} out", tmp_path)
-    assert (done.returncode, "Traceback" in done.stderr) == (4, False)
-    assert "the working directory was deleted" in done.stderr
+    process = shell(f"{gone} pt2tf {model} out", tmp_path)
+    assert (process.returncode, "Traceback" in process.stderr) == (4, False)
+    assert "the working directory was deleted" in process.stderr
     for command in (
         "inspect .",
         "check out",
@@ -127,10 +128,11 @@ def test_a_deleted_working_directory(model: Path, tmp_path: Path) -> None:
         "diff . .",
         "families",
     ):
-        done = shell(f"{gone} {command}", tmp_path)
-        assert (done.returncode in (0, 3, 4, 5), "Traceback" in done.stderr) == (True, False), (
-            done.stderr
-        )
+        process = shell(f"{gone} {command}", tmp_path)
+        assert (process.returncode in (0, 3, 4, 5), "Traceback" in process.stderr) == (
+            True,
+            False,
+        ), process.stderr
     assert shell(f"{gone} pt2tf {model} {tmp_path}/out", tmp_path).returncode == 0
 
 
@@ -141,9 +143,9 @@ def test_a_deleted_working_directory(model: Path, tmp_path: Path) -> None:
 )
 def test_a_system_that_is_short(model: Path, tmp_path: Path, limit: str, command: str) -> None:
     """Without memory, threads, files or room a run ends with a code that no verdict has, and leaves nothing half."""
-    done = shell(f"ulimit {limit}; ckptconv {command.format(model=model)}", tmp_path)
-    assert done.returncode != 1, done.stderr
-    assert "Traceback" not in done.stderr
+    process = shell(f"ulimit {limit}; ckptconv {command.format(model=model)}", tmp_path)
+    assert process.returncode != 1, process.stderr
+    assert "Traceback" not in process.stderr
     if (tmp_path / "out").exists():
         assert shell("ckptconv check out", tmp_path).returncode == 0
 
@@ -162,7 +164,7 @@ def test_an_ignored_signal_stays_ignored(
     command = [sys.executable, "-c", script, "pt2tf", str(model), str(tmp_path / "out")]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     for handler, code in ((signal.SIG_IGN, 0), (signal.SIG_DFL, 128 + number)):
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             env=env,
             capture_output=True,
@@ -170,7 +172,9 @@ def test_an_ignored_signal_stays_ignored(
             check=False,
             preexec_fn=partial(signal.signal, number, handler),
         )
-        assert (done.returncode, (tmp_path / "out").exists()) == (code, code == 0), done.stderr
+        assert (process.returncode, (tmp_path / "out").exists()) == (code, code == 0), (
+            process.stderr
+        )
         if code == 0:
             assert shell("rm -r out", tmp_path).returncode == 0
 
@@ -214,6 +218,6 @@ def test_a_fault_of_our_own(model: Path, tmp_path: Path) -> None:
 )
 def test_numbers_that_are_none(cli: Cli, model: Path, option: str, value: str) -> None:
     """Wrong usage is exit code 2, before any work."""
-    done = cli("verify", model, model, option, value)
-    assert (done.code, done.out) == (2, "")
-    assert f"Invalid value for '{option}'" in done.err
+    outcome = cli("verify", model, model, option, value)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"Invalid value for '{option}'" in outcome.err

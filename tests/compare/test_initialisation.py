@@ -161,7 +161,9 @@ def _new(folder: Path) -> Iterator[Any]:
 def new_parts(folder: Path) -> dict[str, ValueFinding]:
     """Return what `inspect` finds new, by part."""
     findings = ckptconv.inspect(folder, stats=True).findings
-    return {one.text.partition(":")[0]: one for one in findings if one.sign == "new"}
+    return {
+        finding.text.partition(":")[0]: finding for finding in findings if finding.sign == "new"
+    }
 
 
 @pytest.mark.frameworks

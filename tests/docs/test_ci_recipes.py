@@ -45,7 +45,7 @@ def test_the_page_has_the_recipes() -> None:
 @pytest.mark.thorough
 def test_weights_alone(shell: dict[str, str], tmp_path: Path) -> None:
     """The second script needs no framework, and says nothing but by its exit code."""
-    done = subprocess.run(
+    process = subprocess.run(
         ["sh", "-c", SCRIPTS[1]],
         cwd=tmp_path,
         env=shell,
@@ -53,7 +53,7 @@ def test_weights_alone(shell: dict[str, str], tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert "verify" not in done.stdout
+    assert "verify" not in process.stdout
 
 
 @pytest.mark.frameworks
@@ -67,7 +67,7 @@ def test_weights_alone(shell: dict[str, str], tmp_path: Path) -> None:
 )
 def test_recipes(shell: dict[str, str], tmp_path: Path, script: str) -> None:
     """Each converts, matches, and leaves a file for JUnit without a failure."""
-    done = subprocess.run(
+    process = subprocess.run(
         ["sh", "-c", script],
         cwd=tmp_path,
         env=shell,
@@ -76,9 +76,9 @@ def test_recipes(shell: dict[str, str], tmp_path: Path, script: str) -> None:
         check=False,
         timeout=900,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert (
-        done.stdout.splitlines()[-1]
+        process.stdout.splitlines()[-1]
         == "MATCH: bert -> bert, tf hdf5 against PyTorch, weights and outputs"
     )
     root = Xml.parse(tmp_path / "verify.xml").getroot()
@@ -93,9 +93,9 @@ def test_the_summary_fits_one_screen(
 ) -> None:
     """What a verify of the demo's model prints is at most 24 lines of 100 columns."""
     command = ["ckptconv", "verify", str(dates), str(converted_tf)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=tmp_path, env=shell, capture_output=True, text=True, check=True
     )
-    lines = done.stdout.splitlines()
+    lines = process.stdout.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 100

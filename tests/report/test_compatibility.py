@@ -154,12 +154,12 @@ def test_a_manifest_of_0_1_is_checked(cli: Cli, tmp_path: Path) -> None:
 
 def test_weights_by_a_trace_of_0_1(cli: Cli) -> None:
     """A trace of 0.1 holds the digests that an output of 0.1 is compared with, and finds it the same."""
-    done = cli("verify", "--trace", OLD / "source.trace", OLD / "flax", "--level", "weights")
-    assert (done.code, done.out.splitlines()[-1].split(":")[0]) == (0, "MATCH")
+    outcome = cli("verify", "--trace", OLD / "source.trace", OLD / "flax", "--level", "weights")
+    assert (outcome.code, outcome.out.splitlines()[-1].split(":")[0]) == (0, "MATCH")
 
 
 @pytest.mark.frameworks
 def test_outputs_by_a_trace_of_0_1(cli: Cli) -> None:
     """A trace of 0.1 holds the answers that Flax is compared with today."""
-    done = cli("verify", "--trace", OLD / "source.trace", OLD / "flax")
-    assert (done.code, done.out.splitlines()[-1].split(":")[0]) == (0, "MATCH")
+    outcome = cli("verify", "--trace", OLD / "source.trace", OLD / "flax")
+    assert (outcome.code, outcome.out.splitlines()[-1].split(":")[0]) == (0, "MATCH")

@@ -48,8 +48,8 @@ def test_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(suite.get("name"), len(suite)) for suite in root] == [
         ("weights", 1),
         ("config", 1),
-        ("encoder", sum(one.part == "encoder" for one in result.outputs.quantities)),
-        ("decoder", sum(one.part == "decoder" for one in result.outputs.quantities)),
+        ("encoder", sum(quantity.part == "encoder" for quantity in result.outputs.quantities)),
+        ("decoder", sum(quantity.part == "decoder" for quantity in result.outputs.quantities)),
         ("tokens", 2),
         ("texts", 1),
         ("frameworks", 2),

@@ -19,8 +19,8 @@ def test_a_key_of_the_config_is_a_mismatch(cli: Cli, pair: Pair, tmp_path: Path)
     config = json.loads((target / "config.json").read_text())
     config["decoder"]["hidden_act"] = "relu"
     (target / "config.json").write_text(json.dumps(config))
-    done = cli("verify", source, target, "--level", "weights")
-    assert (done.code, done.out) == (
+    outcome = cli("verify", source, target, "--level", "weights")
+    assert (outcome.code, outcome.out) == (
         1,
         "cause: 1 config key differs; the weights are identical\n"
         '  decoder.hidden_act: "gelu" in the source, "relu" in the target\n\n'

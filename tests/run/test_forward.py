@@ -59,7 +59,7 @@ def test_the_yardstick_is_the_side_that_pytorch_runs(monkeypatch: pytest.MonkeyP
     report = prepare(TINY, *sides, options=Options(texts=["one"])).run()
     assert report.matches
     assert report.reference is pytorch
-    assert {one.judged for one in report.quantities} == {("source",)}
+    assert {quantity.judged for quantity in report.quantities} == {("source",)}
     with pytest.raises(FrameworkError, match="neither is PyTorch"):
         prepare(TINY, sides[0], Runnable("flax", Path("b"))).run()
 
@@ -171,7 +171,7 @@ def test_planted_fault_is_found_where_it_sits(built: Path, target: str, first: s
     report = compared(built, "tf", target)
     assert not report.matches
     assert not report.loading
-    bad = [one for one in report.quantities if not one.matches]
+    bad = [quantity for quantity in report.quantities if not quantity.matches]
     assert bad[0].name == first
     assert bad[0].ratios[0] > 100 * RMS_FACTOR
 
@@ -180,7 +180,7 @@ def test_planted_fault_is_found_where_it_sits(built: Path, target: str, first: s
 def test_flax_says_which_tensors_found_no_place(built: Path) -> None:
     """A surplus and a missing tensor are a mismatch, though the pooler changes no answer."""
     report = compared(built, "flax", "flax-faulty")
-    assert all(one.matches for one in report.quantities)
+    assert all(quantity.matches for quantity in report.quantities)
     assert not report.matches
     assert report.loading == (
         "missing encoder/pooler/dense/bias",
@@ -193,7 +193,7 @@ def test_flax_says_which_tensors_found_no_place(built: Path) -> None:
 def test_pytorch_says_which_tensors_it_missed(built: Path) -> None:
     """A target without the encoder's pooler computes the same, but was not loaded whole."""
     report = compared(built, "pytorch", "pytorch-no-pooler")
-    assert all(one.matches for one in report.quantities)
+    assert all(quantity.matches for quantity in report.quantities)
     assert not report.matches
     assert report.loading == (
         "missing encoder.pooler.dense.bias",

@@ -17,8 +17,11 @@ def test_rounding_matches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A target that is as far from float64 as the source is matches, with ratios near one."""
     report = judged(monkeypatch, *answers())
     assert report.matches
-    assert [one.name for one in report.quantities] == [*["encoder.0", "logits"] * 5, "cached"]
-    assert all(0.2 < ratio < 2 for one in report.quantities for ratio in one.ratios)
+    assert [quantity.name for quantity in report.quantities] == [
+        *["encoder.0", "logits"] * 5,
+        "cached",
+    ]
+    assert all(0.2 < ratio < 2 for quantity in report.quantities for ratio in quantity.ratios)
 
 
 def test_a_uniform_error_beyond_the_factor_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +47,7 @@ def test_one_wrong_element_cannot_hide_in_the_mean(monkeypatch: pytest.MonkeyPat
         target, "float32/full/encoder.0", (1, 2, 3), exact[1, 2, 3] + 1.5 * MAX_FACTOR * worst
     )
     report = judged(monkeypatch, source, off)
-    (bad,) = (one for one in report.quantities if not one.matches)
+    (bad,) = (quantity for quantity in report.quantities if not quantity.matches)
     assert (bad.probe, bad.name) == ("full", "encoder.0")
     assert bad.ratios[0] < RMS_FACTOR < MAX_FACTOR < bad.ratios[1]
 
@@ -88,7 +91,7 @@ def test_another_shape_is_a_mismatch_with_a_reason(monkeypatch: pytest.MonkeyPat
     source, target = answers()
     short = {**target.arrays, "float32/full/logits": target.arrays["float32/full/logits"][..., :1]}
     report = judged(monkeypatch, source, replace(target, arrays=short))
-    (bad,) = (one for one in report.quantities if not one.matches)
+    (bad,) = (quantity for quantity in report.quantities if not quantity.matches)
     assert bad.problem == "the shapes differ: source [3, 41, 8], target [3, 41, 1]"
     assert bad.ratios == (np.inf, np.inf)
 
@@ -111,7 +114,7 @@ def test_logits_must_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     fewer = {key: value for key, value in target.arrays.items() if "logits" not in key}
     report = judged(monkeypatch, source, replace(target, arrays=fewer))
     assert not report.matches
-    assert {one.problem for one in report.quantities if one.name == "logits"} == {
+    assert {quantity.problem for quantity in report.quantities if quantity.name == "logits"} == {
         "reported by one side only"
     }
 
@@ -141,7 +144,7 @@ def test_a_yardstick_that_measures_nothing_is_no_match(monkeypatch: pytest.Monke
     """Where PyTorch's own float32 is far off, a target that is as far off proves nothing."""
     report = judged(monkeypatch, *answers(noise=5 * LOOSE))
     assert not report.matches
-    assert all(ratio < MAX_FACTOR for one in report.quantities for ratio in one.ratios)
+    assert all(ratio < MAX_FACTOR for quantity in report.quantities for ratio in quantity.ratios)
     assert any("nothing can be judged: full encoder.0" in note for note in report.notices)
 
 

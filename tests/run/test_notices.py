@@ -19,7 +19,7 @@ def test_notices_say_what_was_chosen_and_what_differs(monkeypatch: pytest.Monkey
         replace(one, arrays={**one.arrays, "greedy/tokens": same}) for one in (source, target)
     )
     report = judged(monkeypatch, source, target)
-    said = "\n".join(report.notices)
+    conversion = "\n".join(report.notices)
     for words in (
         "the weights are float16",
         "eos_token_id = 28",
@@ -27,5 +27,5 @@ def test_notices_say_what_was_chosen_and_what_differs(monkeypatch: pytest.Monkey
         "num_beams is 4 in the source, None in the target",
         "one and the same token",
     ):
-        assert words in said
+        assert words in conversion
     assert report.matches

@@ -133,8 +133,8 @@ def test_a_wrong_answer_is_outside(
     """The yardstick is the recorded one."""
     trace, composition = recorded
     report, _ = compared(monkeypatch, trace, composition, answer(composition, trace, 3e-6))
-    assert {one.name for one in report.outside} == {"encoder.0", "logits"}
-    assert min(one.ratios[0] for one in report.outside) > 8
+    assert {quantity.name for quantity in report.outside} == {"encoder.0", "logits"}
+    assert min(quantity.ratios[0] for quantity in report.outside) > 8
 
 
 def test_answers_that_do_not_fit_are_refused(

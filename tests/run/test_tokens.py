@@ -37,7 +37,7 @@ def test_a_tie_is_said_and_what_follows_is_not_compared(monkeypatch: pytest.Monk
     target = changed(target, "float32/greedy/cached", (0, 2), np.nan)
     report = judged(monkeypatch, source, target)
     assert report.matches
-    ((fork,), ()) = (one.ties for one in report.generations)
+    ((fork,), ()) = (generation.ties for generation in report.generations)
     assert (fork.row, fork.step, fork.source, fork.target) == (0, 1, 5, 3)
     assert 0 < fork.gap < fork.noise < 1e-4
     assert report.generations[0].compared == 4

@@ -132,13 +132,13 @@ def test_what_is_behind(first: str, behind: list[str], later: int) -> None:
         "encoder.embeddings.LayerNorm.bias",
     )
     found = find_where(tensors, False, [], [quantity(first)], EVERY)
-    assert ([one.source for one in found.tensors], found.later) == (behind, later)
+    assert ([tensor.source for tensor in found.tensors], found.later) == (behind, later)
 
 
 def test_without_outputs_all_tensors_are_told() -> None:
     """There is no first quantity, and the tensors stand in the order of the data flow."""
     found = find_where(differing(POOLER, LAST_NORM, QUERY), False, [])
-    assert (found.first, [one.source for one in found.tensors], found.later) == (
+    assert (found.first, [tensor.source for tensor in found.tensors], found.later) == (
         None,
         [QUERY, LAST_NORM, POOLER],
         0,

@@ -49,8 +49,8 @@ def test_nan_and_infinities_are_kept_and_said(pair: Pair, tmp_path: Path, verb: 
         assert "(4 of 161), " in said[0]
         assert "(2 of 161)" in said[1]
         assert [one.counts for one in result.values] == [Counts(nan=4, infinite=2), Counts(nan=1)]
-    found = load_file(tmp_path / "c" / "model.safetensors")
-    assert all(found[name].tobytes() == pair.arrays[name].tobytes() for name in (WORDS, BIAS))
+    arrays = load_file(tmp_path / "c" / "model.safetensors")
+    assert all(arrays[name].tobytes() == pair.arrays[name].tobytes() for name in (WORDS, BIAS))
 
 
 def test_a_cast_that_overflows_is_refused(pair: Pair, tmp_path: Path) -> None:
@@ -74,17 +74,17 @@ def test_a_cast_that_may_overflow(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     pair.arrays[WORDS].reshape(-1)[:6] = 1e6, -65520, 1e-9, -1e-30, 1e-6, 0
     pair.arrays[BIAS][:2] = 7e4, 3e-8
     source = pair.write(tmp_path / "a")
-    done = cli(
+    outcome = cli(
         "normalize", source, tmp_path / "b", "--dtype", "float16", "--allow-overflow", "--json"
     )
     values = pair.arrays[WORDS], pair.arrays[BIAS]
-    assert done.code == 0
-    notes = [line for line in done.err.splitlines() if "cast to" in line]
+    assert outcome.code == 0
+    notes = [line for line in outcome.err.splitlines() if "cast to" in line]
     assert notes[:2] == [
         f"note: cast to float16: 3 finite values became infinite: {WORDS} (2 of 161), {BIAS} (1 of 29)",
         f"note: cast to float16: 2 values became zero: {WORDS} (2 of 161)",
     ]
-    found = json.loads(done.out)
+    found = json.loads(outcome.out)
     assert found["notices"] == [note.removeprefix("note: ") for note in notes]
     assert {
         one["tensor"]: (one["overflowed"], one["zeroed"])

@@ -290,10 +290,13 @@ def test_complete_means_that_a_conversion_reads_it(pair: Pair, tmp_path: Path, f
             continue
         BROKEN[fault](spoilt)
         path = type(pair)(whole.config, spoilt).write(tmp_path / name.replace(" ", "-"))
-        found = ckptconv.inspect(path)
-        complete = not found.problems and not found.refusal
-        assert complete == (fault == "nothing" or _still_whole(name, fault)), (name, found.problems)
-        for target in found.targets:
+        inspection = ckptconv.inspect(path)
+        complete = not inspection.problems and not inspection.refusal
+        assert complete == (fault == "nothing" or _still_whole(name, fault)), (
+            name,
+            inspection.problems,
+        )
+        for target in inspection.targets:
             verb = getattr(ckptconv, target.verb)
             out = tmp_path / f"{target.verb}-{name}".replace(" ", "-")
             try:

@@ -61,9 +61,9 @@ def test_name_by_name(tmp_path: Path, form: str, config: bool) -> None:
     assert [tensor.key for tensor in differing.worst_first] == ["block/0/q"]
     assert any("by their names alone" in notice for notice in differing.notices)
     assert {tensor.verdict for tensor in ckptconv.diff(first, half).tensors} == {"cast"}
-    seen = ckptconv.inspect(first, stats=True)
-    assert {line.spec.name for line in seen.tensors} == set(TENSORS)
-    assert (seen.kind, seen.format) == ("other", form)
+    inspection = ckptconv.inspect(first, stats=True)
+    assert {line.spec.name for line in inspection.tensors} == set(TENSORS)
+    assert (inspection.kind, inspection.format) == ("other", form)
 
 
 def test_without_a_table_names_of_two_frameworks_mean_nothing(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_files_by_themselves(dates: Path, converted_tf: Path, tmp_path: Path, cl
     """A file is told by its content, whatever its name; one of no format is refused with what it is."""
     odd = tmp_path / "weights.backup"
     shutil.copyfile(dates / "model.safetensors", odd)
-    done = cli("diff", odd, dates / "model.safetensors")
-    assert (done.code, "EQUAL" in done.out) == (0, True)
+    outcome = cli("diff", odd, dates / "model.safetensors")
+    assert (outcome.code, "EQUAL" in outcome.out) == (0, True)
     assert cli("inspect", converted_tf / "tf_model.h5").code == 0
     text = tmp_path / "notes.txt"
     text.write_text("mine")

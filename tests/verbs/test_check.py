@@ -40,7 +40,9 @@ VERBS: dict[str, Callable[..., Any]] = {
 
 def findings(folder: Path) -> list[tuple[str, str, str]]:
     """Return what a check says."""
-    return [(one.kind, one.name, one.detail) for one in ckptconv.check(folder).findings]
+    return [
+        (finding.kind, finding.name, finding.detail) for finding in ckptconv.check(folder).findings
+    ]
 
 
 @pytest.fixture
@@ -86,10 +88,14 @@ def test_what_was_written_is_whole(
         path.stat().st_size for path in listed if path != tmp_path / "b" / MANIFEST
     )
     assert result.tensors == sum(len(one.tensors) for one in result.manifest.files.values()) > 30
-    done = subprocess.run(
+    process = subprocess.run(
         ["sha256sum", "--strict", "-c", SUMS], cwd=tmp_path / "b", capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout.count(": OK\n"), done.stderr) == (0, len(listed), "")
+    assert (process.returncode, process.stdout.count(": OK\n"), process.stderr) == (
+        0,
+        len(listed),
+        "",
+    )
     if verb == "parts":
         for part in ("encoder", "decoder", "bridge"):
             assert findings(tmp_path / "b" / part) == []
@@ -260,18 +266,18 @@ def test_malformed(out: Path, change: dict[str, Any], says: str) -> None:
 @pytest.mark.thorough
 def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
     """Exit 0 and one line; 1 with every finding; 3 without a manifest; --json says the same; --quiet nothing."""
-    done = cli("check", out)
-    assert (done.code, done.err) == (0, "")
+    outcome = cli("check", out)
+    assert (outcome.code, outcome.err) == (0, "")
     assert (
-        done.out
+        outcome.out
         == f"WHOLE: {out}: 4 files, 101 tensors, 24.2 kB; every byte is as ckptconv {__version__}"
         " (normalize) wrote it\n"
     )
     (out / "vocab.txt").write_text("b\na\n")
     (out / "x").touch()
-    done = cli("check", out)
-    assert (done.code, done.err) == (1, "")
-    assert done.out == (
+    outcome = cli("check", out)
+    assert (outcome.code, outcome.err) == (1, "")
+    assert outcome.out == (
         f"added       x\nchanged     vocab.txt\nCHANGED: {out}: 2 changes since ckptconv.json was written\n"
     )
     found = json.loads(cli("check", out, "--json").out)
@@ -294,11 +300,11 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
             {"kind": "changed", "name": "vocab.txt", "detail": ""},
         ],
     }
-    done = cli("check", out, "--quiet")
-    assert (done.code, done.out, done.err) == (1, "", "")
-    done = cli("check", tmp_path / "source")
-    assert (done.code, done.out) == (3, "")
-    assert done.err == (
+    outcome = cli("check", out, "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (1, "", "")
+    outcome = cli("check", tmp_path / "source")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err == (
         f"Error: {tmp_path}/source: no ckptconv.json here, so there is nothing to check against.\n"
         "ckptconv writes one into every directory that it makes.\n"
     )
@@ -357,18 +363,18 @@ def test_a_manifest_that_was_made_anew(
 ) -> None:
     """Its digest fits, but sizes, shapes, dtypes or places that no such file can have are found all the same."""
     remade(out, change)
-    done = cli("check", out)
-    assert done.code == 1
-    assert done.out.startswith("edited ")
-    assert says in " ".join(done.out.split())
-    assert "1 change since" in done.out
+    outcome = cli("check", out)
+    assert outcome.code == 1
+    assert outcome.out.startswith("edited ")
+    assert says in " ".join(outcome.out.split())
+    assert "1 change since" in outcome.out
 
 
 def test_a_manifest_of_nothing(cli: Cli, tmp_path: Path) -> None:
     """An empty directory with a manifest that names no file is not whole."""
     out = write_output(tmp_path / "out", {})
-    done = cli("check", out)
-    assert (done.code, done.out.splitlines()[0]) == (
+    outcome = cli("check", out)
+    assert (outcome.code, outcome.out.splitlines()[0]) == (
         1,
         "edited      ckptconv.json: names no file, so there is nothing that it could prove",
     )

@@ -175,8 +175,12 @@ def test_a_dry_run_is_the_plan_of_the_run(pair: Pair, tmp_path: Path) -> None:
     source = pair.write(tmp_path / "source")
     dry = ckptconv.pt2flax(source, tmp_path / "out", options=WriteOptions(dry_run=True))
     assert (dry.files, list(tmp_path.iterdir())) == ((), [source])
-    done = ckptconv.pt2flax(source, tmp_path / "out")
-    assert (done.plan, done.notices, done.files) == (dry.plan, dry.notices, ("flax_model.msgpack",))
+    conversion = ckptconv.pt2flax(source, tmp_path / "out")
+    assert (conversion.plan, conversion.notices, conversion.files) == (
+        dry.plan,
+        dry.notices,
+        ("flax_model.msgpack",),
+    )
 
 
 def test_flax_cannot_load_shards_of_safetensors(pair: Pair, tmp_path: Path) -> None:

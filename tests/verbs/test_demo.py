@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def test_it_is_the_model_of_the_repository(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """Every file is there, byte for byte; the text names what to try, and --json the files."""
-    done = cli("demo", tmp_path / "mine", "--json")
-    written = json.loads(done.out)
+    outcome = cli("demo", tmp_path / "mine", "--json")
+    written = json.loads(outcome.out)
     assert written["files"] == sorted(path.name for path in dates.iterdir())
     for name in written["files"]:
         assert (tmp_path / "mine" / name).read_bytes() == (dates / name).read_bytes()

@@ -72,8 +72,12 @@ def trained(dates: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_one_model_in_every_form(trained: dict[str, Path]) -> None:
     """The trained checkpoint is equal to itself from every naming and format to every other, bit for bit."""
     for one, other in permutations(trained.values(), 2):
-        found = diff(one, other)
-        assert (found.matches, len(found.tensors), {line.verdict for line in found.tensors}) == (
+        difference = diff(one, other)
+        assert (
+            difference.matches,
+            len(difference.tensors),
+            {line.verdict for line in difference.tensors},
+        ) == (
             True,
             101,
             {"equal"},
@@ -107,8 +111,8 @@ def test_what_transformers_5_saved(tmp_path: Path, pair: str) -> None:
     """A checkpoint of version 5 is equal to its conversions."""
     source = ROOT / "fixtures" / "v5" / pair
     ckptconv.pt2tf(source, tmp_path / "tf")
-    found = diff(tmp_path / "tf", source)
-    assert (found.matches, lines(found), found.config) == (True, [], ())
+    difference = diff(tmp_path / "tf", source)
+    assert (difference.matches, lines(difference), difference.config) == (True, [], ())
 
 
 @pytest.mark.thorough
@@ -119,8 +123,11 @@ def test_a_cast_is_told_and_no_difference(
     """After a cast to a narrower dtype everything is equal, whichever of the two comes first."""
     ckptconv.pt2flax(trained["source"], tmp_path / "half", "safetensors", WriteOptions(dtype=dtype))
     for pair in ((trained["tf-hdf5"], tmp_path / "half"), (tmp_path / "half", trained["source"])):
-        found = diff(*pair)
-        assert (found.matches, {one.verdict for one in found.tensors}) == (True, {"cast"})
+        difference = diff(*pair)
+        assert (difference.matches, {tensor.verdict for tensor in difference.tensors}) == (
+            True,
+            {"cast"},
+        )
 
 
 FAULTS: dict[str, tuple[Callable[[Arrays], object], list[tuple[str, str, str]]]] = {
@@ -188,8 +195,8 @@ FAULTS: dict[str, tuple[Callable[[Arrays], object], list[tuple[str, str, str]]]]
 def test_faults_across_frameworks(trained: dict[str, Path], tmp_path: Path, fault: str) -> None:
     """A fault in PyTorch's file against TF's good one: the tensor is named, and what happened to it."""
     change, expected = FAULTS[fault]
-    found = diff(changed(trained["source"], tmp_path / "bad", change), trained["tf-hdf5"])
-    assert (found.matches, sorted(lines(found))) == (False, sorted(expected))
+    difference = diff(changed(trained["source"], tmp_path / "bad", change), trained["tf-hdf5"])
+    assert (difference.matches, sorted(lines(difference))) == (False, sorted(expected))
 
 
 def test_a_fault_in_hdf5(trained: dict[str, Path], tmp_path: Path) -> None:
@@ -283,9 +290,9 @@ def test_config_keys_that_matter(trained: dict[str, Path], tmp_path: Path) -> No
     configured(
         other, decoder_start_token_id=3, decoder__layer_norm_eps=1e-5, encoder__hidden_act="relu"
     )
-    found = diff(trained["source"], other)
-    assert (found.matches, lines(found)) == (False, [])
-    assert [(one.key, one.first, one.second) for one in found.config] == [
+    difference = diff(trained["source"], other)
+    assert (difference.matches, lines(difference)) == (False, [])
+    assert [(one.key, one.first, one.second) for one in difference.config] == [
         ("decoder.layer_norm_eps", 1e-12, 1e-5),
         ("decoder_start_token_id", 2, 3),
         ("encoder.hidden_act", "gelu", "relu"),
@@ -301,7 +308,7 @@ def test_a_checkpoint_that_contradicts_its_config(trained: dict[str, Path], tmp_
 
     with pytest.raises(PlanError) as refusal:
         diff(trained["tf-hdf5"], changed(trained["source"], tmp_path / "bad", cut))
-    assert [(one.kind, one.name) for one in refusal.value.problems] == [
+    assert [(problem.kind, problem.name) for problem in refusal.value.problems] == [
         ("dtype", KEY),
         ("shape", QUERY),
     ]
@@ -310,7 +317,7 @@ def test_a_checkpoint_that_contradicts_its_config(trained: dict[str, Path], tmp_
 def test_progress_counts_every_byte(trained: dict[str, Path]) -> None:
     """A bar ends where it should."""
     seen: list[tuple[int, int]] = []
-    found = diff(
+    difference = diff(
         trained["source"], trained["flax-msgpack"], lambda done, total: seen.append((done, total))
     )
-    assert (len(seen), seen[-1]) == (101, (found.nbytes, found.nbytes))
+    assert (len(seen), seen[-1]) == (101, (difference.nbytes, difference.nbytes))

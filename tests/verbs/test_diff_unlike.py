@@ -23,12 +23,12 @@ def test_two_architectures_share_an_encoder(make_pair: MakePair, tmp_path: Path)
     other.arrays |= {
         name: array for name, array in one.arrays.items() if name.startswith("encoder.")
     }
-    found = diff(one.write(tmp_path / "one"), other.write(tmp_path / "other"))
+    difference = diff(one.write(tmp_path / "one"), other.write(tmp_path / "other"))
     verdicts = {
-        part: {line.verdict for line in found.tensors if line.key.startswith(part)}
+        part: {line.verdict for line in difference.tensors if line.key.startswith(part)}
         for part in ("encoder.", "decoder.bert.", "decoder.transformer.")
     }
-    assert (found.matches, verdicts) == (
+    assert (difference.matches, verdicts) == (
         False,
         {
             "encoder.": {"equal"},
@@ -37,7 +37,7 @@ def test_two_architectures_share_an_encoder(make_pair: MakePair, tmp_path: Path)
         },
     )
     assert ("decoder.model_type", "bert", "gpt2") in [
-        (line.key, line.first, line.second) for line in found.config
+        (line.key, line.first, line.second) for line in difference.config
     ]
 
 
@@ -45,15 +45,15 @@ def test_two_architectures_share_an_encoder(make_pair: MakePair, tmp_path: Path)
 def test_other_sizes(make_pair: MakePair, tmp_path: Path) -> None:
     """A tensor of one name and two shapes is told with both, and a deeper model has more layers."""
     one, other = make_pair("bert", "bert"), make_pair("bert", "bert", enc={"intermediate_size": 11})
-    found = diff(one.write(tmp_path / "one"), other.write(tmp_path / "other"))
-    shapes = [line for line in lines(found) if line[1] == "shape"]
+    difference = diff(one.write(tmp_path / "one"), other.write(tmp_path / "other"))
+    shapes = [line for line in lines(difference) if line[1] == "shape"]
     assert len(shapes) == 2 * 3
     assert (
         "encoder.encoder.layer.0.intermediate.dense.bias",
         "shape",
         "float32 [13] in A, float32 [11] in B",
     ) in shapes
-    assert [(line.key, line.first, line.second) for line in found.config] == [
+    assert [(line.key, line.first, line.second) for line in difference.config] == [
         ("encoder.intermediate_size", 13, 11)
     ]
 
@@ -66,7 +66,7 @@ def test_nothing_in_common_is_refused(make_pair: MakePair, tmp_path: Path) -> No
     )
     with pytest.raises(
         SourceError,
-        match=r"one \(bert -> bert\) and .*other \(gpt2 -> gpt2\) have no tensor of one",
+        match=r"one \(bert -> bert\) and .*other \(gpt2 -> gpt2\) have no tensor with the same",
     ):
         diff(one, other)
 

@@ -51,9 +51,9 @@ def components(text: str) -> dict[str, tuple[str, str]]:
 @pytest.mark.thorough
 def test_a_machine_with_the_core_alone(run: Cli, tmp_path: Path) -> None:
     """What is optional and missing is named with what to install, and the exit code is 0."""
-    done = run("doctor", env=machine(tmp_path / "m", without=ALL))
+    outcome = run("doctor", env=machine(tmp_path / "m", without=ALL))
     text = re.sub(
-        r"(?<=, Python )[\w.]+|(?<=(?:h5py|lick|umpy|ging|late|tqdm) )\d[\w.+]+", "X", done.out
+        r"(?<=, Python )[\w.]+|(?<=(?:h5py|lick|umpy|ging|late|tqdm) )\d[\w.+]+", "X", outcome.out
     )
     text = re.sub(r"X,\s+tqdm", "X, tqdm", text)
     text = re.sub(r"machine  \d+ cores?, [\d.]+ GB", "machine  N, N", text)
@@ -62,7 +62,7 @@ def test_a_machine_with_the_core_alone(run: Cli, tmp_path: Path) -> None:
         "disk: N free in HERE, N free in TEMP",
         text,
     )
-    assert (done.code, text, done.err) == (0, BARE, "")
+    assert (outcome.code, text, outcome.err) == (0, BARE, "")
 
 
 @pytest.mark.thorough
@@ -81,9 +81,9 @@ def test_machines_that_are_broken(run: Cli, tmp_path: Path) -> None:
     }
     versions = {"torch": "1.13.1+cpu", "transformers": "5.1.0"}
     env = machine(tmp_path / "m", modules=modules, versions=versions)
-    done = run("doctor", "--json", "--timeout", "2", env=env)
-    found = components(done.out)
-    assert (done.code, done.err) == (0, "")
+    outcome = run("doctor", "--json", "--timeout", "2", env=env)
+    found = components(outcome.out)
+    assert (outcome.code, outcome.err) == (0, "")
     assert found.pop("core") == ("works", "")
     assert found == {
         "pytorch": (
@@ -107,12 +107,12 @@ def test_machines_that_are_broken(run: Cli, tmp_path: Path) -> None:
 @pytest.mark.thorough
 def test_a_core_that_does_not_work(run: Cli, tmp_path: Path) -> None:
     """Without numpy nothing else is asked, and the exit code is 5."""
-    done = run(
+    outcome = run(
         "doctor",
         env=machine(tmp_path / "m", modules={"numpy": "raise ImportError('wrong processor')\n"}),
     )
-    assert (done.code, done.err) == (5, "")
-    lines = [line.strip() for line in done.out.splitlines()]
+    assert (outcome.code, outcome.err) == (5, "")
+    lines = [line.strip() for line in outcome.out.splitlines()]
     assert lines[2].startswith("core     broken    convert, split")
     assert lines[-4:-2] == [
         "ImportError: wrong processor",
@@ -125,10 +125,10 @@ def test_a_core_that_does_not_work(run: Cli, tmp_path: Path) -> None:
 @pytest.mark.frameworks
 def test_this_machine(run: Cli) -> None:
     """Here everything is installed and works; the JSON has versions, and the machine in numbers."""
-    done = run("doctor", "--json")
-    found = json.loads(done.out)
-    assert (done.code, done.err) == (0, "")
-    assert components(done.out) == dict.fromkeys(
+    outcome = run("doctor", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert components(outcome.out) == dict.fromkeys(
         ("core", "pytorch", "tf", "flax", "hub", "html"), ("works", "")
     )
     assert all(version for one in found["components"] for version in one["versions"].values())

@@ -35,8 +35,8 @@ def shifted(header: str, start: int, size: int) -> str:
 def test_parts_add_up(make_pair: MakePair, tmp_path: Path) -> None:
     """Every tensor is in one part; the parts come in the order of the data flow."""
     pair = make_pair(dec={"hidden_size": 5})
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    assert [part.name for part in found.parts] == [
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
+    assert [part.name for part in inspection.parts] == [
         "encoder",
         "bridge",
         "decoder",
@@ -45,18 +45,20 @@ def test_parts_add_up(make_pair: MakePair, tmp_path: Path) -> None:
     ]
     counts = [
         sum(values)
-        for values in zip(*((p.tensors, p.parameters, p.nbytes) for p in found.parts), strict=True)
+        for values in zip(
+            *((p.tensors, p.parameters, p.nbytes) for p in inspection.parts), strict=True
+        )
     ]
     size = sum(array.size for array in pair.arrays.values())
     assert (
         counts
         == [len(pair.arrays), size, 4 * size]
-        == [len(found.tensors), found.parameters, found.nbytes]
+        == [len(inspection.tensors), inspection.parameters, inspection.nbytes]
     )
-    assert [(line.spec.name, line.spec.shape) for line in found.tensors] == sorted(
+    assert [(line.spec.name, line.spec.shape) for line in inspection.tensors] == sorted(
         (name, array.shape) for name, array in pair.arrays.items()
     )
-    assert next(part for part in found.parts if part.name == "bridge").parameters == 5 * 7 + 5
+    assert next(part for part in inspection.parts if part.name == "bridge").parameters == 5 * 7 + 5
 
 
 @pytest.mark.parametrize("target", ["pt2tf", "pt2flax"])
@@ -67,9 +69,9 @@ def test_converted_checkpoints_are_complete(
     pair = make_pair("roberta", "gpt2")
     source = ckptconv.inspect(pair.write(tmp_path / "source"))
     getattr(ckptconv, target)(tmp_path / "source", tmp_path / "out")
-    found = ckptconv.inspect(tmp_path / "out")
-    assert (found.problems, found.refusal, found.pair) == ((), "", "roberta -> gpt2")
-    assert [(part.name, part.tensors) for part in found.parts] == [
+    inspection = ckptconv.inspect(tmp_path / "out")
+    assert (inspection.problems, inspection.refusal, inspection.pair) == ((), "", "roberta -> gpt2")
+    assert [(part.name, part.tensors) for part in inspection.parts] == [
         (p.name, p.tensors) for p in source.parts
     ]
 
@@ -78,23 +80,28 @@ def test_problems_are_part_of_the_result(pair: Pair, tmp_path: Path) -> None:
     """What a conversion would refuse is listed; the rest is shown all the same."""
     pair.arrays["stray"] = np.zeros((2, 3), np.float16)
     bias = pair.arrays.pop("decoder.cls.predictions.bias")
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    assert found.problems == (
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
+    assert inspection.problems == (
         Problem("missing", "decoder.cls.predictions.bias", f"expected {list(bias.shape)}"),
         Problem("unexpected", "stray", "float16 [2, 3]"),
     )
-    assert [(part.name, part.tensors) for part in found.parts][-1] == ("unknown", 1)
-    assert found.dtypes == ("float16", "float32")
+    assert [(part.name, part.tensors) for part in inspection.parts][-1] == ("unknown", 1)
+    assert inspection.dtypes == ("float16", "float32")
 
 
 def test_other_models_are_shown_too(pair: Pair, tmp_path: Path) -> None:
     """A model that is no encoder-decoder has no pair and no parts, but tensors, and the reason is given."""
     pair.config = {"model_type": "fsmt"}
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    assert (found.pair, found.model_type, found.saved_by, found.problems) == ("", "fsmt", "", ())
-    assert [part.name for part in found.parts] == ["unknown"]
-    assert len(found.tensors) == len(pair.arrays)
-    assert found.refusal.startswith(
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
+    assert (inspection.pair, inspection.model_type, inspection.saved_by, inspection.problems) == (
+        "",
+        "fsmt",
+        "",
+        (),
+    )
+    assert [part.name for part in inspection.parts] == ["unknown"]
+    assert len(inspection.tensors) == len(pair.arrays)
+    assert inspection.refusal.startswith(
         f"{tmp_path}/source/config.json: model type 'fsmt' is no encoder-decoder"
     )
 
@@ -107,8 +114,8 @@ def test_ties(make_pair: MakePair, tmp_path: Path) -> None:
         "decoder.cls.predictions.decoder.weight",
     )
     pair.arrays[output] = pair.arrays[words]
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    assert found.ties == (
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
+    assert inspection.ties == (
         Tie(output, words, stored=True),
         Tie("decoder.cls.predictions.decoder.bias", "decoder.cls.predictions.bias", stored=False),
     )
@@ -133,8 +140,8 @@ def test_only_headers_are_read(pair: Pair, tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(len(new).to_bytes(8, "little") + new)
         file.truncate(8 + len(new) + len(raw) - 8 - length + size)
-    found = ckptconv.inspect(tmp_path / "source")
-    assert (found.problems, found.nbytes) == (
+    inspection = ckptconv.inspect(tmp_path / "source")
+    assert (inspection.problems, inspection.nbytes) == (
         (),
         size + sum(array.nbytes for array in pair.arrays.values()),
     )
@@ -163,7 +170,7 @@ def test_what_would_convert(make_pair: MakePair, tmp_path: Path, target: str, ve
 def test_what_would_not_convert(make_pair: MakePair, tmp_path: Path) -> None:
     """The reason is the one that the verb itself gives."""
     source = make_pair(enc={"hidden_act": "mish"}).write(tmp_path / "source")
-    found = {one.verb: one.refusal for one in ckptconv.inspect(source).targets}
+    found = {target.verb: target.refusal for target in ckptconv.inspect(source).targets}
     with pytest.raises(SourceError) as refused:
         ckptconv.pt2flax(source, tmp_path / "out")
     assert found == {"split": "", "normalize": "", "pt2tf": "", "pt2flax": str(refused.value)}
@@ -173,8 +180,8 @@ def test_what_would_convert_if(make_pair: MakePair, tmp_path: Path) -> None:
     """What a verb compares before it writes is a condition, since headers cannot tell."""
     pair = make_pair(dec={"tie_word_embeddings": False})
     found = {
-        one.verb: one.conditions
-        for one in ckptconv.inspect(pair.write(tmp_path / "source")).targets
+        target.verb: target.conditions
+        for target in ckptconv.inspect(pair.write(tmp_path / "source")).targets
     }
     words, output = (
         "decoder.bert.embeddings.word_embeddings.weight",
@@ -192,9 +199,9 @@ def test_what_would_convert_if(make_pair: MakePair, tmp_path: Path) -> None:
 def test_missing_tensors_stop_every_verb(pair: Pair, tmp_path: Path) -> None:
     """Where tensors are missing, no verb would take it."""
     del pair.arrays["decoder.cls.predictions.bias"]
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
     refusal = "1 problem with its tensors"
-    assert found.targets == tuple(
+    assert inspection.targets == tuple(
         Target(verb, refusal) for verb in ("split", "normalize", "pt2tf", "pt2flax")
     )
 
@@ -222,8 +229,8 @@ def test_code_hooks_are_named(pair: Pair, tmp_path: Path) -> None:
     pair.config["auto_map"] = {"AutoModel": "mine.Model"}
     pair.config["decoder"]["task"] = [{"custom_pipelines": {}}]
     pair.files["mine.py"] = "raise SystemExit"
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    assert found.code_hooks == (
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
+    assert inspection.code_hooks == (
         "config.json: auto_map",
         "config.json: decoder.task[0].custom_pipelines",
         "mine.py",
@@ -238,22 +245,24 @@ def test_layers_and_files(pair: Pair, tmp_path: Path) -> None:
         (source, "encoder.encoder.layer.1.output.dense.bias"),
         (tmp_path / "tf", "encoder/bert/encoder/layer_._1/output/dense/bias:0"),
     ):
-        found = ckptconv.inspect(folder)
-        assert {line.file for line in found.tensors} == set(found.files)
-        assert [(line.part, line.layer) for line in found.tensors if line.spec.name == name] == [
-            ("encoder", 1)
-        ]
-        assert {line.layer for line in found.tensors} == {None, 0, 1}
-        assert found.file_bytes == sum((folder / file).stat().st_size for file in found.files)
+        inspection = ckptconv.inspect(folder)
+        assert {line.file for line in inspection.tensors} == set(inspection.files)
+        assert [
+            (line.part, line.layer) for line in inspection.tensors if line.spec.name == name
+        ] == [("encoder", 1)]
+        assert {line.layer for line in inspection.tensors} == {None, 0, 1}
+        assert inspection.file_bytes == sum(
+            (folder / file).stat().st_size for file in inspection.files
+        )
 
 
 @pytest.mark.parametrize("value", [[], {}, [1], 1, None, True])
 def test_a_model_type_that_is_no_word(pair: Pair, tmp_path: Path, value: object) -> None:
     """Whatever JSON stands there, it is no table's model type, and the rest is shown."""
     pair.config["model_type"] = value
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
     text = f"{tmp_path}/source/config.json: model type {value!a} is no encoder-decoder"
-    assert (found.refusal.startswith(text), found.targets, len(found.tensors)) == (
+    assert (inspection.refusal.startswith(text), inspection.targets, len(inspection.tensors)) == (
         True,
         (),
         len(pair.arrays),

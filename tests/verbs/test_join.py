@@ -189,19 +189,19 @@ def test_another_config_beside_the_parts_is_not_theirs(pair: Pair, tmp_path: Pat
 def test_two_models(pair: Pair, tmp_path: Path) -> None:
     """From two base models: what exists is copied, the config is composed, and what is new is drawn as pinned."""
     result = ckptconv.join(*two(pair, tmp_path), tmp_path / "out")
-    found = weights(tmp_path / "out")
-    new = {name for name in found if "crossattention" in name or ".cls." in name}
-    assert found.keys() == pair.arrays.keys()
-    assert {name for name in found if not np.array_equal(found[name], pair.arrays[name])} == new
-    assert sha256(found[NAME].astype("<f4").tobytes()).hexdigest() == DIGEST
+    arrays = weights(tmp_path / "out")
+    new = {name for name in arrays if "crossattention" in name or ".cls." in name}
+    assert arrays.keys() == pair.arrays.keys()
+    assert {name for name in arrays if not np.array_equal(arrays[name], pair.arrays[name])} == new
+    assert sha256(arrays[NAME].astype("<f4").tobytes()).hexdigest() == DIGEST
     for name in new:
-        values = np.unique(found[name])
+        values = np.unique(arrays[name])
         if "LayerNorm" in name:
             assert values.tolist() == [float(name.endswith("weight"))], name
         elif name.endswith("bias"):
             assert values.tolist() == [0.0], name
         else:
-            assert 0.01 < found[name].std() < 0.03, name
+            assert 0.01 < arrays[name].std() < 0.03, name
     assert list(result.notices) == [
         "cross-attention: 20 tensors are new, drawn with seed 0; train them before use",
         "head: 5 tensors are new, drawn with seed 0; train them before use",

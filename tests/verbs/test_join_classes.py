@@ -73,9 +73,9 @@ def test_a_whole_bart(pair: Pair, tmp_path: Path, base: str, table: tuple[str, .
     source = bart_pair(pair)
     decoder = bart(source, tmp_path / "bart", base, table)
     result = ckptconv.join(part(source, "encoder", tmp_path / "bert"), decoder, tmp_path / "out")
-    found = weights(tmp_path / "out")
-    assert found.keys() == source.arrays.keys()
-    assert all(np.array_equal(found[name], source.arrays[name]) for name in found)
+    arrays = weights(tmp_path / "out")
+    assert arrays.keys() == source.arrays.keys()
+    assert all(np.array_equal(arrays[name], source.arrays[name]) for name in arrays)
     assert any("layernorm_embedding.bias" in notice for notice in result.notices)
     assert config_of(tmp_path / "out")["decoder"]["is_encoder_decoder"] is False
     assert ckptconv.inspect(tmp_path / "out").problems == ()
@@ -93,9 +93,9 @@ def test_two_tables_of_one_bart(pair: Pair, tmp_path: Path) -> None:
     more = {**shared, "lm_head.weight": tied.arrays[WORDS] + 2}
     decoder = bart(loose, tmp_path / "loose", "decoder.", ("decoder.embed_tokens.weight",), **more)
     ckptconv.join(encoder, decoder, tmp_path / "out")
-    found = weights(tmp_path / "out")
-    assert np.array_equal(found[WORDS], tied.arrays[WORDS])
-    assert np.array_equal(found[HEAD], tied.arrays[WORDS] + 2)
+    arrays = weights(tmp_path / "out")
+    assert np.array_equal(arrays[WORDS], tied.arrays[WORDS])
+    assert np.array_equal(arrays[HEAD], tied.arrays[WORDS] + 2)
 
 
 def wholes() -> list[Any]:
@@ -167,9 +167,9 @@ def test_halves_of_another_framework(
     """Two halves in TF or Flax are joined to what the same halves of PyTorch's would be, and it is said."""
     pair = make_pair(*sides.split())
     result = ckptconv.join(*halves(pair, tmp_path, naming), tmp_path / "out")
-    found = weights(tmp_path / "out")
-    assert found.keys() == pair.arrays.keys()
-    assert all(np.array_equal(found[name], pair.arrays[name]) for name in found)
+    arrays = weights(tmp_path / "out")
+    assert arrays.keys() == pair.arrays.keys()
+    assert all(np.array_equal(arrays[name], pair.arrays[name]) for name in arrays)
     assert result.notices[0] == f"encoder: read from {naming} weights (model.safetensors)"
     assert result.naming == "pytorch"
 
@@ -218,8 +218,8 @@ def test_a_model_inside_another(pair: Pair, tmp_path: Path, prefix: str) -> None
     """The levels that a wrapper puts before a model's names are taken off and said; its own head is left."""
     encoder = wrapped(pair, "encoder", tmp_path / "one", prefix)
     result = ckptconv.join(encoder, part(pair, "decoder", tmp_path / "two"), tmp_path / "out")
-    found = weights(tmp_path / "out")
-    assert all(np.array_equal(found[name], pair.arrays[name]) for name in pair.arrays)
+    arrays = weights(tmp_path / "out")
+    assert all(np.array_equal(arrays[name], pair.arrays[name]) for name in pair.arrays)
     assert [notice.split(":")[0] for notice in result.notices] == ["encoder", "encoder"]
     assert "which wraps the model: taken off" in result.notices[0]
     assert result.notices[1] == "encoder: not used: classifier.out.weight"

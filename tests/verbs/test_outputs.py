@@ -58,10 +58,16 @@ def test_two_pytorch_directories(dates: Path, tmp_path: Path) -> None:
     report = result.outputs
     assert report is not None
     assert (result.matches, report.reference is report.source) == (True, True)
-    assert {one.ratios for one in report.quantities if one.own and one.own.rms > 1e-6} == {
-        (1.0, 1.0)
-    }
-    (logits,) = (one for one in report.quantities if (one.probe, one.name) == ("inputs", "logits"))
+    assert {
+        quantity.ratios
+        for quantity in report.quantities
+        if quantity.own and quantity.own.rms > 1e-6
+    } == {(1.0, 1.0)}
+    (logits,) = (
+        quantity
+        for quantity in report.quantities
+        if (quantity.probe, quantity.name) == ("inputs", "logits")
+    )
     assert logits.target is not None
     assert logits.target.compared == 6 * 46
     empty = (

@@ -40,9 +40,9 @@ def test_an_encoder_with_or_without_a_head(pair: Pair, tmp_path: Path, prefix: s
         )
         encoder = heads.write(tmp_path / "with-head")
     result = ckptconv.join(encoder, part(pair, "decoder", tmp_path / "two"), tmp_path / "out")
-    found = weights(tmp_path / "out")
-    assert found.keys() == pair.arrays.keys()
-    assert all(np.array_equal(found[name], pair.arrays[name]) for name in found)
+    arrays = weights(tmp_path / "out")
+    assert arrays.keys() == pair.arrays.keys()
+    assert all(np.array_equal(arrays[name], pair.arrays[name]) for name in arrays)
     assert list(result.notices) == (
         ["encoder: not used: cls.a, cls.b, cls.c and 1 more"] if prefix else []
     )
@@ -56,10 +56,10 @@ def test_a_decoder_from_a_base_model(make_pair: MakePair, tmp_path: Path) -> Non
     base |= {f"pooler.dense.{role}": np.ones((7, 7), np.float32) for role in ("weight", "bias")}
     decoder = type(pair)(config_of(decoder), base).write(tmp_path / "base")
     result = ckptconv.join(part(pair, "encoder", tmp_path / "one"), decoder, tmp_path / "out")
-    found = weights(tmp_path / "out")
+    arrays = weights(tmp_path / "out")
     old = {name for name in pair.arrays if not any(one in name for one in NEW)}
-    assert found.keys() == pair.arrays.keys()
-    assert all(np.array_equal(found[name], pair.arrays[name]) for name in old)
+    assert arrays.keys() == pair.arrays.keys()
+    assert all(np.array_equal(arrays[name], pair.arrays[name]) for name in old)
     assert result.notices[0] == "decoder: not used: pooler.dense.bias, pooler.dense.weight"
 
 
@@ -67,9 +67,9 @@ def test_an_encoder_without_pooler(pair: Pair, tmp_path: Path) -> None:
     """The pooler that a language model lacks is written as zeros, and said."""
     encoder = part(pair, "encoder", tmp_path / "one", "bert.", drop=["pooler"])
     result = ckptconv.join(encoder, part(pair, "decoder", tmp_path / "two"), tmp_path / "out")
-    found = weights(tmp_path / "out")
-    assert found.keys() == pair.arrays.keys()
-    assert not found["encoder.pooler.dense.weight"].any()
+    arrays = weights(tmp_path / "out")
+    assert arrays.keys() == pair.arrays.keys()
+    assert not arrays["encoder.pooler.dense.weight"].any()
     assert (
         "encoder.pooler.dense.weight and 1 more: not in the source, written as zeros"
         in (result.notices[0])
@@ -85,7 +85,7 @@ def test_twice_the_same_tensor(pair: Pair, tmp_path: Path) -> None:
     twice = type(pair)(config_of(encoder), arrays).write(tmp_path / "twice")
     with pytest.raises(PlanError) as refusal:
         ckptconv.join(twice, part(pair, "decoder", tmp_path / "two"), tmp_path / "out")
-    assert {(one.kind, one.name, one.detail) for one in refusal.value.problems} == {
+    assert {(problem.kind, problem.name, problem.detail) for problem in refusal.value.problems} == {
         (
             "duplicate",
             "embeddings.word_embeddings.weight",
@@ -112,14 +112,14 @@ def test_self_attention_of_bert(pair: Pair, tmp_path: Path, legacy: bool) -> Non
         assert old.keys() != weights(decoder).keys()
         decoder = type(pair)(config_of(decoder), old).write(tmp_path / "old")
     result = ckptconv.join(encoder, decoder, tmp_path / "out", JoinOptions(cross_attention="self"))
-    found = weights(tmp_path / "out")
-    cross = {name for name in found if ".crossattention." in name}
+    arrays = weights(tmp_path / "out")
+    cross = {name for name in arrays if ".crossattention." in name}
     assert len(cross) == 20
     for name in cross:
         assert np.array_equal(
-            found[name], pair.arrays[name.replace(".crossattention.", ".attention.")]
+            arrays[name], pair.arrays[name.replace(".crossattention.", ".attention.")]
         ), name
-    assert [one.split(":")[0] for one in result.notices] == ["head"]
+    assert [notice.split(":")[0] for notice in result.notices] == ["head"]
 
 
 def test_self_attention_of_gpt2(make_pair: MakePair, tmp_path: Path, cli: Cli) -> None:
@@ -127,18 +127,19 @@ def test_self_attention_of_gpt2(make_pair: MakePair, tmp_path: Path, cli: Cli) -
     pair = make_pair(decoder="gpt2")
     run = cli("join", *two(pair, tmp_path), tmp_path / "out", "--cross-attention", "self")
     assert (run.code, "new" in run.err) == (0, False)
-    found = weights(tmp_path / "out")
+    arrays = weights(tmp_path / "out")
     whole = {role: pair.arrays[f"{GPT2}.attn.c_attn.{role}"] for role in ("weight", "bias")}
     for role, array in whole.items():
-        assert np.array_equal(found[f"{GPT2}.crossattention.q_attn.{role}"], array[..., :7])
-        assert np.array_equal(found[f"{GPT2}.crossattention.c_attn.{role}"], array[..., 7:])
+        assert np.array_equal(arrays[f"{GPT2}.crossattention.q_attn.{role}"], array[..., :7])
+        assert np.array_equal(arrays[f"{GPT2}.crossattention.c_attn.{role}"], array[..., 7:])
         assert np.array_equal(
-            found[f"{GPT2}.crossattention.c_proj.{role}"], pair.arrays[f"{GPT2}.attn.c_proj.{role}"]
+            arrays[f"{GPT2}.crossattention.c_proj.{role}"],
+            pair.arrays[f"{GPT2}.attn.c_proj.{role}"],
         )
         assert np.array_equal(
-            found[f"{GPT2}.ln_cross_attn.{role}"], pair.arrays[f"{GPT2}.ln_1.{role}"]
+            arrays[f"{GPT2}.ln_cross_attn.{role}"], pair.arrays[f"{GPT2}.ln_1.{role}"]
         )
-    assert found.keys() == pair.arrays.keys()
+    assert arrays.keys() == pair.arrays.keys()
 
 
 def test_a_third_of_a_transposed_view(make_pair: MakePair, tmp_path: Path) -> None:
@@ -180,11 +181,11 @@ def test_tie(make_pair: MakePair, tmp_path: Path, beside: bool) -> None:
     if not beside:
         parts = two(pair, tmp_path, drop=["crossattention"])
     ckptconv.join(*parts, tmp_path / "out", JoinOptions(tie=True))
-    found = weights(tmp_path / "out")
-    assert found.keys() == pair.arrays.keys()
+    arrays = weights(tmp_path / "out")
+    assert arrays.keys() == pair.arrays.keys()
     assert all(
-        np.array_equal(found[name], pair.arrays[name])
-        for name in found
+        np.array_equal(arrays[name], pair.arrays[name])
+        for name in arrays
         if beside or "crossatt" not in name
     )
     assert config_of(tmp_path / "out")["tie_encoder_decoder"] is True
@@ -203,7 +204,7 @@ def test_tie_of_unequal_sides(make_pair: MakePair, tmp_path: Path) -> None:
         pair.arrays[name] = pair.arrays[name] + np.float32(1)
     with pytest.raises(PlanError) as refusal:
         ckptconv.join(*two(pair, tmp_path), tmp_path / "out", JoinOptions(tie=True))
-    found = {one.name: one.detail for one in refusal.value.problems}
+    found = {problem.name: problem.detail for problem in refusal.value.problems}
     assert list(found) == changed
     assert found[changed[0]].startswith(
         "7 of 7 elements differ, by at most 1, from decoder.bert.embeddings.LayerNorm"
@@ -215,8 +216,8 @@ def test_part_of_a_cross_attention(pair: Pair, tmp_path: Path) -> None:
     """A cross-attention that is there in part is a damaged one: each missing tensor is named, none is drawn."""
     with pytest.raises(PlanError) as refusal:
         ckptconv.join(*two(pair, tmp_path, drop=["1.crossattention"]), tmp_path / "out")
-    assert {one.kind for one in refusal.value.problems} == {"missing"}
-    assert {one.name for one in refusal.value.problems} == {
+    assert {problem.kind for problem in refusal.value.problems} == {"missing"}
+    assert {problem.name for problem in refusal.value.problems} == {
         name for name in pair.arrays if "1.crossattention" in name
     }
     assert not (tmp_path / "out").exists()
@@ -241,9 +242,9 @@ def test_a_dry_run(pair: Pair, tmp_path: Path) -> None:
     dry = ckptconv.join(*parts, tmp_path / "out", JoinOptions(dry_run=True, seed=2))
     assert tree(tmp_path) == before
     assert not (tmp_path / "out").exists()
-    done = ckptconv.join(*parts, tmp_path / "out", JoinOptions(seed=2))
-    assert replace(dry, files=done.files) == done
-    assert done.files == ("model.safetensors",)
+    conversion = ckptconv.join(*parts, tmp_path / "out", JoinOptions(seed=2))
+    assert replace(dry, files=conversion.files) == conversion
+    assert conversion.files == ("model.safetensors",)
 
 
 def _equal(make_pair: Any) -> Any:

@@ -67,9 +67,9 @@ def test_every_verb_asks(saved_by_flax: Path, verb: str) -> None:
 
 def test_inspect_asks_too(saved_by_flax: Path) -> None:
     """The checkpoint is complete, and `flax2pt` is not promised."""
-    found = ckptconv.inspect(saved_by_flax)
-    (target,) = found.targets
-    assert (found.problems, target.verb, target.converts) == ((), "flax2pt", False)
+    inspection = ckptconv.inspect(saved_by_flax)
+    (target,) = inspection.targets
+    assert (inspection.problems, target.verb, target.converts) == ((), "flax2pt", False)
     assert "--positions trained-in-flax" in target.refusal
 
 
@@ -156,8 +156,8 @@ def test_an_answer_to_no_question(make_pair: MakePair, tmp_path: Path, cli: Cli)
 def test_a_healed_model_that_was_trained(make_pair: MakePair, tmp_path: Path) -> None:
     """Rows that healing made of one differ after training: refused with the way out, which takes the first."""
     source = make_pair("bert", "gpt2").write(tmp_path / "source")
-    done = ckptconv.pt2flax(source, tmp_path / "flax", "safetensors")
-    assert any("--take-trained-row" in notice for notice in done.notices)
+    conversion = ckptconv.pt2flax(source, tmp_path / "flax", "safetensors")
+    assert any("--take-trained-row" in notice for notice in conversion.notices)
     name = "encoder.embeddings.token_type_embeddings.weight"
     spelt = next(
         key for key in open_checkpoint(tmp_path / "flax").weights.tensors if "token_type" in key

@@ -48,15 +48,15 @@ def traced(pair: Pair, tmp_path: Path) -> tuple[Path, Path]:
 def test_weights_by_their_digests(traced: tuple[Path, Path]) -> None:
     """Every tensor is put back into PyTorch's spelling, healed tables too, and has the digest that was recorded."""
     trace, flax = traced
-    found = verify(trace, flax, "weights")
-    assert (found.matches, found.outputs, found.weights.problems, found.config) == (
+    verdict = verify(trace, flax, "weights")
+    assert (verdict.matches, verdict.outputs, verdict.weights.problems, verdict.config) == (
         True,
         None,
         (),
         (),
     )
-    assert (found.source, found.source_naming, found.naming) == (trace, "pytorch", "flax")
-    assert found.weights.tensors == len(read_trace(trace).weights)
+    assert (verdict.source, verdict.source_naming, verdict.naming) == (trace, "pytorch", "flax")
+    assert verdict.weights.tensors == len(read_trace(trace).weights)
 
 
 def test_every_kind_of_difference(traced: tuple[Path, Path]) -> None:
@@ -67,15 +67,15 @@ def test_every_kind_of_difference(traced: tuple[Path, Path]) -> None:
     name = "decoder.bert.encoder.layer.1.crossattention.output.LayerNorm.scale"
     arrays[name].view(np.uint32)[3] ^= 1
     save_file(arrays, file, {"format": "flax"})
-    found = verify(trace, flax, "weights")
-    assert found.weights.problems == (
+    verdict = verify(trace, flax, "weights")
+    assert verdict.weights.problems == (
         Problem("not equal", name.replace(".", "/"), "another sha256"),
     )
-    assert (found.matches, found.where is None) == (False, False)
+    assert (verdict.matches, verdict.where is None) == (False, False)
     arrays["stray"] = arrays.pop(name)
     save_file(arrays, file, {"format": "flax"})
     missing = verify(trace, flax, "weights").weights
-    assert [(one.kind, one.name) for one in missing.problems] == [
+    assert [(problem.kind, problem.name) for problem in missing.problems] == [
         ("missing", name.replace(".", "/")),
         ("unexpected", "stray"),
     ]
@@ -111,15 +111,17 @@ def test_without_pytorch(traced: tuple[Path, Path]) -> None:
         "--trace",
         *map(str, traced),
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("MATCH: bert -> bert, flax safetensors against PyTorch, weights\n")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.endswith(
+        "MATCH: bert -> bert, flax safetensors against PyTorch, weights\n"
+    )
 
 
 @pytest.mark.frameworks

@@ -68,7 +68,9 @@ def test_there_and_back(
     there = WAYS[way](source, tmp_path / "b")
     result = back(way)(tmp_path / "b", tmp_path / "c")
     assert tree(tmp_path / "c") == tree(source)
-    assert len([one for one in result.notices if "healing undone" in one]) == len(there.plan.healed)
+    assert len([notice for notice in result.notices if "healing undone" in notice]) == len(
+        there.plan.healed
+    )
     assert bool(there.plan.healed) == (
         way in ("flax msgpack", "flax safetensors") and sides != "gpt2 bert"
     )
@@ -137,7 +139,7 @@ def test_shared_sides(
         pair.arrays = {name: array for name, array in pair.arrays.items() if name not in shared}
     source = original(pair, tmp_path / "a") if stored == "once" else whole
     there = WAYS[way](source, tmp_path / "b")
-    assert any("written in full" in one for one in there.notices) == (stored == "once")
+    assert any("written in full" in notice for notice in there.notices) == (stored == "once")
     back(way)(tmp_path / "b", tmp_path / "c")
     assert tree(tmp_path / "c") == tree(whole)
 

@@ -207,9 +207,9 @@ def test_no_pooler(root: Path, tmp_path: Path) -> None:
         assert (
             len(
                 [
-                    one
-                    for one in notices
-                    if "pooler.dense" in one and "not in the source, written as zeros" in one
+                    notice
+                    for notice in notices
+                    if "pooler.dense" in notice and "not in the source, written as zeros" in notice
                 ]
             )
             == 1

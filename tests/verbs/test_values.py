@@ -37,8 +37,12 @@ def test_a_random_model_has_no_findings(pair: Pair, tmp_path: Path) -> None:
 
 def test_without_stats_nothing_is_said(pair: Pair, tmp_path: Path) -> None:
     """Headers alone give neither figures nor findings."""
-    found = ckptconv.inspect(pair.write(tmp_path / "source"))
-    assert (found.measured, found.findings, {line.statistics for line in found.tensors}) == (
+    inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
+    assert (
+        inspection.measured,
+        inspection.findings,
+        {line.statistics for line in inspection.tensors},
+    ) == (
         False,
         (),
         {None},
@@ -109,12 +113,12 @@ def test_broken_ties(pair: Pair, tmp_path: Path) -> None:
     pair.arrays[OUTPUT] = pair.arrays[WORDS].copy()
     found = stats(pair.write(tmp_path / "equal"))
     assert [(tie.difference, tie.broken) for tie in found.ties] == [("", False), (None, False)]
-    assert (all(one.converts for one in found.targets), found.findings) == (True, ())
+    assert (all(target.converts for target in found.targets), found.findings) == (True, ())
     pair.arrays[OUTPUT][3, 2] += 1
     found = stats(pair.write(tmp_path / "broken"))
     assert [tie.broken for tie in found.ties] == [True, False]
     assert str(found.ties[0].difference).startswith("1 of 203 elements differ, by at most 1, ")
-    assert {one.refusal for one in found.targets} == {
+    assert {target.refusal for target in found.targets} == {
         f"not equal: {OUTPUT}: {found.ties[0].difference}"
     }
 
@@ -134,7 +138,10 @@ def test_a_healed_checkpoint(pair: Pair, tmp_path: Path) -> None:
     """Rows that a healing repeated are compared too, and are no finding."""
     ckptconv.pt2flax(pair.write(tmp_path / "source"), tmp_path / "flax")
     found = stats(tmp_path / "flax")
-    assert ([(one.verb, one.refusal, one.conditions) for one in found.targets], found.findings) == (
+    assert (
+        [(target.verb, target.refusal, target.conditions) for target in found.targets],
+        found.findings,
+    ) == (
         [("flax2pt", "", ())],
         (),
     )

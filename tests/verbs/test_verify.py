@@ -61,20 +61,25 @@ def test_what_was_converted_matches(
     dec = {"n_embd": 5} if families[1] == "gpt2" else {"hidden_size": 5}
     source = make_pair(*families, dec=dec).write(tmp_path / "source")
     getattr(ckptconv, verb)(source, tmp_path / "out", form, WriteOptions(dtype=dtype))
-    found = ckptconv.verify(source, tmp_path / "out", "weights")
-    assert (found.matches, found.outputs, found.weights.differences, found.weights.problems) == (
+    verdict = ckptconv.verify(source, tmp_path / "out", "weights")
+    assert (
+        verdict.matches,
+        verdict.outputs,
+        verdict.weights.differences,
+        verdict.weights.problems,
+    ) == (
         True,
         None,
         (),
         (),
     )
-    assert (found.pair, found.format, found.weights.tensors) == (
+    assert (verdict.pair, verdict.format, verdict.weights.tensors) == (
         " -> ".join(families),
         form,
         len(ckptconv.inspect(tmp_path / "out").tensors),
     )
     stored = "float32" if (form, dtype) == ("hdf5", "bfloat16") else dtype
-    notes = [note for note in found.weights.notices if note.startswith("stored as")]
+    notes = [note for note in verdict.weights.notices if note.startswith("stored as")]
     cast = f"stored as {stored} where the source has float32: compared with the cast of the source"
     assert notes == ([] if stored in ("keep", "float32") else [cast])
 
@@ -133,7 +138,10 @@ def test_a_swapped_pair(both: tuple[Path, Path]) -> None:
         "weights",
     ).weights
     query, key = QUERY.replace(".", "/"), KEY.replace(".", "/")
-    names = {one.name: (one.differing, str(one.relation)) for one in report.differences}
+    names = {
+        difference.name: (difference.differing, str(difference.relation))
+        for difference in report.differences
+    }
     assert names == {query: (49, f"swapped with {key}"), key: (49, f"swapped with {query}")}
 
 

@@ -35,9 +35,9 @@ def faulty(dates: Path, tmp_path: Path) -> Path:
 
 def test_equal(cli: Cli, dates: Path, converted_tf: Path) -> None:
     """Two forms of one model: what was compared, the verdict, and exit code 0."""
-    done = cli("diff", dates, converted_tf)
-    assert (done.code, done.err) == (0, "")
-    assert done.out == (
+    outcome = cli("diff", dates, converted_tf)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == (
         f"A  {dates}: bert -> bert, pytorch safetensors\n"
         f"B  {converted_tf}: bert -> bert, tf hdf5\n"
         "\n"
@@ -52,10 +52,10 @@ def test_different(
     top = os.path.commonpath([faulty, converted_flax])
     monkeypatch.chdir(top)  # lines of short paths, which nothing wraps
     first, second = (os.path.relpath(path, top) for path in (converted_flax, faulty))
-    done = cli("diff", first, second)
-    assert (done.code, done.err) == (1, "")
+    outcome = cli("diff", first, second)
+    assert (outcome.code, outcome.err) == (1, "")
     assert (
-        done.out
+        outcome.out
         == f"""\
 A  {first}: bert -> bert, flax msgpack
 B  {second}: bert -> bert, pytorch safetensors
@@ -89,14 +89,14 @@ encoder/encoder/layer/0/attention/self/query/kernel
 DIFFERENT: 101 tensors, 1.7 MB: 1 element, 1 transposed, 99 equal, 1 config key
 """
     )
-    assert max(map(len, done.out.splitlines()[2:])) <= 100
+    assert max(map(len, outcome.out.splitlines()[2:])) <= 100
 
 
 def test_json(cli: Cli, faulty: Path, converted_flax: Path) -> None:
     """Every tensor is there, the equal ones too, with figures that are numbers or null."""
-    done = cli("diff", converted_flax, faulty, "--json")
-    found = json.loads(done.out)
-    assert (done.code, found["verdict"], len(found["tensors"])) == (1, "different", 101)
+    outcome = cli("diff", converted_flax, faulty, "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, found["verdict"], len(found["tensors"])) == (1, "different", 101)
     assert found["config"] == [{"key": "decoder.layer_norm_eps", "first": 1e-12, "second": 1e-05}]
     (bias,) = [one for one in found["tensors"] if one["tensor"] == BIAS]
     figures = bias["relation"]
@@ -117,8 +117,8 @@ def test_json(cli: Cli, faulty: Path, converted_flax: Path) -> None:
 def test_quiet(cli: Cli, faulty: Path, dates: Path, converted_tf: Path) -> None:
     """The exit code alone tells."""
     for pair, code in (((dates, faulty), 1), ((dates, converted_tf), 0)):
-        done = cli("diff", *pair, "--quiet")
-        assert (done.code, done.out, done.err) == (code, "", "")
+        outcome = cli("diff", *pair, "--quiet")
+        assert (outcome.code, outcome.out, outcome.err) == (code, "", "")
 
 
 def test_all_tensors(cli: Cli, dates: Path, faulty: Path) -> None:
@@ -134,6 +134,6 @@ def test_all_tensors(cli: Cli, dates: Path, faulty: Path) -> None:
 
 def test_what_is_no_checkpoint(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """What cannot be read is refused with code 3."""
-    done = cli("diff", dates, tmp_path)
-    assert (done.code, done.out) == (3, "")
-    assert "no config.json here" in done.err
+    outcome = cli("diff", dates, tmp_path)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "no config.json here" in outcome.err

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("value", ["", "a", "1,2,3", "-1", "nan", "1e-3,inf"])
 def test_a_tolerance_is_one_or_two_numbers(cli: Cli, dates: Path, value: str) -> None:
     """Anything else is wrong usage, and says how it is written."""
-    done = cli("verify", dates, dates, "--level", "weights", f"--tolerance={value}")
-    assert done.code == 2
-    assert "is not ATOL or ATOL,RTOL, such as 1e-4 or 1e-5,1e-3" in done.err
+    outcome = cli("verify", dates, dates, "--level", "weights", f"--tolerance={value}")
+    assert outcome.code == 2
+    assert "is not ATOL or ATOL,RTOL, such as 1e-4 or 1e-5,1e-3" in outcome.err
 
 
 def test_inputs_are_read_before_anything_runs(
@@ -24,16 +24,16 @@ def test_inputs_are_read_before_anything_runs(
 ) -> None:
     """A file of inputs that cannot be used is refused, with exit code 3."""
     (tmp_path / "inputs.jsonl").write_text('{"txt": "one"}\n')
-    done = cli("verify", dates, converted_tf, "--inputs", tmp_path / "inputs.jsonl")
-    assert (done.code, done.out) == (3, "")
-    assert 'inputs.jsonl: line 1: expected {"text": "...", "target": "..."}' in done.err
+    outcome = cli("verify", dates, converted_tf, "--inputs", tmp_path / "inputs.jsonl")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert 'inputs.jsonl: line 1: expected {"text": "...", "target": "..."}' in outcome.err
 
 
 def test_weights_of_tf_against_flax(cli: Cli, converted_tf: Path, converted_flax: Path) -> None:
     """Neither side has to be PyTorch's: what was healed for Flax is undone on the way."""
-    done = cli("verify", converted_tf, converted_flax, "--level", "weights")
-    assert done.code == 0, done.err
-    assert done.out.splitlines()[-1] == "MATCH: bert -> bert, flax msgpack against tf, weights"
+    outcome = cli("verify", converted_tf, converted_flax, "--level", "weights")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == "MATCH: bert -> bert, flax msgpack against tf, weights"
     back = cli("verify", converted_flax, converted_tf, "--level", "weights")
     assert back.out.splitlines()[-1] == "MATCH: bert -> bert, tf hdf5 against flax, weights"
 
@@ -71,14 +71,14 @@ def test_options_that_contradict_each_other(
         "file": tmp_path / "a.trace",
         "other": tmp_path / "b",
     }
-    done = cli("verify", *(paths.get(one, one) for one in args))
-    assert (done.code, done.out) == (2, "")
-    assert message in done.err
+    outcome = cli("verify", *(paths.get(one, one) for one in args))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
 
 
 def test_a_trace_that_is_none(cli: Cli, dates: Path, converted_tf: Path) -> None:
     """A file of weights is refused as a trace, and says what makes one."""
-    done = cli("verify", "--trace", dates / "model.safetensors", converted_tf)
-    assert done.code == 3
-    assert "not a trace; `ckptconv verify SOURCE --save-trace FILE` writes one." in done.err
+    outcome = cli("verify", "--trace", dates / "model.safetensors", converted_tf)
+    assert outcome.code == 3
+    assert "not a trace; `ckptconv verify SOURCE --save-trace FILE` writes one." in outcome.err
     assert cli("verify", "--trace", dates / "none", converted_tf).code == 3

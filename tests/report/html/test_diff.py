@@ -21,8 +21,8 @@ TURNED = "encoder.encoder.layer.1.attention.self.query.weight"
 def test_the_command_writes_a_page(cli: Cli, dates: Path, changed: Path, tmp_path: Path) -> None:
     """`--html` writes a page, and the exit code still says that there is a difference."""
     file = tmp_path / "page.html"
-    done = cli("diff", dates, changed, "--quiet", "--html", file)
-    assert (done.code, done.out, done.err) == (1, "", "")
+    outcome = cli("diff", dates, changed, "--quiet", "--html", file)
+    assert (outcome.code, outcome.out, outcome.err) == (1, "", "")
     assert "21 of 101 tensors differ." in file.read_text()
 
 

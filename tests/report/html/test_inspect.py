@@ -23,8 +23,8 @@ def test_the_command_writes_a_page(cli: Cli, dates: Path, tmp_path: Path) -> Non
     """`--html` writes a page beside what is printed, and replaces what was there."""
     file = tmp_path / "page.html"
     file.write_text("old")
-    done = cli("inspect", dates, "--json", "--html", file)
-    assert (done.code, done.err, json.loads(done.out)["pair"]) == (0, "", "bert -> bert")
+    outcome = cli("inspect", dates, "--json", "--html", file)
+    assert (outcome.code, outcome.err, json.loads(outcome.out)["pair"]) == (0, "", "bert -> bert")
     text = file.read_text()
     assert text.startswith("<!DOCTYPE html>")
     assert '<h1 class="word">Complete</h1>' in text
@@ -42,8 +42,12 @@ def test_a_place_that_cannot_be_written(
 ) -> None:
     """It is refused before the work begins, as a destination that failed."""
     file = tmp_path / place
-    done = cli("inspect", dates, "--html", file)
-    assert (done.code, done.out, done.err) == (4, "", f"Error: {said.format(file, file.parent)}\n")
+    outcome = cli("inspect", dates, "--html", file)
+    assert (outcome.code, outcome.out, outcome.err) == (
+        4,
+        "",
+        f"Error: {said.format(file, file.parent)}\n",
+    )
 
 
 @pytest.mark.browser

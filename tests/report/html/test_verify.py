@@ -28,8 +28,8 @@ def titles(result: Verification) -> list[str]:
 def test_weights_alone(cli: Cli, dates: Path, converted_tf: Path, tmp_path: Path) -> None:
     """Without outputs the page has every tensor of the target with its verdict, and no framework runs."""
     file = tmp_path / "page.html"
-    done = cli("verify", dates, converted_tf, "--level", "weights", "--quiet", "--html", file)
-    assert (done.code, done.out, done.err) == (0, "", "")
+    outcome = cli("verify", dates, converted_tf, "--level", "weights", "--quiet", "--html", file)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     text = file.read_text()
     assert "The weights are the same." in text
     assert text.count('"identical to the source, bit for bit"') == 101
@@ -159,8 +159,10 @@ def test_a_real_run(
 ) -> None:
     """Both models run, and the page has what they answered."""
     file = tmp_path / "page.html"
-    done = cli("verify", dates, converted_flax, "--html", file, "--text", "the 3rd of March, 1998")
-    assert done.code == 0
+    outcome = cli(
+        "verify", dates, converted_flax, "--html", file, "--text", "the 3rd of March, 1998"
+    )
+    assert outcome.code == 0
     page = open_page(file)
     page.draw()
     assert page.texts(".verdict .word") == ["Match"]

@@ -184,8 +184,8 @@ def test_every_verb_that_writes(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         for folder in {out, *(path.parent for path in out.rglob("config.json"))}:
             (folder / "notes.txt").write_text("mine")
             before = listing(out)
-            done = cli(verb, *sources, out, "--overwrite")
-            assert (done.code, "notes.txt" in done.err, listing(out)) == (4, True, before)
+            outcome = cli(verb, *sources, out, "--overwrite")
+            assert (outcome.code, "notes.txt" in outcome.err, listing(out)) == (4, True, before)
             (folder / "notes.txt").unlink()
 
 
@@ -204,10 +204,12 @@ def test_a_mount_point_is_never_crossed(pair: Pair, tmp_path: Path, what: str) -
     bound = outside / "x" if what == "file" else outside
     command = f"mount --bind {bound} {place}; {sys.executable} -m ckptconv pt2tf {source} {out} --overwrite"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(mounting(command), env=env, capture_output=True, text=True, check=False)
-    if "unshare" in done.stderr or "mount:" in done.stderr:
+    process = subprocess.run(
+        mounting(command), env=env, capture_output=True, text=True, check=False
+    )
+    if "unshare" in process.stderr or "mount:" in process.stderr:
         pytest.skip("this system lets nobody mount")
-    assert (done.returncode, "mount point" in done.stderr) == (4, True), done.stderr
+    assert (process.returncode, "mount point" in process.stderr) == (4, True), process.stderr
     assert list(listing(outside)) == ["x"]
     assert sorted(listing(out)) == [SUMS, MANIFEST, "config.json", "data", "data/x"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "outside", "source"]

@@ -72,7 +72,7 @@ def test_other_file_systems_stay(tmp_path: Path, kind: str) -> None:
         " ls stage/data"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(mounting(script), env=env, capture_output=True, text=True, check=False)
-    if "unshare" in done.stderr or "mount:" in done.stderr:
+    process = subprocess.run(mounting(script), env=env, capture_output=True, text=True, check=False)
+    if "unshare" in process.stderr or "mount:" in process.stderr:
         pytest.skip("this system lets nobody mount")
-    assert done.stdout == "['data (a mount point)']\nprecious\n", done.stderr
+    assert process.stdout == "['data (a mount point)']\nprecious\n", process.stderr

@@ -93,9 +93,9 @@ def test_a_disk_that_fills_up(
 
     source = pair.write(tmp_path / "source")
     monkeypatch.setattr(os, "pwrite", full)
-    done = cli(verb, source, tmp_path / "deep" / "out")
+    outcome = cli(verb, source, tmp_path / "deep" / "out")
     reason = "cannot be written (No space left on device); nothing was published. Free some space and run again."
-    assert (done.code, done.out, done.err.splitlines()[-1]) == (
+    assert (outcome.code, outcome.out, outcome.err.splitlines()[-1]) == (
         4,
         "",
         f"Error: {tmp_path}/deep/out: {reason}",
@@ -109,9 +109,9 @@ def test_a_real_limit_on_file_size(dates: Path, tmp_path: Path, verb: str) -> No
     """The system refuses bytes for real: exit code 4, a message, and nothing left."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", LIMITED, verb, str(dates), str(tmp_path / "deep" / "out")]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (4, "", [])
-    assert done.stderr.startswith(f"Error: {tmp_path}/deep/out: cannot be written (")
+    process = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout, list(tmp_path.iterdir())) == (4, "", [])
+    assert process.stderr.startswith(f"Error: {tmp_path}/deep/out: cannot be written (")
 
 
 @pytest.mark.thorough
