@@ -218,11 +218,11 @@ class Model:
 
     def notices(self, naming: NamingName) -> Iterator[str]:
         """Return what the user of a framework's class must know."""
-        for each in self.parts.values():
-            stand_in = each.stand_in(naming)
+        stand_ins = {each.family.model_type: each.stand_in(naming) for each in self.parts.values()}
+        for model_type, stand_in in stand_ins.items():
             if stand_in is not None:
                 limit = f"; {stand_in.notice}" if stand_in.notice else ""
-                yield f"{each.family.model_type} is held by the class of {stand_in.name}{limit}"
+                yield f"{model_type} is held by the class of {stand_in.name}{limit}"
 
     def settings(self, naming: NamingName) -> dict[str, Mapping[str, Json]]:
         """Return what the configs have to say beside the source's, so that the target's class runs: by part."""

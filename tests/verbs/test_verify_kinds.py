@@ -65,6 +65,7 @@ def compared(verification: Verification) -> set[str]:
         pytest.param("seq2seq", "speech_to_text", marks=pytest.mark.soak),
         pytest.param("seq2seq", "led", marks=pytest.mark.soak),
         pytest.param("seq2seq", "plbart", marks=pytest.mark.soak),
+        pytest.param("vision", "vit_msn", marks=pytest.mark.soak),
     ],
 )
 def test_tf(kind: str, family: str, tmp_path: Path) -> None:
@@ -74,8 +75,8 @@ def test_tf(kind: str, family: str, tmp_path: Path) -> None:
     verification = ckptconv.verify(checkpoint, tmp_path / "tf")
     assert "cached" in compared(verification)
     assert verification.outputs is not None
-    held = any("is held by the class of" in notice for notice in verification.outputs.notices)
-    assert held == (family in ("m2m_100", "plbart"))
+    said_so = any("is held by the class of" in notice for notice in verification.outputs.notices)
+    assert said_so == (family in ("m2m_100", "plbart", "vit_msn"))
 
 
 @pytest.mark.soak
@@ -86,10 +87,11 @@ def test_tf(kind: str, family: str, tmp_path: Path) -> None:
         ("vision", "dinov2", {}),
         ("vision", "beit", {}),
         ("speech", "wav2vec2", {}),
+        ("speech", "hubert", {}),
         ("seq2seq", "whisper", {"tie_word_embeddings": False}),
         ("seq2seq", "m2m_100", {}),
     ],
-    ids=["trocr", "dinov2", "beit", "wav2vec2", "whisper", "m2m_100"],
+    ids=["trocr", "dinov2", "beit", "wav2vec2", "hubert", "whisper", "m2m_100"],
 )
 def test_flax(kind: str, family: str, changes: dict[str, Any], tmp_path: Path) -> None:
     """The same in Flax."""

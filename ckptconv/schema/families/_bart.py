@@ -244,6 +244,9 @@ AS_BART: Mapping[NamingName, StandIn] = {
     "flax": StandIn("bart", "BART"),
 }
 """Of families of one piece that are BART under another name."""
+DECODER_AS_BART: Mapping[NamingName, StandIn] = {"flax": StandIn("bart", "BART")}
+BART_DECODER = "FlaxBartForCausalLM"
+"""The one class of another framework that has BART's decoder by itself."""
 BART_CLASSES: Mapping[NamingName, str] = {
     "tf": "TFBartForConditionalGeneration",
     "flax": "FlaxBartForConditionalGeneration",

@@ -13,7 +13,7 @@ from ckptconv.schema.families._blocks import (
     roberta_limits,
     tied_output,
 )
-from ckptconv.schema.family import Decoder, Encoder
+from ckptconv.schema.family import Decoder, Encoder, StandIn
 from ckptconv.schema.fixes import RepeatTokenType, RollPositions
 from ckptconv.schema.tensors import Module, NamingName, linear, norm, parameter
 
@@ -41,13 +41,23 @@ def roberta_head(c: Config, base: str = "roberta") -> Iterator[Module]:
     )
 
 
-def roberta_encoder(classes: Mapping[NamingName, str]) -> Encoder:
-    """`RobertaModel` under another class name."""
-    return Encoder(_encoder, classes, healings=(POSITIONS, TOKEN_TYPES), limits=roberta_limits)
+def roberta_encoder(
+    classes: Mapping[NamingName, str], stand_ins: Mapping[NamingName, StandIn] | None = None
+) -> Encoder:
+    """`RobertaModel` under another class name. Args: stand_ins: where RoBERTa's own class holds it."""
+    return Encoder(
+        _encoder,
+        classes,
+        healings=(POSITIONS, TOKEN_TYPES),
+        limits=roberta_limits,
+        stand_ins=stand_ins or {},
+    )
 
 
-def roberta_decoder(classes: Mapping[NamingName, str]) -> Decoder:
-    """`RobertaForCausalLM` under another class name; its base model has no pooler."""
+def roberta_decoder(
+    classes: Mapping[NamingName, str], stand_ins: Mapping[NamingName, StandIn] | None = None
+) -> Decoder:
+    """`RobertaForCausalLM` under another class name; its base model has no pooler. Args: as `roberta_encoder`."""
     return Decoder(
         _decoder,
         roberta_head,
@@ -55,6 +65,7 @@ def roberta_decoder(classes: Mapping[NamingName, str]) -> Decoder:
         self_attention=BERT_TWINS,
         healings=(POSITIONS,),
         limits=roberta_limits,
+        stand_ins=stand_ins or {},
     )
 
 

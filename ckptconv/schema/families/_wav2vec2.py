@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import PROJECTIONS
+from ckptconv.schema.families._blocks import activation
+from ckptconv.schema.family import StandIn
 from ckptconv.schema.tensors import (
     Module,
     NamingName,
@@ -95,6 +97,30 @@ def wav2vec2_stack(c: Config) -> Iterator[Module]:
     yield from layers("encoder.layers", c.size("num_hidden_layers"), layer(c))
 
 
+EPSILON = 1e-5
+"""Of the norms in PyTorch's feature extractor, whatever the config says."""
+
+
+def flax_limits(c: Config) -> dict[NamingName, str]:
+    """What the Flax class lacks or ignores."""
+    reasons: dict[NamingName, str] = {}
+    functions = activation(c)
+    if "flax" in functions:
+        reasons["flax"] = functions["flax"]
+    if not c.flag("do_stable_layer_norm") or c.text("feat_extract_norm") != "layer":
+        reasons["flax"] = "this class has norms before each part and after each convolution alone"
+    elif c.get("adapter_attn_dim") is not None:
+        reasons["flax"] = "'adapter_attn_dim' is set, and this class ignores it"
+    elif c.number("layer_norm_eps") != EPSILON:
+        reasons["flax"] = (
+            "'layer_norm_eps' is not 1e-05, and this class uses it in its feature extractor, where PyTorch does not"
+        )
+    return reasons
+
+
+AS_WAV2VEC2: Mapping[NamingName, StandIn] = {"flax": StandIn("wav2vec2", "wav2vec2")}
+"""Of families that are wav2vec2 under another name."""
+
 WAV2VEC2_DEFAULTS: Mapping[str, Json] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -111,4 +137,5 @@ WAV2VEC2_DEFAULTS: Mapping[str, Json] = {
     "do_stable_layer_norm": False,
     "mask_time_prob": 0.05,
     "mask_feature_prob": 0.0,
+    "layer_norm_eps": 1e-5,
 }

@@ -28,7 +28,11 @@ def model_of(family: str, role: Role) -> Model:
     """Return a small model with a family in a role, with a BERT on the other side of a pair."""
     if role == "whole":
         return read_model(Config({**config_of("seq2seq", family), "use_prompt": False}))
-    own = {"model_type": family, **(TROCR if family == "trocr" else SMALL)}
+    bart_like = family in ("trocr", "plbart", "mvp")
+    own = {"model_type": family, **(TROCR if bart_like else SMALL)}
+    if FAMILIES[family].encoder and FAMILIES[family].encoder.reads != "tokens":
+        kind = "vision" if FAMILIES[family].encoder.reads == "pixels" else "speech"
+        return read_model(Config(config_of(kind, family)))
     sides = {"encoder": own, "decoder": {**BERT, **CROSS}}
     if role == "decoder":
         sides = {"encoder": dict(BERT), "decoder": {**own, **CROSS}}
