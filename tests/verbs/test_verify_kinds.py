@@ -122,3 +122,14 @@ def test_sound_by_a_trace(tmp_path: Path) -> None:
     assert compared(verification) >= {"cached", "loss", "encoder.2.attention"}
     assert verification.outputs is not None
     assert any("padded encoder positions" in notice for notice in verification.outputs.notices)
+
+
+@pytest.mark.soak
+def test_the_bias_of_the_logits_counts(tmp_path: Path) -> None:
+    """It is a buffer to PyTorch, and trained in Marian: what it reaches is measured as of any weight."""
+    checkpoint = source(tmp_path, "seq2seq", "marian")
+    outputs = ckptconv.verify(checkpoint, checkpoint).outputs
+    assert outputs is not None
+    assert outputs.coverage is not None
+    reached = {tensor.name: tensor.reached for tensor in outputs.coverage.tensors}
+    assert reached["final_logits_bias"] == 53

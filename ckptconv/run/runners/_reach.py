@@ -32,6 +32,9 @@ NOISE = 1e-12
 WARM_UP = 1
 """Rows of the first probe that run once without gradients, to see which layers take a state as it is compared."""
 
+TRAINED_BUFFER = "final_logits_bias"
+"""What BART's kind adds to the logits: a buffer to PyTorch, with values of its own in Marian."""
+
 Outputs = Callable[[Any, Batch, bool], Any]
 """(model, probe, whether to ask for attention maps) -> what the class gives."""
 Forward = Callable[..., Any]
@@ -84,7 +87,12 @@ class Gradients:
                 module.padding_idx = (
                     None  # keeps training off that row, and so its gradient from us
                 )
-        for name, parameter in model.named_parameters():
+        trained_buffers = (
+            (name, buffer)
+            for name, buffer in model.named_buffers()
+            if name.endswith(TRAINED_BUFFER)
+        )
+        for name, parameter in (*model.named_parameters(), *trained_buffers):
             if parameter.is_floating_point():
                 self._influences[name] = _Influence(torch.zeros(parameter.shape, dtype=torch.bool))
                 parameter.requires_grad_(True)
