@@ -33,7 +33,7 @@ yardstick is at least the RMS error of the logits that it is the mean of.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -215,6 +215,9 @@ class Quantity:
     tolerance: Tolerance | None = None
     problem: str = ""
     """Why it cannot be compared: a shape."""
+    peak: float = 0.0
+    """Least yardstick of the worst element: how far PyTorch's own errors of this kind reach above their RMS in any
+    probe, times their RMS in this one."""
 
     @property
     def part(self) -> Literal["encoder", "decoder"]:
@@ -252,7 +255,7 @@ class Quantity:
             max(error.rms for error in self.errors),
             max(error.worst for error in self.errors),
         )
-        return rms / max(self.own.rms, floor), worst / max(self.own.worst, floor)
+        return rms / max(self.own.rms, floor), worst / max(self.own.worst, self.peak, floor)
 
     @property
     def matches(self) -> bool:
@@ -441,6 +444,18 @@ class Measuring:
 
     def quantities(self) -> Iterator[Quantity]:
         """Compare, in the order of the data flow, what the reference has in float64 with every side's float32."""
+        quantities = tuple(self._measured())
+        crests: dict[str, float] = {}
+        for quantity in quantities:
+            if quantity.own and quantity.own.rms and np.isfinite(quantity.own.worst):
+                crest = quantity.own.worst / quantity.own.rms
+                crests[quantity.kind] = max(crest, crests.get(quantity.kind, 0.0))
+        for quantity in quantities:
+            rms = quantity.own.rms if quantity.own else 0.0
+            yield replace(quantity, peak=crests.get(quantity.kind, 0.0) * rms)
+
+    def _measured(self) -> Iterator[Quantity]:
+        """Compare each quantity by itself."""
         spread: dict[str, float] = {}
         for rest in self._names():
             probe, _, name = rest.partition("/")
