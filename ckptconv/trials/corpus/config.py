@@ -41,6 +41,11 @@ def _side(side: str, **values: object) -> Callable[[Path], None]:
     return _with(**{side: part | values})
 
 
+def _part(side: str) -> dict[str, Any]:
+    part: Any = CONFIG[side]
+    return dict(part)
+
+
 def _without(key: str, side: str = "") -> Callable[[Path], None]:
     values: dict[str, Any] = json.loads(json.dumps(CONFIG))
     del (values[side] if side else values)[key]
@@ -358,7 +363,40 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     ),
 )
 
+_QUANTISED = {"quant_method": "gptq", "bits": 4}
+# name, what a reader that does not look would do, what the refusal says, values of the config's top
+_LEADING: tuple[tuple[str, str, str, dict[str, object]], ...] = (
+    (
+        "quantised",
+        "codes taken for weights",
+        r"quantised \('gptq'\)",
+        {"quantization_config": _QUANTISED},
+    ),
+    (
+        "quantised-part",
+        "codes taken for weights",
+        r"quantised \('gptq'\)",
+        {"decoder": {**_part("decoder"), "quantization_config": _QUANTISED}},
+    ),
+    (
+        "other-weights",
+        "weights that the class does not load",
+        "'transformers_weights'",
+        {"transformers_weights": "x"},
+    ),
+    (
+        "other-config",
+        "a config that the class does not read",
+        "'configuration_files'",
+        {"configuration_files": ["x"]},
+    ),
+)
+
 CASES = (
+    *(
+        MalformedCase(f"config-{name}", threat, _with(**changes), says)
+        for name, threat, says, changes in _LEADING
+    ),
     *(
         MalformedCase(
             f"config-size-{name}",

@@ -458,6 +458,18 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
         lambda: packed(model())[: len(packed(model())) // 2],
     ),
     (
+        "target-and-another",
+        "which of two is not certain",
+        "arrays lie under 'target', 'ema': which",
+        lambda: packed({"target": model(), "state": {"step": array()}, "ema": model()}),
+    ),
+    (
+        "params-and-another",
+        "which of two is not certain",
+        "arrays lie under 'params', 'ema_params': which",
+        lambda: packed({"params": model(), "ema_params": model()}),
+    ),
+    (
         "git-lfs-pointer",
         "no weights at all",
         "found a Git LFS pointer",

@@ -570,6 +570,19 @@ def _wholes() -> Iterator[tuple[str, str, str, bytes]]:
     inner = PROTO + b"}" + text("model") + whole[2:-1] + b"s."
     twice = inner[:-1] + text("ema") + whole[2:-1] + b"s."
     yield "two-in-a-dict", "which of two is not certain", "tensors lie under 'model', 'ema'", twice
+    nested = PROTO + b"}" + text("model") + b"}" + text("state_dict") + whole[2:-1] + b"s" + b"s"
+    yield (
+        "two-at-depth",
+        "which of two is not certain",
+        "tensors lie under 'ema', 'model'.'state_dict': which",
+        nested + text("ema") + whole[2:-1] + b"s.",
+    )
+    yield (
+        "within-itself",
+        "an endless walk",
+        "'model' is a dict, not a tensor",
+        PROTO + b"}q\0" + text("model") + b"h\0s.",
+    )
     yield "epoch", "no tensor", "'epoch' is a int", state_dict({**entries(), "epoch": b"K\3"})
     yield (
         "optimizer",
