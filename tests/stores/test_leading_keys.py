@@ -154,10 +154,21 @@ FILES = (
 )
 
 
+SAMPLE = (("config.json", "decoder", False), ("tokenizer_config.json", "", True))
+"""What `make test` tries: a part's config, and the tokenizer's own."""
+
+
 @pytest.mark.frameworks
-@pytest.mark.thorough
-@pytest.mark.parametrize("slow", [False, True])
-@pytest.mark.parametrize(("file", "part"), FILES)
+@pytest.mark.parametrize(
+    ("file", "part", "slow"),
+    [
+        pytest.param(
+            file, part, slow, marks=() if (file, part, slow) in SAMPLE else pytest.mark.soak
+        )
+        for file, part in FILES
+        for slow in (False, True)
+    ],
+)
 def test_no_other_key_leads_elsewhere(
     tmp_path: Path, dates: Path, file: str, part: str, slow: bool, counted: Counted
 ) -> None:

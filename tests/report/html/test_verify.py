@@ -152,6 +152,7 @@ def test_on_a_phone_and_on_paper(
     assert (drawn, page.logs()) == (True, [])
 
 
+@pytest.mark.soak
 @pytest.mark.frameworks
 @pytest.mark.browser
 def test_a_real_run(
