@@ -28,8 +28,13 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "pt2flax": ("pt2flax",),
     "split": ("split",),
     "overwrite": ("pt2flax", "--overwrite"),
+    "no exchange": ("pt2flax", "--overwrite"),
 }
-"""Name -> command. `overwrite` finds the output of another command in the target's place."""
+"""Name -> command. `overwrite` finds the output of another command in the target's place; `no exchange` as well, on a
+system that cannot exchange two directories in one step."""
+STEPWISE = ("no exchange",)
+USUAL = tuple(name for name in SCENARIOS if name not in STEPWISE)
+"""What a system that can exchange directories meets."""
 NEXT = "normalize"
 """The run after a fault, whose own output is known too: the quickest verb, since any must clear the way."""
 ENDS = {"SIGKILL": (-9, 4), "SIGTERM": (143, 4), "SIGINT": (130, 4), "EIO": (4,), "ENOSPC": (4,)}
@@ -97,7 +102,7 @@ def sweep(
     scratch: Path,
     points: int,
     *,
-    scenarios: Sequence[str] = tuple(SCENARIOS),
+    scenarios: Sequence[str] = USUAL,
     jobs: int = 2,
     injector: Injector | None = None,
 ) -> Sweep:
@@ -176,6 +181,7 @@ class _Bench:
         scenarios = []
         for name in self._names:
             command = SCENARIOS[name]
+            self._runs.exchanges = name not in STEPWISE
             self._prepare("--overwrite" in command)
             calls = self._runs.calls([*command, str(self._source), str(self._target), "--quiet"])
             before = tree(self._old) if "--overwrite" in command else None
@@ -194,8 +200,11 @@ class _Bench:
     def _point(self, scenario: _Scenario, fault: Fault, after: Tree) -> tuple[list[str], bool]:
         """Inject one fault; return what is wrong then, and whether the new output was there."""
         self._prepare(scenario.before is not None)
+        self._runs.exchanges = scenario.name not in STEPWISE
         ended = self._run(*SCENARIOS[scenario.name], fault=fault)
         outcome = tree(self._target)
+        if outcome is None and scenario.name in STEPWISE:
+            return self._between(scenario, ended, after), False
         wrong = list(_judge(scenario, fault, ended, outcome))
         if (
             outcome == scenario.before
@@ -208,6 +217,31 @@ class _Bench:
         if (again.code, left, tree(self._target)) != (0, ["out"], after):
             wrong.append(f"the next run ended with {again.code} and {left}: {again.said.strip()}")
         return wrong, outcome == scenario.new
+
+    def _between(self, scenario: _Scenario, ended: Ended, after: Tree) -> list[str]:
+        """Return what is wrong where a run ended between the two steps.
+
+        Old and new lie beside the target, whole; `check` says where; the next run clears the way.
+        """
+        wrong = []
+        beside = [tree(path) for path in self._parent.iterdir() if path.is_dir()]
+        whole = [
+            scenario.before,
+            *([scenario.new] if ended.code < 0 else []),
+        ]  # an error clears its own stage
+        if ended.code == 0 or not all(each in beside for each in whole):
+            wrong.append(
+                f"ended with {ended.code}, and the old output does not lie beside the target"
+            )
+        said = self._runs.run(["check", str(self._target)]).said
+        names = [path.name for path in self._parent.iterdir() if tree(path) == scenario.before]
+        if not all(name in said for name in names):
+            wrong.append(f"the next run does not say where the old one lies: {said.strip()}")
+        again = self._run(NEXT, "--overwrite")
+        left = sorted(path.name for path in self._parent.iterdir())
+        if (again.code, left, tree(self._target)) != (0, ["out"], after):
+            wrong.append(f"the next run ended with {again.code} and {left}: {again.said.strip()}")
+        return wrong
 
 
 def _turns(scenarios: Sequence[_Scenario]) -> Iterator[tuple[_Scenario, Fault]]:

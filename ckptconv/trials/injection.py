@@ -89,6 +89,8 @@ class Injected:
 
     def __init__(self, injector: Injector, scratch: Path) -> None:
         """Take which way to inject, and an empty directory for notes."""
+        self.exchanges = True
+        """Whether the system of the runs can exchange two directories in one step."""
         self._injector = injector
         self._note = scratch / "calls"
         command = [sys.executable, "-P", "-m", "ckptconv.trials.warm"]
@@ -149,7 +151,7 @@ class Injected:
     def _ask(self, request: dict[str, Any]) -> Ended:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.write(json.dumps({**request, "exchanges": self.exchanges}) + "\n")
         self._process.stdin.flush()
         answer = json.loads(
             self._process.stdout.readline() or '{"unavailable": "its process ended"}'

@@ -4,6 +4,7 @@ Reads one request a line and answers in one line, both JSON:
 
     {"args": ["split", "a", "b"], "strace": ["-e", ...]}        under strace, which injects what it is told
     {"args": ["split", "a", "b"], "shim": {...}}                with `shim.py` between Python and the system
+    {"args": [...], "exchanges": false}                         where directories cannot be exchanged in one step
     {"code": 0, "said": "..."}                                  exit code as `subprocess` has it; stdout and stderr
 
 A run here is what `python -m ckptconv` does, in a process of its own; only the imports are done before the fork.
@@ -39,8 +40,13 @@ class _Unavailable(Exception):
     """strace cannot look into another process here."""
 
 
-def _become(args: Sequence[str], start: int, output: int, spec: dict[str, Any] | None) -> NoReturn:
-    """Be a run of the command line: wait for the word, run, end."""
+def _become(
+    args: Sequence[str], start: int, output: int, spec: dict[str, Any] | None, exchanges: bool
+) -> NoReturn:
+    """Be a run of the command line: wait for the word, run, end.
+
+    Args: exchanges: False makes the system one that cannot exchange two directories in one step, as NFS and FUSE.
+    """
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
@@ -52,6 +58,9 @@ def _become(args: Sequence[str], start: int, output: int, spec: dict[str, Any] |
     try:
         if spec is not None:
             shim.install(spec)
+        if not exchanges:
+            publishing: Any = import_module("ckptconv.transfer.publish.lock")
+            publishing.renameat2 = lambda *_: False
         sys.argv = ["ckptconv", *args]
         runpy.run_module("ckptconv", run_name="__main__")
     except SystemExit as end:
@@ -92,7 +101,13 @@ def _run(request: dict[str, Any], output: IO[bytes]) -> int:
     pid = os.fork()
     if pid == 0:
         os.close(go)
-        _become(request["args"], start, output.fileno(), request.get("shim"))
+        _become(
+            request["args"],
+            start,
+            output.fileno(),
+            request.get("shim"),
+            request.get("exchanges", True),
+        )
     os.close(start)
     tracer = None
     try:

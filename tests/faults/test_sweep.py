@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckptconv.trials.faults import SCENARIOS, Sweep, sweep
+from ckptconv.trials.faults import STEPWISE, USUAL, Sweep, sweep
 
 if TYPE_CHECKING:
     from conftest import Counted
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 POINTS = int(os.environ.get("CKPTCONV_FAULTS", "720"))
 """Of all scenarios together: 720 strike every call once, fewer some of each name."""
 SHIM_POINTS = min(40, max(11, POINTS // 18))
-SHARES = {"pt2tf": 0.10, "pt2flax": 0.38, "split": 0.12, "overwrite": 0.40}
+SHARES = {"pt2tf": 0.10, "pt2flax": 0.38, "split": 0.12, "overwrite": 0.40, "no exchange": 0.40}
 """As the scenarios have calls."""
+TRIED = (*USUAL, *(pytest.param(name, marks=pytest.mark.soak) for name in STEPWISE))
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def told(found: Sweep) -> str:
 @pytest.mark.skipif(
     shutil.which("strace") is None, reason="strace is not installed; the shim's sweep runs"
 )
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", TRIED)
 def test_whole_or_absent(scratch: Path, scenario: str, counted: Counted) -> None:
     """After KILL, INT, TERM, ENOSPC and EIO, once or from then on: no half output, no false word, the way is free."""
     points = round(POINTS * SHARES[scenario])
@@ -56,7 +57,7 @@ def test_whole_or_absent(scratch: Path, scenario: str, counted: Counted) -> None
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", TRIED)
 def test_without_strace(scratch: Path, scenario: str, counted: Counted) -> None:
     """The same with faults between Python and the system, as on a machine that has no strace."""
     found = sweep(scratch / "sweep", SHIM_POINTS, scenarios=[scenario], jobs=1, injector="shim")
