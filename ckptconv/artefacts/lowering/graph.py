@@ -187,14 +187,23 @@ def _stand_in(value: Any) -> Any:
 
 
 def decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Reduce a traced program to the core operators, without mutation and views that alias."""
+    """Reduce a traced program to the core operators, without mutation and views that alias.
+
+    Raises: SourceError: PyTorch cannot, as where a class reads a position as a number.
+    """
     rules = torch.export.default_decompositions()
     for name in PRESERVED:
         packet, overload = name.split(".")
         rules.pop(getattr(getattr(torch.ops.aten, packet), overload), None)
     # Without examples PyTorch inserts no checks of them, which fail on inputs that a class does not use.
     program.example_inputs = None
-    return program.run_decompositions(rules)
+    try:
+        return program.run_decompositions(rules)
+    except Exception as error:  # PyTorch's are of many classes
+        line = (str(error).strip().splitlines() or [""])[0][:200]
+        raise SourceError(
+            f"PyTorch cannot reduce the class to core operators\n{type(error).__name__}: {line}"
+        ) from error
 
 
 def graphs(module: torch.fx.GraphModule) -> Iterator[torch.fx.GraphModule]:
