@@ -5,7 +5,8 @@ that call fails (no space, I/O error) or brings a signal, once or from then on. 
 
 - the target is absent, or what it was (`--overwrite`), or whole and new, byte for byte;
 - success is said where it is new, and "nothing was written" only where it is not;
-- what is left beside it goes away with the next run, which succeeds.
+- what is left beside it goes away with the next run, which succeeds;
+- a directory that cannot be removed (the old output, or a half new one) is named by the run that leaves it.
 """
 
 from __future__ import annotations
@@ -195,7 +196,8 @@ class _Bench:
             shutil.copytree(self._old, self._target)
 
     def _run(self, *command: str, fault: Fault | None = None) -> Ended:
-        return self._runs.run([*command, str(self._source), str(self._target), "--quiet"], fault)
+        quiet = [] if fault and _stays(fault) else ["--quiet"]
+        return self._runs.run([*command, str(self._source), str(self._target), *quiet], fault)
 
     def _point(self, scenario: _Scenario, fault: Fault, after: Tree) -> tuple[list[str], bool]:
         """Inject one fault; return what is wrong then, and whether the new output was there."""
@@ -206,6 +208,8 @@ class _Bench:
         if outcome is None and scenario.name in STEPWISE:
             return self._between(scenario, ended, after), False
         wrong = list(_judge(scenario, fault, ended, outcome))
+        if _stays(fault):
+            wrong += _unnamed(self._target, ended)
         if (
             outcome == scenario.before
             and _must_clear(fault)
@@ -277,6 +281,18 @@ def _must_clear(fault: Fault) -> bool:
     )  # an empty lock file, which may be another run's: the next takes it
     failing = not fault.kind.startswith("SIG") and (fault.call.name in CLEANING or blind or locked)
     return fault.kind != "SIGKILL" and not failing
+
+
+def _stays(fault: Fault) -> bool:
+    """Say whether the run lives on and something that it removes stays."""
+    return fault.call.name in CLEANING and not fault.kind.startswith("SIG")
+
+
+def _unnamed(target: Path, ended: Ended) -> Iterator[str]:
+    """Return the directories beside the target that a run left there without a word."""
+    for path in sorted(target.parent.iterdir()):
+        if path != target and path.is_dir() and path.name not in ended.said:
+            yield f"left behind without a word: {path.name}"
 
 
 def _judge(scenario: _Scenario, fault: Fault, ended: Ended, outcome: Tree | None) -> Iterator[str]:

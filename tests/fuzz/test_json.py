@@ -13,6 +13,7 @@ import pytest
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import dump_json, read_json
 from ckptconv.schema.config import Config
+from ckptconv.stores.companions import leads, require_own_files, without_leads
 from ckptconv.stores.parsers.shard_index import read_index
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import rewrite
@@ -85,6 +86,23 @@ SEEDS = tuple(
             },
             None,
         ),
+        (
+            {
+                "metadata": {"total_size": 12.0, "x": [{"y": None}], "format": "pt"},
+                "weight_map": {"": "model-1.safetensors", "a//b:0": "m.bin", "\u00e9": "m.bin"},
+                "more": [0],
+            },
+            None,
+        ),
+        (
+            {
+                "attn_implementation": {"": "sdpa", "text": "o/k"},
+                "decoder": {"_attn_implementation": "o/k", "quantization_config": {"bits": 4}},
+                "configuration_files": ["config.json"],
+                "transformers_weights": None,
+            },
+            None,
+        ),
     )
 )
 
@@ -109,6 +127,8 @@ def use(path: Path) -> object:
     """Read a file in the ways in which ckptconv reads JSON, and write it again."""
     config = Config(read_json(path))
     dump_json(config.values)
+    assert not list(leads(path.name, without_leads(path.name, config.values)))
+    require_own_files(config)
     for ask in (config.size, config.sizes, config.words, config.flag, config.text, config.part):
         for key in ("a", "encoder", "vocab_size", "model_type"):
             try:

@@ -14,6 +14,7 @@ from ckptconv.base.files import FileReader
 from ckptconv.stores.formats import msgpack
 from ckptconv.stores.parsers import msgpack_tree
 from ckptconv.stores.tensor import TensorSpec
+from ckptconv.trials.corpus._packed import Tree, array, packed
 from fuzz.harness import count, fuzz, mutant, scrambled
 from fuzz.within import rewrite, within
 
@@ -104,6 +105,15 @@ def seeds(folder: Path) -> list[bytes]:
     return made
 
 
+def training(folder: Path) -> bytes:
+    """Return a TrainState: the parameters below `params`, a step and an optimizer's moments beside them."""
+    weights = {"a": {"kernel": array((2, 3)), "bias": array((3,))}}
+    moments: Tree = {"0": {"mu": {"a": {"kernel": array((2, 3))}}}}
+    raw = packed({"step": array((1,)), "params": dict(weights), "opt_state": moments})
+    starts(raw, folder / "seed")
+    return raw
+
+
 def mixed(folder: Path, chance: Random, raw: bytes) -> bytes:
     """Return bytes changed anywhere, or an item put before, or into the place of, another."""
     if chance.random() < 0.4:
@@ -122,7 +132,7 @@ def test_mutants(tmp_path: Path, counted: Counted) -> None:
     path = tmp_path / "flax_model.msgpack"
     result = fuzz(
         "msgpack",
-        seeds(tmp_path),
+        [*seeds(tmp_path), training(tmp_path)],
         lambda chance, raw: mixed(tmp_path, chance, raw),
         within(msgpack.read),
         path,

@@ -58,7 +58,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def seeds(folder: Path) -> list[bytes]:
-    """Return small sound files: of PyTorch and of Flax, scalars and empty tensors among them."""
+    """Return small sound files: of PyTorch and of Flax, scalars and empty tensors among them; and codes."""
     specs = [
         TensorSpec(name, dtype, shape)
         for name, dtype, shape in (
@@ -69,9 +69,19 @@ def seeds(folder: Path) -> list[bytes]:
         )
     ]
     found = []
-    for naming in ("pytorch", "flax"):
-        path = folder / f"seed-{naming}"
-        safetensors.create(path, specs, naming, False)
+    quantised = [
+        TensorSpec(name, dtype, shape)
+        for name, dtype, shape in (
+            ("a.qweight", "int32", (2, 3)),
+            ("a.weight.absmax", "uint8", (2,)),
+            ("a.scales", "float16", (1,)),
+        )
+    ]
+    for number, (naming, tensors) in enumerate(
+        (("pytorch", specs), ("flax", specs), ("pytorch", quantised))
+    ):
+        path = folder / f"seed-{number}"
+        safetensors.create(path, tensors, naming, False)
         found.append(path.read_bytes())
     return found
 

@@ -10,7 +10,7 @@ import pytest
 from ckptconv.stores.formats import Contents, torch_zip
 from fuzz.differential import compare
 from fuzz.harness import count, fuzz
-from fuzz.torch_files import SEEDS, sound, zip_mutant
+from fuzz.torch_files import SEEDS, TRAINING, sound, zip_mutant
 
 if TYPE_CHECKING:
     from conftest import Counted
@@ -23,8 +23,9 @@ def read(path: Path) -> Contents:
 
 @pytest.mark.fuzz
 def test_mutants(tmp_path: Path, counted: Counted) -> None:
-    """Each mutant is refused, or read as places within the file whose checksums hold."""
-    counted(fuzz("torch zip", tuple(SEEDS), zip_mutant, read, tmp_path / "pytorch_model.bin"))
+    """Each mutant is refused, or read as places within the file whose checksums hold; of a training file, too."""
+    seeds = (*SEEDS, *TRAINING)
+    counted(fuzz("torch zip", seeds, zip_mutant, read, tmp_path / "pytorch_model.bin"))
 
 
 @pytest.mark.fuzz

@@ -77,7 +77,20 @@ def container(parts: list[Part], kind: str) -> bytes:
     return zipped(parts, end64={} if kind == "zip64" else None)
 
 
-SEEDS = {container(members(), kind): kind for kind in SEED_NAMES}
+def wrapped() -> bytes:
+    """Return the pickle of what a training script saves: the weights at depth, and an optimizer's state beside them."""
+    moment = tensor(storage("0", 6), view((2, 3)))
+    group = b"}" + text("lr") + b"G" + bytes(8) + b"s" + text("params") + b"]s"
+    states = b"}K\0}" + text("exp_avg") + moment + b"ss"
+    optimizer = b"}" + text("state") + states + b"s" + text("param_groups") + b"](" + group + b"es"
+    weights = b"}" + text("module") + state()[2:-1] + b"s"
+    beside = text("epoch") + b"K\3s" + text("optimizer") + optimizer + b"s" + text("note") + b"Ns"
+    return PROTO + b"}" + text("model_state_dict") + weights + b"s" + beside + b"."
+
+
+SEEDS = {container(members(), kind): (kind, state()) for kind in SEED_NAMES}
+TRAINING = {container(members(wrapped()), "zip"): ("zip", wrapped())}
+"""What PyTorch does not read as a flat state_dict, so that the two are not compared."""
 LEGACY = (
     MAGIC,
     PROTO + b"M\xe9\x03.",
@@ -192,7 +205,8 @@ def pickle_mutant(chance: Random, pickle: bytes) -> bytes:
 
 def zip_mutant(chance: Random, seed: bytes) -> bytes:
     """Return a mutant of a container: of its pickle, of a field, of its members, of its data, or of any byte."""
-    kind, sound, where = SEEDS[seed], members(), chance.random()
+    kind, pickle = (SEEDS | TRAINING)[seed]
+    sound, where = members(pickle), chance.random()
     at = chance.randrange(len(sound))
     if where < 0.5:  # the checksum is mended, so that the pickle is read
         return container(members(pickle_mutant(chance, sound[0].data)), kind)

@@ -84,6 +84,28 @@ def test_what_is_wrong(
     assert judged(kind, code, found, said) == [wrong]
 
 
+def test_what_could_not_be_removed_is_named(tmp_path: Path) -> None:
+    """A directory beside the target that the run does not name is seen; the target and files are none."""
+    for name in ("out", ".out.ckptconv-1-old"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".out.ckptconv-lock").touch()
+    silent, outspoken = Ended(0, "written"), Ended(0, ".out.ckptconv-1-old: could not be removed")
+    assert list(faults._unnamed(tmp_path / "out", silent)) == [
+        "left behind without a word: .out.ckptconv-1-old"
+    ]
+    assert list(faults._unnamed(tmp_path / "out", outspoken)) == []
+    stays = [
+        faults._stays(fault(kind, name))
+        for kind, name in (
+            ("EIO", "unlinkat"),
+            ("EIO", "rmdir"),
+            ("SIGTERM", "rmdir"),
+            ("EIO", "fsync"),
+        )
+    ]
+    assert stays == [True, True, False, False]
+
+
 def test_the_first_points_are_of_every_kind() -> None:
     """As many points as calls strike each call once; nine times as many are every fault at every call."""
     calls = tuple(

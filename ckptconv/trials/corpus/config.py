@@ -363,6 +363,18 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     ),
 )
 
+_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+_STAND_INS: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
+    ("git-lfs-pointer", "no config at all", f"{_CONFIG}: .*a Git LFS pointer", _text(_POINTER)),
+    ("html", "no config at all", f"{_CONFIG}: {_JSON}", _text("<!DOCTYPE html><html></html>")),
+    (
+        "generation-git-lfs-pointer",
+        "no settings at all",
+        f"{_GENERATION}: .*a Git LFS pointer",
+        _text(_POINTER, _GENERATION),
+    ),
+)
+
 _QUANTISED = {"quant_method": "gptq", "bits": 4}
 # name, what a reader that does not look would do, what the refusal says, values of the config's top
 _LEADING: tuple[tuple[str, str, str, dict[str, object]], ...] = (
@@ -393,6 +405,10 @@ _LEADING: tuple[tuple[str, str, str, dict[str, object]], ...] = (
 )
 
 CASES = (
+    *(
+        MalformedCase(f"config-{name}", threat, build, says)
+        for name, threat, says, build in _STAND_INS
+    ),
     *(
         MalformedCase(f"config-{name}", threat, _with(**changes), says)
         for name, threat, says, changes in _LEADING

@@ -168,6 +168,12 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     ("list", "no names", "expected a JSON object, found list", _said("[]")),
     ("empty-file", "no names", "not valid JSON", _said("")),
     (
+        "git-lfs-pointer",
+        "no names",
+        "a Git LFS pointer",
+        _said("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+    ),
+    (
         "cut",
         "a download that stopped",
         "not valid JSON",

@@ -578,6 +578,12 @@ def _wholes() -> Iterator[tuple[str, str, str, bytes]]:
         nested + text("ema") + whole[2:-1] + b"s.",
     )
     yield (
+        "under-another-key",
+        "averaged weights for the model's",
+        "tensors lie under 'ema': which",
+        PROTO + b"}" + text("ema") + whole[2:-1] + b"s.",
+    )
+    yield (
         "within-itself",
         "an endless walk",
         "'model' is a dict, not a tensor",
