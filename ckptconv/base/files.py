@@ -389,7 +389,6 @@ def write_at(fd: int, offset: int, data: memoryview | bytes) -> None:
         done += os.pwrite(fd, view[done:], offset + done)
 
 
-WORKERS = 2
 BLOCK_BYTES = 1 << 20
 """Read at a time."""
 SHA256_DIGITS = 64
@@ -402,7 +401,7 @@ def require_announced(paths: Iterable[Path]) -> None:
     """
     named = [path for path in dict.fromkeys(paths) if blob_name(path)]
     if named:
-        with workers(WORKERS) as pool:
+        with workers() as pool:
             finish([pool.submit(_require, path) for path in named])
 
 

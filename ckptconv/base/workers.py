@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from threading import Barrier, Lock
+from threading import Barrier, Lock, local
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from ckptconv.base.errors import Interrupted
 
@@ -97,7 +97,11 @@ class Workers(ThreadPoolExecutor):
             super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-def workers(count: int) -> Workers:
+WORKERS = 2
+"""Threads that read, sum, compare and write: all of these release Python's lock."""
+
+
+def workers(count: int = WORKERS) -> Workers:
     """Return a pool whose threads have all begun."""
     with signals_blocked():
         pool = Workers(count)
@@ -121,6 +125,21 @@ def finish(futures: Sequence[Future[T]]) -> list[T]:
     finally:
         for future in futures:
             future.cancel()
+
+
+class PerThread(Generic[T]):
+    """Something that every thread makes once, such as its buffers, and keeps from one task to the next."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._local = make, local()
+
+    @property
+    def own(self) -> T:
+        """This thread's."""
+        if not hasattr(self._local, "own"):
+            self._local.own = self._make()
+        own: T = self._local.own
+        return own
 
 
 def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

@@ -28,10 +28,12 @@ from ckptconv.base.files import NAMES, following_links, limited
 from ckptconv.base.workers import install
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
+    Style,
     Timings,
     help_columns,
     prepare_streams,
     progress,
+    set_json,
     set_verbose,
     silence_stdout,
     to_stderr,
@@ -41,7 +43,7 @@ from ckptconv.cli.speech import say as say
 from ckptconv.cli.speech import show as show
 from ckptconv.cli.unforeseen import unforeseen
 from ckptconv.stores.hub import is_address
-from ckptconv.stores.hub.bars import show_downloads
+from ckptconv.stores.hub.bars import showing_downloads
 
 if TYPE_CHECKING:
     from ckptconv.verbs.convert import Conversion, WriteOptions
@@ -238,7 +240,14 @@ positions = click.option(
     help="How a RoBERTa-like Flax model counts positions, where its config does not record it:"
     " from 0, as training in Flax does, or from pad_token_id + 1, as PyTorch does.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+as_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,  # an error of another option is told as JSON too
+    callback=set_json,
+    help="Print the result as JSON.",
+)
 
 
 def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
@@ -271,7 +280,13 @@ as_html = click.option(
 def verbose_option(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return what adds --verbose, which `speech.verbose()` and an internal error's traceback heed."""
     option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
-        "--verbose", "-v", is_flag=True, expose_value=False, callback=set_verbose, help=help
+        "--verbose",
+        "-v",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=set_verbose,
+        help=help,
     )
     return option
 
@@ -298,7 +313,7 @@ def quiet(command: Callable[..., None]) -> Callable[..., None]:
 def _silent(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     """Let downloads be silent too."""
     if value:
-        show_downloads(False)
+        ctx.with_resource(showing_downloads(False))
     return value
 
 
@@ -386,11 +401,13 @@ def run(cli: click.Group) -> NoReturn:
     """Run the command line; every error becomes a message and an exit code, never a traceback."""
     prepare_streams()
     install()
-    if sys.stderr.isatty():
-        show_downloads(True)
+    style = Style()
     try:
         cli.main(
-            prog_name="ckptconv", standalone_mode=False, terminal_width=help_columns(sys.stdout)
+            prog_name="ckptconv",
+            standalone_mode=False,
+            terminal_width=help_columns(sys.stdout),
+            obj=style,
         )
     except click.ClickException as error:
         _show_usage(error)
@@ -398,11 +415,11 @@ def run(cli: click.Group) -> NoReturn:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _fail(Interrupted(signal.SIGINT))
+        _fail(Interrupted(signal.SIGINT), style)
     except CkptconvError as error:
-        _fail(error)
+        _fail(error, style)
     except Exception as error:
-        _fail(unforeseen(error), error)
+        _fail(unforeseen(error), style, error)
     sys.exit(0)
 
 
@@ -412,22 +429,23 @@ def _show_usage(error: click.ClickException) -> None:
     click.UsageError(one_line(error.format_message()), context).show()
 
 
-def _fail(error: CkptconvError, cause: Exception | None = None) -> NoReturn:
+def _fail(error: CkptconvError, style: Style, cause: Exception | None = None) -> NoReturn:
     """Print an error where the caller looks for it, and end with its code.
 
     Args:
         error: what happened.
+        style: what the options of the command said, as far as they were read.
         cause: the exception that nobody foresaw; --verbose shows where it was raised.
     """
     from ckptconv.report import text as render
 
     code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
-    if cause is not None and {"--verbose", "-v"} & {*sys.argv[1:]}:
+    if cause is not None and style.verbose:
         to_stderr(render.printable("".join(traceback.format_exception(cause))).rstrip())
     to_stderr(render.error_text(error, without_breaks))
     say(False, tuple(getattr(error, "__notes__", ())))
     try:
-        if "--json" in sys.argv[1:]:
+        if style.json:
             click.echo(render.dump(render.error_json(error, code)))
         sys.stdout.flush()
     except OSError:  # a full disk, a closed stream: the exit code still tells
@@ -547,6 +565,7 @@ def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...], follow_links: bo
     """
     ctx.with_resource(limited(**dict(limit)))
     ctx.with_resource(following_links(follow_links))
+    ctx.with_resource(showing_downloads(sys.stderr.isatty()))
 
 
 def main() -> NoReturn:

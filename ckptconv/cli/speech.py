@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from shutil import get_terminal_size
 from textwrap import fill
 from threading import Event, Lock, Thread
@@ -214,8 +215,14 @@ def _ticking(bar: _Bar) -> Iterator[None]:
         thread.join()
 
 
-VERBOSE = "ckptconv.verbose"
-"""Key of Click's context under which --verbose is kept."""
+@dataclass(slots=True)
+class Style:
+    """How a command's options want its output; the object of Click's context, and kept for an error's message."""
+
+    json: bool = False
+    verbose: bool = False
+
+
 MAX_NOTICES = 20
 """Notices shown without --verbose; --json has them all."""
 COLUMNS = 100
@@ -235,13 +242,19 @@ COLOURS = {
 
 def set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Keep --verbose: Click's callback."""
-    ctx.meta[VERBOSE] = value
+    ctx.ensure_object(Style).verbose = value
+
+
+def set_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Keep --json: Click's callback."""
+    ctx.ensure_object(Style).json = value
+    return value
 
 
 def verbose() -> bool:
     """Return whether the user asked for more words."""
     ctx = click.get_current_context(silent=True)
-    return bool(ctx and ctx.meta.get(VERBOSE))
+    return ctx is not None and ctx.ensure_object(Style).verbose
 
 
 def say(quiet: bool, notices: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from threading import Lock, local
+from threading import Lock
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ckptconv.compare.stream import Figures, Relation, Streamed, Sums, compare_s
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.tensor import ITEMSIZE
 from ckptconv.transfer.casting import Items, raw_dtype
-from ckptconv.transfer.pieces import OpenFiles, Pieces, drawn
+from ckptconv.transfer.pieces import OpenFiles, Pieces, SharedPieces, drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +105,6 @@ def check_equal(equalities: Sequence[Equality]) -> None:
         raise PlanError(path, problems)
 
 
-WORKERS = 2
-ALONE_BYTES = 16 << 20
-"""Tensors above this whose axes change are compared one at a time: each is held in memory as a whole."""
-
-
 @dataclass(frozen=True, slots=True)
 class PairOutcome:
     """What became of one pair."""
@@ -130,7 +125,7 @@ def compare(
     Raises: SourceError: a file cannot be read.
     """
     streamer = _Streamer(files, progress)
-    with workers(WORKERS) as pool:
+    with workers() as pool:
         streamed = finish([pool.submit(streamer.run, pair) for pair in pairs])
         relater = _Relater(files, pairs, streamed)
         differing = [
@@ -148,18 +143,12 @@ class _Streamer:
 
     def __init__(self, files: OpenFiles, progress: Callable[[int], None]) -> None:
         self._files, self._progress = files, progress
-        self._local = local()
-        self._alone = Lock()
+        self._shared = SharedPieces(files)
 
     def run(self, pair: TensorPair) -> Streamed:
         """Make one pass over both sides."""
-        if pair.move.permutation and pair.move.target.nbytes > ALONE_BYTES:
-            with self._alone:
-                result = self._compare(pair, Pieces(self._files))
-        else:
-            if not hasattr(self._local, "pieces"):
-                self._local.pieces = Pieces(self._files)
-            result = self._compare(pair, self._local.pieces)
+        with self._shared.pieces_for(pair.move) as pieces:
+            result = self._compare(pair, pieces)
         self._progress(pair.stored.spec.nbytes)
         return result
 

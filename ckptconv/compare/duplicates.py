@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from ckptconv.base.workers import finish, workers
-from ckptconv.compare.statistics import WORKERS, Statistics
+from ckptconv.compare.statistics import Statistics
 from ckptconv.stores.tensor import Stored
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
@@ -30,7 +30,7 @@ def duplicates(
 
 def _equal(tensors: Sequence[Stored]) -> Iterable[tuple[Stored, ...]]:
     """Group tensors by digest; one place under several names is one digest."""
-    with OpenFiles() as files, workers(WORKERS) as pool:
+    with OpenFiles() as files, workers() as pool:
 
         def digest(stored: Stored) -> bytes:
             summed = sha256()

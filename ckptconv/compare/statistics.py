@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan, sqrt
-from threading import Lock, local
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.base.workers import finish, workers
+from ckptconv.base.workers import PerThread, counted, finish, workers
 from ckptconv.stores.tensor import FLOATS, Stored
 from ckptconv.transfer.casting import Items, decode
 from ckptconv.transfer.pieces import OpenFiles, Pieces
 
 Values: TypeAlias = NDArray[Any]
 
-WORKERS = 2
 ROW = 1024
 """Elements that are summed in float32 before float64 takes over: an error of 1e-6 at most."""
 SAMPLE = 1 << 16
@@ -72,24 +70,18 @@ def measure(
     Args: progress: called with bytes done and bytes to do, by one thread at a time.
     Raises: SourceError: a file cannot be read.
     """
-    total, done, lock, own = sum(tensor.spec.nbytes for tensor in tensors), 0, Lock(), local()
-
-    def count(nbytes: int) -> None:
-        nonlocal done
-        with lock:
-            done += nbytes
-            progress(done, total)
+    count = counted(progress, sum(tensor.spec.nbytes for tensor in tensors))
+    buffers = PerThread(lambda: (Pieces(files), _Room()))
 
     def work(stored: Stored) -> Statistics:
-        if not hasattr(own, "pieces"):
-            own.pieces, own.room = Pieces(files), _Room()
-        tally = _Tally(stored.spec.numel, own.room)
-        for piece in own.pieces.plain(stored):
+        pieces, room = buffers.own
+        tally = _Tally(stored.spec.numel, room)
+        for piece in pieces.plain(stored):
             tally.add(_numbers(piece, stored.spec.dtype))
             count(piece.nbytes)
         return tally.result()
 
-    with OpenFiles() as files, workers(WORKERS) as pool:
+    with OpenFiles() as files, workers() as pool:
         return tuple(finish([pool.submit(work, stored) for stored in tensors]))
 
 

@@ -319,8 +319,6 @@ def _decoded(read: Read, chunk: Chunk, box: Box, item: int) -> bytes:
     return data
 
 
-WORKERS = 2
-"""Reading and summing both release Python's lock."""
 _PIECE_BYTES = 1 << 20
 """Read at a time: it stays in the cache between reading and summing."""
 
@@ -342,7 +340,7 @@ def require_checksums(tensors: Iterable[Stored], *, announced: bool = True) -> N
         require_announced(chunk.path for stored in tensors for chunk in stored.chunks)
     spans = checksum_spans(tensors)
     if spans:
-        with workers(WORKERS) as pool:
+        with workers() as pool:
             finish([pool.submit(check_span, span) for span in spans])
 
 

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock, local
 
 from ckptconv.base.errors import DestinationError, one_line
 from ckptconv.base.files import FileReader, write_at
@@ -29,7 +28,7 @@ from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.casting import NOTHING, TensorValues, require_finite
 from ckptconv.transfer.manifest import FileDigest, Hasher, TensorDigest, hasher
-from ckptconv.transfer.pieces import OpenFiles, Pieces
+from ckptconv.transfer.pieces import OpenFiles, Pieces, SharedPieces
 from ckptconv.transfer.publish.stage import fsync
 
 STEP_BYTES = 1 << 20
@@ -141,11 +140,6 @@ def _feed(hashers: Mapping[str, Hasher], slices: Sequence[tuple[str, memoryview]
     return sum(len(data) for _, data in slices)
 
 
-WORKERS = 2
-LARGE_BYTES = 16 << 20
-"""Tensors above this whose axes change are moved one at a time: each is held in memory as a whole."""
-
-
 @dataclass(frozen=True, slots=True)
 class Written:
     """What lies in the stage, and what was found on the way."""
@@ -182,7 +176,7 @@ def write_weights(
     names = huggingface.shard_names(form, len(shards))
     written_tensors: dict[str, WrittenTensor] = {}
     values: list[TensorValues] = []
-    with OpenFiles() as files, workers(WORKERS) as pool, workers(1) as syncer:
+    with OpenFiles() as files, workers() as pool, workers(1) as syncer:
         for name, moves in zip(names, shards, strict=True):
             places = form.create(
                 folder / name, [move.target for move in moves], naming, len(shards) > 1
@@ -226,22 +220,6 @@ def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move
     return shards
 
 
-class _PiecesPerThread:
-    """Pieces, with their buffers, that a thread keeps from one tensor to the next."""
-
-    def __init__(self, files: OpenFiles) -> None:
-        self._files = files
-        self._local = local()
-
-    @property
-    def pieces(self) -> Pieces:
-        """This thread's own."""
-        if not hasattr(self._local, "pieces"):
-            self._local.pieces = Pieces(self._files)
-        pieces: Pieces = self._local.pieces
-        return pieces
-
-
 class _Writer:
     """Writes the moves of one file."""
 
@@ -252,9 +230,8 @@ class _Writer:
         places: Mapping[str, tuple[Extent, ...]],
         progress: Callable[[int], None],
     ) -> None:
-        self._files, self._path, self._places, self._progress = files, path, places, progress
-        self._buffers = _PiecesPerThread(files)
-        self._large = Lock()
+        self._path, self._places, self._progress = path, places, progress
+        self._shared = SharedPieces(files)
         self._fd = -1
         self._values: dict[str, TensorValues] = {}
         self.values: list[TensorValues] = []
@@ -278,10 +255,8 @@ class _Writer:
             os.close(self._fd)
 
     def _move(self, move: Move) -> WrittenTensor:
-        if move.permutation and move.target.nbytes > LARGE_BYTES:
-            with self._large:
-                return self._write(move, Pieces(self._files))
-        return self._write(move, self._buffers.pieces)
+        with self._shared.pieces_for(move) as pieces:
+            return self._write(move, pieces)
 
     def _write(self, move: Move, pieces: Pieces) -> WrittenTensor:
         digest, start = hasher("blake3"), 0

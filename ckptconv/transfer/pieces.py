@@ -18,7 +18,7 @@ from __future__ import annotations
 import resource
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckptconv.base.files import FileIdentity, FileReader, require_same
+from ckptconv.base.workers import PerThread
 from ckptconv.binding.plan import Cast, Concat, Fill, Move, Op, Permute, Reshape, Rows, Slice
 from ckptconv.schema.fixes import RowRange
 from ckptconv.stores.tensor import ITEMSIZE, Stored, TensorSpec, read_into
@@ -408,3 +409,25 @@ def _copy(source: Items, target: Items) -> None:
         return
     for start in range(0, source.shape[1], BLOCK_ROWS):
         target[:, start : start + BLOCK_ROWS] = source[:, start : start + BLOCK_ROWS]
+
+
+ALONE_BYTES = 16 << 20
+"""Tensors above this whose axes change are taken one at a time: each is held in memory as a whole."""
+
+
+class SharedPieces:
+    """Pieces for many threads: each keeps its own buffers from one move to the next."""
+
+    def __init__(self, files: OpenFiles) -> None:
+        self._files = files
+        self._buffers = PerThread(lambda: Pieces(files))
+        self._alone = Lock()
+
+    @contextmanager
+    def pieces_for(self, move: Move) -> Iterator[Pieces]:
+        """Give what makes a move's bytes; a large tensor whose axes change waits for the one before it."""
+        if move.permutation and move.target.nbytes > ALONE_BYTES:
+            with self._alone:
+                yield Pieces(self._files)
+        else:
+            yield self._buffers.own

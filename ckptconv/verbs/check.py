@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 from typing import Literal
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader
 from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
 from ckptconv.base.results import Result
-from ckptconv.base.workers import finish, workers
+from ckptconv.base.workers import counted, finish, workers
 from ckptconv.stores.formats import Format
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored
@@ -32,8 +32,6 @@ from ckptconv.transfer.manifest import (
     file_digest,
     read_manifest,
 )
-
-WORKERS = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -154,14 +152,8 @@ def _digests(
     names = sorted(
         there & manifest.files.keys(), key=lambda name: (-manifest.files[name].nbytes, name)
     )
-    total, done = sum(manifest.files[name].nbytes for name in names), 0
-    stop, lock = Event(), Lock()
-
-    def add(nbytes: int) -> None:
-        nonlocal done
-        with lock:
-            done += nbytes
-            progress(done, total)
+    add = counted(progress, sum(manifest.files[name].nbytes for name in names))
+    stop = Event()
 
     def digest(name: str) -> FileDigest | SourceError:
         try:
@@ -169,7 +161,7 @@ def _digests(
         except SourceError as error:
             return error
 
-    with workers(WORKERS) as pool:
+    with workers() as pool:
         try:
             return dict(
                 zip(names, finish([pool.submit(digest, name) for name in names]), strict=True)

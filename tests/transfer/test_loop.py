@@ -198,7 +198,7 @@ def test_memory(
     The turned ones have rows of 400 kB, which are pieces of their own.
     """
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1 << 16)
-    monkeypatch.setattr(loop, "LARGE_BYTES", 1 << 18)
+    monkeypatch.setattr(pieces, "ALONE_BYTES", 1 << 18)
     plan = plan_of(make_pair(enc=enc), tmp_path / "source", "flax")
     largest = max(move.target.nbytes for move in plan.moves)
     (tmp_path / "out").mkdir()

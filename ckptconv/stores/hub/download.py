@@ -15,7 +15,7 @@ from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.companions import travelling
 from ckptconv.stores.foreign import foreign_weights
 from ckptconv.stores.formats import FORMATS
-from ckptconv.stores.hub.bars import Bars
+from ckptconv.stores.hub.bars import shows_downloads
 from ckptconv.stores.hub.bounds import bounded
 from ckptconv.stores.hub.names import HubName
 from ckptconv.stores.layouts import huggingface
@@ -44,7 +44,7 @@ class Hub:
         if import_module("huggingface_hub.constants").HF_HUB_OFFLINE:
             return self._cached(naming)
         utils = import_module("huggingface_hub.utils")
-        with_bars = Bars.shown and not utils.are_progress_bars_disabled()
+        with_bars = shows_downloads() and not utils.are_progress_bars_disabled()
         (utils.enable_progress_bars if with_bars else utils.disable_progress_bars)()
         with bounded():
             return self._fetched(naming)

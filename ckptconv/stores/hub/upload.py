@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import CkptconvError, DestinationError, FrameworkError, SourceError
 from ckptconv.base.files import limits
-from ckptconv.stores.hub.bars import Bars
+from ckptconv.stores.hub.bars import shows_downloads
 from ckptconv.stores.hub.bounds import bounded
 from ckptconv.stores.hub.download import COMMIT, Hub, reason_of
 from ckptconv.stores.hub.names import HubName
@@ -69,7 +69,7 @@ class Target(Hub):
         Raises: DestinationError: refused, or the repository has moved meanwhile. FrameworkError: no answer.
         """
         utils = import_module("huggingface_hub.utils")
-        with_bars = Bars.shown and not utils.are_progress_bars_disabled()
+        with_bars = shows_downloads() and not utils.are_progress_bars_disabled()
         (utils.enable_progress_bars if with_bars else utils.disable_progress_bars)()
         operations = []
         for name, upload in files.items():
