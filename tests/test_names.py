@@ -10,6 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "ckptconv"
 MAX_PERCENT = 0.6
 """The highest share among eleven codebases of this field; the lowest is 0."""
+MAX_LINES = 50
 NO_NOUNS = frozenset(
     {"one", "ones", "other", "others", "another", "this", "that", "these", "those", "it", "its"}
     | {"them", "they", "something", "anything", "found", "made", "held", "kept", "told", "said"}
@@ -34,6 +35,24 @@ def test_names_are_nouns(record_property: Callable[[str, object], None]) -> None
     percent = 100 * vague.total() / len(names)
     record_property("vague names", f"{percent:.2f} % of {len(names)}, limit {MAX_PERCENT} %")
     assert percent < MAX_PERCENT, vague.most_common(20)
+
+
+def test_functions_are_short() -> None:
+    """No function has more than 50 lines below its signature and its docstring."""
+    lengths = {
+        f"{path.relative_to(PACKAGE)}:{node.name}": lines_below_docstring(node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def lines_below_docstring(function: ast.FunctionDef) -> int:
+    """Return the lines of a function from the statement after its docstring on."""
+    has_docstring = ast.get_docstring(function) is not None and len(function.body) > 1
+    assert function.end_lineno
+    return function.end_lineno - function.body[has_docstring].lineno + 1
 
 
 def test_the_formatter_formats() -> None:

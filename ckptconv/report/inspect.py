@@ -236,18 +236,7 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
         "reading": list(result.reading),
         "code_hooks": list(result.code_hooks),
     }
-    document["sides"] = [
-        {
-            "role": side.role,
-            "model_type": side.model_type,
-            "reads": side.reads,
-            "layers": side.layers,
-            "hidden": side.hidden,
-            "heads": side.heads,
-            "vocabulary": side.vocabulary,
-        }
-        for side in result.sides
-    ]
+    document["sides"] = [_side_json(side) for side in result.sides]
     document["parts"] = [
         {
             "name": part.name,
@@ -257,25 +246,8 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
         }
         for part in result.parts
     ]
-    document["ties"] = [
-        {
-            "tensor": tie.name,
-            "repeats": tie.repeats,
-            "stored": tie.stored,
-            "difference": tie.difference,
-        }
-        for tie in result.ties
-    ]
-    document["targets"] = [
-        {
-            "verb": target.verb,
-            "converts": target.converts,
-            "refusal": target.refusal,
-            "conditions": list(target.conditions),
-            "notices": list(target.notices),
-        }
-        for target in result.targets
-    ]
+    document["ties"] = [_tie_json(tie) for tie in result.ties]
+    document["targets"] = [_target_json(target) for target in result.targets]
     document["findings"] = (
         [
             {"sign": finding.sign, "text": finding.text, "tensors": list(finding.tensors)}
@@ -286,6 +258,37 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
     )
     document["tensors"] = [_tensor(line) for line in matching(result, tensors or "*")]
     return stamped("inspection", document)
+
+
+def _side_json(side: SideSummary) -> Json:
+    return {
+        "role": side.role,
+        "model_type": side.model_type,
+        "reads": side.reads,
+        "layers": side.layers,
+        "hidden": side.hidden,
+        "heads": side.heads,
+        "vocabulary": side.vocabulary,
+    }
+
+
+def _tie_json(tie: Tie) -> Json:
+    return {
+        "tensor": tie.name,
+        "repeats": tie.repeats,
+        "stored": tie.stored,
+        "difference": tie.difference,
+    }
+
+
+def _target_json(target: Target) -> Json:
+    return {
+        "verb": target.verb,
+        "converts": target.converts,
+        "refusal": target.refusal,
+        "conditions": list(target.conditions),
+        "notices": list(target.notices),
+    }
 
 
 def _tensor(line: TensorLine) -> dict[str, Json]:

@@ -180,23 +180,9 @@ def compare_recorded(
     """
     suited = frozenset(_suited(trace, model, target, where))
     probes = {key: array for key, array in trace.probes.items() if key.partition(".")[0] in suited}
-    question = trace.question
-    facts = _facts(trace, model)
-    source = Job(
-        trace.naming,
-        where,
-        probes,
-        ("float32",),
-        question.generate,
-        question.generate_from,
-        question.examples,
-        facts,
-        question.texts,
-        modality=question.modality,
-        model_class=model_class(model, target.runner),
-    )
+    source = _source_job(trace, where, model, target, probes)
     jobs = [source, replace(source, runner=target.runner, checkpoint=target.path)]
-    names = suited | set(_names(encoded_probes(trace.source))) | question.generate.keys()
+    names = suited | set(_names(encoded_probes(trace.source))) | trace.question.generate.keys()
     answers = [restricted(answer, frozenset(names)) for answer in trace.sides.values()]
     if len(answers) == 1:
         jobs[0] = replace(source, precisions=("float32", "float64"))
@@ -228,6 +214,24 @@ def compare_recorded(
         raise SourceError(
             f"{where}: the recorded answers cannot be used ({type(error).__name__}: {error})"
         ) from None
+
+
+def _source_job(trace: Trace, where: Path, model: Model, target: Runnable, probes: Probes) -> Job:
+    """Return what the source was asked, as far as this target can be asked it."""
+    question = trace.question
+    return Job(
+        trace.naming,
+        where,
+        probes,
+        ("float32",),
+        question.generate,
+        question.generate_from,
+        question.examples,
+        _facts(trace, model),
+        question.texts,
+        modality=question.modality,
+        model_class=model_class(model, target.runner),
+    )
 
 
 def _facts(trace: Trace, model: Model) -> dict[str, Json]:

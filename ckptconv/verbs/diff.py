@@ -6,7 +6,7 @@ with the same part of a whole. A cast is told, and no difference; a key of the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -174,17 +174,24 @@ def diff(
         tensors=tuple(sorted(tensors, key=lambda line: order.get(line.key, len(order)))),
         config=_config_differences(opened, (left, right), part),
         nbytes=nbytes,
-        notices=(
-            *opened[0].notices,
-            *opened[1].notices,
-            *never_healed_notices(left.model, opened[0]),
-            *never_healed_notices(right.model, opened[1]),
-            *artefact_notices(checkpoint.path for checkpoint in opened),
-            *_by_name_notice(left, right),
-            *_notices(aligned),
-            *tokenizer_notices(opened[0].path, opened[1].path, ("A", "B")),
-        ),
+        notices=tuple(_remarks(opened, (left, right), aligned)),
     )
+
+
+def _remarks(
+    opened: tuple[Checkpoint, Checkpoint],
+    identities: tuple[Identity, Identity],
+    aligned: Alignment,
+) -> Iterator[str]:
+    """Say what a reader of the differences should know of both, and of how they were compared."""
+    for checkpoint in opened:
+        yield from checkpoint.notices
+    for identity, checkpoint in zip(identities, opened, strict=True):
+        yield from never_healed_notices(identity.model, checkpoint)
+    yield from artefact_notices(checkpoint.path for checkpoint in opened)
+    yield from _by_name_notice(*identities)
+    yield from _notices(aligned)
+    yield from tokenizer_notices(opened[0].path, opened[1].path, ("A", "B"))
 
 
 def _identified_alike(first: Checkpoint, second: Checkpoint) -> tuple[Identity, Identity]:

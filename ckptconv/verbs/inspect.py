@@ -205,16 +205,9 @@ def with_values(
     checkpoint.require_unchanged()
     ties = tuple(_tie(tie, differences) for tie in result.ties)
     findings = tuple(_findings(identity, figures, groups, ties))
-    signs: dict[str, list[Sign]] = {}
-    for finding in findings:
-        for name in finding.tensors:
-            signs.setdefault(name, []).append(finding.sign)
+    signs = _signs(findings)
     lines = (
-        replace(
-            line,
-            statistics=figures[line.spec.name],
-            signs=tuple(dict.fromkeys(signs.get(line.spec.name, ()))),
-        )
+        replace(line, statistics=figures[line.spec.name], signs=signs.get(line.spec.name, ()))
         for line in result.tensors
     )
     return replace(
@@ -228,6 +221,15 @@ def with_values(
         findings=findings,
         measured=True,
     )
+
+
+def _signs(findings: Iterable[ValueFinding]) -> dict[str, tuple[Sign, ...]]:
+    """Return tensor -> the signs of its findings, each once."""
+    signs: dict[str, dict[Sign, None]] = {}
+    for finding in findings:
+        for name in finding.tensors:
+            signs.setdefault(name, {})[finding.sign] = None
+    return {name: tuple(own) for name, own in signs.items()}
 
 
 def _stored_twice(result: Inspection, checkpoint: Checkpoint) -> Iterator[Equality]:

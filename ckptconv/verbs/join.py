@@ -78,6 +78,15 @@ class JoinOptions(WriteOptions):
         require_integer("seed", self.seed)
         require_choice("cross_attention", self.cross_attention, get_args(CrossAttention))
 
+    def shaping(self) -> dict[str, Json]:
+        """Return the options that shape the bytes of the output, for its manifest."""
+        own: dict[str, Json] = {
+            "seed": self.seed,
+            "cross_attention": self.cross_attention,
+            "tie": self.tie,
+        }
+        return {**WriteOptions.shaping(self), **own}
+
 
 @dataclass(slots=True)
 class _Assembly:
@@ -142,14 +151,9 @@ def join(
     scope: Scope = "whole" if whole else "tokenizer"
     surroundings = _Surroundings.of(folder, scope, whole)
     require_companions(folder, scope)
-    beside = f"config and what else belongs to the whole: taken from {folder}"
-    folders = dict.fromkeys((encoder, decoder, folder))
-    left = dict.fromkeys(notice for folder in folders for notice in left_behind(folder))
-    if not whole:
-        left |= dict.fromkeys(
-            (*not_taken(encoder, "tokenizer"), *not_taken(decoder, "nothing", encoder))
-        )
     reading = [notice for part in parts for notice in part.notices]
+    left = _left_behind(encoder, decoder, whole)
+    beside = f"config and what else belongs to the whole: taken from {folder}"
     notices = (*reading, *([beside] if whole else []), *assembly.notices, *plan.notices, *left)
     form = FORMATS["safetensors"]
     result = Conversion(
@@ -157,12 +161,7 @@ def join(
     )
     if options.dry_run:
         return result
-    own: dict[str, Json] = {
-        "seed": options.seed,
-        "cross_attention": options.cross_attention,
-        "tie": options.tie,
-    }
-    origin = result.origin("join", {**options.shaping(), **own}, model.tensors, "pytorch")
+    origin = result.origin("join", options.shaping(), model.tensors, "pytorch")
     written = whole_config(model.config, model.classes["pytorch"], plan.healed, written_dtype(plan))
     read = _sources(parts, assembly.bridge, whole)
     bridge = [assembly.bridge] if assembly.bridge else []
@@ -175,6 +174,17 @@ def join(
         form,
         options,
     )
+
+
+def _left_behind(encoder: Path, decoder: Path, whole: Config | None) -> Iterable[str]:
+    """Say once of each file beside the parts, and beside the whole where there is one, why it is not copied."""
+    folders = dict.fromkeys((encoder, decoder, Path(whole.where).parent if whole else encoder))
+    notices = dict.fromkeys(notice for folder in folders for notice in left_behind(folder))
+    if not whole:
+        notices |= dict.fromkeys(
+            (*not_taken(encoder, "tokenizer"), *not_taken(decoder, "nothing", encoder))
+        )
+    return notices
 
 
 def _sources(

@@ -8,7 +8,7 @@ OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from ckptconv.stores.companions import (
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
 from ckptconv.transfer.casting import TensorValues, value_notices
-from ckptconv.transfer.loop import write_weights
+from ckptconv.transfer.loop import Written, write_weights
 from ckptconv.transfer.manifest import (
     FileDigest,
     Origin,
@@ -137,7 +137,6 @@ def _write(
     Returns: what became of values, and what publishing has to say of directories that other runs left.
     """
     model, plan = planning.model, planning.plan
-    form = FORMATS["safetensors"]
     progress = options.counter(plan.nbytes)
     needs, read = plan.nbytes, {"source": source_files(checkpoint)}
     require_consistent(plan)
@@ -151,23 +150,9 @@ def _write(
         digests: dict[str, FileDigest] = {}
         values: list[TensorValues] = []
         for part in result.parts:
-            folder = stage / part.name
-            folder.mkdir()
-            written = write_weights(
-                part.plan,
-                form,
-                "pytorch",
-                folder,
-                options.max_shard_bytes,
-                progress,
-                allow_overflow=options.allow_overflow,
-            )
+            written = _write_part(checkpoint, part, stage / part.name, options, progress)
             digests |= below(part.name, written.digests)
             values += written.values
-            write_config(folder, part.config)
-            if part.name != "bridge":
-                scope: Scope = "decoder" if part.name == "decoder" else "encoder"
-                copy_companions(checkpoint.path, folder, scope)
         whole_class = model.classes["pytorch"]
         write_config(
             stage,
@@ -180,3 +165,28 @@ def _write(
             write_manifest(stage / part.name, origin, within(part.name, digests))
         write_manifest(stage, origin, digests)
     return tuple(values), tuple(remarks)
+
+
+def _write_part(
+    checkpoint: Checkpoint,
+    part: PartOutput,
+    folder: Path,
+    options: WriteOptions,
+    progress: Callable[[int], None],
+) -> Written:
+    """Write one part into a directory of its own: weights, config, and the files that travel with it."""
+    folder.mkdir()
+    written = write_weights(
+        part.plan,
+        FORMATS["safetensors"],
+        "pytorch",
+        folder,
+        options.max_shard_bytes,
+        progress,
+        allow_overflow=options.allow_overflow,
+    )
+    write_config(folder, part.config)
+    if part.name != "bridge":
+        scope: Scope = "decoder" if part.name == "decoder" else "encoder"
+        copy_companions(checkpoint.path, folder, scope)
+    return written

@@ -32,6 +32,7 @@ from ckptconv.run.forward import ForwardReport, Options
 from ckptconv.run.inputs import Inputs, read_inputs
 from ckptconv.run.localization import Where, find_where
 from ckptconv.run.recording import compare_recorded
+from ckptconv.run.trace import Trace
 from ckptconv.run.yardstick import Tolerance
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, read_model, without_fixes
@@ -169,43 +170,61 @@ def verify(
     model = read_model(without_fixes(first.config))
     require_sentences(model, texts)
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
-    weights = compare_weights(first, model, second, progress, positions)
-    names = "the source", "the target"
-    tokenizers = tuple(tokenizer_notices(first.path, second.path, names))
-    missing, remarks = without_converted(weights.problems, second)
-    weights = replace(
-        weights,
-        notices=(*weights.notices, *remarks, *tokenizers),
-        problems=(*missing, *pointers(second)),
-    )
-    namings, form = (first.weights.naming, second.weights.naming), format_name(second)
+    weights = _files_report(first, model, second, progress, positions)
     outputs = None
     if save_trace:
-        record(
-            path,
-            save_trace,
-            seed=seed,
-            texts=texts,
-            inputs=inputs,
-            timeout=timeout,
-            positions=positions,
-        )
-        trace, _ = open_trace(save_trace)
+        trace = _recorded(path, save_trace, options, inputs, positions)
         outputs = compare_recorded(trace, save_trace, model, runnable_of(second), options)
     elif level == "outputs":
         outputs = compare_outputs(first, model, second, options, positions)
-    config = differing_settings(first, second)
     return Verification(
         first.path,
         second.path,
         model.label,
-        *namings,
-        form,
+        first.weights.naming,
+        second.weights.naming,
+        format_name(second),
         weights,
         outputs,
-        config,
+        differing_settings(first, second),
         min_coverage,
     )
+
+
+def _files_report(
+    source: Checkpoint,
+    model: Model,
+    target: Checkpoint,
+    progress: Callable[[int, int], None],
+    positions: Positions | None,
+) -> WeightsReport:
+    """Compare the weights, and say what else the files tell: of what an export changed, and of the tokenizers."""
+    weights = compare_weights(source, model, target, progress, positions)
+    names = "the source", "the target"
+    tokenizers = tuple(tokenizer_notices(source.path, target.path, names))
+    missing, remarks = without_converted(weights.problems, target)
+    return replace(
+        weights,
+        notices=(*weights.notices, *remarks, *tokenizers),
+        problems=(*missing, *pointers(target)),
+    )
+
+
+def _recorded(
+    source: Path, path: Path, options: Options, inputs: Path | None, positions: Positions | None
+) -> Trace:
+    """Record the source's answers in a file, and return what the file says."""
+    record(
+        source,
+        path,
+        seed=options.seed,
+        texts=options.texts,
+        inputs=inputs,
+        timeout=options.timeout,
+        positions=positions,
+    )
+    trace, _ = open_trace(path)
+    return trace
 
 
 def _verify_recorded(

@@ -68,23 +68,7 @@ def run_beams(
     batch, length, width = cross[0].shape[0], places.shape[0], beams.shape[0]
     wide, columns = tuple(repeated(tensor, beams) for tensor in cross), torch.arange(length)
     penalty = Penalty(length_penalty, torch.full((), length, dtype=torch.long))
-    blank = torch.where(columns == 0, search.start, fill_token(search))
-    answers = blank[None, None, :].expand(batch, width, length).contiguous()
-    running = (
-        torch.where(torch.arange(width) == 0, 0.0, OUT)[None, :].expand(batch, width).contiguous()
-    )
-    state = (
-        torch.ones((), dtype=torch.long),  # tokens so far
-        torch.ones((), dtype=torch.bool),  # whether to go on
-        answers,
-        running,
-        answers.clone(),  # what has ended
-        torch.full((batch, width), OUT),
-        torch.zeros(batch, width, dtype=torch.long),  # new tokens of what has ended
-        torch.zeros(batch, width, dtype=torch.bool),
-        torch.ones(batch, 1, dtype=torch.bool),  # whether an ended answer can still be beaten
-        *empty_buffers(shapes, batch * width, length),
-    )
+    state = _first_state((batch, width, length), columns, shapes, search)
 
     def goes_on(count: Any, more: Any, *_rest: Any) -> Any:
         return more.clone()
@@ -116,6 +100,30 @@ def run_beams(
     result = while_loop(goes_on, body, state)
     ended, scores, new = result[4], result[5], result[6]
     return ended[:, 0].clone(), new[:, 0].max() + 1, scores[:, 0].clone()
+
+
+def _first_state(
+    size: tuple[int, int, int], columns: torch.Tensor, shapes: Shapes, search: Search
+) -> tuple[torch.Tensor, ...]:
+    """Return what the loop begins with: rows, beams and tokens are `size`, every beam is a start token."""
+    batch, width, length = size
+    blank = torch.where(columns == 0, search.start, fill_token(search))
+    answers = blank[None, None, :].expand(batch, width, length).contiguous()
+    running = (
+        torch.where(torch.arange(width) == 0, 0.0, OUT)[None, :].expand(batch, width).contiguous()
+    )
+    return (
+        torch.ones((), dtype=torch.long),  # tokens so far
+        torch.ones((), dtype=torch.bool),  # whether to go on
+        answers,
+        running,
+        answers.clone(),  # what has ended
+        torch.full((batch, width), OUT),
+        torch.zeros(batch, width, dtype=torch.long),  # new tokens of what has ended
+        torch.zeros(batch, width, dtype=torch.bool),
+        torch.ones(batch, 1, dtype=torch.bool),  # whether an ended answer can still be beaten
+        *empty_buffers(shapes, batch * width, length),
+    )
 
 
 def _continued(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,10 @@ from ckptconv.cli.main import (
     writable,
 )
 from ckptconv.cli.speech import progress, to_stderr
+
+if TYPE_CHECKING:
+    from ckptconv.verbs.push import Push
+    from ckptconv.verbs.verify import Verification
 
 
 class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
@@ -139,8 +143,6 @@ def verify(
     \b
     Example: ckptconv verify dates dates-tf
     """
-    from ckptconv.report import verify as render
-    from ckptconv.report.push import pushed
     from ckptconv.verbs import verify as verb
     from ckptconv.verbs.push import push as push_verified
 
@@ -162,24 +164,38 @@ def verify(
     if target is None:
         _record(source, as_json, quiet, stdout_taken, options)
         return
+    uploaded: Push | None = None
     with reporting(junit) as report:
         runs = level == "outputs"
         with progress(
             "comparing weights", "running the models" if runs else "", quiet=quiet, models=runs
         ) as advance:
+            options["progress"] = advance
             if push:
                 uploaded = push_verified(
-                    source, target, push, level, create_pr=create_pr, progress=advance, **options
+                    source, target, push, level, create_pr=create_pr, **options
                 )
-                result = uploaded.verification
-            else:
-                result = verb.verify(source, target, level, progress=advance, **options)
+            result = (
+                uploaded.verification if uploaded else verb.verify(source, target, level, **options)
+            )
         report(result)
     if html:
         from ckptconv.report.html.page import write_page
         from ckptconv.report.html.verify import verification_page
 
         write_page(html, verification_page(result))
+    _print(result, uploaded, as_json, quiet, stdout_taken)
+    if not result.matches:
+        sys.exit(1)
+
+
+def _print(
+    result: Verification, uploaded: Push | None, as_json: bool, quiet: bool, stdout_taken: bool
+) -> None:
+    """Print the notices, the result, and where it was uploaded to."""
+    from ckptconv.report import verify as render
+    from ckptconv.report.push import pushed
+
     say(quiet, tuple(render.notices(result)))
     show(
         as_json,
@@ -188,10 +204,8 @@ def verify(
         quiet=quiet,
         stdout_taken=stdout_taken,
     )
-    if push and not quiet:
+    if uploaded and not quiet:
         to_stderr(pushed(uploaded))
-    if not result.matches:
-        sys.exit(1)
 
 
 def _require_push(push: str | None, target: Path | None, create_pr: bool) -> None:

@@ -565,6 +565,12 @@ def _wholes() -> Iterator[tuple[str, str, str, bytes]]:
         PROTO + b"N" + whole[2:],
     )
     yield "no-value", "reads below the stack", "more or less than one value", PROTO + b"."
+    yield from _strange_contents()
+
+
+def _strange_contents() -> Iterator[tuple[str, str, str, bytes]]:
+    """Yield pickles that are sound, and hold no state_dict, or more than one."""
+    whole, sound = state_dict(entries()), tensor(_STORED, _SOUND)
     yield "a-list", "no state_dict", "holds a list", PROTO + b"]" + whole[2:-1] + b"a."
     yield "a-tensor", "no state_dict", "holds a Tensor", PROTO + sound + b"."
     inner = PROTO + b"}" + text("model") + whole[2:-1] + b"s."
