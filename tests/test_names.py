@@ -11,6 +11,14 @@ PACKAGE = Path(__file__).parents[1] / "ckptconv"
 MAX_PERCENT = 0.6
 """The highest share among eleven codebases of this field; the lowest is 0."""
 MAX_LINES = 50
+SHARED_CLASS_NAMES = frozenset(
+    # parallel backends, runners and their drivers, which have a class each of the same kind
+    {"Model", "ProgramWeights", "Size", "Tensor", "TensorFlow"}
+    # documents of --json, named as what they show
+    | {"StoredTensor", "ValueFinding"}
+    # far apart, and each the word of its field: a function of a pickle and of a graph, a batch of inputs and of tasks
+    | {"Batch", "Call", "Function", "Part", "Refusals", "Step", "Tree"}
+)
 NO_NOUNS = frozenset(
     {"one", "ones", "other", "others", "another", "this", "that", "these", "those", "it", "its"}
     | {"them", "they", "something", "anything", "found", "made", "held", "kept", "told", "said"}
@@ -35,6 +43,26 @@ def test_names_are_nouns(record_property: Callable[[str, object], None]) -> None
     percent = 100 * vague.total() / len(names)
     record_property("vague names", f"{percent:.2f} % of {len(names)}, limit {MAX_PERCENT} %")
     assert percent < MAX_PERCENT, vague.most_common(20)
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """No two modules have a public class or alias of the same name, but for those that are listed."""
+    definitions = Counter(
+        name
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for name in class_names(ast.parse(path.read_text()))
+        if not name.startswith("_")
+    )
+    assert {name for name, count in definitions.items() if count > 1} == SHARED_CLASS_NAMES
+
+
+def class_names(module: ast.Module) -> Iterator[str]:
+    """Return the names of the classes and of the type aliases of a module."""
+    for node in module.body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+            yield ast.unparse(node.target)
 
 
 def test_functions_are_short() -> None:

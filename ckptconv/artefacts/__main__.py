@@ -30,12 +30,12 @@ def _die_with_the_parent() -> None:
 
 def main(folder: Path) -> int:
     """Do one job; return the exit code."""
-    from ckptconv.artefacts.exporting import Refused, exported
+    from ckptconv.artefacts.exporting import ExportRefused, exported
 
     job: dict[str, Any] = json.loads((folder / "job.json").read_text())
     try:
         answer = exported(job)
-    except Refused as refusal:
+    except ExportRefused as refusal:
         (folder / "answer.json").write_text(json.dumps({"refused": str(refusal)}))
         return REFUSED
     (folder / "answer.json").write_text(json.dumps(answer))

@@ -35,14 +35,14 @@ SHOWN = 5
 """Of the tensors that a class misses or has no place for."""
 
 
-class Refused(Exception):
+class ExportRefused(Exception):
     """This model cannot be exported; the message says why."""
 
 
 def exported(job: Mapping[str, Any]) -> dict[str, Json]:
     """Write the programs of a job; return the record of the artefact.
 
-    Raises: Refused: PyTorch cannot run it, a setting has no processor, or the class cannot be traced.
+    Raises: ExportRefused: PyTorch cannot run it, a setting has no processor, or the class cannot be traced.
     """
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")
@@ -54,7 +54,9 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
     try:
         traced = trace(model, search.start, examples)
     except TraceError as error:
-        raise Refused(f"{_families(model)}: PyTorch cannot trace this class\n{error}") from error
+        raise ExportRefused(
+            f"{_families(model)}: PyTorch cannot trace this class\n{error}"
+        ) from error
     _require_places(search, traced, job["max_length"])
     notices = list(_notices(model))
     form = ARTEFACT_FORMATS[job["format"]]
@@ -64,7 +66,7 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
     try:
         written = dict(form.write(Work(traced, own, generate, folder, job["options"])))
     except SourceError as error:
-        raise Refused(
+        raise ExportRefused(
             f"{_families(model)}: no {form.name} can be written of it\n{error}"
         ) from error
     remarks = written.pop("notices", [])
@@ -73,10 +75,10 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _loaded(folder: Path, model_class: str) -> Any:
-    """Load the class in float32. Raises Refused: it cannot, or finds tensors missing or left over."""
+    """Load the class in float32. Raises ExportRefused: it cannot, or finds tensors missing or left over."""
     kind = getattr(import_module("transformers"), model_class, None)
     if kind is None:
-        raise Refused(f"transformers has no class {model_class}")
+        raise ExportRefused(f"transformers has no class {model_class}")
     try:
         model, info = kind.from_pretrained(
             str(folder),
@@ -86,7 +88,7 @@ def _loaded(folder: Path, model_class: str) -> Any:
             output_loading_info=True,
         )
     except Exception as error:
-        raise Refused(f"{model_class} cannot load it\n{_line(error)}") from error
+        raise ExportRefused(f"{model_class} cannot load it\n{_line(error)}") from error
     wrong = [
         f"{kind} {name}"
         for kind in ("missing", "mismatched")
@@ -94,16 +96,18 @@ def _loaded(folder: Path, model_class: str) -> Any:
     ]
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise Refused(f"{model_class} does not find its weights: {', '.join(wrong[:SHOWN])}{more}")
+        raise ExportRefused(
+            f"{model_class} does not find its weights: {', '.join(wrong[:SHOWN])}{more}"
+        )
     return model.eval()
 
 
 def _examples(model: Any) -> Mapping[str, torch.Tensor]:
-    """Return inputs to trace a class with. Raises Refused: its config names no size of what it reads."""
+    """Return inputs to trace a class with. Raises ExportRefused: its config names no size of what it reads."""
     try:
         return examples_of(model)
     except AttributeError as error:
-        raise Refused(
+        raise ExportRefused(
             f"{_families(model)}: no inputs can be made for this class\n{_line(error)}"
         ) from error
 
@@ -121,7 +125,7 @@ def _write_tokenizer(folder: Path) -> None:
 
 
 def _search(model: Any, job: Mapping[str, Any]) -> Search:
-    """Return the search of the class's own settings. Raises Refused: it has none."""
+    """Return the search of the class's own settings. Raises ExportRefused: it has none."""
     settings, _ = model._prepare_generation_config(None)
     values = settings.to_dict()
     if job["beams"] is not None:
@@ -130,7 +134,7 @@ def _search(model: Any, job: Mapping[str, Any]) -> Search:
         search = search_of(values, getattr(model.config, "max_position_embeddings", None))
     except SettingsError as error:
         problems = "\n".join(f"  {line}" for line in str(error).splitlines())
-        raise Refused(
+        raise ExportRefused(
             f"generation_config.json asks for what no exported search has:\n{problems}"
         ) from error
     return search if job["max_length"] is None else replace(search, max_length=job["max_length"])
@@ -142,18 +146,18 @@ def _require_runs(model: Any, examples: Mapping[str, torch.Tensor]) -> None:
         with torch.inference_mode():
             model.generate(**examples, max_new_tokens=3, num_beams=1, do_sample=False)
     except Exception as error:
-        raise Refused(
+        raise ExportRefused(
             f"{_families(model)}: PyTorch's own generate fails with this model\n{_line(error)}"
         ) from error
 
 
 def _require_places(search: Search, traced: Traced, asked: int | None) -> None:
-    """Refuse answers that are longer than the class can make. Raises Refused."""
+    """Refuse answers that are longer than the class can make. Raises ExportRefused."""
     limit = traced.limits.decoder
     if limit is None or search.max_length <= limit + 1:  # the last token is not fed
         return
     where = "--max-length" if asked is not None else "generation_config.json: max_length"
-    raise Refused(
+    raise ExportRefused(
         f"{where} {search.max_length}: the decoder has {limit} positions, which is enough for"
         f" {limit + 1} tokens\nGive --max-length {limit + 1} or less."
     )

@@ -97,7 +97,7 @@ def _same(tensor: torch.Tensor, parameter: torch.Tensor) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LengthLimits:
     """Beyond which length the class itself fails; None where none is too long."""
 
     encoder: int | None
@@ -123,7 +123,7 @@ class Traced:
     """The inputs of `encode` that it was traced with."""
     position: str
     """What the class takes as a position: `tensor`, or `integer`, which leaves `aten.item` in the graph of a step."""
-    limits: Limits
+    limits: LengthLimits
 
 
 def cache_names(kind: str, layers: int, prefix: str = "") -> tuple[str, ...]:

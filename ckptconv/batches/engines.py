@@ -17,15 +17,15 @@ from ckptconv.base.workers import workers
 from ckptconv.batches.process import Processes, died, run_attempt
 
 Request: TypeAlias = dict[str, Any]
-Answer: TypeAlias = dict[str, Any]
-Engine: TypeAlias = Callable[[Iterable[Request]], Iterator[Answer]]
+Reply: TypeAlias = dict[str, Any]
+Engine: TypeAlias = Callable[[Iterable[Request]], Iterator[Reply]]
 CONNECT_SECONDS = 10
 
 
 def local(jobs: int) -> Engine:
     """Return an engine of this machine. Args: jobs: attempts at a time."""
 
-    def run(requests: Iterable[Request]) -> Iterator[Answer]:
+    def run(requests: Iterable[Request]) -> Iterator[Reply]:
         processes = Processes()
         with workers(jobs) as pool:
             futures = [pool.submit(processes.answer, request) for request in requests]
@@ -53,7 +53,7 @@ def dask(address: str) -> Engine:
             f"--dask needs distributed, which is not installed here.\n{install_advice('dask')}"
         ) from None
 
-    def run(requests: Iterable[Request]) -> Iterator[Answer]:
+    def run(requests: Iterable[Request]) -> Iterator[Reply]:
         try:
             client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ from ckptconv.base.files import NAMES, following_links, limited
 from ckptconv.base.workers import install
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
-    Style,
+    OutputStyle,
     Timings,
     help_columns,
     prepare_streams,
@@ -401,7 +401,7 @@ def run(cli: click.Group) -> NoReturn:
     """Run the command line; every error becomes a message and an exit code, never a traceback."""
     prepare_streams()
     install()
-    style = Style()
+    style = OutputStyle()
     try:
         cli.main(
             prog_name="ckptconv",
@@ -429,7 +429,7 @@ def _show_usage(error: click.ClickException) -> None:
     click.UsageError(one_line(error.format_message()), context).show()
 
 
-def _fail(error: CkptconvError, style: Style, cause: Exception | None = None) -> NoReturn:
+def _fail(error: CkptconvError, style: OutputStyle, cause: Exception | None = None) -> NoReturn:
     """Print an error where the caller looks for it, and end with its code.
 
     Args:

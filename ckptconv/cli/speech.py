@@ -216,7 +216,7 @@ def _ticking(bar: _Bar) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Style:
+class OutputStyle:
     """How a command's options want its output; the object of Click's context, and kept for an error's message."""
 
     json: bool = False
@@ -242,19 +242,19 @@ COLOURS = {
 
 def set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Keep --verbose: Click's callback."""
-    ctx.ensure_object(Style).verbose = value
+    ctx.ensure_object(OutputStyle).verbose = value
 
 
 def set_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     """Keep --json: Click's callback."""
-    ctx.ensure_object(Style).json = value
+    ctx.ensure_object(OutputStyle).json = value
     return value
 
 
 def verbose() -> bool:
     """Return whether the user asked for more words."""
     ctx = click.get_current_context(silent=True)
-    return ctx is not None and ctx.ensure_object(Style).verbose
+    return ctx is not None and ctx.ensure_object(OutputStyle).verbose
 
 
 def say(quiet: bool, notices: tuple[str, ...]) -> None:

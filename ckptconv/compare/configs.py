@@ -37,7 +37,7 @@ FROM_CONFIG = "_from_model_config"
 OBJECTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 """What `generate` returns beside tokens: with any of them it returns an object."""
 
-Settings: TypeAlias = Mapping[str, Json]
+ConfigValues: TypeAlias = Mapping[str, Json]
 
 
 @cache
@@ -47,17 +47,17 @@ def _defaults(kind: str) -> dict[str, Json]:
     return section
 
 
-def generate_defaults() -> Settings:
+def generate_defaults() -> ConfigValues:
     """Return every key of `GenerationConfig` and its default."""
     return _defaults("generate")
 
 
-def config_defaults() -> Settings:
+def config_defaults() -> ConfigValues:
     """Return the keys of every model's config that generation takes over, and their defaults there."""
     return _defaults("config")
 
 
-def resolved(file: Settings | None, root: Config, decoder: Config | None) -> dict[str, Json]:
+def resolved(file: ConfigValues | None, root: Config, decoder: Config | None) -> dict[str, Json]:
     """Return the settings that `generate` goes by, with every default.
 
     Args: file: generation_config.json; None where there is none. root: the whole's config. decoder: the
@@ -97,7 +97,7 @@ def _from_config(root: Config, decoder: Config | None) -> dict[str, Json]:
     return values
 
 
-def normal(values: Settings) -> dict[str, Json]:
+def normal(values: ConfigValues) -> dict[str, Json]:
     """Return settings in a form in which two are equal exactly when `generate` cannot tell them apart.
 
     Args: values: as `resolved` returns them.
@@ -114,7 +114,7 @@ def normal(values: Settings) -> dict[str, Json]:
     return {key: f"<{value}>" if isinstance(value, bool) else value for key, value in form.items()}
 
 
-def _tokens(form: Settings) -> Iterator[tuple[str, Json]]:
+def _tokens(form: ConfigValues) -> Iterator[tuple[str, Json]]:
     """Return the tokens as `_prepare_special_tokens` completes them: from the first end padding, from bos the start."""
     start, ends, pad = (
         form[key] for key in ("decoder_start_token_id", "eos_token_id", "pad_token_id")

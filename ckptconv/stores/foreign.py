@@ -20,7 +20,7 @@ SHARD = re.compile(r"-\d+-of-\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class NamePattern:
     """What a file name tells of a directory."""
 
     pattern: re.Pattern[str]
@@ -28,8 +28,8 @@ class Trace:
     """What it is, and what to do, in one line; of the first name that fits."""
 
 
-def _trace(pattern: str, says: str) -> Trace:
-    return Trace(re.compile(pattern), lambda match: says.format(name=one_line(match[0])))
+def _trace(pattern: str, says: str) -> NamePattern:
+    return NamePattern(re.compile(pattern), lambda match: says.format(name=one_line(match[0])))
 
 
 TRACES = (

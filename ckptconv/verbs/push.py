@@ -18,7 +18,7 @@ from ckptconv.base.errors import FrameworkError, SourceError, UsageError
 from ckptconv.base.files import Snapshot
 from ckptconv.base.results import Result
 from ckptconv.stores.hub.names import HubName, hub_name
-from ckptconv.stores.hub.upload import CARD, Target, Upload, upload_of
+from ckptconv.stores.hub.upload import CARD, HubRepository, Upload, upload_of
 from ckptconv.transfer.manifest import MANIFEST, SUMS, FileDigest, Manifest, read_manifest
 from ckptconv.verbs.check import check
 from ckptconv.verbs.verify import Level, Verification, verify
@@ -64,7 +64,7 @@ def push(
     name = hub_name(repo)
     if name is None or name != HubName(name.repo):
         raise UsageError(f"{repo}: is not a name on the hub: org/name")
-    hub, target = Target(name.repo), Path(target)
+    hub, target = HubRepository(name.repo), Path(target)
     before = Snapshot.of(target)
     _require_whole(target)
     card = hub.card()

@@ -31,7 +31,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class UsageExample:
     """What a format puts into the example beside an artefact."""
 
     needs: str
@@ -57,7 +57,7 @@ class ArtefactFormat:
     write: Callable[[Work], Mapping[str, Json]]
     """Writes the programs; returns entries of the artefact's record: `programs`, name -> file, inputs, outputs, and
     `weights`, the names of the stored tensors that are used; `notices`, lines to say, do not stay in the record."""
-    example: Example | None = None
+    example: UsageExample | None = None
     traces_search: bool = False
     """True: `write` makes a program of the search itself, in its own way."""
     keeps_weights: bool = True

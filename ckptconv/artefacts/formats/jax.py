@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckptconv.artefacts.formats import ArtefactFormat, Example, Work
+from ckptconv.artefacts.formats import ArtefactFormat, UsageExample, Work
 from ckptconv.base.strict_json import Json
 from ckptconv.run import loaders
 
@@ -49,7 +49,7 @@ FORMAT = ArtefactFormat(
     modules=("torch", "transformers", "safetensors", "jax", "flatbuffers"),
     runner="jax_artefact",
     write=write,
-    example=Example(
+    example=UsageExample(
         needs="jax, numpy, safetensors and a tokenizer library",
         imports="\nfrom load import Model",
         generate=EXAMPLE,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ckptconv.artefacts.formats import ArtefactFormat, Example, Work
+from ckptconv.artefacts.formats import ArtefactFormat, UsageExample, Work
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.run import loaders
@@ -114,7 +114,7 @@ FORMAT = ArtefactFormat(
     modules=("torch", "transformers", "safetensors", "tensorflow", "ai_edge_litert"),
     runner="litert",
     write=write,
-    example=Example(
+    example=UsageExample(
         needs="ai-edge-litert, numpy and a tokenizer library",
         imports="\nfrom driver import Model",
         generate=EXAMPLE,

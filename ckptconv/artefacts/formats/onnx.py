@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ckptconv.artefacts.formats import ArtefactFormat, Example, Work
+from ckptconv.artefacts.formats import ArtefactFormat, UsageExample, Work
 from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS, StoredTensor, stored_tensors
 from ckptconv.base.strict_json import Json
 
@@ -368,7 +368,7 @@ FORMAT = ArtefactFormat(
     modules=("torch", "transformers", "onnx", "onnxscript", "onnx_ir"),
     runner="onnxruntime",
     write=write,
-    example=Example(
+    example=UsageExample(
         "onnxruntime, numpy and a tokenizer library",
         "import onnxruntime",
         """def generate(input_ids, attention_mask):

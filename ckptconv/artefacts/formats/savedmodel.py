@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ckptconv.artefacts.formats import ArtefactFormat, Example, Work
+from ckptconv.artefacts.formats import ArtefactFormat, UsageExample, Work
 from ckptconv.base.strict_json import Json
 
 SETTINGS = "_with_settings"
@@ -56,7 +56,7 @@ FORMAT = ArtefactFormat(
     modules=("torch", "transformers", "safetensors", "tensorflow"),
     runner="savedmodel",
     write=write,
-    example=Example(
+    example=UsageExample(
         needs="tensorflow, numpy and a tokenizer library",
         imports="import tensorflow as tf",
         generate=EXAMPLE,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Json: TypeAlias = Any
+SettingValue: TypeAlias = Any
 EarlyStopping: TypeAlias = bool | Literal["never"]
 
 PROMPT = 1
@@ -70,15 +70,15 @@ class Search:
         return max(2, 1 + len(self.ends))
 
 
-def _is_on(value: Json) -> bool:
+def _is_on(value: SettingValue) -> bool:
     return value is not None and value is not False
 
 
-def _is_not(usual: Json) -> Callable[[Json], bool]:
+def _is_not(usual: SettingValue) -> Callable[[SettingValue], bool]:
     return lambda value: value is not None and value != usual
 
 
-UNSUPPORTED: dict[str, Callable[[Json], bool]] = {
+UNSUPPORTED: dict[str, Callable[[SettingValue], bool]] = {
     "guidance_scale": _is_not(1),
     "watermarking_config": _is_on,
     "stop_strings": _is_on,
@@ -94,7 +94,7 @@ UNSUPPORTED: dict[str, Callable[[Json], bool]] = {
     "low_memory": _is_on,
 }
 """Setting -> does this value change an answer?"""
-UNSUPPORTED_SAMPLING: dict[str, Callable[[Json], bool]] = {
+UNSUPPORTED_SAMPLING: dict[str, Callable[[SettingValue], bool]] = {
     "min_p": _is_on,
     "typical_p": _is_not(1.0),
     "epsilon_cutoff": _is_not(0.0),
@@ -103,7 +103,7 @@ UNSUPPORTED_SAMPLING: dict[str, Callable[[Json], bool]] = {
 """The same, of settings that count only where tokens are drawn."""
 
 
-def search_of(settings: Mapping[str, Json], position_limit: int | None = None) -> Search:
+def search_of(settings: Mapping[str, SettingValue], position_limit: int | None = None) -> Search:
     """Return the search that a generation config asks for.
 
     Args: settings: every key of `GenerationConfig.to_dict()`. position_limit: `max_position_embeddings` of the class's
@@ -144,7 +144,7 @@ def search_of(settings: Mapping[str, Json], position_limit: int | None = None) -
     )
 
 
-def _problems(settings: Mapping[str, Json]) -> Iterator[str]:
+def _problems(settings: Mapping[str, SettingValue]) -> Iterator[str]:
     """Say which settings change an answer and are in no search here."""
     beams, samples = int(settings.get("num_beams") or 1), bool(settings.get("do_sample"))
     unsupported = UNSUPPORTED | (UNSUPPORTED_SAMPLING if samples else {})
@@ -162,16 +162,16 @@ def _problems(settings: Mapping[str, Json]) -> Iterator[str]:
         yield f"decoder_start_token_id = {_first_set(settings)!r} is not supported: it must be one token"
 
 
-def _first_set(settings: Mapping[str, Json]) -> Json:
+def _first_set(settings: Mapping[str, SettingValue]) -> SettingValue:
     start = settings.get("decoder_start_token_id")
     return settings.get("bos_token_id") if start is None else start
 
 
-def _start(settings: Mapping[str, Json]) -> int:
+def _start(settings: Mapping[str, SettingValue]) -> int:
     return int(_first_set(settings))
 
 
-def _max_length(settings: Mapping[str, Json], position_limit: int | None) -> int:
+def _max_length(settings: Mapping[str, SettingValue], position_limit: int | None) -> int:
     """Return the longest answer; the default of 20 stands for so many new tokens."""
     new, length = settings.get("max_new_tokens"), settings.get("max_length")
     if new is not None:
@@ -182,7 +182,7 @@ def _max_length(settings: Mapping[str, Json], position_limit: int | None) -> int
     return int(length)
 
 
-def _min_length(settings: Mapping[str, Json], ends: tuple[int, ...]) -> int:
+def _min_length(settings: Mapping[str, SettingValue], ends: tuple[int, ...]) -> int:
     """Return below which length no answer may end; `min_new_tokens` takes precedence."""
     new = settings.get("min_new_tokens")
     if not ends:
@@ -190,12 +190,12 @@ def _min_length(settings: Mapping[str, Json], ends: tuple[int, ...]) -> int:
     return int(new) + PROMPT if new is not None else int(settings.get("min_length") or 0)
 
 
-def _number(settings: Mapping[str, Json], name: str, usual: float) -> float:
+def _number(settings: Mapping[str, SettingValue], name: str, usual: float) -> float:
     value = settings.get(name)
     return usual if value is None else float(value)
 
 
-def _tokens(value: Json) -> tuple[int, ...]:
+def _tokens(value: SettingValue) -> tuple[int, ...]:
     if value is None:
         return ()
     return (
@@ -203,7 +203,7 @@ def _tokens(value: Json) -> tuple[int, ...]:
     )
 
 
-def _biases(value: Json) -> tuple[tuple[tuple[int, ...], float], ...]:
+def _biases(value: SettingValue) -> tuple[tuple[tuple[int, ...], float], ...]:
     """Read `sequence_bias`, a list of [tokens, bias] or a mapping."""
     if not value:
         return ()
@@ -213,12 +213,12 @@ def _biases(value: Json) -> tuple[tuple[tuple[int, ...], float], ...]:
     )
 
 
-def _hashable(pairs: Json) -> Iterator[tuple[tuple[int, ...], float]]:
+def _hashable(pairs: SettingValue) -> Iterator[tuple[tuple[int, ...], float]]:
     for tokens, bias in pairs:
         yield tuple(tokens), bias
 
 
-def _bad_words(value: Json, ends: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+def _bad_words(value: SettingValue, ends: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Read `bad_words_ids`; a sequence that is an end alone is left out, each other one stands once."""
     sequences = (tuple(map(int, tokens)) for tokens in value or ())
     return tuple(
@@ -228,5 +228,5 @@ def _bad_words(value: Json, ends: tuple[int, ...]) -> tuple[tuple[int, ...], ...
     )
 
 
-def _decay(value: Json) -> tuple[int, float] | None:
+def _decay(value: SettingValue) -> tuple[int, float] | None:
     return None if value is None else (int(value[0]), float(value[1]))

@@ -14,7 +14,7 @@ import torch
 
 from ckptconv.artefacts.generation.generate import trace_generate
 from ckptconv.artefacts.generation.settings import Search
-from ckptconv.artefacts.lowering.graph import Scope, Value, decompose
+from ckptconv.artefacts.lowering.graph import GraphScope, Value, decompose
 from ckptconv.artefacts.program import Program, Traced
 
 LIBRARY = torch.library.Library("ckptconv", "DEF")
@@ -24,7 +24,7 @@ PROGRAMS: dict[str, torch.export.ExportedProgram] = {}
 
 
 class _Sizes:
-    """Computes the sizes of results in PyTorch's own symbols; the part of a backend that `Scope` asks for."""
+    """Computes the sizes of results in PyTorch's own symbols; the part of a backend that `GraphScope` asks for."""
 
     def size(self, value: Value, axis: int) -> Value:
         return value.shape[axis]
@@ -40,7 +40,7 @@ def _results(program: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]
     """Return results without data, in the shapes that tracing found."""
     nodes = list(PROGRAMS[program].graph.nodes)
     names = PROGRAMS[program].graph_signature.user_inputs
-    scope = Scope(_Sizes())  # type: ignore[arg-type]
+    scope = GraphScope(_Sizes())  # type: ignore[arg-type]
     metas = {node.name: node.meta["val"] for node in nodes if node.op == "placeholder"}
     for name, tensor in zip(names, inputs, strict=True):
         scope.bind(tensor, metas[name])

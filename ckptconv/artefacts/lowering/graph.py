@@ -82,7 +82,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class GraphScope:
     """Values of the sizes that were free while PyTorch traced, by symbol."""
 
     backend: Backend
@@ -121,7 +121,7 @@ class Scope:
 
 
 def _fold(rule: Entry) -> Entry:
-    def folded(scope: Scope, first: Value, *rest: Value) -> Value:
+    def folded(scope: GraphScope, first: Value, *rest: Value) -> Value:
         for value in rest:
             first = rule(scope, first, value)
         return first
@@ -149,7 +149,7 @@ class Call:
     """One call of an operator: what its entry may ask for beside its arguments."""
 
     node: torch.fx.Node
-    scope: Scope
+    scope: GraphScope
 
     @property
     def meta(self) -> Any:
@@ -248,7 +248,7 @@ def require(programs: Mapping[str, torch.export.ExportedProgram], backend: Backe
         raise SourceError("\n".join([header, *lines]))
 
 
-def run(module: torch.fx.GraphModule, arguments: Sequence[Value], scope: Scope) -> Any:
+def run(module: torch.fx.GraphModule, arguments: Sequence[Value], scope: GraphScope) -> Any:
     """Interpret a graph; every placeholder takes one argument."""
     values: dict[str, Value] = {}
     inputs = iter(arguments)
@@ -275,7 +275,7 @@ def run(module: torch.fx.GraphModule, arguments: Sequence[Value], scope: Scope) 
 
 
 def _call(
-    node: torch.fx.Node, arguments: Sequence[Any], options: dict[str, Any], scope: Scope
+    node: torch.fx.Node, arguments: Sequence[Any], options: dict[str, Any], scope: GraphScope
 ) -> Value:
     """Compute one node."""
     name, target = str(node.target), node.target
@@ -315,7 +315,9 @@ def _finished(result: Value, meta: Any, backend: Backend) -> Value:
     return result
 
 
-def _callable(module: torch.fx.GraphModule, scope: Scope, extra: Sequence[Value] = ()) -> Entry:
+def _callable(
+    module: torch.fx.GraphModule, scope: GraphScope, extra: Sequence[Value] = ()
+) -> Entry:
     """Return a graph as a function; its own sizes are forgotten after each run."""
 
     def call(*arguments: Value) -> Any:
@@ -324,7 +326,7 @@ def _callable(module: torch.fx.GraphModule, scope: Scope, extra: Sequence[Value]
     return call
 
 
-def _loop(node: torch.fx.Node, arguments: Sequence[Any], scope: Scope) -> Sequence[Value]:
+def _loop(node: torch.fx.Node, arguments: Sequence[Any], scope: GraphScope) -> Sequence[Value]:
     condition, body, carried, extra = arguments
     metas = [
         argument.meta["val"] if isinstance(argument, torch.fx.Node) else argument

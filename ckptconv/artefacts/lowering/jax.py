@@ -13,7 +13,7 @@ import torch
 from jax import lax
 
 from ckptconv.artefacts.lowering import graph, jax_ops
-from ckptconv.artefacts.lowering.graph import Entry, Function, Scope, Value
+from ckptconv.artefacts.lowering.graph import Entry, Function, GraphScope, Value
 from ckptconv.artefacts.program import Program
 
 
@@ -90,7 +90,7 @@ def array_of(tensor: torch.Tensor) -> Any:
     return tensor.numpy()
 
 
-class Weights:
+class ProgramWeights:
     """The arguments of an artefact: each distinct tensor once, whatever program uses it under whatever name."""
 
     def __init__(self, stored: Collection[str]) -> None:
@@ -137,7 +137,7 @@ class Weights:
                 else jnp.asarray(place)
                 for place in places
             ]
-            scope = Scope(BACKEND, programs or {})
+            scope = GraphScope(BACKEND, programs or {})
             return list(jax.tree.leaves(graph.run(program.exported.graph_module, values, scope)))
 
         return tuple(sorted({place for place in places if isinstance(place, str)})), call

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from ckptconv.artefacts.lowering import graph, jax_ops
 from ckptconv.artefacts.lowering.graph import Function
-from ckptconv.artefacts.lowering.jax import BACKEND, Weights
+from ckptconv.artefacts.lowering.jax import BACKEND, ProgramWeights
 from ckptconv.artefacts.lowering.prepare import metas as metas_of
 from ckptconv.artefacts.lowering.prepare import signature
 from ckptconv.artefacts.program import Program
@@ -47,7 +47,7 @@ def write(
     Raises: SourceError: an operator has no entry; nothing was written.
     """
     graph.require({name: program.exported for name, program in programs.items()}, BACKEND)
-    weights = Weights(stored)
+    weights = ProgramWeights(stored)
     described: dict[str, Any] = {}
     files: dict[str, bytes] = {}
     with jax.enable_x64(True), _without_paths():
@@ -77,7 +77,7 @@ def _without_paths() -> Iterator[None]:
 
 
 def _joined(
-    weights: Weights, program: Program, parts: Mapping[str, tuple[tuple[str, ...], Any]]
+    weights: ProgramWeights, program: Program, parts: Mapping[str, tuple[tuple[str, ...], Any]]
 ) -> tuple[tuple[str, ...], Any]:
     """Return a search as a function that hands the weights on to what it calls."""
     called: dict[str, Function] = {}
@@ -99,7 +99,7 @@ def _exported(
     program: Program,
     names: Sequence[str],
     function: Any,
-    weights: Weights,
+    weights: ProgramWeights,
     limits: Mapping[str, int],
 ) -> export.Exported:
     metas = metas_of(program)

@@ -17,8 +17,8 @@ import torch
 
 from ckptconv.artefacts.lowering import graph, tf_ops
 from ckptconv.artefacts.lowering.prepare import HALVES, metas
-from ckptconv.artefacts.lowering.saved_model import Artefact
-from ckptconv.artefacts.lowering.tf import BACKEND, Weights
+from ckptconv.artefacts.lowering.saved_model import SavedModule
+from ckptconv.artefacts.lowering.tf import BACKEND, ProgramWeights
 from ckptconv.artefacts.program import Program
 from ckptconv.stores.parsers.tflite_buffers import constant_buffers
 
@@ -53,13 +53,13 @@ def converted(programs: Mapping[str, Program], sizes: Sizes, *, quantize: bool) 
     Raises: SourceError: an operator has no entry.
     """
     graph.require({name: program.exported for name, program in programs.items()}, BACKEND)
-    weights = Weights()
+    weights = ProgramWeights()
     encode = _concrete(weights, programs["encode"], _encode_specs(programs["encode"], sizes))
     shapes = {name: tensor.shape for name, tensor in encode.structured_outputs.items()}
     step = _concrete(weights, programs["step"], _step_specs(programs["step"], sizes, shapes))
     functions = {"encode": encode, "step": step}
     with tempfile.TemporaryDirectory(prefix="ckptconv-") as name:
-        tf.saved_model.save(Artefact(weights), name, signatures=functions)
+        tf.saved_model.save(SavedModule(weights), name, signatures=functions)
         converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=list(functions))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantize:
@@ -170,7 +170,7 @@ class _Runner:
         return np.stack(results)
 
 
-def _concrete(weights: Weights, program: Program, specs: Mapping[str, Any]) -> Any:
+def _concrete(weights: ProgramWeights, program: Program, specs: Mapping[str, Any]) -> Any:
     function = weights.function(program)
 
     def call(**tensors: Any) -> dict[str, Any]:

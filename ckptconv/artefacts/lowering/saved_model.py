@@ -17,17 +17,17 @@ from tensorflow.core.protobuf import saved_model_pb2
 from ckptconv.artefacts.lowering import graph, tf_ops
 from ckptconv.artefacts.lowering.graph import Function
 from ckptconv.artefacts.lowering.prepare import metas
-from ckptconv.artefacts.lowering.tf import BACKEND, Weights, static_shape
+from ckptconv.artefacts.lowering.tf import BACKEND, ProgramWeights, static_shape
 from ckptconv.artefacts.program import Program
 
 Tensors: TypeAlias = Mapping[str, Any]
 CONTROL_DTYPES = {"size": tf.int64, "integer": tf.int64, "number": tf.float32}
 
 
-class Artefact(tf.Module):
+class SavedModule(tf.Module):
     """What is saved: variables under the checkpoint's names, and a function a signature."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: ProgramWeights) -> None:
         super().__init__(name="ckptconv")
         self.weights = dict(weights.variables)
 
@@ -49,7 +49,7 @@ def write(
     Raises: SourceError: an operator has no entry; nothing was written.
     """
     graph.require({name: program.exported for name, program in programs.items()}, BACKEND)
-    weights = Weights(halves)
+    weights = ProgramWeights(halves)
     called = {name: _function(weights, name, programs[name], {}) for name in ("encode", "step")}
     searches = {
         name: _function(weights, name, program, called)
@@ -69,7 +69,7 @@ def write(
     used = tuple(weights.variables)
     for name, tensor in unused(used):
         weights.variable(tensor, name)
-    artefact = Artefact(weights)
+    artefact = SavedModule(weights)
     artefact.signature_functions = list(signatures.values())
     tf.saved_model.save(artefact, str(folder), signatures=signatures)
     _settle(folder)
@@ -98,7 +98,7 @@ def _specs(program: Program) -> dict[str, Any]:
 
 
 def _function(
-    weights: Weights, name: str, program: Program, called: Mapping[str, Function]
+    weights: ProgramWeights, name: str, program: Program, called: Mapping[str, Function]
 ) -> Function:
     """Return a program as a function of the graph, which signatures and other programs call."""
     inner = weights.function(program, called)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import torch
 
 from ckptconv.artefacts.lowering import graph, tf_ops
-from ckptconv.artefacts.lowering.graph import Entry, Function, Scope, Value
+from ckptconv.artefacts.lowering.graph import Entry, Function, GraphScope, Value
 from ckptconv.artefacts.program import Program
 
 
@@ -104,7 +104,7 @@ def array_of(tensor: torch.Tensor) -> Any:
     return tensor.numpy()
 
 
-class Weights:
+class ProgramWeights:
     """The variables of an artefact: each distinct tensor once, whatever program uses it under whatever name."""
 
     def __init__(self, halves: Mapping[str, torch.dtype] | None = None) -> None:
@@ -155,7 +155,7 @@ class Weights:
                 next(rest) if value is None else tf_ops.cast(tf.convert_to_tensor(value), dtype)
                 for value, dtype in zip(stored, dtypes, strict=True)
             ]
-            scope = Scope(BACKEND, programs or {})
+            scope = GraphScope(BACKEND, programs or {})
             return list(tf.nest.flatten(graph.run(program.exported.graph_module, values, scope)))
 
         return call

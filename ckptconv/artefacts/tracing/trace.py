@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from ckptconv.artefacts.program import Limits, Program, Traced, cache_names, program
+from ckptconv.artefacts.program import LengthLimits, Program, Traced, cache_names, program
 from ckptconv.artefacts.tracing.cache import KeysValues, keys_values
 from ckptconv.artefacts.tracing.examples import BATCH
 from ckptconv.artefacts.tracing.limits import decoder_limit, encoder_limit
@@ -40,7 +40,7 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
     inputs = tuple(examples[name] for name in sign.inputs)
     with torch.no_grad():
         first = _first(Encode(model, sign), inputs)
-        limits = Limits(encoder_limit(model, sign), decoder_limit(model, sign, first))
+        limits = LengthLimits(encoder_limit(model, sign), decoder_limit(model, sign, first))
     count_positions(model)
     with torch.no_grad(), broadcast_masks():
         encode = _encode(model, sign, inputs)

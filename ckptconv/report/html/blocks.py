@@ -87,7 +87,7 @@ class Plots:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class AlignedPair:
     """What two sides said at one step."""
 
     first: str
@@ -103,11 +103,11 @@ class Aligned:
 
     template: ClassVar = "aligned.html"
     sides: tuple[str, str]
-    rows: Sequence[tuple[str, Sequence[Pair]]]
+    rows: Sequence[tuple[str, Sequence[AlignedPair]]]
     """Title of each row, and its steps."""
 
 
-Block: TypeAlias = Facts | Tiles | Notes | Table | Grid | Plots | Aligned
+PageBlock: TypeAlias = Facts | Tiles | Notes | Table | Grid | Plots | Aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Section:
     """A heading and what stands below it."""
 
     title: str
-    blocks: Sequence[Block]
+    blocks: Sequence[PageBlock]
     lead: str = ""
     """One or two sentences on how to read it."""
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from ckptconv.compare.statistics import SAMPLE, Statistics
 from ckptconv.report.html.blocks import (
-    Block,
     Cell,
     Column,
     Facts,
@@ -14,6 +13,7 @@ from ckptconv.report.html.blocks import (
     Grid,
     Notes,
     Page,
+    PageBlock,
     Plots,
     Section,
     Table,
@@ -122,7 +122,7 @@ def _sections(result: Inspection) -> Iterator[Section]:
     yield Section("Tensors", (_grid(result),), f"Click a row for details.{sampled}")
 
 
-def _tiles(result: Inspection) -> Block:
+def _tiles(result: Inspection) -> PageBlock:
     layers = "+".join(str(side.layers) for side in result.sides if side.layers is not None)
     tiles = [
         (_millions(result.parameters), "parameters"),
@@ -141,7 +141,7 @@ def _millions(count: int) -> str:
     return f"{count:,}"
 
 
-def _notes(result: Inspection) -> Iterator[Block]:
+def _notes(result: Inspection) -> Iterator[PageBlock]:
     sentences: list[tuple[Tone, str, str]] = []
     for line in notes(result):
         word, colon, text = line.partition(": ")

@@ -10,12 +10,12 @@ from ckptconv.report.html.along import along, histograms
 from ckptconv.report.html.attention import attention_maps, heads, places, worst_place
 from ckptconv.report.html.blocks import (
     Aligned,
-    Block,
+    AlignedPair,
     Column,
     Grid,
     Mark,
     Notes,
-    Pair,
+    PageBlock,
     Plots,
     Section,
     Table,
@@ -115,7 +115,7 @@ def _generated(report: ForwardReport) -> set[str]:
     return {generation.name for generation in report.generations}
 
 
-def _tokens(report: ForwardReport, words: Mapping[int, str]) -> Iterator[Block]:
+def _tokens(report: ForwardReport, words: Mapping[int, str]) -> Iterator[PageBlock]:
     for generation in report.generations:
         rows = [
             (_title(generation, row), _pairs(generation, row, words))
@@ -139,7 +139,7 @@ def _title(generation: Generation, row: int) -> str:
     return f"{name}, row {row}: {'a tie' if fork.is_tie else 'they diverge'} at step {fork.step}, {far}"
 
 
-def _pairs(generation: Generation, row: int, words: Mapping[int, str]) -> Sequence[Pair]:
+def _pairs(generation: Generation, row: int, words: Mapping[int, str]) -> Sequence[AlignedPair]:
     """Return the steps of both sides, one beside the other."""
     fork = next((fork for fork in generation.forks if fork.row == row), None)
     pairs = []
@@ -151,7 +151,7 @@ def _pairs(generation: Generation, row: int, words: Mapping[int, str]) -> Sequen
             mark = "tie" if fork.is_tie else "wrong"
         ids = " and ".join("nothing" if token is None else str(token) for token in (first, second))
         title = f"{TITLES[mark]}tokens {ids}"
-        pairs.append(Pair(shown(first, words), shown(second, words), mark, title))
+        pairs.append(AlignedPair(shown(first, words), shown(second, words), mark, title))
     return pairs
 
 

@@ -19,7 +19,7 @@ from zlib import compress
 
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError, printable
-from ckptconv.report.html.blocks import Block, Grid, Page, Plots
+from ckptconv.report.html.blocks import Grid, Page, PageBlock, Plots
 from ckptconv.transfer.publish.stage import write_file
 from ckptconv.version import __version__
 
@@ -94,7 +94,7 @@ def _draws(page: Page) -> bool:
     )
 
 
-def _data_of(block: Block) -> Any:
+def _data_of(block: PageBlock) -> Any:
     """Return what a block's script needs, ready for JSON."""
     if isinstance(block, Grid):
         columns = [

@@ -165,7 +165,7 @@ class Questions:
             arrays |= {f"{precision}/{probe}/{name}": array for name, array in answered.items()}
         for name, settings in self.job["generate"].items():
             teller().begin(precision, f"search {name}", SEARCH)
-            search = Search(session, name, settings, self.job["facts"])
+            search = SearchRun(session, name, settings, self.job["facts"])
             batch = probes[str(self.job["generate_from"])]
             inputs = places.modality.generation_inputs(batch)
             if precision == "float32":
@@ -212,7 +212,7 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchRun:
     """One generation, by settings that are the same for all sides."""
 
     session: Session

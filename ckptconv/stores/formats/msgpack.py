@@ -16,7 +16,7 @@ from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents, Format, TensorPlaces
 from ckptconv.stores.parsers import flax_training as training
 from ckptconv.stores.parsers import msgpack_tree as msgpack
-from ckptconv.stores.parsers.msgpack_tree import Array, Other, Tree
+from ckptconv.stores.parsers.msgpack_tree import Other, PackedArray, Tree
 from ckptconv.stores.tensor import (
     ITEMSIZE,
     MAX_RANK,
@@ -56,7 +56,7 @@ def _leaves(path: Path, tree: Tree, above: tuple[str, ...]) -> Iterator[Stored]:
         if "/" in key or not key:
             raise SourceError(f"{path}: parameter name {key!a} is empty or contains '/'")
         require_name(name, str(path))
-        if isinstance(value, Array):
+        if isinstance(value, PackedArray):
             yield Stored.in_file(TensorSpec(name, value.dtype, value.shape), path, (value.extent,))
         elif isinstance(value, Other):
             raise SourceError(f"{path}: not a Flax checkpoint: {value.what} at byte {value.at}")
@@ -75,7 +75,7 @@ def _joined(path: Path, name: str, tree: Tree) -> Stored:
             f"{path}: {name!a}: an array in chunks has a mark, a shape and chunks, and nothing else"
         )
     shape, chunks = _numbered(tree["shape"]), _numbered(tree["chunks"])
-    arrays = [chunk for chunk in chunks if isinstance(chunk, Array) and len(chunk.shape) == 1]
+    arrays = [chunk for chunk in chunks if isinstance(chunk, PackedArray) and len(chunk.shape) == 1]
     spec = TensorSpec(
         name, arrays[0].dtype if arrays else "uint8", tuple(size for size in shape if is_size(size))
     )
@@ -86,7 +86,9 @@ def _joined(path: Path, name: str, tree: Tree) -> Stored:
     return Stored.in_file(spec, path, tuple(array.extent for array in arrays))
 
 
-def _numbered(value: Tree | Array | Other | int | None) -> list[Tree | Array | Other | int | None]:
+def _numbered(
+    value: Tree | PackedArray | Other | int | None,
+) -> list[Tree | PackedArray | Other | int | None]:
     """Return the values of a map with the keys 0, 1 ..., as flax writes a tuple."""
     return [value.get(str(index)) for index in range(len(value))] if isinstance(value, dict) else []
 

@@ -36,7 +36,7 @@ class Commit:
     is_request: bool
 
 
-class Target(Hub):
+class HubRepository(Hub):
     """A repository of the hub that is written to."""
 
     def __init__(self, repo: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader
-from ckptconv.stores.parsers.msgpack_tree import Array, Tree
+from ckptconv.stores.parsers.msgpack_tree import PackedArray, Tree
 from ckptconv.stores.tensor import Extent, Stored
 
 PARAMETERS = "params"
@@ -75,7 +75,7 @@ def _holder(tree: Tree) -> str:
 def _holds_arrays(value: object) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_arrays, value.values()))
-    return isinstance(value, Array)
+    return isinstance(value, PackedArray)
 
 
 def first_replica(

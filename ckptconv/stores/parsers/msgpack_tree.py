@@ -26,7 +26,7 @@ BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Array:
+class PackedArray:
     """One array of the file."""
 
     dtype: str
@@ -44,7 +44,7 @@ class Other:
     """Where it stands [byte of the file]."""
 
 
-Tree: TypeAlias = "dict[str, Tree | Array | Other | int]"
+Tree: TypeAlias = "dict[str, Tree | PackedArray | Other | int]"
 
 
 class Parser:
@@ -78,7 +78,7 @@ class Parser:
         """Return the next bytes as a big-endian number."""
         return int.from_bytes(self.take(nbytes), "big")
 
-    def value(self, depth: int) -> Tree | Array | Other | int:
+    def value(self, depth: int) -> Tree | PackedArray | Other | int:
         """Return the value at the cursor: a map, an array, a whole number, or what is passed over."""
         self.nodes += 1
         if self.nodes > limits().tensors * 3 // 2:  # a layer is a map of two arrays or more
@@ -131,7 +131,7 @@ class Parser:
         except UnicodeDecodeError:
             raise self.fail("a name that is not UTF-8") from None
 
-    def array(self, nbytes: int) -> Array | Other:
+    def array(self, nbytes: int) -> PackedArray | Other:
         """Return the array whose extension payload of `nbytes` bytes follows: (shape, dtype, data)."""
         code = self.number(1)
         end = self.at + nbytes
@@ -150,7 +150,7 @@ class Parser:
         if dtype not in ITEMSIZE:
             refusal = self.fail(f"dtype {dtype[:40]!a} is not one that ckptconv moves")
             raise SourceError(f"{refusal}{quantised_dtype(dtype)}")
-        return Array(dtype, shape, self.data(dtype, shape, end))
+        return PackedArray(dtype, shape, self.data(dtype, shape, end))
 
     def data(self, dtype: str, shape: tuple[int, ...], end: int) -> Extent:
         """Return the place of an array's data, which must end at byte `end`, and move past it."""

@@ -14,12 +14,12 @@ from ckptconv.base.environment import install_command
 from ckptconv.base.errors import FrameworkError
 from ckptconv.report.html.blocks import (
     Aligned,
+    AlignedPair,
     Column,
     Facts,
     Grid,
     Notes,
     Page,
-    Pair,
     Plots,
     Section,
     Table,
@@ -76,7 +76,7 @@ def everything(name: str) -> Page:
             name,
         ),
         Grid(name, columns, rows),
-        Aligned((name, name), [(name, [Pair(name, name, "wrong")])]),
+        Aligned((name, name), [(name, [AlignedPair(name, name, "wrong")])]),
     )
     return Page("inspect", name, name, "bad", name, (Section(name, blocks, name),))
 
