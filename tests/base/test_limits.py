@@ -14,6 +14,7 @@ import pytest
 import ckptconv
 from ckptconv.base import files as module
 from ckptconv.base.files import NAMES, Limits, limited, limits
+from ckptconv.base.workers import finish, workers
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -55,6 +56,12 @@ def test_limits_hold_inside_the_block_alone() -> None:
             raise ZeroDivisionError
         assert limits() == Limits(tensors=5)
     assert limits() == Limits()
+
+
+def test_limits_hold_in_the_threads_of_a_pool() -> None:
+    """Work that is given to threads reads under the limits of whoever gives it."""
+    with workers() as pool, limited(tensors=5):
+        assert {read.tensors for read in finish([pool.submit(limits) for _ in range(8)])} == {5}
 
 
 def test_a_limit_that_does_not_exist() -> None:

@@ -164,6 +164,27 @@ def test_every_problem_is_listed(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.parametrize(
+    ("args", "is_json"),
+    [
+        (["inspect", "nowhere", "--json"], True),
+        (["verify", "--json", "nowhere", "nowhere", "--junit", "nowhere/junit.xml"], True),
+        (["verify", "nowhere", "nowhere", "--junit", "nowhere/junit.xml", "--json"], True),
+        (["verify", "nowhere", "nowhere", "--text", "--json"], False),
+    ],
+)
+def test_an_error_is_json_where_the_option_asks_for_it(
+    cli: Cli, args: list[str], is_json: bool
+) -> None:
+    """`--json` counts wherever it stands, and not where it is another option's value."""
+    outcome = cli(*args)
+    assert outcome.code in {3, 4}
+    assert outcome.err.startswith("Error: ")
+    assert (json.loads(outcome.out)["exit_code"] if outcome.out else None) == (
+        outcome.code if is_json else None
+    )
+
+
 def test_many_problems_are_cut_but_for_json(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     """Text shows 40 problems and counts the rest; `--json` has them all."""
     pair.arrays |= {f"stray.{n:02}": pair.arrays["decoder.cls.predictions.bias"] for n in range(45)}
