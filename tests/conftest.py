@@ -250,11 +250,11 @@ def run() -> Cli:
             "ckptconv",
             *(arg if isinstance(arg, bytes) else str(arg) for arg in args),
         ]
-        done = subprocess.run(
+        process = subprocess.run(
             command, env=found, capture_output=True, text=True, timeout=120, check=False
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Run(done.returncode, _timeless(done.stdout), _timeless(done.stderr))
+        assert "Traceback" not in process.stderr, process.stderr
+        return Run(process.returncode, _timeless(process.stdout), _timeless(process.stderr))
 
     return call
 

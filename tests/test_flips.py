@@ -38,7 +38,7 @@ def flip(path: Path, bit: int) -> None:
 def found(folder: Path) -> set[str]:
     """Return the names that a check gives; a manifest that cannot be read is one too."""
     try:
-        return {one.name for one in ckptconv.check(folder).findings}
+        return {finding.name for finding in ckptconv.check(folder).findings}
     except SourceError:
         return {MANIFEST}
 

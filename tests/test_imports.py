@@ -31,8 +31,8 @@ def modules(*args: object) -> set[str]:
     """Return the names of all modules that a command imports."""
     command = [sys.executable, "-c", SCRIPT, *map(str, args)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
-    return set(done.stderr.rpartition("@")[2].split())
+    process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
+    return set(process.stderr.rpartition("@")[2].split())
 
 
 def third_party(names: set[str]) -> set[str]:

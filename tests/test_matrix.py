@@ -59,7 +59,7 @@ class Environment:
     def run(self, *args: object, code: int = 0) -> str:
         """Run Python; return what it printed."""
         variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
+        process = subprocess.run(
             [str(self.python), *map(str, args)],
             cwd=ROOT,
             env=variables,
@@ -68,8 +68,8 @@ class Environment:
             timeout=1800,
             check=False,
         )
-        assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        return done.stdout
+        assert process.returncode == code, f"{process.stdout[-3000:]}\n{process.stderr[-3000:]}"
+        return process.stdout
 
     def ckptconv(self, *args: object, code: int = 0) -> str:
         """Run the command line; return what it printed."""
@@ -92,9 +92,9 @@ def layered(folder: Path, requirements: Sequence[str]) -> Environment:
 
 def _install(arguments: Sequence[str], python: str | Path = sys.executable) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    process = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    if process.returncode:
+        pytest.skip(f"cannot be installed here: {process.stderr.strip().splitlines()[-1]}")
 
 
 @pytest.fixture(scope="module")

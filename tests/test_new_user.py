@@ -31,8 +31,8 @@ def test_all_but_outputs_works_without_frameworks(run: Cli, dates: Path, tmp_pat
         ("diff", tmp_path / "tf", tmp_path / "flax"),
         ("verify", dates, tmp_path / "tf", "--level", "weights"),
     ):
-        done = run(*args, env=env)
-        assert (args[0], done.code, "Error" in done.err) == (args[0], 0, False)
+        process = run(*args, env=env)
+        assert (args[0], process.code, "Error" in process.err) == (args[0], 0, False)
 
 
 @pytest.mark.thorough
@@ -40,9 +40,9 @@ def test_what_needs_a_framework_says_how_to_get_it(
     run: Cli, dates: Path, converted_tf: Path, tmp_path: Path
 ) -> None:
     """`verify` of outputs ends with what to install, and with what can be had at once."""
-    done = run("verify", dates, converted_tf, env=machine(tmp_path / "machine", without=OPTIONAL))
-    assert (done.code, done.out) == (5, "")
-    first, *rest = done.err.splitlines()
+    process = run("verify", dates, converted_tf, env=machine(tmp_path / "machine", without=OPTIONAL))
+    assert (process.code, process.out) == (5, "")
+    first, *rest = process.err.splitlines()
     extra = first.removeprefix("Error: ").partition(" ")[0]
     assert extra in ("pytorch", "tf")
     assert " cannot be imported here: " in first

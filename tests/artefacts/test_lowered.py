@@ -305,20 +305,20 @@ def test_the_example_answers_texts(form: str, written: Written) -> None:
     word = "w{:02}" if form == "savedmodel" else "{}"
     texts = [" ".join(word.format(token) for token in row) for row in ([12, 5, 9, 30], [6, 8])]
     script = RUN.format(forbidden=(*FORBIDDEN[form], "ckptconv"), folder=str(folder), texts=texts)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-P", "-c", script],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     ids = torch.tensor([[12, 5, 9, 30], [6, 8, 1, 1]])
     rows = written.model.generate(ids, attention_mask=(ids != 1).long())
     if form == "savedmodel":  # a tokenizer leaves special tokens out
         rows = [[token for token in row if token > 4] for row in rows.tolist()]
     expected = [" ".join(word.format(int(token)) for token in row) for row in rows]
-    assert done.stdout.splitlines() == expected
+    assert process.stdout.splitlines() == expected
 
 
 RECIPE = """
@@ -342,10 +342,10 @@ def test_the_recipe_of_the_page_runs(form: str, written: Written) -> None:
     )
     script = RECIPE.format(folder=str(folder)) + recipe.replace('"OUT"', repr(str(folder)))
     command = [sys.executable, "-P", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
     ids, mask = torch.tensor([[12, 5, 9], [6, 8, 1]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
-    assert done.stdout == f"{written.model.generate(ids, attention_mask=mask).numpy()}\n"
+    assert process.stdout == f"{written.model.generate(ids, attention_mask=mask).numpy()}\n"
 
 
 def _write_tokenizer(path: Path) -> None:

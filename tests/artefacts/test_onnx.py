@@ -181,11 +181,11 @@ def test_the_example_answers_texts(tmp_path: Path) -> None:
     assert not any("transformers" in line or "torch" in line for line in lines)
     pairs = [line.split("\t") for line in (DATES / "heldout.tsv").read_text().splitlines()[:5]]
     command = [sys.executable, "-P", str(target / "run.py"), *(source for source, _ in pairs)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.splitlines() == [answer for _, answer in pairs]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert process.stdout.splitlines() == [answer for _, answer in pairs]
     (recipe,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     given = "import numpy as np, onnxruntime\nids = mask = np.ones((1, 3), np.int64)\n"
     script = f"{given}{recipe.replace('dates-onnx', str(target))}\nprint(answer[0].shape[0])"
     command = [sys.executable, "-P", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout == "1\n"
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert process.stdout == "1\n"

@@ -53,12 +53,12 @@ def swap_pointers(folder: Path) -> None:
     path = folder / "decoder_step.onnx"
     biases = [tensor for tensor in external_tensors(path) if len(tensor.shape) == 1]
     first, second = next(
-        (one, two)
-        for one in biases
+        (bias, two)
+        for bias in biases
         for two in biases
-        if one.shape == two.shape
-        and len(str(one.offset)) == len(str(two.offset))
-        and one is not two
+        if bias.shape == two.shape
+        and len(str(bias.offset)) == len(str(two.offset))
+        and bias is not two
     )
     raw = path.read_bytes()
     old, new = str(first.offset).encode(), str(second.offset).encode()

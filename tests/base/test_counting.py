@@ -28,7 +28,7 @@ def test_threads_add_up() -> None:
     add = counted(lambda done, total: told.append((done, total)), 8000)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: add(1), range(8000)))
-    assert told == [(done, 8000) for done in range(1, 8001)]
+    assert told == [(index, 8000) for index in range(1, 8001)]
 
 
 @pytest.mark.parametrize("name", VERBS)

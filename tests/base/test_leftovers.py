@@ -66,8 +66,8 @@ def test_nothing_is_lost_silently(cli: Cli, torn: Path, tmp_path: Path) -> None:
         f" {new}. The next run that writes out puts the old one back, and so does: mv -T {old} {parent}/out"
     )
     for command in (["check"], ["inspect"], ["diff", parent / "source"]):
-        done = cli(*command, parent / "out")
-        assert (done.code, done.err) == (3, f"Error: {lost}\n")
+        outcome = cli(*command, parent / "out")
+        assert (outcome.code, outcome.err) == (3, f"Error: {lost}\n")
     assert f"note: {lost}\n" in cli("normalize", parent / "source", parent / "other").err
     assert cli("check", parent / "other").err == f"note: {lost}\n"
     assert json.loads(cli("check", parent / "other", "--json").out)["notices"] == [lost]
@@ -77,9 +77,9 @@ def test_the_next_run_puts_the_old_one_back(cli: Cli, torn: Path, tmp_path: Path
     """It says so; without --overwrite it then refuses to replace it, and leaves nothing else behind."""
     parent = Path(shutil.copytree(torn, tmp_path / "parent"))
     before = {path.name: path.read_bytes() for path in next(parent.glob("*-old")).iterdir()}
-    done = cli("normalize", parent / "source", parent / "out")
-    assert done.code == 4
-    assert done.err.endswith(
+    outcome = cli("normalize", parent / "source", parent / "out")
+    assert outcome.code == 4
+    assert outcome.err.endswith(
         f"note: {parent}/out: was put back, since a run was killed while it replaced it\n"
     )
     assert {path.name: path.read_bytes() for path in (parent / "out").iterdir()} == before
@@ -100,8 +100,8 @@ def test_a_stage_beside_an_output_is_named(cli: Cli, tmp_path: Path) -> None:
     write_output(tmp_path / "out")
     stage = tmp_path / ".out.ckptconv-01234567"
     stage.mkdir()
-    done = cli("check", tmp_path / "out")
-    assert (done.code, done.err.startswith(f"note: {stage}: is left of a run that was killed")) == (
+    outcome = cli("check", tmp_path / "out")
+    assert (outcome.code, outcome.err.startswith(f"note: {stage}: is left of a run that was killed")) == (
         0,
         True,
     )

@@ -87,9 +87,9 @@ def test_a_limit_that_does_not_exist() -> None:
 )
 def test_wrong_usage(cli: Cli, dates: Path, limit: str, says: str) -> None:
     """A name or number that is none is exit code 2, with what is right."""
-    done = cli("--limit", limit, "inspect", dates)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.splitlines()[-1] == f"Error: Invalid value for '--limit': {says}"
+    outcome = cli("--limit", limit, "inspect", dates)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1] == f"Error: Invalid value for '--limit': {says}"
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_wrong_usage(cli: Cli, dates: Path, limit: str, says: str) -> None:
 )
 def test_the_option_reaches_the_readers(cli: Cli, dates: Path, limit: str, says: str) -> None:
     """A lower limit refuses a good checkpoint, with the way out; a higher one changes nothing."""
-    done = cli("--limit", limit, "inspect", dates)
-    assert (done.code, done.out, done.err) == (3, "", f"Error: {dates}{says}\n")
+    outcome = cli("--limit", limit, "inspect", dates)
+    assert (outcome.code, outcome.out, outcome.err) == (3, "", f"Error: {dates}{says}\n")
     more = cli(
         "--limit",
         limit.replace("=", "=10000"),

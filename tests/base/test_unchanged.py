@@ -97,9 +97,9 @@ def test_a_source_that_changes_meanwhile(
             todo.pop()(source / name)
 
     monkeypatch.setattr(pieces.OpenFiles, "read_into", read_into)
-    done = cli(verb, source, tmp_path / "out")
-    assert (done.code, done.out) == (3, "")
-    assert done.err.endswith(f"Error: {source}/{name}: {CHANGED}\n")
+    outcome = cli(verb, source, tmp_path / "out")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err.endswith(f"Error: {source}/{name}: {CHANGED}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -121,9 +121,9 @@ def test_a_companion_that_appears_meanwhile(
         (source / name).write_text("{}")
 
     monkeypatch.setattr(pieces.OpenFiles, "read_into", read_into)
-    done = cli(verb, source, tmp_path / "out")
-    assert (done.code, done.out) == (3, "")
-    assert f"Error: {source}/{name}: appeared while the other files were read" in done.err
+    outcome = cli(verb, source, tmp_path / "out")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert f"Error: {source}/{name}: appeared while the other files were read" in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -166,5 +166,5 @@ def test_what_lies_around_the_parts_of_a_join(
         append(path)
 
     monkeypatch.setattr(pieces.OpenFiles, "read_into", read_into)
-    done = cli("join", parts / "encoder", parts / "decoder", tmp_path / "out")
-    assert (done.code, f"{path}: " in done.err, (tmp_path / "out").exists()) == (3, True, False)
+    outcome = cli("join", parts / "encoder", parts / "decoder", tmp_path / "out")
+    assert (outcome.code, f"{path}: " in outcome.err, (tmp_path / "out").exists()) == (3, True, False)

@@ -170,8 +170,8 @@ def test_markdown(name: str) -> None:
 def test_paths_on_the_command_line(cli: Cli, tmp_path: Path) -> None:
     """A path with commands in it is shown escaped, in errors, with and without --json."""
     for name in ("a\x1b[2J", "b\u202e", "c\nMATCH: all", "d\udcff"):
-        done = cli("check", tmp_path / name)
-        assert done.code == 3
-        assert_harmless(done.err)
-        done = cli("check", tmp_path / name, "--json")
-        assert (json.loads(done.out)["exit_code"], done.out.isascii()) == (3, True)
+        outcome = cli("check", tmp_path / name)
+        assert outcome.code == 3
+        assert_harmless(outcome.err)
+        outcome = cli("check", tmp_path / name, "--json")
+        assert (json.loads(outcome.out)["exit_code"], outcome.out.isascii()) == (3, True)

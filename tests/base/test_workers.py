@@ -62,7 +62,7 @@ def test_the_first_error_gives_up_the_rest() -> None:
 @pytest.mark.thorough
 def test_no_signal_locks_a_pool_out() -> None:
     """Wherever a signal strikes, the pool comes to its end: 200 times, while work is added and waited for."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=120, check=False
     )
-    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+    assert (process.stdout, process.returncode) == ("True\n", 0), process.stderr

@@ -76,21 +76,21 @@ def test_a_model_with_another_head(pair: Pair, tmp_path: Path) -> None:
     """The base model below its level is known, the head is not used, and a cross-attention would be drawn."""
     model = alone(pair, tmp_path, "bert.")
     model.arrays["classifier.weight"] = np.ones((2, 7), np.float32)
-    found = ckptconv.inspect(model.write(tmp_path / "model"))
-    assert (found.kind, found.problems, found.unused) == ("encoder", (), ("classifier.weight",))
-    assert [(part.name, part.tensors) for part in found.parts] == [("encoder", 39), ("unknown", 1)]
+    inspection = ckptconv.inspect(model.write(tmp_path / "model"))
+    assert (inspection.kind, inspection.problems, inspection.unused) == ("encoder", (), ("classifier.weight",))
+    assert [(part.name, part.tensors) for part in inspection.parts] == [("encoder", 39), ("unknown", 1)]
     drawn = "would be drawn anew, or the cross-attention copied (--cross-attention self)"
-    assert found.targets == (
+    assert inspection.targets == (
         YES[0],
         Target(
             "join (as decoder)",
             notices=(f"cross-attention: 20 tensors {drawn}", f"head: 5 tensors {drawn}"),
         ),
     )
-    done = ckptconv.join(
+    conversion = ckptconv.join(
         tmp_path / "model", tmp_path / "model", tmp_path / "out", JoinOptions(dry_run=True)
     )
-    assert [note.split(" are new")[0] for note in done.notices if "are new" in note] == [
+    assert [note.split(" are new")[0] for note in conversion.notices if "are new" in note] == [
         "cross-attention: 20 tensors",
         "head: 5 tensors",
     ]
@@ -102,8 +102,8 @@ def test_what_is_missing_or_twice(pair: Pair, tmp_path: Path) -> None:
     del model.arrays["encoder.layer.0.output.dense.bias"]
     model.arrays["bert.embeddings.LayerNorm.bias"] = model.arrays["embeddings.LayerNorm.bias"]
     model.arrays["embeddings.token_type_embeddings.weight"] = np.ones((5, 7), np.float32)
-    found = ckptconv.inspect(model.write(tmp_path / "model"))
-    assert found.problems == (
+    inspection = ckptconv.inspect(model.write(tmp_path / "model"))
+    assert inspection.problems == (
         Problem(
             "duplicate",
             "embeddings.LayerNorm.bias",
@@ -117,7 +117,7 @@ def test_what_is_missing_or_twice(pair: Pair, tmp_path: Path) -> None:
         ),
     )
     refusal = "duplicate embeddings.LayerNorm.bias and 2 more"
-    assert found.targets[0] == Target("join (as encoder)", refusal)
+    assert inspection.targets[0] == Target("join (as encoder)", refusal)
 
 
 @pytest.mark.parametrize("naming", ["tf", "flax"])
@@ -132,10 +132,10 @@ def test_one_model_of_another_framework(pair: Pair, tmp_path: Path, naming: str)
         arrays[table] = arrays[table][: pair.config["encoder"]["type_vocab_size"]]
         config["type_vocab_size"] = len(arrays[table])
     write(tmp_path / "model", config, arrays, naming)
-    found = ckptconv.inspect(tmp_path / "model")
-    assert (found.kind, found.naming, found.problems, found.unused) == ("encoder", naming, (), ())
-    assert [(part.name, part.tensors) for part in found.parts] == [("encoder", 39)]
-    assert (found.targets[0].verb, found.targets[0].refusal) == ("join (as encoder)", "")
+    inspection = ckptconv.inspect(tmp_path / "model")
+    assert (inspection.kind, inspection.naming, inspection.problems, inspection.unused) == ("encoder", naming, (), ())
+    assert [(part.name, part.tensors) for part in inspection.parts] == [("encoder", 39)]
+    assert (inspection.targets[0].verb, inspection.targets[0].refusal) == ("join (as encoder)", "")
 
 
 def part_of(folder: Path, side: str) -> dict[str, np.ndarray]:
@@ -165,20 +165,20 @@ def write(
 def test_a_bridge(make_pair: MakePair, tmp_path: Path) -> None:
     """The projection that `split` wrote is known by its widths."""
     ckptconv.split(make_pair(dec={"hidden_size": 5}).write(tmp_path / "source"), tmp_path / "parts")
-    found = ckptconv.inspect(tmp_path / "parts" / "bridge")
-    assert (found.kind, found.problems, found.refusal, found.targets) == ("bridge", (), "", ())
-    assert [(part.name, part.parameters) for part in found.parts] == [("bridge", 5 * 7 + 5)]
+    inspection = ckptconv.inspect(tmp_path / "parts" / "bridge")
+    assert (inspection.kind, inspection.problems, inspection.refusal, inspection.targets) == ("bridge", (), "", ())
+    assert [(part.name, part.parameters) for part in inspection.parts] == [("bridge", 5 * 7 + 5)]
 
 
 def test_what_cannot_be_a_side(pair: Pair, tmp_path: Path) -> None:
     """A family that is no decoder is shown as an encoder, with the reason for the other side."""
     model = alone(pair, tmp_path)
     model.config |= {"model_type": "distilbert"}
-    found = ckptconv.inspect(model.write(tmp_path / "model"))
-    assert (found.kind, found.targets[1]) == (
+    inspection = ckptconv.inspect(model.write(tmp_path / "model"))
+    assert (inspection.kind, inspection.targets[1]) == (
         "encoder",
         Target(
             "join (as decoder)", f"{tmp_path}/model/config.json: 'distilbert' cannot be a decoder."
         ),
     )
-    assert found.targets[0].converts is False
+    assert inspection.targets[0].converts is False

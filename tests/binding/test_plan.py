@@ -86,7 +86,7 @@ def test_every_required_tensor_is_missed(pair: Pair, name: str) -> None:
         shape = list(specs.pop(dropped).shape)
         with pytest.raises(PlanError) as refusal:
             plan_of(pair, specs)
-        assert [str(one) for one in refusal.value.problems] == [
+        assert [str(problem) for problem in refusal.value.problems] == [
             f"missing     {dropped}: expected {shape}"
         ]
 
@@ -133,7 +133,7 @@ def test_a_tied_alias_may_be_absent_present_or_the_only_one(pair: Pair) -> None:
     sources = [move_of(plan, WORDS).source for plan in plans]
     assert [source.spec.name for source in sources if source] == [WORDS, WORDS, OUTPUT]
     assert [
-        [(one.first.spec.name, one.second.spec.name, one.kind) for one in plan.equalities]
+        [(equality.first.spec.name, equality.second.spec.name, equality.kind) for equality in plan.equalities]
         for plan in plans
     ] == [[], [(WORDS, OUTPUT, "not equal")], []]
     assert {len(plan.moves) for plan in plans} == {len(absent)}
@@ -143,7 +143,7 @@ def test_an_untied_head_that_tf_cannot_hold(make_pair: MakePair) -> None:
     """TF has no head of its own, so an untied one must equal the embeddings; Flax holds both."""
     pair = make_pair(dec={"tie_word_embeddings": False})
     tf, flax = (plan_of(pair, specs_of(pair), target) for target in ("tf", "flax"))
-    assert [(one.second.spec.name, one.kind) for one in tf.equalities] == [(OUTPUT, "cannot hold")]
+    assert [(equality.second.spec.name, equality.kind) for equality in tf.equalities] == [(OUTPUT, "cannot hold")]
     assert flax.equalities == ()
     assert len(flax.moves) == len(tf.moves) + 1
     assert move_of(flax, OUTPUT).permutation == (1, 0)

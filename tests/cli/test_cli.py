@@ -58,14 +58,14 @@ def test_split(run: Cli, dates: Path, tmp_path: Path) -> None:
 def test_split_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """`--json` lists the parts with every move."""
     outcome = cli("split", dates, tmp_path / "parts", "--json")
-    found = json.loads(outcome.out)
-    assert (outcome.code, outcome.err, found["pair"], found["notices"]) == (
+    document = json.loads(outcome.out)
+    assert (outcome.code, outcome.err, document["pair"], document["notices"]) == (
         0,
         "",
         "bert -> bert",
         [],
     )
-    assert [(part["name"], part["bytes"], len(part["tensors"])) for part in found["parts"]] == [
+    assert [(part["name"], part["bytes"], len(part["tensors"])) for part in document["parts"]] == [
         ("encoder", 679_296, 39),
         ("decoder", 979_768, 62),
     ]
@@ -89,22 +89,22 @@ def test_convert(
 def test_convert_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """`--json` says what was healed and every move; notices are in it, and still on stderr."""
     outcome = cli("pt2flax", dates, tmp_path / "out", "--json")
-    found = json.loads(outcome.out)
-    assert (outcome.code, outcome.err, found["files"], len(found["tensors"])) == (
+    document = json.loads(outcome.out)
+    assert (outcome.code, outcome.err, document["files"], len(document["tensors"])) == (
         0,
         HEALED,
         ["flax_model.msgpack"],
         101,
     )
-    assert found["tensors"][2] == {
+    assert document["tensors"][2] == {
         "source": "encoder.embeddings.token_type_embeddings.weight",
         "target": "encoder/embeddings/token_type_embeddings/embedding",
         "dtype": "float32",
         "shape": [65, 96],
         "axes": "rows moved",
     }
-    assert [one["tensor"] for one in found["healed"]] == [found["tensors"][2]["source"]]
-    assert found["notices"] == [line.removeprefix("note: ") for line in HEALED.splitlines()]
+    assert [one["tensor"] for one in document["healed"]] == [document["tensors"][2]["source"]]
+    assert document["notices"] == [line.removeprefix("note: ") for line in HEALED.splitlines()]
 
 
 @pytest.mark.parametrize("verb", ["split", "pt2tf", "pt2flax"])
@@ -135,8 +135,8 @@ def test_quiet_prints_nothing(cli: Cli, dates: Path, tmp_path: Path, verb: str) 
 def test_dtype(cli: Cli, dates: Path, tmp_path: Path, dtype: str, nbytes: int) -> None:
     """`--dtype` halves the data and is what the config names."""
     outcome = cli("pt2flax", dates, tmp_path / "out", "--dtype", dtype, "--no-heal", "--json")
-    found = json.loads(outcome.out)
-    assert (outcome.code, found["bytes"], {one["dtype"] for one in found["tensors"]}) == (
+    document = json.loads(outcome.out)
+    assert (outcome.code, document["bytes"], {tensor["dtype"] for tensor in document["tensors"]}) == (
         0,
         nbytes,
         {dtype},

@@ -64,11 +64,11 @@ def test_inspect_tensors(cli: Cli, dates: Path) -> None:
 def test_inspect_json(cli: Cli, converted_flax: Path) -> None:
     """`--json` has the same as numbers; a Flax checkpoint that was healed is complete."""
     outcome = cli("inspect", converted_flax, "--json")
-    found = json.loads(outcome.out)
-    tensors = found.pop("tensors")
+    document = json.loads(outcome.out)
+    tensors = document.pop("tensors")
     assert (outcome.code, outcome.err, len(tensors)) == (0, "", 101)
     assert {
-        key: found[key]
+        key: document[key]
         for key in ("pair", "dialect", "format", "files", "dtypes", "problems", "refusal")
     } == {
         "pair": "bert -> bert",
@@ -80,8 +80,8 @@ def test_inspect_json(cli: Cli, converted_flax: Path) -> None:
         "refusal": "",
     }
     assert (
-        found["parameters"]
-        == sum(part["parameters"] for part in found["parts"])
+        document["parameters"]
+        == sum(part["parameters"] for part in document["parts"])
         == 414_766 + 63 * 96
     )
 
@@ -100,9 +100,9 @@ def test_verify_weights(run: Cli, dates: Path, converted_tf: Path) -> None:
 def test_verify_weights_json(cli: Cli, dates: Path, converted_flax: Path) -> None:
     """The same for a machine; what was not asked for is null."""
     outcome = cli("verify", dates, converted_flax, "--level", "weights", "--json")
-    found = json.loads(outcome.out)
-    assert (outcome.code, found["verdict"], found["outputs"]) == (0, "match", None)
-    assert found["weights"] == {
+    document = json.loads(outcome.out)
+    assert (outcome.code, document["verdict"], document["outputs"]) == (0, "match", None)
+    assert document["weights"] == {
         "match": True,
         "tensors": 101,
         "bytes": 1_659_064 + 63 * 96 * 4,

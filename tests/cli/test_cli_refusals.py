@@ -189,14 +189,14 @@ def test_many_problems_are_cut_but_for_json(cli: Cli, pair: Pair, tmp_path: Path
     """Text shows 40 problems and counts the rest; `--json` has them all."""
     pair.arrays |= {f"stray.{n:02}": pair.arrays["decoder.cls.predictions.bias"] for n in range(45)}
     outcome = cli("pt2tf", pair.write(tmp_path / "source"), tmp_path / "out", "--json")
-    found = json.loads(outcome.out)
-    assert (outcome.code, found["error"], found["exit_code"], len(found["problems"])) == (
+    document = json.loads(outcome.out)
+    assert (outcome.code, document["error"], document["exit_code"], len(document["problems"])) == (
         3,
         "PlanError",
         3,
         45,
     )
-    assert found["problems"][44] == {
+    assert document["problems"][44] == {
         "kind": "unexpected",
         "name": "stray.44",
         "detail": "float32 [29]",

@@ -50,8 +50,8 @@ def found(module: Module, arrays: dict[str, NDArray[Any]], folder: Path) -> list
         {f"x.{role}": array.astype(np.float32) for role, array in arrays.items()}, folder
     )
     return [
-        (one.path, one.draw.name if one.draw else "")
-        for one in new_modules(rows, values, {"decoder": DECODER})
+        (module.path, module.draw.name if module.draw else "")
+        for module in new_modules(rows, values, {"decoder": DECODER})
     ]
 
 
@@ -138,7 +138,7 @@ def test_norms_tables_and_padding(tmp_path: Path) -> None:
         },
         tmp_path,
     )
-    assert [(one.path, one.decides) for one in new_modules(rows, values, {"decoder": DECODER})] == [
+    assert [(module.path, module.decides) for module in new_modules(rows, values, {"decoder": DECODER})] == [
         ("x", False),
         ("y", False),
     ]

@@ -49,18 +49,18 @@ def expected(values: Values) -> tuple[float, float, float, float]:
 def test_every_dtype_and_size(tmp_path: Path, dtype: str, count: int) -> None:
     """Whatever the dtype, and however the elements fall into rows and pieces, the figures are numpy's."""
     values = (np.random.default_rng(count).standard_normal(count) * 20 + 30).astype(dtype)
-    found = figures(tmp_path / "x", values)
-    assert (found.minimum, found.maximum, found.mean, found.std) == pytest.approx(
+    statistics = figures(tmp_path / "x", values)
+    assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.std) == pytest.approx(
         expected(values), rel=2e-6
     )
-    assert (found.numel, found.zeros) == (count, int(np.count_nonzero(values == 0)))
+    assert (statistics.numel, statistics.zeros) == (count, int(np.count_nonzero(values == 0)))
 
 
 def test_bfloat16(tmp_path: Path) -> None:
     """The bits of bfloat16 are read as numbers."""
     bits = encode(np.array([1.5, -2.0, 0.0, 0.5], np.float32), "bfloat16")
-    found = figures(tmp_path / "x", bits, "bfloat16")
-    assert (found.minimum, found.maximum, found.mean, found.zeros) == (-2.0, 1.5, 0.0, 1)
+    statistics = figures(tmp_path / "x", bits, "bfloat16")
+    assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.zeros) == (-2.0, 1.5, 0.0, 1)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,11 @@ def test_spread_keeps_its_digits(tmp_path: Path, centre: float, spread: float) -
     values = (np.random.default_rng(3).standard_normal(1_500_000) * spread + centre).astype(
         np.float32
     )
-    found = figures(tmp_path / "x", values)
-    assert (found.minimum, found.maximum, found.mean, found.std) == pytest.approx(
+    statistics = figures(tmp_path / "x", values)
+    assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.std) == pytest.approx(
         expected(values), rel=1e-4, abs=spread / 1e3
     )
-    assert found.std == pytest.approx(expected(values)[3], rel=1e-4)
+    assert statistics.std == pytest.approx(expected(values)[3], rel=1e-4)
 
 
 @settings(max_examples=100, deadline=None)
@@ -85,23 +85,23 @@ def test_whatever_the_values(values: list[float]) -> None:
     array = np.array(values, np.float32)
     finite = array[np.isfinite(array)]
     with TemporaryDirectory() as folder:
-        found = figures(Path(folder) / "x", array)
-    assert (found.nans, found.infinities) == (
+        statistics = figures(Path(folder) / "x", array)
+    assert (statistics.nans, statistics.infinities) == (
         int(np.isnan(array).sum()),
         int(np.isinf(array).sum()),
     )
-    assert found.zeros == int(np.count_nonzero(finite == 0))
-    assert found.finite is (len(finite) == len(array))
+    assert statistics.zeros == int(np.count_nonzero(finite == 0))
+    assert statistics.finite is (len(finite) == len(array))
     if len(finite):
-        assert (found.minimum, found.maximum, found.mean, found.std) == pytest.approx(
+        assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.std) == pytest.approx(
             expected(finite), rel=1e-4, abs=1e-37
         )
 
 
 def test_nothing_finite(tmp_path: Path) -> None:
     """Without a finite element there is no figure, and without an element neither."""
-    found = figures(tmp_path / "x", np.array([nan, inf, -inf], np.float32))
-    assert (str(found.minimum), str(found.std), found.nans, found.infinities, found.histogram) == (
+    statistics = figures(tmp_path / "x", np.array([nan, inf, -inf], np.float32))
+    assert (str(statistics.minimum), str(statistics.std), statistics.nans, statistics.infinities, statistics.histogram) == (
         "nan",
         "nan",
         1,
@@ -115,8 +115,8 @@ def test_nothing_finite(tmp_path: Path) -> None:
 def test_constant(tmp_path: Path) -> None:
     """All the same is constant; a NaN among them is not."""
     same = np.full(70_000, 0.25, np.float32)
-    found = figures(tmp_path / "x", same)
-    assert (found.constant, found.mean, found.std, found.histogram) == (True, 0.25, 0.0, ())
+    statistics = figures(tmp_path / "x", same)
+    assert (statistics.constant, statistics.mean, statistics.std, statistics.histogram) == (True, 0.25, 0.0, ())
     same[5] = nan
     assert not figures(tmp_path / "x", same).constant
 
@@ -147,5 +147,5 @@ def test_progress_ends_with_every_byte(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     tensors = [stored(tmp_path / str(n), np.ones(n, np.float32)) for n in (5, PIECE_BYTES // 2, 9)]
     measure(tensors, lambda done, total: seen.append((done, total)))
-    total = sum(one.spec.nbytes for one in tensors)
+    total = sum(tensor.spec.nbytes for tensor in tensors)
     assert (seen[-1], len(seen), {one for _, one in seen}) == ((total, total), 4, {total})

@@ -51,7 +51,7 @@ def test_only_some_changes_are_kept(tmp_path: Path) -> None:
     """However many elements differ, only the first are kept; all are counted."""
     array = np.arange(50, dtype=np.float32)
     found = streamed(tmp_path, array, array + 1)
-    assert ([one.at for one in found.changes], found.sums.differing) == (
+    assert ([change.at for change in found.changes], found.sums.differing) == (
         list(range(MAX_CHANGES)),
         50,
     )

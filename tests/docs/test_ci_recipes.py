@@ -38,7 +38,7 @@ def shell(tmp_path: Path, dates: Path) -> dict[str, str]:
 def test_the_page_has_the_recipes() -> None:
     """Three scripts, and two pipelines that run the same commands."""
     assert len(SCRIPTS) == 3
-    assert [len(one) for one in PIPELINES] == [2, 2]
+    assert [len(pipeline) for pipeline in PIPELINES] == [2, 2]
     assert PIPELINES[0] == PIPELINES[1]
 
 

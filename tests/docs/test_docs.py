@@ -54,25 +54,25 @@ def function(name: str) -> Callable[..., Any]:
 
 def accepted(name: str) -> set[str]:
     """Return what the function of a command takes, by itself and in its options."""
-    taken = set(inspect.signature(function(name)).parameters)
+    names = set(inspect.signature(function(name)).parameters)
     hint = (
         str(inspect.signature(function(name)).parameters["options"].annotation)
-        if "options" in taken
+        if "options" in names
         else ""
     )
     options = [one for one in ("WriteOptions", "JoinOptions", "ExportOptions") if one in hint]
     if "ExportOptions" in options:
-        taken |= FORMAT_SETTINGS
-    return taken.union(
-        *({field.name for field in dataclasses.fields(getattr(ckptconv, one))} for one in options)
+        names |= FORMAT_SETTINGS
+    return names.union(
+        *({field.name for field in dataclasses.fields(getattr(ckptconv, option))} for option in options)
     )
 
 
 @over("name", sorted(COMMANDS))
 def test_every_option_says_what_it_does(name: str) -> None:
     """Each option has a help text that begins like a sentence and ends with a full stop."""
-    options = [one for one in COMMANDS[name].params if isinstance(one, click.Option)]
-    assert [one.name for one in options if not re.fullmatch(r"(?s)\S.*\.", one.help or "")] == []
+    options = [param for param in COMMANDS[name].params if isinstance(param, click.Option)]
+    assert [option.name for option in options if not re.fullmatch(r"(?s)\S.*\.", option.help or "")] == []
 
 
 @over("name", sorted(COMMANDS))
@@ -86,7 +86,7 @@ def test_every_command_is_one_documented_function(name: str) -> None:
     assert "Args:" in document or parameters <= PATHS
     result = get_type_hints(found)["return"]
     kinds = [one for one in (get_args(result) or (result,)) if one is not Ellipsis]
-    assert [dataclasses.is_dataclass(one) and one.__dataclass_params__.frozen for one in kinds] == [
+    assert [dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen for kind in kinds] == [
         True
     ] * len(kinds)
 
@@ -95,11 +95,11 @@ def test_every_command_is_one_documented_function(name: str) -> None:
 def test_the_function_takes_what_the_command_takes(name: str) -> None:
     """Whatever can be asked for at a prompt can be asked for in Python: nothing is the command line's alone."""
     asked = {
-        RENAMED.get(one.name, one.name)
-        for one in COMMANDS[name].params
-        if one.name and one.expose_value
+        RENAMED.get(param.name, param.name)
+        for param in COMMANDS[name].params
+        if param.name and param.expose_value
     }
-    positional = {one.name for one in COMMANDS[name].params if isinstance(one, click.Argument)}
+    positional = {param.name for param in COMMANDS[name].params if isinstance(param, click.Argument)}
     assert asked - positional - SHOWN_ONLY - accepted(name) == set()
     required = [
         one

@@ -43,10 +43,10 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
     if inspect.isfunction(found):
         assert signature(name, found) in text
         shown = re.findall(r"(\w+): ", signature(name, found))
-        assert [one for one in inspect.signature(found).parameters if one not in shown] == []
+        assert [parameter for parameter in inspect.signature(found).parameters if parameter not in shown] == []
     if dataclasses.is_dataclass(found):
         assert [
-            one.name for one in dataclasses.fields(found) if f"\n| `{one.name}` | " not in text
+            field.name for field in dataclasses.fields(found) if f"\n| `{field.name}` | " not in text
         ] == []
 
 

@@ -105,11 +105,11 @@ def test_every_command_has_a_page_with_its_options(site: Path, name: str) -> Non
     assert command is not None
     text = (site / "commands" / f"{name}.html").read_text()
     options = [
-        one for param in command.params if isinstance(param, click.Option) for one in param.opts
+        opt for param in command.params if isinstance(param, click.Option) for opt in param.opts
     ]
     shown = re.search(r"<strong>Options:</strong>.*?<code>(.*?)</code>", text, re.DOTALL)
     assert shown
-    assert [one for one in options if f" {one}" not in shown[1]] == []
+    assert [option for option in options if f" {option}" not in shown[1]] == []
     assert "language-console" in text or "highlight" in text
     assert (
         f'<a href="{name}.html"><code>{name}</code></a>'
@@ -120,11 +120,11 @@ def test_every_command_has_a_page_with_its_options(site: Path, name: str) -> Non
 def test_what_can_be_searched_is_there(site: Path) -> None:
     """The index of the search holds every page, and a copy that needs no server."""
     index = json.loads((site / "search" / "search_index.json").read_text())
-    found = {urlsplit(one["location"]).path for one in index["docs"]}
+    paths = {urlsplit(doc["location"]).path for doc in index["docs"]}
     assert {f"commands/{name}.html" for name in COMMANDS} | {
         "support.html",
         "changelog.html",
-    } <= found
+    } <= paths
     assert (site / "search" / "search_index.js").read_text().startswith("var __index = {")
 
 
@@ -154,7 +154,7 @@ def test_it_opens_from_a_disk_and_can_be_searched(site: Path) -> None:
         ):
             browser.open(site / f"{name}.html", size, scheme="dark" if size == PHONE else "light")
             assert browser.script("return document.documentElement.scrollWidth") <= size[0]
-            assert [one for one in browser.requests() if not one.startswith(site.as_uri())] == []
+            assert [request for request in browser.requests() if not request.startswith(site.as_uri())] == []
         browser.open(site / "index.html")
         browser.one("input.md-search__input").click()
         browser.one("input.md-search__input").send_keys("healing")

@@ -228,6 +228,6 @@ def _new_cross_attention(known: Mapping[str, Tensor]) -> Iterator[Fault]:
     for number, members in layers.items():
         random = np.random.default_rng(int(number or 0))
         values = {
-            one.name: random.normal(0, STD, one.array.shape).astype(np.float32) for one in members
+            member.name: random.normal(0, STD, member.array.shape).astype(np.float32) for member in members
         }
         yield Fault(KINDS[-1], values, frozenset({"initialised", "changed"}))

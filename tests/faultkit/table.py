@@ -30,7 +30,7 @@ def agree(name: str, naming: str, counts: Mapping[str, object]) -> None:
     """Require that a table says the same; where CKPTCONV_WRITE is set, write it first."""
     found = {kind: str(count) for kind, count in counts.items()}
     if os.environ.get("CKPTCONV_WRITE"):
-        _write(name, {one: found if one == naming else documented(name, one) for one in COLUMNS})
+        _write(name, {column: found if column == naming else documented(name, column) for column in COLUMNS})
     assert documented(name, naming) == found
 
 
@@ -46,7 +46,7 @@ def _body(name: str) -> list[str]:
 
 def _write(name: str, cells: Mapping[str, Mapping[str, str]]) -> None:
     kinds = dict.fromkeys(kind for some in cells.values() for kind in some)
-    rows = [[kind, *(cells[one].get(kind, NONE) for one in COLUMNS)] for kind in kinds]
+    rows = [[kind, *(cells[column].get(kind, NONE) for column in COLUMNS)] for kind in kinds]
     lines = [["fault", *COLUMNS.values()], ["---", *("---:" for _ in COLUMNS)], *rows]
     table = "\n".join(
         "|" + "|".join(f" {cell} " if "--" not in cell else cell for cell in line) + "|"

@@ -48,7 +48,7 @@ def test_weights_and_configs_find_every_fault(tried: list[Trial], counted: Count
     )
     wrong = []
     for one in faulty:
-        tensors = {found.name for found in one.weights.differences}
+        tensors = {difference.name for difference in one.weights.differences}
         expected = set(one.fault.values) if isinstance(one.fault, Fault) else set()
         keys = (one.fault.named,) if isinstance(one.fault, ConfigFault) else ()
         if (tensors, one.config) != (expected, keys):
@@ -70,8 +70,8 @@ def test_equal_weights_lead_to_the_config(tried: list[Trial], whole: bool) -> No
     """Where the outputs differ and the weights do not, it is the config, and the key is shown."""
     blamed = [one for one in tried if isinstance(one.fault, ConfigFault) and one.found]
     assert len(blamed) > (12 if whole else 0)
-    said = {one.where.verdict for one in blamed}
-    assert said == {"every weight is right, so it is the config"}
+    verdicts = {one.where.verdict for one in blamed}
+    assert verdicts == {"every weight is right, so it is the config"}
 
 
 @amount

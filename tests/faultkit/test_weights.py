@@ -52,7 +52,7 @@ def missed(model: Conversion, fault: Fault) -> str:
     """Plant a fault and return what the report gets wrong; empty where it is right."""
     with planted(fault, model.by_name):
         report = compare_weights(model.source, model.composition, model.target)
-    found = {one.name: one for one in report.differences}
+    found = {difference.name: difference for difference in report.differences}
     spelled = {one.name: one.move.source for one in model.tensors.values()}
     told = (
         not report.matches
@@ -122,9 +122,9 @@ def test_every_fault_in_a_config_is_found_and_named(
         for fault in config_faults(model.composition, target):
             counts[fault.kind] += 1
             with misconfigured(fault, target):
-                found = ckptconv.verify(source, target, "weights")
-            keys = [one.key for one in found.where.config] if found.where else []
-            if found.matches or not found.weights.matches or keys != [fault.named]:
+                verification = ckptconv.verify(source, target, "weights")
+            keys = [one.key for one in verification.where.config] if verification.where else []
+            if verification.matches or not verification.weights.matches or keys != [fault.named]:
                 wrong.append(f"{model.title}: {fault}: {keys}")
         assert ckptconv.verify(source, target, "weights").matches, model.title
     counted(

@@ -51,7 +51,7 @@ def test_whole_or_absent(scratch: Path, scenario: str, counted: Counted) -> None
     points = round(POINTS * SHARES[scenario])
     found = sweep(scratch / "sweep", points, scenarios=[scenario], jobs=1, injector="strace")
     counted(told(found))
-    assert [str(one) for one in found.violations] == []
+    assert [str(violation) for violation in found.violations] == []
     assert min(points, found.calls[scenario]) <= found.points[scenario] <= points
     assert found.published < found.points[scenario] / 2  # the others were struck before the end
 
@@ -62,5 +62,5 @@ def test_without_strace(scratch: Path, scenario: str, counted: Counted) -> None:
     """The same with faults between Python and the system, as on a machine that has no strace."""
     found = sweep(scratch / "sweep", SHIM_POINTS, scenarios=[scenario], jobs=1, injector="shim")
     counted(told(found))
-    assert [str(one) for one in found.violations] == []
+    assert [str(violation) for violation in found.violations] == []
     assert found.points[scenario] == SHIM_POINTS

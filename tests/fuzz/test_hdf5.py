@@ -89,17 +89,17 @@ def test_what_h5py_refuses(tmp_path: Path, counted: Counted) -> None:
         paths[-1].write_bytes(mutant("hdf5", found, mixed, number))
     left, theirs = [str(path) for path in paths], set()
     while left:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", OPEN, *left],
             capture_output=True,
             text=True,
             timeout=100,
             check=False,
         )
-        theirs |= set(done.stdout.split())
-        if not done.returncode:
+        theirs |= set(process.stdout.split())
+        if not process.returncode:
             break
-        left = left[max((left.index(path) for path in done.stdout.split()), default=-1) + 2 :]
+        left = left[max((left.index(path) for path in process.stdout.split()), default=-1) + 2 :]
     ours = set()
     for path in paths:
         try:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def test_every_field(pair: Pair, tmp_path: Path) -> None:
     """Every field of the result stands in it, the properties of figures too."""
     result = ckptconv.inspect(pair.write(tmp_path / "source"), stats=True)
-    found = json.loads(dump(inspection_json(result)))
+    document = json.loads(dump(inspection_json(result)))
     fields = set(type(result).__slots__) - {"nbytes", "measured", "naming"} | {"bytes", "dialect"}
-    assert found.keys() - {"schema", "schema_version"} == fields
-    assert (found["findings"], found["kind"], found["bytes"]) == ([], "pair", result.nbytes)
-    line, tensor = result.tensors[0], found["tensors"][0]
+    assert document.keys() - {"schema", "schema_version"} == fields
+    assert (document["findings"], document["kind"], document["bytes"]) == ([], "pair", result.nbytes)
+    line, tensor = result.tensors[0], document["tensors"][0]
     assert line.statistics
     assert tensor.pop("statistics") == {
         "min": line.statistics.minimum,
@@ -47,7 +47,7 @@ def test_every_field(pair: Pair, tmp_path: Path) -> None:
         "file": "model.safetensors",
         "signs": [],
     }
-    assert [one["verb"] for one in found["targets"] if one["converts"]] == [
+    assert [target["verb"] for target in document["targets"] if target["converts"]] == [
         "split",
         "normalize",
         "pt2tf",
@@ -63,7 +63,7 @@ def test_without_values(pair: Pair, tmp_path: Path) -> None:
     assert found["findings"] is None
     assert isinstance(found["tensors"], list)
     assert [
-        (one["name"], "statistics" in one) for one in found["tensors"] if isinstance(one, dict)
+        (tensor["name"], "statistics" in tensor) for tensor in found["tensors"] if isinstance(tensor, dict)
     ] == [("encoder.pooler.dense.bias", False), ("encoder.pooler.dense.weight", False)]
 
 
@@ -71,14 +71,14 @@ def test_nan_is_null(pair: Pair, tmp_path: Path) -> None:
     """JSON has no NaN."""
     pair.arrays["encoder.pooler.dense.bias"][:] = np.nan
     text = dump(inspection_json(ckptconv.inspect(pair.write(tmp_path / "source"), stats=True)))
-    found = json.loads(text, parse_constant=lambda name: f"{name} is no JSON")
-    (bias,) = (one for one in found["tensors"] if one["name"] == "encoder.pooler.dense.bias")
-    assert (bias["statistics"]["min"], bias["statistics"]["nan"], "is no JSON" in str(found)) == (
+    document = json.loads(text, parse_constant=lambda name: f"{name} is no JSON")
+    (bias,) = (tensor for tensor in document["tensors"] if tensor["name"] == "encoder.pooler.dense.bias")
+    assert (bias["statistics"]["min"], bias["statistics"]["nan"], "is no JSON" in str(document)) == (
         None,
         7,
         False,
     )
-    assert found["findings"][0] == {
+    assert document["findings"][0] == {
         "sign": "not finite",
         "tensors": ["encoder.pooler.dense.bias"],
         "text": "encoder.pooler.dense.bias: 7 NaN, 0 infinite",

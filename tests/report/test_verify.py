@@ -27,7 +27,7 @@ def test_a_key_of_the_config_is_a_mismatch(cli: Cli, pair: Pair, tmp_path: Path)
         f"weights  {len(pair.arrays)} tensors, 12.7 kB: identical to the source, bit for bit\n\n"
         "MISMATCH: bert -> bert, flax msgpack against PyTorch, weights\n",
     )
-    told = json.loads(cli("verify", source, target, "--level", "weights", "--json").out)
+    document = json.loads(cli("verify", source, target, "--level", "weights", "--json").out)
     key = {"key": "decoder.hidden_act", "source": "gelu", "target": "relu"}
-    assert (told["verdict"], told["weights"]["match"], told["config"]) == ("mismatch", True, [key])
-    assert told["where"]["config"] == [key]
+    assert (document["verdict"], document["weights"]["match"], document["config"]) == ("mismatch", True, [key])
+    assert document["where"]["config"] == [key]

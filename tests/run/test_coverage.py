@@ -23,7 +23,7 @@ def test_every_tensor_of_the_tables_once(pair: Pair) -> None:
     reached[WORDS] = [21, 3]
     found = coverage(pair.rows, reached)
     assert found is not None
-    assert {one.name for one in found.tensors} == set(pair.arrays)
+    assert {tensor.name for tensor in found.tensors} == set(pair.arrays)
     total = sum(array.size for array in pair.arrays.values())
     assert (found.numel, found.reached) == (total, total - 49 - (29 - 3) * 7)
     assert found.percent == 100 * found.reached / total

@@ -83,7 +83,7 @@ def test_a_third_model_gives_the_reference_where_neither_is_pytorchs(
 
     report = run(tf, flax)
     assert (report.matches, report.reference, len(report.answers)) == (True, pytorch, 3)
-    assert {one.judged for one in report.quantities} == {("source", "target")}
+    assert {quantity.judged for quantity in report.quantities} == {("source", "target")}
     wrong = tf.arrays["float32/full/logits"] + 1e-3
     for one, other in ((tf, flax), (flax, tf)):
         off = replace(one, arrays={**one.arrays, "float32/full/logits": wrong})
@@ -132,9 +132,9 @@ def compared(built: Path, naming: Any, target: str) -> ForwardReport:
 def test_honest_conversion_matches(built: Path, naming: str) -> None:
     """What transformers converts rightly matches, token by token, and each child imports its framework alone."""
     report = compared(built, naming, naming)
-    assert report.matches, [(one.name, one.ratios) for one in report.quantities]
-    assert max(one.ratios[0] for one in report.quantities) < RMS_FACTOR / 2
-    assert [one.name for one in report.quantities[:15]] == [
+    assert report.matches, [(quantity.name, quantity.ratios) for quantity in report.quantities]
+    assert max(quantity.ratios[0] for quantity in report.quantities) < RMS_FACTOR / 2
+    assert [quantity.name for quantity in report.quantities[:15]] == [
         "encoder.0",
         "encoder.1.attention",
         "encoder.1",
@@ -152,7 +152,7 @@ def test_honest_conversion_matches(built: Path, naming: str) -> None:
         "loss",
     ]
     assert report.quantities[-1].name == "cached"
-    assert [(one.name, one.distinct > 1) for one in report.generations] == [
+    assert [(generation.name, generation.distinct > 1) for generation in report.generations] == [
         ("greedy", True),
         ("beam", True),
     ]

@@ -53,14 +53,14 @@ def test_other_lines_are_refused(tmp_path: Path, text: str, said: str) -> None:
 
 def test_tokens_alone_get_what_they_lack(tmp_path: Path) -> None:
     """Without masks every token is valid, and the decoder gets its start token, which has no label."""
-    found = read_inputs(saved(tmp_path, input_ids=IDS.astype(np.int32)), PAIR).probes
-    assert {name: array.tolist() for name, array in found.items()} == {
+    probes = read_inputs(saved(tmp_path, input_ids=IDS.astype(np.int32)), PAIR).probes
+    assert {name: array.tolist() for name, array in probes.items()} == {
         "inputs.input_ids": IDS.tolist(),
         "inputs.attention_mask": [[1, 1, 1], [1, 1, 1]],
         "inputs.decoder_input_ids": [[2], [2]],
         "inputs.decoder_attention_mask": [[1], [1]],
     }
-    assert {array.dtype for array in found.values()} == {np.dtype(np.int64)}
+    assert {array.dtype for array in probes.values()} == {np.dtype(np.int64)}
 
 
 @pytest.mark.parametrize("form", ["npz", "safetensors"])
@@ -76,9 +76,9 @@ def test_tokens_of_both_sides(tmp_path: Path, form: str) -> None:
     path = saved(tmp_path, **arrays) if form == "npz" else tmp_path / "inputs.safetensors"
     if form == "safetensors":
         save_file(arrays, path)
-    found = read_inputs(path, PAIR).probes
-    assert all(np.array_equal(found[f"inputs.{name}"], array) for name, array in arrays.items())
-    assert found["inputs.labels"].tolist() == [[6, 7, -100], [9, -100, -100]]
+    probes = read_inputs(path, PAIR).probes
+    assert all(np.array_equal(probes[f"inputs.{name}"], array) for name, array in arrays.items())
+    assert probes["inputs.labels"].tolist() == [[6, 7, -100], [9, -100, -100]]
 
 
 @pytest.mark.parametrize(

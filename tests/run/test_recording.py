@@ -119,7 +119,7 @@ def test_only_the_target_runs(
     )
     names = dict.fromkeys(key.partition(".")[0] for key in job.probes)
     assert tuple(names) == trace.suited[naming] or set(names) == set(trace.suited[naming])
-    judged = {(one.probe, one.name) for one in report.quantities}
+    judged = {(quantity.probe, quantity.name) for quantity in report.quantities}
     assert judged == {(name, one) for name in names for one in ("encoder.0", "logits")} | {
         ("greedy", "cached")
     }

@@ -11,8 +11,8 @@ def test_special_tokens_come_from_generation_config_then_whole_then_decoder() ->
     composition = pair(
         {}, {"eos_token_id": 5, "pad_token_id": 6}, decoder_start_token_id=2, eos_token_id=3
     )
-    found = special_tokens(composition)
-    assert (found.decoder_start, found.eos, found.pad, found.chosen) == (2, 3, 6, ())
+    tokens = special_tokens(composition)
+    assert (tokens.decoder_start, tokens.eos, tokens.pad, tokens.chosen) == (2, 3, 6, ())
     own = special_tokens(composition, {"eos_token_id": [7, 8], "decoder_start_token_id": 4})
     assert (own.decoder_start, own.eos, own.pad) == (4, 7, 6)
 
@@ -20,9 +20,9 @@ def test_special_tokens_come_from_generation_config_then_whole_then_decoder() ->
 def test_special_tokens_beyond_the_vocabulary_are_passed_over_and_choices_recorded() -> None:
     """GPT-2's default ids are not tokens of a small vocabulary, so others are chosen, and said."""
     composition = pair({}, {"model_type": "gpt2", "bos_token_id": 50256, "eos_token_id": 50256})
-    found = special_tokens(composition)
-    assert (found.decoder_start, found.eos, found.pad) == (0, 28, 28)
-    assert found.chosen == ("decoder_start_token_id = 0", "eos_token_id = 28", "pad_token_id = 28")
+    tokens = special_tokens(composition)
+    assert (tokens.decoder_start, tokens.eos, tokens.pad) == (0, 28, 28)
+    assert tokens.chosen == ("decoder_start_token_id = 0", "eos_token_id = 28", "pad_token_id = 28")
 
 
 def test_start_token_falls_back_to_the_beginning_of_text() -> None:

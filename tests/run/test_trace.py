@@ -82,13 +82,13 @@ def malformed(path: Path, change: Change) -> Path:
     with safe_open(path, "numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-    said = json.loads(metadata["trace"])
-    change(said, tensors, metadata)
-    metadata.setdefault("trace", json.dumps(said))
+    document = json.loads(metadata["trace"])
+    change(document, tensors, metadata)
+    metadata.setdefault("trace", json.dumps(document))
     if metadata["trace"] == "same":
         del metadata["trace"]
     else:
-        metadata["trace"] = json.dumps(said)
+        metadata["trace"] = json.dumps(document)
     metadata["sha256"] = PLACEHOLDER
     save_file(tensors, path, metadata)
     seal(path)

@@ -87,8 +87,8 @@ def test_json_that_two_readers_read_in_two_ways(text: bytes, why: str) -> None:
     """Each is refused in one line of ASCII, with the file's name."""
     with pytest.raises(SourceError) as refusal:
         parse_json(text, "x.json")
-    said = str(refusal.value)
-    assert said.startswith("x.json: not valid JSON (")
-    assert why in said
-    assert said.isascii()
-    assert "\n" not in said
+    message = str(refusal.value)
+    assert message.startswith("x.json: not valid JSON (")
+    assert why in message
+    assert message.isascii()
+    assert "\n" not in message

@@ -185,7 +185,7 @@ def test_no_other_key_leads_elsewhere(
     if slow:
         leading.make_slow(source)
     other = os.environ.get("CKPTCONV_TRANSFORMERS")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, leading.__file__, str(source), file, part],
         env={
             **os.environ,
@@ -202,14 +202,14 @@ def test_no_other_key_leads_elsewhere(
         timeout=1800,
         check=True,
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    counted(f"{found['keys']} keys in {file} {part}: {', '.join(found['touched'])} lead elsewhere")
+    document = json.loads(process.stdout.splitlines()[-1])
+    counted(f"{document['keys']} keys in {file} {part}: {', '.join(document['touched'])} lead elsewhere")
     followed = {"fast_tokenizer_files"}
     handled = {*CODE_KEYS, *KERNEL_KEYS, *FILE_KEYS, *followed}
     tokens = file in ("tokenizer_config.json", "special_tokens_map.json")
     unhandled = [
         key
-        for key in found["touched"]
+        for key in document["touched"]
         if key not in handled and not (tokens and (PATH_KEY.fullmatch(key) or key in ARGUMENT_KEYS))
     ]
     assert unhandled == []

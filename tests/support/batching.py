@@ -32,7 +32,7 @@ def run_all(
     """Return exit code, stdout and stderr of each command line; `env` is added to the environment."""
     found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **env}
     asked = json.dumps([[str(arg) for arg in args] for args in commands])
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         input=asked,
         env=found,
@@ -40,4 +40,4 @@ def run_all(
         text=True,
         check=True,
     )
-    return [(code, out, err) for code, out, err in json.loads(done.stdout)]
+    return [(code, out, err) for code, out, err in json.loads(process.stdout)]

@@ -18,7 +18,7 @@ PERCENTILE = 99
 def write_table(judged: Mapping[Case, Outcome]) -> None:
     """Write what was measured, with the number of draws, into the page."""
     by_naming = {
-        name: [one for case, found in judged.items() if case.naming == name for one in found.ratios]
+        name: [ratio for case, found in judged.items() if case.naming == name for ratio in found.ratios]
         for name in COLUMNS
     }
     kinds = dict.fromkeys(one.kind for some in by_naming.values() for one in some)

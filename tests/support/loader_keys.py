@@ -80,15 +80,15 @@ def _text(node: ast.AST) -> Iterator[str]:
 
 def vocabulary_arguments(file: Path) -> set[str]:
     """Return the keys of a tokenizer's `VOCAB_FILES_NAMES`: the arguments of its class that are paths."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if (
             isinstance(node, ast.Assign)
             and any(getattr(target, "id", "") == "VOCAB_FILES_NAMES" for target in node.targets)
             and isinstance(node.value, ast.Dict)
         ):
-            found |= {text for key in node.value.keys if key for text in _text(key)}
-    return found
+            names |= {text for key in node.value.keys if key for text in _text(key)}
+    return names
 
 
 def attention_kernels(package: Path) -> set[str]:

@@ -45,7 +45,7 @@ def answers(
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_ENABLE_ONEDNN_OPTS": "0",
     }
-    done = subprocess.run(
+    process = subprocess.run(
         list(map(str, command)),
         env=environment,
         capture_output=True,
@@ -53,7 +53,7 @@ def answers(
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert process.returncode == 0, process.stderr[-3000:]
     results: list[dict[str, Any]] = [{} for _ in jobs]
     with np.load(paths[2]) as out:
         for key in out.files:

@@ -27,9 +27,9 @@ def run(artefact: Path, folder: Path, **arrays: Any) -> dict[str, Any]:
     given, answers = folder / "given.npz", folder / "answers.npz"
     np.savez(given, **arrays)
     command = [sys.executable, "-P", __file__, str(artefact), str(given), str(answers)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if process.returncode:
+        raise RuntimeError(process.stderr[-2000:])
     with np.load(answers) as loaded:
         return dict(loaded)
 

@@ -75,9 +75,9 @@ def cases() -> list[Case]:
     namings: tuple[tuple[NamingName, str], ...] = (("tf", "hdf5"), ("flax", "msgpack"))
     for naming, form in namings:
         pairs = {(encoder, "bert") for encoder in encoders(naming)} | {
-            ("bert", one) for one in decoders(naming)
+            ("bert", decoder) for decoder in decoders(naming)
         }
-        pairs |= {(one, one) for one in set(encoders(naming)) & set(decoders(naming))}
+        pairs |= {(encoder, encoder) for encoder in set(encoders(naming)) & set(decoders(naming))}
         pairs |= {(encoder, decoder) for encoder in FIRST for decoder in FIRST}
         for encoder, decoder in sorted(pairs):
             found.append(Case(encoder, decoder, naming, form))
@@ -135,10 +135,10 @@ def _outcome(report: ForwardReport | Answer | FrameworkError) -> Outcome:
     if isinstance(report, Answer):
         return Outcome(report.problems)
     outside = [f"{one.probe} {one.name}: {one.problem or one.ratios}" for one in report.outside]
-    forks = [f"{one.name}: {fork}" for one in report.generations for fork in one.mismatches]
+    forks = [f"{generation.name}: {fork}" for generation in report.generations for fork in generation.mismatches]
     wrong = (*report.loading, *outside, *forks)
-    ratios = tuple(Ratios(one.kind, *one.ratios) for one in report.quantities)
-    ties = sum(len(one.ties) for one in report.generations)
+    ratios = tuple(Ratios(quantity.kind, *quantity.ratios) for quantity in report.quantities)
+    ties = sum(len(generation.ties) for generation in report.generations)
     return Outcome(wrong or (() if report.matches else ("no match",)), ratios, ties)
 
 

@@ -192,9 +192,9 @@ def old_names(held: dict[str, Any], kind: str) -> dict[str, Any]:
         mask = torch.ones((1, 1, 23, 23), dtype=torch.uint8).tril()
         layers = [f"decoder.transformer.h.{n}" for n in range(2)]
         beside = {
-            f"{layer}.{one}": torch.tensor(-1e4) if "masked" in one else mask
+            f"{layer}.{buffer}": torch.tensor(-1e4) if "masked" in buffer else mask
             for layer in layers
-            for one in BUFFERS
+            for buffer in BUFFERS
         }
         return {**held, **beside, "encoder.embeddings.position_ids": torch.arange(29)[None]}
     return (
@@ -269,7 +269,7 @@ def resave(root: Path) -> None:
         both = {"USE_TORCH": "AUTO", f"USE_{naming.upper()}": "AUTO"}
         paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
         command = [sys.executable, __file__, naming, str(root)]
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             env=environment(naming) | both | paths,
             capture_output=True,
@@ -277,7 +277,7 @@ def resave(root: Path) -> None:
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert process.returncode == 0, process.stderr[-3000:]
 
 
 def _child(naming: NamingName, root: Path) -> None:
@@ -321,8 +321,8 @@ def _workaround(transformers: Any, root: Path, name: str) -> Mapping[str, Any]:
     with torch.inference_mode():
         exact = one.double()(**{key: torch.from_numpy(array) for key, array in ids.items()}).logits
         rounded = one.float()(**{key: torch.from_numpy(array) for key, array in ids.items()}).logits
-    found = other(**{key: tf.constant(array) for key, array in ids.items()}).logits
-    return {"exact": exact.numpy(), "pytorch": rounded.numpy(), "tf": found.numpy()}
+    logits = other(**{key: tf.constant(array) for key, array in ids.items()}).logits
+    return {"exact": exact.numpy(), "pytorch": rounded.numpy(), "tf": logits.numpy()}
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ Json: TypeAlias = dict[str, Any]
 
 def _variants(path: Path) -> list[Json]:
     """Return a family's variants, whole: the file gives for each later one how it differs from the first."""
-    found: list[Json] = json.loads(path.read_text())
-    base = found[0]["config"]
-    return [one | {"config": {"model_type": path.stem} | base | one["config"]} for one in found]
+    document: list[Json] = json.loads(path.read_text())
+    base = document[0]["config"]
+    return [one | {"config": {"model_type": path.stem} | base | one["config"]} for one in document]
 
 
 CONFIGS: dict[str, list[Json]] = {

@@ -57,6 +57,6 @@ def as_nobody(script: str, *paths: Path) -> str:
                 folder.chmod(0o755)
     command = [sys.executable, "-c", NOBODY + script, *map(str, paths)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert not done.stderr
-    return done.stdout
+    process = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert not process.stderr
+    return process.stdout

@@ -126,8 +126,8 @@ def test_shards_and_index_agree(pair: Pair, tmp_path: Path, naming: NamingName, 
     held = {name: file.name for file in written.files for name in FORMATS[form].read(file).tensors}
     assert len(set(index["weight_map"].values())) == count > 5
     assert index["weight_map"] == {name: held[name] for name in index["weight_map"]}
-    found = read_weights(tmp_path / "out").tensors
-    assert {name: stored.spec for name, stored in found.items()} == {
+    tensors = read_weights(tmp_path / "out").tensors
+    assert {name: stored.spec for name, stored in tensors.items()} == {
         move.target.name: move.target for move in plan.moves
     }
 

@@ -42,13 +42,13 @@ def test_a_manifest_whole(pair: Pair, tmp_path: Path) -> None:
     pair.files = dict(FILES)
     ckptconv.normalize(pair.write(tmp_path / "a"), tmp_path / "b", WriteOptions(dtype="float16"))
     names = ("config.json", "generation_config.json", "model.safetensors", "vocab.txt")
-    found = manifest(tmp_path / "b")
-    tensors = found["files"]["model.safetensors"].pop("tensors")
-    assert {"sha256": found.pop("sha256"), "tables": found.pop("tables")}.keys() == {
+    document = manifest(tmp_path / "b")
+    tensors = document["files"]["model.safetensors"].pop("tensors")
+    assert {"sha256": document.pop("sha256"), "tables": document.pop("tables")}.keys() == {
         "sha256",
         "tables",
     }
-    assert found == {
+    assert document == {
         "manifest": 2,
         "ckptconv": __version__,
         "command": "normalize",
@@ -166,19 +166,19 @@ def test_sources_of_a_join(make_pair: MakePair, tmp_path: Path) -> None:
     ckptconv.split(pair.write(tmp_path / "a"), tmp_path / "p", WriteOptions(max_shard_bytes=3000))
     encoder, decoder = tmp_path / "p" / "encoder", tmp_path / "p" / "decoder"
     ckptconv.join(encoder, decoder, tmp_path / "b", JoinOptions(seed=3))
-    found = manifest(tmp_path / "b")
+    document = manifest(tmp_path / "b")
     index = "model.safetensors.index.json"
     shards = {
         one: sorted(path.name for path in one.glob("*.safetensors")) for one in (encoder, decoder)
     }
     assert min(map(len, shards.values())) > 1
-    assert found["sources"] == {
+    assert document["sources"] == {
         "encoder": digests(encoder, "config.json", index, *shards[encoder]),
         "decoder": digests(decoder, "config.json", index, *shards[decoder]),
         "bridge": digests(tmp_path / "p" / "bridge", "config.json", "model.safetensors"),
         "whole": digests(tmp_path / "p", "config.json", *FILES),
     }
-    assert found["options"] == {
+    assert document["options"] == {
         "dtype": "keep",
         "max_shard_bytes": None,
         "allow_overflow": False,

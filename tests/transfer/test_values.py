@@ -41,13 +41,13 @@ def test_nan_and_infinities_are_kept_and_said(pair: Pair, tmp_path: Path, verb: 
         ckptconv.normalize: ckptconv.normalize,
     }
     for result in (verb(source, tmp_path / "b"), back[verb](tmp_path / "b", tmp_path / "c")):  # type: ignore[operator]
-        said = [one for one in result.notices if "source holds" in one]
-        assert [one.split(":")[0] for one in said] == [
+        notices = [notice for notice in result.notices if "source holds" in notice]
+        assert [notice.split(":")[0] for notice in notices] == [
             "the source holds 5 NaN values, kept",
             "the source holds 2 infinite values, kept",
         ]
-        assert "(4 of 161), " in said[0]
-        assert "(2 of 161)" in said[1]
+        assert "(4 of 161), " in notices[0]
+        assert "(2 of 161)" in notices[1]
         assert [one.counts for one in result.values] == [Counts(nan=4, infinite=2), Counts(nan=1)]
     arrays = load_file(tmp_path / "c" / "model.safetensors")
     assert all(arrays[name].tobytes() == pair.arrays[name].tobytes() for name in (WORDS, BIAS))
@@ -84,11 +84,11 @@ def test_a_cast_that_may_overflow(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         f"note: cast to float16: 3 finite values became infinite: {WORDS} (2 of 161), {BIAS} (1 of 29)",
         f"note: cast to float16: 2 values became zero: {WORDS} (2 of 161)",
     ]
-    found = json.loads(outcome.out)
-    assert found["notices"] == [note.removeprefix("note: ") for note in notes]
+    document = json.loads(outcome.out)
+    assert document["notices"] == [note.removeprefix("note: ") for note in notes]
     assert {
         one["tensor"]: (one["overflowed"], one["zeroed"])
-        for one in found["values"]
+        for one in document["values"]
         if one["overflowed"]
     } == {WORDS: (2, 2), BIAS: (1, 0)}
     written = load_file(tmp_path / "b" / "model.safetensors")

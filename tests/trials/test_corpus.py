@@ -125,14 +125,14 @@ for number, name in enumerate(["msgpack-top-nil", "pickle-a-million-dicts", "msg
 def test_memory_of_earlier_cases(tmp_path: Path) -> None:
     """What a case took is not counted against the next one: neither what the allocator keeps, nor what cycles hold."""
     command = [sys.executable, "-c", BETWEEN, str(tmp_path)]
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    before, large, after = map(int, done.stdout.split())
+    before, large, after = map(int, process.stdout.split())
     assert large > before + 40
     assert after < before + 20
 

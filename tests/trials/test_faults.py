@@ -114,8 +114,8 @@ def test_the_first_points_are_of_every_kind() -> None:
         for nth in range(1, count + 1)
     )
     turns = [one for _, one in faults._turns([faults._Scenario("any", None, NEW, calls)])]
-    assert {one.call.name for one in turns[:2]} == {"fsync", "pwrite64"}
-    assert {one.call for one in turns[:43]} == set(calls)
+    assert {turn.call.name for turn in turns[:2]} == {"fsync", "pwrite64"}
+    assert {turn.call for turn in turns[:43]} == set(calls)
     assert len(set(turns)) == len(turns) == 9 * 43
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 DECODES = {"is_decoder": True, "add_cross_attention": True}
 QUICK = [("roberta", "gpt2")]
-PAIRS = sorted({*((one, "bert") for one in encoders()), *(("bert", one) for one in decoders())})
+PAIRS = sorted({*((encoder, "bert") for encoder in encoders()), *(("bert", decoder) for decoder in decoders())})
 
 
 def made(pair_type: type[Pair], encoder: str, decoder: str, **whole: Any) -> Pair:

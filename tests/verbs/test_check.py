@@ -280,12 +280,12 @@ def test_command(cli: Cli, out: Path, tmp_path: Path) -> None:
     assert outcome.out == (
         f"added       x\nchanged     vocab.txt\nCHANGED: {out}: 2 changes since ckptconv.json was written\n"
     )
-    found = json.loads(cli("check", out, "--json").out)
-    assert found.pop("manifest") == json.loads((out / MANIFEST).read_text())["sha256"]
-    assert found.pop("bytes") == sum(
+    document = json.loads(cli("check", out, "--json").out)
+    assert document.pop("manifest") == json.loads((out / MANIFEST).read_text())["sha256"]
+    assert document.pop("bytes") == sum(
         (out / name).stat().st_size for name in (*FILES, "config.json", "model.safetensors")
     )
-    assert found == {
+    assert document == {
         "schema": "ckptconv.check",
         "schema_version": 1,
         "path": str(out),

@@ -206,9 +206,9 @@ def test_a_fault_in_hdf5(trained: dict[str, Path], tmp_path: Path) -> None:
     with h5py.File(tmp_path / "bad" / "tf_model.h5", "r+") as file:
         file.visit(names.append)
         (name,) = [
-            one
-            for one in names
-            if one.endswith("layer_._0/attention/self/value/bias:0") and "/decoder/" in one
+            name
+            for name in names
+            if name.endswith("layer_._0/attention/self/value/bias:0") and "/decoder/" in name
         ]
         file[name][...] = 0
     (found,) = diff(trained["flax-msgpack"], tmp_path / "bad").worst_first
@@ -233,8 +233,8 @@ def test_which_layers_moved_how_much(trained: dict[str, Path], tmp_path: Path) -
         trained["flax-msgpack"], changed(trained["source"], tmp_path / "later", train)
     ).layers
     assert [
-        (one.part, one.layer, one.differing, one.tensors, round(one.figures.relative, 6))
-        for one in layers
+        (layer.part, layer.layer, layer.differing, layer.tensors, round(layer.figures.relative, 6))
+        for layer in layers
     ] == [
         ("encoder", "embeddings", 0, 5, 0.0),
         ("encoder", "layer 0", 0, 16, 0.0),
@@ -248,7 +248,7 @@ def test_which_layers_moved_how_much(trained: dict[str, Path], tmp_path: Path) -
         ("head", "", 0, 5, 0.0),
     ]
     stored = load_file(trained["source"] / "model.safetensors")
-    assert sum(one.parameters for one in layers) == sum(array.size for array in stored.values())
+    assert sum(layer.parameters for layer in layers) == sum(array.size for array in stored.values())
 
 
 @pytest.mark.thorough

@@ -88,8 +88,8 @@ def test_every_family(tmp_path: Path, naming: str, encoder: str, decoder: str) -
     bad = shutil.copytree(source, tmp_path / "bad")
     arrays = load_file(bad / "model.safetensors")
     expected = {}
-    held = {one.key for one in good.tensors}
-    for number, name in enumerate(sorted(held & arrays.keys())[::7]):
+    keys = {tensor.key for tensor in good.tensors}
+    for number, name in enumerate(sorted(keys & arrays.keys())[::7]):
         if arrays[name].size > 1:
             arrays[name], expected[name] = damaged(arrays[name], number)
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

@@ -45,7 +45,7 @@ machine  N, N of memory, disk: N free in HERE, N free in TEMP
 
 def components(text: str) -> dict[str, tuple[str, str]]:
     """Return component -> state and reason."""
-    return {one["name"]: (one["state"], one["reason"]) for one in json.loads(text)["components"]}
+    return {component["name"]: (component["state"], component["reason"]) for component in json.loads(text)["components"]}
 
 
 @pytest.mark.thorough
@@ -126,13 +126,13 @@ def test_a_core_that_does_not_work(run: Cli, tmp_path: Path) -> None:
 def test_this_machine(run: Cli) -> None:
     """Here everything is installed and works; the JSON has versions, and the machine in numbers."""
     outcome = run("doctor", "--json")
-    found = json.loads(outcome.out)
+    document = json.loads(outcome.out)
     assert (outcome.code, outcome.err) == (0, "")
     assert components(outcome.out) == dict.fromkeys(
         ("core", "pytorch", "tf", "flax", "hub", "html"), ("works", "")
     )
-    assert all(version for one in found["components"] for version in one["versions"].values())
-    assert found["works"] is True
-    assert found["cores"] > 0
-    assert found["memory_bytes"] > 1 << 30
-    assert all(free > 0 for free in found["free_bytes"].values())
+    assert all(version for component in document["components"] for version in component["versions"].values())
+    assert document["works"] is True
+    assert document["cores"] > 0
+    assert document["memory_bytes"] > 1 << 30
+    assert all(free > 0 for free in document["free_bytes"].values())

@@ -151,7 +151,7 @@ def test_only_headers_are_read(pair: Pair, tmp_path: Path) -> None:
 def test_what_would_convert(make_pair: MakePair, tmp_path: Path, target: str, verb: str) -> None:
     """Each verb that reads these weights says yes with its notices, or no with its own reason; the others are left."""
     source = make_pair("roberta", "bert").write(tmp_path / "source")
-    found = {one.verb: one for one in ckptconv.inspect(source).targets}
+    found = {target.verb: target for target in ckptconv.inspect(source).targets}
     assert {name: one.converts for name, one in found.items()} == {
         "split": True,
         "normalize": True,
@@ -162,7 +162,7 @@ def test_what_would_convert(make_pair: MakePair, tmp_path: Path, target: str, ve
         found["pt2flax"].notices == ckptconv.pt2flax(source, tmp_path / "dry", options=DRY).notices
     )
     getattr(ckptconv, target)(source, tmp_path / "out")
-    assert [(one.verb, one.converts) for one in ckptconv.inspect(tmp_path / "out").targets] == [
+    assert [(target.verb, target.converts) for target in ckptconv.inspect(tmp_path / "out").targets] == [
         (verb, True)
     ]
 

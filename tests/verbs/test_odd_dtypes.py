@@ -159,12 +159,12 @@ def most(plan: Any, side: str) -> Iterator[str]:
 
 def new(plan: Any, widened: Mapping[str, str] | None = None) -> int:
     """Require that what no source gives has the dtype of its side's weights; return how many those are."""
-    made = [move for move in plan.moves if move.source is None]
-    for move in made:
+    moves = [move for move in plan.moves if move.source is None]
+    for move in moves:
         side = "encoder" if move.tensor.key.startswith("encoder") else "decoder"
         own = [(widened or {}).get(dtype, dtype) for dtype in most(plan, side)]
         assert move.target.dtype in own, move.target
-    return len(made)
+    return len(moves)
 
 
 @pytest.fixture
@@ -185,8 +185,8 @@ def check_conversion(pair: Pair, verb: str, options: WriteOptions, folder: Folde
         assert {move.target.dtype for move in plan.moves} <= set(FLOATS)
     if verb != "split":
         expected = {move.target.name: move.target for move in result.plan.moves}
-        found = read_weights(result.target).tensors
-        assert {name: tensor.spec for name, tensor in found.items()} == expected
+        tensors = read_weights(result.target).tensors
+        assert {name: tensor.spec for name, tensor in tensors.items()} == expected
     if verb.startswith("pt2"):
         back = BACK[result.naming]
         assert as_planned(lambda out, how: back(result.target, out, how), folder(), WriteOptions())
@@ -208,8 +208,8 @@ def check_join(pair: Pair, options: JoinOptions, folder: Folder) -> Any:
     else:
         assert {move.target.dtype for move in result.plan.moves} == {options.dtype}
     expected = {move.target.name: move.target for move in result.plan.moves}
-    found = read_weights(result.target).tensors
-    assert {name: tensor.spec for name, tensor in found.items()} == expected
+    tensors = read_weights(result.target).tensors
+    assert {name: tensor.spec for name, tensor in tensors.items()} == expected
     return result
 
 

@@ -28,16 +28,16 @@ def test_neither_side_is_pytorchs(converted_tf: Path, converted_flax: Path, tmp_
     assert result.matches, [(one.probe, one.name, one.ratios) for one in report.outside]
     assert [answer.runner for answer in report.answers] == ["tf", "flax", "pytorch"]
     assert report.reference.runner == "pytorch"
-    assert {one.judged for one in report.quantities} == {("source", "target")}
-    assert max(one.ratios[0] for one in report.quantities) < 4
+    assert {quantity.judged for quantity in report.quantities} == {("source", "target")}
+    assert max(quantity.ratios[0] for quantity in report.quantities) < 4
     assert report.probes["inputs-0.decoder_attention_mask"].sum(axis=1).tolist() == [12, 1]
-    assert {one.name for one in report.quantities if one.probe == "inputs-0"} >= {
+    assert {quantity.name for quantity in report.quantities if quantity.probe == "inputs-0"} >= {
         "encoder.last",
         "logits",
         "loss",
     }
     assert report.texts == (("3 May 1999", "1999-05-03", "1999-05-03"),)
-    assert [(one.name, one.rows, one.forks) for one in report.generations] == [
+    assert [(generation.name, generation.rows, generation.forks) for generation in report.generations] == [
         ("greedy", 3, ()),
         ("beam", 1, ()),
     ]

@@ -97,7 +97,7 @@ def test_the_same_answers(
         case.source == "no-pooler"
     )  # as transformers itself loads the source
     assert {f"{one.probe} {one.name}": one.ratios for one in report.outside} == {}
-    assert [(one.name, one.mismatches, one.distinct > 1) for one in report.generations] == [
+    assert [(generation.name, generation.mismatches, generation.distinct > 1) for generation in report.generations] == [
         ("greedy", (), True),
         ("beam", (), True),
     ]

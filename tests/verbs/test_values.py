@@ -27,9 +27,9 @@ def stats(folder: Path) -> Inspection:
 
 def test_a_random_model_has_no_findings(pair: Pair, tmp_path: Path) -> None:
     """Figures stand beside every tensor, and are those of the tensor of that name; nothing is flagged."""
-    found = stats(pair.write(tmp_path / "source"))
-    assert (found.measured, found.findings) == (True, ())
-    for line in found.tensors:
+    inspection = stats(pair.write(tmp_path / "source"))
+    assert (inspection.measured, inspection.findings) == (True, ())
+    for line in inspection.tensors:
         assert line.statistics is not None
         assert line.signs == ()
         assert line.statistics.maximum == pair.arrays[line.spec.name].max()
@@ -63,9 +63,9 @@ def test_findings(pair: Pair, tmp_path: Path) -> None:
     pair.arrays["encoder.embeddings.LayerNorm.bias"][:] = 2.5
     twins = [f"encoder.encoder.layer.{n}.output.dense.bias" for n in (0, 1)]
     pair.arrays[twins[1]] = pair.arrays[twins[0]]
-    found = stats(pair.write(tmp_path / "source"))
+    inspection = stats(pair.write(tmp_path / "source"))
     cross = tuple(name for name in pair.arrays if "crossattention" in name)
-    assert [(one.sign, set(one.tensors), one.text) for one in found.findings] == [
+    assert [(finding.sign, set(finding.tensors), finding.text) for finding in inspection.findings] == [
         (
             "not finite",
             {"encoder.pooler.dense.bias"},
@@ -84,8 +84,8 @@ def test_findings(pair: Pair, tmp_path: Path) -> None:
             "encoder.embeddings.LayerNorm.bias: every element is 2.5",
         ),
     ]
-    assert {line.spec.name: line.signs for line in found.tensors if line.signs} == {
-        name: (finding.sign,) for finding in found.findings for name in finding.tensors
+    assert {line.spec.name: line.signs for line in inspection.tensors if line.signs} == {
+        name: (finding.sign,) for finding in inspection.findings for name in finding.tensors
     }
 
 
@@ -111,36 +111,36 @@ def test_part_of_a_part_is_new(pair: Pair, tmp_path: Path) -> None:
 def test_broken_ties(pair: Pair, tmp_path: Path) -> None:
     """A tie that is stored twice is equal, or broken, and then no verb would take it."""
     pair.arrays[OUTPUT] = pair.arrays[WORDS].copy()
-    found = stats(pair.write(tmp_path / "equal"))
-    assert [(tie.difference, tie.broken) for tie in found.ties] == [("", False), (None, False)]
-    assert (all(target.converts for target in found.targets), found.findings) == (True, ())
+    inspection = stats(pair.write(tmp_path / "equal"))
+    assert [(tie.difference, tie.broken) for tie in inspection.ties] == [("", False), (None, False)]
+    assert (all(target.converts for target in inspection.targets), inspection.findings) == (True, ())
     pair.arrays[OUTPUT][3, 2] += 1
-    found = stats(pair.write(tmp_path / "broken"))
-    assert [tie.broken for tie in found.ties] == [True, False]
-    assert str(found.ties[0].difference).startswith("1 of 203 elements differ, by at most 1, ")
-    assert {target.refusal for target in found.targets} == {
-        f"not equal: {OUTPUT}: {found.ties[0].difference}"
+    inspection = stats(pair.write(tmp_path / "broken"))
+    assert [tie.broken for tie in inspection.ties] == [True, False]
+    assert str(inspection.ties[0].difference).startswith("1 of 203 elements differ, by at most 1, ")
+    assert {target.refusal for target in inspection.targets} == {
+        f"not equal: {OUTPUT}: {inspection.ties[0].difference}"
     }
 
 
 def test_conditions_are_decided(make_pair: MakePair, tmp_path: Path) -> None:
     """An untied head that TF's classes have no place for is compared with the embeddings."""
     pair = make_pair(dec={"tie_word_embeddings": False})
-    found = {one.verb: one for one in stats(pair.write(tmp_path / "other")).targets}
+    found = {target.verb: target for target in stats(pair.write(tmp_path / "other")).targets}
     assert [verb for verb, one in found.items() if not one.converts] == ["pt2tf"]
     assert found["pt2tf"].refusal.startswith(f"cannot hold: {OUTPUT}: 203 of 203 elements differ")
     pair.arrays[OUTPUT] = pair.arrays[WORDS]
     result = stats(pair.write(tmp_path / "same"))
-    assert [(one.refusal, one.conditions) for one in result.targets] == [("", ())] * 4
+    assert [(target.refusal, target.conditions) for target in result.targets] == [("", ())] * 4
 
 
 def test_a_healed_checkpoint(pair: Pair, tmp_path: Path) -> None:
     """Rows that a healing repeated are compared too, and are no finding."""
     ckptconv.pt2flax(pair.write(tmp_path / "source"), tmp_path / "flax")
-    found = stats(tmp_path / "flax")
+    inspection = stats(tmp_path / "flax")
     assert (
-        [(target.verb, target.refusal, target.conditions) for target in found.targets],
-        found.findings,
+        [(target.verb, target.refusal, target.conditions) for target in inspection.targets],
+        inspection.findings,
     ) == (
         [("flax2pt", "", ())],
         (),

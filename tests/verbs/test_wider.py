@@ -20,10 +20,10 @@ from wholes import config_of, names
 def checkpoint(folder: Path, kind: str, family: str, decoder: dict[str, list[int]]) -> Path:
     """Write a checkpoint with the tensors that PyTorch's class has, each with values of its own."""
     folder.mkdir()
-    said = names(kind, family)["variants"]["plain"]["pytorch"]
-    tied = {name for group in said["tied"] for name in sorted(group)[:-1]}
+    pytorch = names(kind, family)["variants"]["plain"]["pytorch"]
+    tied = {name for group in pytorch["tied"] for name in sorted(group)[:-1]}
     shapes = {
-        name: shape for name, shape in (said["tensors"] | decoder).items() if name not in tied
+        name: shape for name, shape in (pytorch["tensors"] | decoder).items() if name not in tied
     }
     specs = [TensorSpec(name, "float32", tuple(shape)) for name, shape in shapes.items()]
     places = safetensors.create(folder / "model.safetensors", specs, "pytorch", False)

@@ -95,10 +95,10 @@ DIFFERENT: 101 tensors, 1.7 MB: 1 element, 1 transposed, 99 equal, 1 config key
 def test_json(cli: Cli, faulty: Path, converted_flax: Path) -> None:
     """Every tensor is there, the equal ones too, with figures that are numbers or null."""
     outcome = cli("diff", converted_flax, faulty, "--json")
-    found = json.loads(outcome.out)
-    assert (outcome.code, found["verdict"], len(found["tensors"])) == (1, "different", 101)
-    assert found["config"] == [{"key": "decoder.layer_norm_eps", "first": 1e-12, "second": 1e-05}]
-    (bias,) = [one for one in found["tensors"] if one["tensor"] == BIAS]
+    document = json.loads(outcome.out)
+    assert (outcome.code, document["verdict"], len(document["tensors"])) == (1, "different", 101)
+    assert document["config"] == [{"key": "decoder.layer_norm_eps", "first": 1e-12, "second": 1e-05}]
+    (bias,) = [tensor for tensor in document["tensors"] if tensor["tensor"] == BIAS]
     figures = bias["relation"]
     assert {key: figures[key] for key in ("kind", "differing", "elements")} == {
         "kind": "element",
@@ -107,7 +107,7 @@ def test_json(cli: Cli, faulty: Path, converted_flax: Path) -> None:
     }
     assert (bias["first"], bias["second"]) == ("decoder/cls/predictions/bias", BIAS)
     assert (bias["part"], bias["layer"], bias["parameters"]) == ("head", "", 46)
-    layers = {(one["part"], one["layer"]): one["differing_tensors"] for one in found["layers"]}
+    layers = {(layer["part"], layer["layer"]): layer["differing_tensors"] for layer in document["layers"]}
     assert {place: count for place, count in layers.items() if count} == {
         ("encoder", "layer 0"): 1,
         ("head", ""): 1,

@@ -27,15 +27,15 @@ def test_a_glob_chooses_tensors(cli: Cli, dates: Path) -> None:
     wanted = ["encoder.pooler.dense.bias", "encoder.pooler.dense.weight"]
     plain = cli("inspect", dates, "--tensors", glob)
     figures = cli("inspect", dates, "--stats", f"--tensors={glob}")
-    found = json.loads(cli("inspect", dates, "--json", "--tensors", glob).out)
+    document = json.loads(cli("inspect", dates, "--json", "--tensors", glob).out)
     page = cli("inspect", dates, "--format", "markdown", "--tensors", glob)
-    assert [names(plain.out), names(figures.out), [one["name"] for one in found["tensors"]]] == [
+    assert [names(plain.out), names(figures.out), [tensor["name"] for tensor in document["tensors"]]] == [
         wanted
     ] * 3
     assert [
         line.split(" | ")[0] for line in page.out.splitlines() if line.startswith("| encoder.")
     ] == [f"| {name}" for name in wanted]
-    assert ("kurtosis" in str(found), "std" in plain.out, " std " in figures.out) == (
+    assert ("kurtosis" in str(document), "std" in plain.out, " std " in figures.out) == (
         False,
         False,
         True,

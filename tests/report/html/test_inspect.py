@@ -116,7 +116,7 @@ def test_what_is_wrong_stands_first(inspection: Inspection) -> None:
         replace(inspection, refusal="model type 'x' is unknown"),
         replace(inspection, findings=(finding,)),
     )
-    pages = [inspection_page(one) for one in results]
+    pages = [inspection_page(result) for result in results]
     assert [(page.verdict, page.tone, page.summary) for page in pages] == [
         ("Incomplete", "bad", "1 problem with its tensors; see State."),
         ("Unknown", "calm", "No table applies: model type 'x' is unknown"),

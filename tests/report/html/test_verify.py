@@ -43,7 +43,7 @@ def test_sections(match: Verification, verification: Verification) -> None:
     assert verification.outputs
     found = replace(verification, outputs=replace(verification.outputs, coverage=covered))
     assert titles(found) == ["Summary", "Cause", "Weights", *common, "Coverage", "Environment"]
-    section = next(one for one in verification_page(found).sections if one.title == "Coverage")
+    section = next(section for section in verification_page(found).sections if section.title == "Coverage")
     assert section.blocks[0].items[0] == ("40.0 %", "of the elements reached what was compared")  # type: ignore[union-attr]
     assert section.blocks[1].rows == [  # type: ignore[union-attr]
         ("b", "weights", 0.0, 6, 3, 0),

@@ -26,9 +26,9 @@ def search(
         )
         found = sorted(
             (
-                (total + log[tokens[-1], one], (*tokens, one))
+                (total + log[tokens[-1], index], (*tokens, index))
                 for total, tokens in running
-                for one in range(len(log))
+                for index in range(len(log))
             ),
             reverse=True,
         )

@@ -191,10 +191,10 @@ def test_pytorch_tensors(case: Case) -> None:
 @over("case", SOUND)
 def test_pytorch_buffers(case: Case) -> None:
     """What an old version may have saved of PyTorch's buffers is read past, and nothing but buffers is."""
-    said = case.oracle["pytorch"]
+    pytorch = case.oracle["pytorch"]
     dropped = {row.key for row in case.rows() if row.module.presence == "dropped"}
-    assert set(said["buffers"]) <= dropped
-    assert not dropped & set(said["tensors"])
+    assert set(pytorch["buffers"]) <= dropped
+    assert not dropped & set(pytorch["tensors"])
 
 
 @over("case", SOUND)
@@ -232,10 +232,10 @@ def test_refusals(case: Case, target: NamingName) -> None:
 def test_the_way_back(case: Case, source: NamingName) -> None:
     """What is planned from a class's tensors is PyTorch's state dict, with each shared tensor once."""
     plan = case.plan(source, "pytorch")
-    said = case.oracle["pytorch"]
+    pytorch = case.oracle["pytorch"]
     written = targets(plan)
-    repeated = [set(group) - set(written) for group in said["tied"]]
-    assert written.items() <= shapes(said["tensors"]).items()
-    assert set().union(*repeated) == set(said["tensors"]) - set(written)
-    assert [len(group) for group in said["tied"]] == [len(left) + 1 for left in repeated]
+    repeated = [set(group) - set(written) for group in pytorch["tied"]]
+    assert written.items() <= shapes(pytorch["tensors"]).items()
+    assert set().union(*repeated) == set(pytorch["tensors"]) - set(written)
+    assert [len(group) for group in pytorch["tied"]] == [len(left) + 1 for left in repeated]
     assert not [move.target.name for move in plan.moves if move.source is None]

@@ -227,7 +227,7 @@ def test_healings_move_rows_of_tables_that_exist(encoder: str, decoder: str) -> 
     composition = pair(plain(encoder), plain(decoder))
     rows = {row.key: row for row in composition.tensors}
     for healed in composition.fixes():
-        kept = [index for one in healed.rows for index in range(one.start, one.stop)]
+        kept = [index for row in healed.rows for index in range(row.start, row.stop)]
         assert sorted(kept) == list(range(rows[f"{healed.module}.weight"].sizes["row"]))
 
 

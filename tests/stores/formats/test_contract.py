@@ -50,14 +50,14 @@ def write(form: Format, path: Path, tensors: Mapping[Any, bytes], *, shard: bool
 
 def read(form: Format, path: Path) -> Bytes:
     """Read a file with a format's own `read`, and the bytes at its places."""
-    found = form.read(path).tensors
+    tensors = form.read(path).tensors
     with FileReader(path) as file:
         data = {
-            name: b"".join(file.read(one.offset, one.nbytes) for one in stored.extents)
-            for name, stored in found.items()
+            name: b"".join(file.read(extent.offset, extent.nbytes) for extent in stored.extents)
+            for name, stored in tensors.items()
         }
     return {
-        (name, stored.spec.dtype, stored.spec.shape): data[name] for name, stored in found.items()
+        (name, stored.spec.dtype, stored.spec.shape): data[name] for name, stored in tensors.items()
     }
 
 
@@ -79,10 +79,10 @@ def test_places_do_not_touch(form: Format, tmp_path: Path) -> None:
     tensors = samples(form)
     write(form, tmp_path / "w", tensors)
     extents = sorted(
-        (one.offset, one.nbytes)
+        (extent.offset, extent.nbytes)
         for stored in form.read(tmp_path / "w").tensors.values()
-        for one in stored.extents
-        if one.nbytes
+        for extent in stored.extents
+        if extent.nbytes
     )
     ends = [offset + nbytes for offset, nbytes in extents]
     assert all(end <= start for end, (start, _) in zip(ends, extents[1:], strict=False))
@@ -164,10 +164,10 @@ def test_flipped_bytes_never_lead_out(name: str, tmp_path: Path) -> None:
         except SourceError:
             refused += 1
             continue
-        ends = [one.offset + one.nbytes for stored in found for one in stored.extents]
+        ends = [extent.offset + extent.nbytes for stored in found for extent in stored.extents]
         assert max(ends) <= len(data)
         assert all(
-            sum(one.nbytes for one in stored.extents) == stored.spec.nbytes for stored in found
+            sum(extent.nbytes for extent in stored.extents) == stored.spec.nbytes for stored in found
         )
     assert refused > len(data) // 3
 

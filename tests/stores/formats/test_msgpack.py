@@ -71,7 +71,7 @@ def taken(path: Path) -> dict[str, bytes]:
     """Return every array's bytes, read through `read`."""
     with FileReader(path) as file:
         return {
-            name: b"".join(file.read(one.offset, one.nbytes) for one in stored.extents)
+            name: b"".join(file.read(extent.offset, extent.nbytes) for extent in stored.extents)
             for name, stored in form.read(path).tensors.items()
         }
 
@@ -128,7 +128,7 @@ def test_chunks_come_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     array = np.arange(77, dtype=np.float32).reshape(7, 11)
     path = pour(tmp_path / "w", {"a/m": array})
     stored = form.read(path).tensors["a/m"]
-    assert (stored.spec.shape, [one.nbytes for one in stored.extents]) == ((7, 11), [8] * 38 + [4])
+    assert (stored.spec.shape, [extent.nbytes for extent in stored.extents]) == ((7, 11), [8] * 38 + [4])
     assert taken(path) == {"a/m": array.tobytes()}
     monkeypatch.setattr(form, "MAX_CHUNK_BYTES", array.nbytes)
     assert form.CHUNKED.encode() not in pour(tmp_path / "just", {"a/m": array}).read_bytes()

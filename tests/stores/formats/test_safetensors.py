@@ -63,8 +63,8 @@ def test_same_file_as_the_reference(tmp_path: Path, naming: NamingName) -> None:
     path = pour(tmp_path / "ours", specs, data, naming)
     types = {"bfloat16": ml_dtypes.bfloat16}
     arrays = {
-        one.name: np.frombuffer(data[one.name], types.get(one.dtype, one.dtype)).reshape(one.shape)
-        for one in specs
+        spec.name: np.frombuffer(data[spec.name], types.get(spec.dtype, spec.dtype)).reshape(spec.shape)
+        for spec in specs
     }
     tag = {"pytorch": "pt"}.get(naming, naming)
     save_file(arrays, tmp_path / "theirs", {"format": tag})

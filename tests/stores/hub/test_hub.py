@@ -178,8 +178,8 @@ def test_shards_come_by_their_index(
     ):
         index = json.dumps({"weight_map": {"a": shard}}).encode()
         hub.repos[name] = {"main": {**files, "model.safetensors.index.json": index}}
-        done = look(name)
-        assert (done.code, done.out, done.err.strip().endswith(what)) == (3, "", True)
+        shown = look(name)
+        assert (shown.code, shown.out, shown.err.strip().endswith(what)) == (3, "", True)
     assert [name for name in hub.downloaded() if name.startswith("model-")] == []
 
 
@@ -284,10 +284,10 @@ def test_refusals(
 def test_half_a_download_is_never_read(look: Callable[..., Run], hub: Hub) -> None:
     """A download that breaks off is an error that says so; the next run fetches that file and no other."""
     hub.cut = {"model.safetensors": 300_000}
-    done = look("org/dates")
-    assert (done.code, done.out) == (5, "")
-    assert done.err.startswith("Error: org/dates: the download of model.safetensors broke off (")
-    assert done.err.endswith(").\nRun the command again: it goes on where it stopped.\n")
+    shown = look("org/dates")
+    assert (shown.code, shown.out) == (5, "")
+    assert shown.err.startswith("Error: org/dates: the download of model.safetensors broke off (")
+    assert shown.err.endswith(").\nRun the command again: it goes on where it stopped.\n")
     offline = look("org/dates", HF_HUB_OFFLINE="1")
     assert (offline.code, "its weights are not in the hub's cache" in offline.err) == (5, True)
     hub.cut, hub.asked[:] = {}, []

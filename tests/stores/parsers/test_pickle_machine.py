@@ -93,18 +93,18 @@ def test_module_state_is_discarded(run: Load) -> None:
 
 def test_every_first_opcode(run: Load) -> None:
     """Of all 256 bytes, exactly the 31 opcodes are known; the others are refused by number and position."""
-    known = set()
+    names = set()
     for code in range(256):
         with pytest.raises(SourceError) as refused:
             run(START + bytes([code]))
         if "is not read" not in str(refused.value):
-            known.add(code)
+            names.add(code)
         else:
             assert f"opcode {code:#04x}" in str(refused.value)
             assert "at byte 2 of the file" in str(refused.value)
 
     assert len(set(ALLOWED)) == 31
-    assert set(ALLOWED) - {0x80} == known
+    assert set(ALLOWED) - {0x80} == names
 
 
 GLOBALS = (

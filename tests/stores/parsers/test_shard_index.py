@@ -32,9 +32,9 @@ def sharded(folder: Path, total: object = None) -> Path:
 @pytest.mark.parametrize("total", [None, 20, 20.0, 13, 13.0])
 def test_sizes_that_transformers_writes(tmp_path: Path, total: float | None) -> None:
     """Without a total, with all bytes, and with a flag as an eighth of one (`dtype_byte_size`)."""
-    found = read_weights(sharded(tmp_path, total))
-    assert [file.name for file in found.files] == [ONE, TWO]
-    assert {name: one.path.name for name, one in found.tensors.items()} == {"a": ONE, "b": TWO}
+    weights = read_weights(sharded(tmp_path, total))
+    assert [file.name for file in weights.files] == [ONE, TWO]
+    assert {name: one.path.name for name, one in weights.tensors.items()} == {"a": ONE, "b": TWO}
 
 
 def test_another_size(tmp_path: Path) -> None:

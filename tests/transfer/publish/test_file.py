@@ -139,7 +139,7 @@ def test_what_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(DestinationError) as caught:
         write_file(file, "new")
     assert str(caught.value) == f"{file}: cannot be written (No space left on device)"
-    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("page", "old")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page", "old")]
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
