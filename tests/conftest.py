@@ -243,7 +243,7 @@ def run() -> Cli:
     """Return what runs the command line in a process of its own; never with a traceback."""
 
     def call(*args: object, env: dict[str, str] | None = None) -> Run:
-        found = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         command = [
             sys.executable,
             "-m",
@@ -251,7 +251,7 @@ def run() -> Cli:
             *(arg if isinstance(arg, bytes) else str(arg) for arg in args),
         ]
         process = subprocess.run(
-            command, env=found, capture_output=True, text=True, timeout=120, check=False
+            command, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
         assert "Traceback" not in process.stderr, process.stderr
         return Run(process.returncode, _timeless(process.stdout), _timeless(process.stderr))

@@ -57,13 +57,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.thorough
 def test_metadata(wheel: Path) -> None:
     """Name, version, addresses, keywords and a README whose links all lead to the repository."""
-    found = metadata(wheel)
-    assert (found["Name"], found["Version"]) == ("ckptconv", __version__)
+    result = metadata(wheel)
+    assert (result["Name"], result["Version"]) == ("ckptconv", __version__)
     address = "https://git.example.org/you/ckptconv"
-    assert f"Repository, {address}" in found.get_all("Project-URL")
-    assert found["Keywords"]
-    assert found["Author"]
-    readme = found.get_payload()
+    assert f"Repository, {address}" in result.get_all("Project-URL")
+    assert result["Keywords"]
+    assert result["Author"]
+    readme = result.get_payload()
     assert isinstance(readme, str)
     links = [part.partition(")")[0] for part in readme.split("](")[1:]]
     assert len(links) > 10
@@ -74,9 +74,9 @@ def test_metadata(wheel: Path) -> None:
 def test_a_build_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has no addresses, and a README without links into the void."""
     monkeypatch.setenv("GIT_DIR", str(tmp_path))  # no repository, and so no origin
-    found = metadata(build(ROOT, "wheel", tmp_path, CKPTCONV_REPOSITORY=""))
-    assert found.get_all("Project-URL") is None
-    assert "](docs/" not in str(found.get_payload())
+    result = metadata(build(ROOT, "wheel", tmp_path, CKPTCONV_REPOSITORY=""))
+    assert result.get_all("Project-URL") is None
+    assert "](docs/" not in str(result.get_payload())
 
 
 @pytest.mark.thorough

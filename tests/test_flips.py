@@ -69,7 +69,7 @@ def test_every_flip_is_found(
         bit = choose.randrange(8 * (out / name).stat().st_size)
         if number % 3 == 2:
             run = choose.choice(
-                [run for one in digests[name].tensors.values() for run in one.extents]
+                [run for tensor in digests[name].tensors.values() for run in tensor.extents]
             )
             bit = 8 * run.offset + choose.randrange(8 * run.nbytes)
         inside = (

@@ -31,7 +31,9 @@ def modules(*args: object) -> set[str]:
     """Return the names of all modules that a command imports."""
     command = [sys.executable, "-c", SCRIPT, *map(str, args)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
+    process = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=120, check=True
+    )
     return set(process.stderr.rpartition("@")[2].split())
 
 
@@ -71,9 +73,9 @@ def test_third_party_modules(
 ) -> None:
     """Each command imports exactly the libraries of its list: no framework, and no pickle but numpy's."""
     paths = {"dates": dates, "out": tmp_path / "out", "tf": converted_tf, "flax": converted_flax}
-    found = modules(*(arg.format(**paths) for arg in args))
-    assert third_party(found) == allowed
-    assert found & UNWANTED == ({"pickle"} if "numpy" in allowed else set())
+    result = modules(*(arg.format(**paths) for arg in args))
+    assert third_party(result) == allowed
+    assert result & UNWANTED == ({"pickle"} if "numpy" in allowed else set())
 
 
 @pytest.mark.thorough

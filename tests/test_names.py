@@ -1,4 +1,4 @@
-"""Names are nouns of the field: pronouns and participles name next to nothing in the product."""
+"""Names are nouns of the field, a class name has one meaning, and functions are short."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "ckptconv"
+import pytest
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "ckptconv"
 MAX_PERCENT = 0.6
 """The highest share among eleven codebases of this field; the lowest is 0."""
+MAX_PERCENT_IN_TESTS = 2.2
+"""What it is today; a test is a sentence of its own, in which such a name reaches a few lines."""
 MAX_LINES = 50
 SHARED_CLASS_NAMES = frozenset(
     # parallel backends, runners and their drivers, which have a class each of the same kind
@@ -26,9 +31,9 @@ NO_NOUNS = frozenset(
 )
 
 
-def bindings() -> Iterator[tuple[str, str]]:
-    """Return file and name of every variable and every argument of the package."""
-    for path in sorted(PACKAGE.rglob("*.py")):
+def bindings(folder: Path) -> Iterator[tuple[str, str]]:
+    """Return file and name of every variable and every argument below a folder."""
+    for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 yield path.name, node.id
@@ -36,13 +41,20 @@ def bindings() -> Iterator[tuple[str, str]]:
                 yield path.name, node.arg
 
 
-def test_names_are_nouns(record_property: Callable[[str, object], None]) -> None:
-    """Of all names that are bound, fewer than 0.6 % are pronouns or participles."""
-    names = list(bindings())
+@pytest.mark.parametrize(
+    ("folder", "limit"),
+    [(PACKAGE, MAX_PERCENT), (TESTS, MAX_PERCENT_IN_TESTS)],
+    ids=["product", "tests"],
+)
+def test_names_are_nouns(
+    folder: Path, limit: float, record_property: Callable[[str, object], None]
+) -> None:
+    """Of all names that are bound, fewer than 0.6 % are pronouns or participles; in the tests 2.2 %."""
+    names = list(bindings(folder))
     vague = Counter((file, name) for file, name in names if name.strip("_").lower() in NO_NOUNS)
     percent = 100 * vague.total() / len(names)
-    record_property("vague names", f"{percent:.2f} % of {len(names)}, limit {MAX_PERCENT} %")
-    assert percent < MAX_PERCENT, vague.most_common(20)
+    record_property("vague names", f"{percent:.2f} % of {len(names)}, limit {limit} %")
+    assert percent < limit, vague.most_common(20)
 
 
 def test_a_class_name_has_one_meaning() -> None:
@@ -87,7 +99,7 @@ def test_the_formatter_formats() -> None:
     """No line is kept from the formatter."""
     tagged = [
         path.name
-        for root in (PACKAGE, PACKAGE.parent / "tests")
+        for root in (PACKAGE, TESTS)
         for path in root.rglob("*.py")
         if f"# {'fmt'}:" in path.read_text()
     ]

@@ -40,7 +40,9 @@ def test_what_needs_a_framework_says_how_to_get_it(
     run: Cli, dates: Path, converted_tf: Path, tmp_path: Path
 ) -> None:
     """`verify` of outputs ends with what to install, and with what can be had at once."""
-    process = run("verify", dates, converted_tf, env=machine(tmp_path / "machine", without=OPTIONAL))
+    process = run(
+        "verify", dates, converted_tf, env=machine(tmp_path / "machine", without=OPTIONAL)
+    )
     assert (process.code, process.out) == (5, "")
     first, *rest = process.err.splitlines()
     extra = first.removeprefix("Error: ").partition(" ")[0]

@@ -197,13 +197,13 @@ def test_the_class_loads_all_of_it_and_answers_the_same(
     """Nothing is missing or left over, logits are within PyTorch's own rounding, and greedy tokens are the same."""
     source, target = (models(case).answers(name) for name in ("pytorch", naming))
     assert [line for line in target[f"{case.name} problems"] if "deprecated" not in line] == []
-    exact, mine, other = (
+    exact, mine, theirs = (
         source[f"{case.name} exact"],
         source[f"{case.name} logits"],
         target[f"{case.name} logits"],
     )
     own = max(_rms(mine - exact), NOISE * _rms(exact))
-    assert _rms(other - exact) <= MOST * own
+    assert _rms(theirs - exact) <= MOST * own
     tokens, answer = source[f"{case.name} tokens"], target[f"{case.name} tokens"]
     length = min(tokens.shape[-1], answer.shape[-1]) - (case.family == "whisper")
     assert np.array_equal(tokens[:, -length:], answer[:, -length:])

@@ -48,12 +48,12 @@ def failing() -> None:
 
 def test_a_held_signal_comes_when_the_block_ends() -> None:
     """What stands in the blocks is done; then the signal is raised, once."""
-    done: list[str] = []
+    outcomes: list[str] = []
     with pytest.raises(Interrupted):
-        nested(done)
+        nested(outcomes)
     with signals_blocked():
-        done.append("after")
-    assert done == ["inner", "outer", "after"]
+        outcomes.append("after")
+    assert outcomes == ["inner", "outer", "after"]
 
 
 def test_an_error_in_the_block_is_not_hidden() -> None:

@@ -101,7 +101,10 @@ def test_a_stage_beside_an_output_is_named(cli: Cli, tmp_path: Path) -> None:
     stage = tmp_path / ".out.ckptconv-01234567"
     stage.mkdir()
     outcome = cli("check", tmp_path / "out")
-    assert (outcome.code, outcome.err.startswith(f"note: {stage}: is left of a run that was killed")) == (
+    assert (
+        outcome.code,
+        outcome.err.startswith(f"note: {stage}: is left of a run that was killed"),
+    ) == (
         0,
         True,
     )

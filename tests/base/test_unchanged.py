@@ -167,4 +167,8 @@ def test_what_lies_around_the_parts_of_a_join(
 
     monkeypatch.setattr(pieces.OpenFiles, "read_into", read_into)
     outcome = cli("join", parts / "encoder", parts / "decoder", tmp_path / "out")
-    assert (outcome.code, f"{path}: " in outcome.err, (tmp_path / "out").exists()) == (3, True, False)
+    assert (outcome.code, f"{path}: " in outcome.err, (tmp_path / "out").exists()) == (
+        3,
+        True,
+        False,
+    )

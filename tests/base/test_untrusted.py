@@ -126,8 +126,8 @@ def test_text(name: str, plain: tuple[Plan, ckptconv.Checked]) -> None:
             whole, moves=(replace(first, source=source, target=first.target.renamed(word)),)
         )
         values = (TensorValues(word, "float32", "float16", 9, Counts(1, 1, 1, 1, 1)),)
-        found = Finding("tensor", word, word)
-        spoilt = replace(checked, findings=(found, found))
+        finding = Finding("tensor", word, word)
+        spoilt = replace(checked, findings=(finding, finding))
         return [render.plan_text(plan), *value_notices(values), render_check.check_text(spoilt)]
 
     texts = said(name)

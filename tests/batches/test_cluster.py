@@ -32,17 +32,17 @@ target = "out/{name}"
 def cluster(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
     """Return the scheduler's address, and the process ids of three workers' nannies."""
     pytest.importorskip("distributed")
-    found = tmp_path / "scheduler.json"
+    result = tmp_path / "scheduler.json"
     scheduler = [
         "distributed.cli.dask_scheduler",
         "--host=127.0.0.1",
         "--port=0",
         "--no-dashboard",
-        f"--scheduler-file={found}",
+        f"--scheduler-file={result}",
     ]
     worker = [
         "distributed.cli.dask_worker",
-        f"--scheduler-file={found}",
+        f"--scheduler-file={result}",
         "--nworkers=1",
         "--nthreads=1",
         "--no-dashboard",
@@ -60,10 +60,10 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
                 start_new_session=True,
             )
         )
-        while not found.exists():
+        while not result.exists():
             time.sleep(0.1)
     time.sleep(0.5)
-    yield json.loads(found.read_text())["address"], [process.pid for process in processes[1:]]
+    yield json.loads(result.read_text())["address"], [process.pid for process in processes[1:]]
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

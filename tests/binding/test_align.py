@@ -28,12 +28,12 @@ def test_everything_has_its_counterpart(pair: Pair, tmp_path: Path) -> None:
     """Of two forms of one pair nothing is left over; each case knows its axes."""
     source = pair.write(tmp_path / "source")
     ckptconv.pt2tf(source, tmp_path / "tf")
-    found = aligned(source, tmp_path / "tf")
-    left = (found.unpaired, found.zeros, found.absent, found.without_place)
-    assert (len(found.pairs), left) == (len(pair.arrays), ([], {}, [], []))
+    result = aligned(source, tmp_path / "tf")
+    left = (result.unpaired, result.zeros, result.absent, result.without_place)
+    assert (len(result.pairs), left) == (len(pair.arrays), ([], {}, [], []))
     (query,) = [
         pair
-        for pair in found.pairs
+        for pair in result.pairs
         if pair.move.tensor.key.endswith("layer.1.crossattention.self.query.weight")
     ]
     assert (query.labels, query.move.permutation) == (("in", "out"), (1, 0))
@@ -54,8 +54,8 @@ def test_strangers_in_two_namings(pair: Pair, tmp_path: Path) -> None:
     source = pair.write(tmp_path / "source")
     ckptconv.pt2flax(source, tmp_path / "flax")
     pair.arrays["step"] = np.arange(3, dtype=np.float32)
-    found = aligned(tmp_path / "flax", pair.write(tmp_path / "stray"))
-    assert [(one.tensor.key, one.first) for one in found.unpaired] == [("step", None)]
+    result = aligned(tmp_path / "flax", pair.write(tmp_path / "stray"))
+    assert [(item.tensor.key, item.first) for item in result.unpaired] == [("step", None)]
 
 
 @pytest.mark.parametrize("way", [("healed", "plain"), ("plain", "healed"), ("healed", "healed")])

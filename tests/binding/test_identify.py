@@ -77,8 +77,15 @@ def test_a_model_with_another_head(pair: Pair, tmp_path: Path) -> None:
     model = alone(pair, tmp_path, "bert.")
     model.arrays["classifier.weight"] = np.ones((2, 7), np.float32)
     inspection = ckptconv.inspect(model.write(tmp_path / "model"))
-    assert (inspection.kind, inspection.problems, inspection.unused) == ("encoder", (), ("classifier.weight",))
-    assert [(part.name, part.tensors) for part in inspection.parts] == [("encoder", 39), ("unknown", 1)]
+    assert (inspection.kind, inspection.problems, inspection.unused) == (
+        "encoder",
+        (),
+        ("classifier.weight",),
+    )
+    assert [(part.name, part.tensors) for part in inspection.parts] == [
+        ("encoder", 39),
+        ("unknown", 1),
+    ]
     drawn = "would be drawn anew, or the cross-attention copied (--cross-attention self)"
     assert inspection.targets == (
         YES[0],
@@ -133,19 +140,24 @@ def test_one_model_of_another_framework(pair: Pair, tmp_path: Path, naming: str)
         config["type_vocab_size"] = len(arrays[table])
     write(tmp_path / "model", config, arrays, naming)
     inspection = ckptconv.inspect(tmp_path / "model")
-    assert (inspection.kind, inspection.naming, inspection.problems, inspection.unused) == ("encoder", naming, (), ())
+    assert (inspection.kind, inspection.naming, inspection.problems, inspection.unused) == (
+        "encoder",
+        naming,
+        (),
+        (),
+    )
     assert [(part.name, part.tensors) for part in inspection.parts] == [("encoder", 39)]
     assert (inspection.targets[0].verb, inspection.targets[0].refusal) == ("join (as encoder)", "")
 
 
 def part_of(folder: Path, side: str) -> dict[str, np.ndarray]:
     """Return the arrays of one side, under the names that they have below it."""
-    found = {}
+    result = {}
     for name, one in open_checkpoint(folder).weights.tensors.items():
         if name.startswith(f"{side}/"):
             flat = np.fromfile(one.path, np.float32, one.spec.numel, offset=one.extents[0].offset)
-            found[name.removeprefix(f"{side}/")] = flat.reshape(one.spec.shape)
-    return found
+            result[name.removeprefix(f"{side}/")] = flat.reshape(one.spec.shape)
+    return result
 
 
 def write(
@@ -166,7 +178,12 @@ def test_a_bridge(make_pair: MakePair, tmp_path: Path) -> None:
     """The projection that `split` wrote is known by its widths."""
     ckptconv.split(make_pair(dec={"hidden_size": 5}).write(tmp_path / "source"), tmp_path / "parts")
     inspection = ckptconv.inspect(tmp_path / "parts" / "bridge")
-    assert (inspection.kind, inspection.problems, inspection.refusal, inspection.targets) == ("bridge", (), "", ())
+    assert (inspection.kind, inspection.problems, inspection.refusal, inspection.targets) == (
+        "bridge",
+        (),
+        "",
+        (),
+    )
     assert [(part.name, part.parameters) for part in inspection.parts] == [("bridge", 5 * 7 + 5)]
 
 

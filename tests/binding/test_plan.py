@@ -104,10 +104,10 @@ def test_a_square_matrix_is_transposed(pair: Pair) -> None:
     """Axes go by their labels: a 7 x 7 query is transposed, an embedding and a bias are not."""
     plan = plan_of(pair, specs_of(pair))
     feed = "decoder.bert.encoder.layer.0.intermediate.dense.weight"
-    found = [
+    result = [
         (m.permutation, m.target.shape) for m in (move_of(plan, k) for k in (QUERY, feed, WORDS))
     ]
-    assert found == [((1, 0), (7, 7)), ((1, 0), (7, 11)), ((), (29, 7))]
+    assert result == [((1, 0), (7, 7)), ((1, 0), (7, 11)), ((), (29, 7))]
     assert move_of(plan, "decoder.cls.predictions.bias").permutation == ()
 
 
@@ -115,13 +115,13 @@ def test_conv1d_gets_its_axis_of_length_one(make_pair: MakePair) -> None:
     """TF's Conv1D keeps (in, out) and stores a bias as (1, out); Flax's turns the kernel round."""
     pair = make_pair(decoder="gpt2")
     base = "decoder.transformer.h.0.attn.c_attn"
-    found = [
+    result = [
         (move.permutation, move.target.shape)
         for target in ("tf", "flax")
         for role in ("weight", "bias")
         for move in [move_of(plan_of(pair, specs_of(pair), target), f"{base}.{role}")]
     ]
-    assert found == [((), (7, 21)), ((), (1, 21)), ((1, 0), (21, 7)), ((), (21,))]
+    assert result == [((), (7, 21)), ((), (1, 21)), ((1, 0), (21, 7)), ((), (21,))]
 
 
 def test_a_tied_alias_may_be_absent_present_or_the_only_one(pair: Pair) -> None:
@@ -133,7 +133,10 @@ def test_a_tied_alias_may_be_absent_present_or_the_only_one(pair: Pair) -> None:
     sources = [move_of(plan, WORDS).source for plan in plans]
     assert [source.spec.name for source in sources if source] == [WORDS, WORDS, OUTPUT]
     assert [
-        [(equality.first.spec.name, equality.second.spec.name, equality.kind) for equality in plan.equalities]
+        [
+            (equality.first.spec.name, equality.second.spec.name, equality.kind)
+            for equality in plan.equalities
+        ]
         for plan in plans
     ] == [[], [(WORDS, OUTPUT, "not equal")], []]
     assert {len(plan.moves) for plan in plans} == {len(absent)}
@@ -143,7 +146,9 @@ def test_an_untied_head_that_tf_cannot_hold(make_pair: MakePair) -> None:
     """TF has no head of its own, so an untied one must equal the embeddings; Flax holds both."""
     pair = make_pair(dec={"tie_word_embeddings": False})
     tf, flax = (plan_of(pair, specs_of(pair), target) for target in ("tf", "flax"))
-    assert [(equality.second.spec.name, equality.kind) for equality in tf.equalities] == [(OUTPUT, "cannot hold")]
+    assert [(equality.second.spec.name, equality.kind) for equality in tf.equalities] == [
+        (OUTPUT, "cannot hold")
+    ]
     assert flax.equalities == ()
     assert len(flax.moves) == len(tf.moves) + 1
     assert move_of(flax, OUTPUT).permutation == (1, 0)
@@ -193,8 +198,8 @@ def test_healing_moves_rows(make_pair: MakePair) -> None:
     """RoBERTa's position tables are rolled by pad + 1, the encoder's first token type is repeated."""
     pair = make_pair("roberta", "roberta")
     plan = plan_of(pair, specs_of(pair), fixes=read_model(Config(pair.config)).fixes())
-    found = {move.tensor.key: (move.rows, move.target.shape) for move in plan.moves if move.rows}
-    assert found == {
+    result = {move.tensor.key: (move.rows, move.target.shape) for move in plan.moves if move.rows}
+    assert result == {
         "encoder.embeddings.position_embeddings.weight": (
             (RowRange(2, 17), RowRange(0, 2)),
             (17, 7),
@@ -208,10 +213,10 @@ def test_healing_moves_rows(make_pair: MakePair) -> None:
             (19, 7),
         ),
     }
-    assert [f"{one.module}.weight" for one in plan.healed] == sorted(
-        found, key=list(pair.arrays).index
+    assert [f"{record.module}.weight" for record in plan.healed] == sorted(
+        result, key=list(pair.arrays).index
     )
-    assert plan.notices == tuple(f"{one.module}: {one.why}" for one in plan.healed)
+    assert plan.notices == tuple(f"{record.module}: {record.why}" for record in plan.healed)
 
 
 def test_a_cast_changes_every_target_and_no_source(pair: Pair) -> None:

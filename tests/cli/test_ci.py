@@ -60,10 +60,10 @@ def test_a_mismatch_on_github(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     outcome = cli("verify", dates, wrong, *WEIGHTS, "--json", "--junit", tmp_path / "junit.xml")
     cause, line = [line for line in outcome.err.splitlines() if line.startswith("::")]
-    (found,) = json.loads(outcome.out)["weights"]["differences"]
+    (result,) = json.loads(outcome.out)["weights"]["differences"]
     assert outcome.code == 1
     assert cause.startswith("::error title=verify%3A mismatch::cause: 1 tensor differs; first: ")
-    assert line.startswith(f"::error title=verify%3A weights%3A {found['name']}::")
+    assert line.startswith(f"::error title=verify%3A weights%3A {result['name']}::")
     assert Xml.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
 
 

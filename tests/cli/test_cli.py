@@ -103,7 +103,7 @@ def test_convert_json(cli: Cli, dates: Path, tmp_path: Path) -> None:
         "shape": [65, 96],
         "axes": "rows moved",
     }
-    assert [one["tensor"] for one in document["healed"]] == [document["tensors"][2]["source"]]
+    assert [item["tensor"] for item in document["healed"]] == [document["tensors"][2]["source"]]
     assert document["notices"] == [line.removeprefix("note: ") for line in HEALED.splitlines()]
 
 
@@ -136,7 +136,11 @@ def test_dtype(cli: Cli, dates: Path, tmp_path: Path, dtype: str, nbytes: int) -
     """`--dtype` halves the data and is what the config names."""
     outcome = cli("pt2flax", dates, tmp_path / "out", "--dtype", dtype, "--no-heal", "--json")
     document = json.loads(outcome.out)
-    assert (outcome.code, document["bytes"], {tensor["dtype"] for tensor in document["tensors"]}) == (
+    assert (
+        outcome.code,
+        document["bytes"],
+        {tensor["dtype"] for tensor in document["tensors"]},
+    ) == (
         0,
         nbytes,
         {dtype},

@@ -113,15 +113,15 @@ def test_verify_weights_json(cli: Cli, dates: Path, converted_flax: Path) -> Non
 
 def test_verify_finds_another_checkpoint(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     """One changed bias is a mismatch: exit code 1, and the tensor is named with how far it is off."""
-    one = pair.write(tmp_path / "one")
+    first = pair.write(tmp_path / "one")
     bias = pair.arrays["decoder.cls.predictions.bias"]
     change, spread = (
         f"[4] {bias[4]:.9g} -> {bias[4] + 0.25:.9g}",
         0.25 / float((bias.astype(float) ** 2).sum() ** 0.5),
     )
     bias[4] += 0.25
-    other = pair.write(tmp_path / "other")
-    outcome = cli("verify", one, other, "--level", "weights")
+    copy = pair.write(tmp_path / "other")
+    outcome = cli("verify", first, copy, "--level", "weights")
     assert (outcome.code, outcome.err) == (1, "")
     assert outcome.out == (
         f"weights  1 of {len(pair.arrays)} tensors differ\n"
@@ -130,8 +130,8 @@ def test_verify_finds_another_checkpoint(cli: Cli, pair: Pair, tmp_path: Path) -
         "    at most 0.25\n\n"
         "MISMATCH: bert -> bert, pytorch safetensors against PyTorch, weights\n"
     )
-    assert cli("verify", one, other, "--level", "weights", "--quiet").out == ""
-    (told,) = json.loads(cli("verify", one, other, "--level", "weights", "--json").out)["weights"][
+    assert cli("verify", first, copy, "--level", "weights", "--quiet").out == ""
+    (told,) = json.loads(cli("verify", first, copy, "--level", "weights", "--json").out)["weights"][
         "differences"
     ]
     assert {

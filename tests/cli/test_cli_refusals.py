@@ -66,10 +66,10 @@ def test_no_checkpoint_there(cli: Cli, pair: Pair, tmp_path: Path, name: str, te
     pair.write(tmp_path / "dates")
     path = tmp_path / name
     message = f"Error: {text.format(root=tmp_path)}\n"
-    done = [cli("split", path, tmp_path / "out"), cli("verify", path, path)]
+    outcomes = [cli("split", path, tmp_path / "out"), cli("verify", path, path)]
     if not path.suffix:  # inspect and diff read a file by itself
-        done.append(cli("inspect", path))
-    assert {(run.code, run.out, run.err) for run in done} == {(3, "", message)}
+        outcomes.append(cli("inspect", path))
+    assert {(run.code, run.out, run.err) for run in outcomes} == {(3, "", message)}
 
 
 def test_no_weights_there(cli: Cli, pair: Pair, tmp_path: Path) -> None:
@@ -157,10 +157,10 @@ def test_every_problem_is_listed(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         "  unexpected  stray: float32 [2, 7]\n"
         "The config and the tensors contradict each other: is this config.json the one of these weights?\n"
     )
-    done = [
+    outcomes = [
         cli(verb, source, tmp_path / "out", *more) for verb in VERBS for more in ([], ["--dry-run"])
     ]
-    assert [(one.code, one.out, one.err) for one in done] == [(3, "", expected)] * 6
+    assert [(item.code, item.out, item.err) for item in outcomes] == [(3, "", expected)] * 6
     assert list(tmp_path.iterdir()) == [source]
 
 

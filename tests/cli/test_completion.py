@@ -35,7 +35,7 @@ def offered(run: Cli, shell: str, *words: str) -> list[tuple[str, str]]:
         fields = out.splitlines()
         return list(zip(fields[0::3], fields[1::3], strict=True))
     separated = [re.split(r"[,\t]", line) for line in out.splitlines()]
-    return [(one[0], one[1]) for one in separated]
+    return [(item[0], item[1]) for item in separated]
 
 
 @pytest.mark.thorough
@@ -65,9 +65,10 @@ def test_the_script_is_one_that_the_shell_reads(run: Cli, shell: str) -> None:
         f"_CKPTCONV_COMPLETE={shell}_source ckptconv"
         in (ROOT / "docs" / "completion.md").read_text()
     )
-    if found := shutil.which(shell):
+    if result := shutil.which(shell):
         assert (
-            subprocess.run([found, "-n"], input=outcome.out, text=True, check=False).returncode == 0
+            subprocess.run([result, "-n"], input=outcome.out, text=True, check=False).returncode
+            == 0
         )
 
 

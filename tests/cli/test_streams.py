@@ -98,13 +98,13 @@ def test_the_exit_code_still_tells(
 ) -> None:
     """Broken streams change no verdict; 1 means a difference and nothing else."""
     code = COMMANDS[command]
-    other = tmp_path / "other"
-    other.mkdir()
+    second = tmp_path / "other"
+    second.mkdir()
     for path in model.iterdir():
         data = bytearray(path.read_bytes())
         if path.name == "model.safetensors":
             data[-1] ^= 64
-        (other / path.name).write_bytes(data)
+        (second / path.name).write_bytes(data)
     process = shell(f"ckptconv {command.format(model=model)} {redirection}", tmp_path)
     printing = redirection in (">/dev/full", ">&-") and code in (0, 1)
     assert (process.returncode, "Traceback" in process.stderr) == (

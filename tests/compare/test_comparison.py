@@ -57,7 +57,7 @@ def related(folder: Path, *pairs: tuple[Array, Array]) -> list[Relation | None]:
 
 def said(folder: Path, *pairs: tuple[Array, Array]) -> list[tuple[str, str]]:
     """Return kind and sentence of each relation."""
-    return [(one.kind, one.detail) if one else ("equal", "") for one in related(folder, *pairs)]
+    return [(item.kind, item.detail) if item else ("equal", "") for item in related(folder, *pairs)]
 
 
 @pytest.fixture(autouse=True, params=[64, 4 << 20])
@@ -83,8 +83,8 @@ def test_what_is_equal_has_no_relation(tmp_path: Path) -> None:
 def test_equal_after_the_axes_change(tmp_path: Path) -> None:
     """What is compared is what the move writes."""
     with OpenFiles() as files:
-        (found,) = compare([case(tmp_path, "a", TABLE, TABLE.T.copy(), permutation=(1, 0))], files)
-    assert found.relation is None
+        (result,) = compare([case(tmp_path, "a", TABLE, TABLE.T.copy(), permutation=(1, 0))], files)
+    assert result.relation is None
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_casts(tmp_path: Path, one: type, other: type, sentence: str) -> None:
 
 def test_a_fault_behind_a_cast(tmp_path: Path) -> None:
     """A fault is found in the narrower dtype too, and only what differs there is counted."""
-    other = at(SQUARE.astype(np.float16), 20, 9)
-    (found,) = related(tmp_path, (SQUARE, other))
-    assert found is not None
-    assert found.figures is not None
-    assert (found.kind, found.figures.differing) == ("element", 1)
+    second = at(SQUARE.astype(np.float16), 20, 9)
+    (result,) = related(tmp_path, (SQUARE, second))
+    assert result is not None
+    assert result.figures is not None
+    assert (result.kind, result.figures.differing) == ("element", 1)
 
 
 def test_bfloat16(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_swapped_and_copied(tmp_path: Path) -> None:
 def test_tensors_that_only_begin_alike_are_not_swapped(tmp_path: Path) -> None:
     """Suspicion comes from the beginning, the verdict from all of it."""
     a, b = (RANDOM.standard_normal((40, 11)).astype(np.float32) for _ in range(2))
-    found = b.copy()
-    found[-1] = a[-1]
-    assert said(tmp_path, (a, found), (b, b))[0][0] == "initialised"
+    result = b.copy()
+    result[-1] = a[-1]
+    assert said(tmp_path, (a, result), (b, b))[0][0] == "initialised"
 
 
 def test_untied(tmp_path: Path) -> None:
@@ -154,17 +154,17 @@ def test_untied(tmp_path: Path) -> None:
             case(tmp_path, "a", TABLE, TABLE),
             case(tmp_path, "b", TABLE, TABLE + TABLE**2 / 9, repeats="a.weight"),
         ]
-        _, found = compare(cases, files)
-    assert str(found.relation) == "no longer repeats a.weight, to which it is tied: changed"
+        _, result = compare(cases, files)
+    assert str(result.relation) == "no longer repeats a.weight, to which it is tied: changed"
 
 
 def test_figures_count_and_measure(tmp_path: Path) -> None:
     """Counts, distances and the angle are those of the whole tensor."""
-    (found,) = related(
+    (result,) = related(
         tmp_path, (np.array([3, 4, 0, 0], np.float32), np.array([3, 0, 0, 4], np.float32))
     )
-    assert found is not None
-    figures = found.figures
+    assert result is not None
+    figures = result.figures
     assert figures is not None
     assert (figures.differing, figures.numel, figures.worst) == (2, 4, 4.0)
     assert figures.rms == pytest.approx(8**0.5)
@@ -178,17 +178,17 @@ def test_figures_count_and_measure(tmp_path: Path) -> None:
 def test_the_worst_element(tmp_path: Path, value: float, worst: float) -> None:
     """NaN and infinity are infinitely far; nothing overflows."""
     array = np.arange(77, dtype=np.float32)
-    (found,) = related(tmp_path, (array, at(array, 4, value)))
-    assert found is not None
-    assert found.figures is not None
-    assert found.figures.worst == pytest.approx(worst)
+    (result,) = related(tmp_path, (array, at(array, 4, value)))
+    assert result is not None
+    assert result.figures is not None
+    assert result.figures.worst == pytest.approx(worst)
 
 
 def test_a_zero_of_the_other_sign(tmp_path: Path) -> None:
     """-0.0 is equal to 0.0 as a number and not as bits."""
-    (found,) = related(tmp_path, (np.zeros(5, np.float32), -np.zeros(5, np.float32)))
-    assert found is not None
-    assert str(found.figures) == "5 of 5 elements differ, by at most 0"
+    (result,) = related(tmp_path, (np.zeros(5, np.float32), -np.zeros(5, np.float32)))
+    assert result is not None
+    assert str(result.figures) == "5 of 5 elements differ, by at most 0"
 
 
 def test_a_large_tensor_is_looked_at_in_part(

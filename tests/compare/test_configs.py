@@ -84,15 +84,15 @@ def test_a_familys_own_name_for_a_key() -> None:
 
 def test_sides_are_levels() -> None:
     """Each side is read with its own family's defaults, and the key says where."""
-    one = {
+    first = {
         "encoder": {"model_type": "bert", "hidden_act": "gelu"},
         "decoder": {"model_type": "gpt2"},
     }
-    other = {
+    second = {
         "encoder": {"model_type": "bert", "hidden_act": "relu"},
         "decoder": {"model_type": "bert"},
     }
-    assert differences(one, other) == (
+    assert differences(first, second) == (
         ConfigDifference("decoder.model_type", "gpt2", "bert"),
         ConfigDifference("encoder.hidden_act", "gelu", "relu"),
     )
@@ -121,15 +121,15 @@ def test_a_config_that_transformers_saves_anew_is_the_same() -> None:
             ROOT / "ckptconv" / "schema" / DEFAULTS
         )
         plain = {
-            f"{name} {one['variant']}": one["config"]
+            f"{name} {item['variant']}": item["config"]
             for name, some in CONFIGS.items()
-            for one in some
+            for item in some
         }
-        found = {
+        result = {
             name: differences(one, AutoConfig.for_model(**one).to_dict())
             for name, one in plain.items()
         }
-        assert {name: [one.key for one in some] for name, some in found.items() if some} == {
+        assert {name: [item.key for item in some] for name, some in result.items() if some} == {
             "deberta c2p": ["pos_att_type"],  # in capitals, which the class mends
             "rembert tied": ["tie_word_embeddings"],  # which the class overrules
         }

@@ -13,8 +13,8 @@ from ckptconv.run.yardstick import difference
 def test_equal_arrays_do_not_differ() -> None:
     """Equal arrays have no difference, and the count of what was compared is there to see."""
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    found = difference(array, array.copy())
-    assert (found.compared, found.differing, found.worst, found.rms, found.relative) == (
+    result = difference(array, array.copy())
+    assert (result.compared, result.differing, result.worst, result.rms, result.relative) == (
         6,
         0,
         0,
@@ -26,10 +26,10 @@ def test_equal_arrays_do_not_differ() -> None:
 def test_worst_element_is_located() -> None:
     """The worst element is named by its index, with its size and the RMS over all."""
     reference = np.full((2, 3), 2.0)
-    found = reference.copy()
-    found[1, 2] += 3.0
-    found[0, 1] -= 1.0
-    result = difference(found, reference)
+    copy = reference.copy()
+    copy[1, 2] += 3.0
+    copy[0, 1] -= 1.0
+    result = difference(copy, reference)
     assert (result.differing, result.worst, result.where) == (2, 3.0, (1, 2))
     assert result.rms == pytest.approx(np.sqrt(10 / 6))
     assert result.reference_rms == pytest.approx(2.0)

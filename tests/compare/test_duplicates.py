@@ -19,7 +19,7 @@ def groups(folder: Path) -> list[tuple[str, ...]]:
     """Return the names of each group in a checkpoint."""
     tensors = list(open_checkpoint(folder).weights.tensors.values())
     return sorted(
-        tuple(sorted(one.spec.name for one in group))
+        tuple(sorted(tensor.spec.name for tensor in group))
         for group in duplicates(tensors, measure(tensors))
     )
 

@@ -248,8 +248,8 @@ def test_the_class_resolves_files_and_configs_as_we_do(model: Any, tmp_path: Pat
                         tmp_path
                     )
                 settings, _ = model._prepare_generation_config(None)
-                found = resolved(file, *(_with_defaults(part) for part in (both, both["decoder"])))
-                for key, value in found.items():
+                result = resolved(file, *(_with_defaults(part) for part in (both, both["decoder"])))
+                for key, value in result.items():
                     assert getattr(settings, key) == value, (key, file, root, decoder)
 
 

@@ -138,7 +138,9 @@ def test_norms_tables_and_padding(tmp_path: Path) -> None:
         },
         tmp_path,
     )
-    assert [(module.path, module.decides) for module in new_modules(rows, values, {"decoder": DECODER})] == [
+    assert [
+        (module.path, module.decides) for module in new_modules(rows, values, {"decoder": DECODER})
+    ] == [
         ("x", False),
         ("y", False),
     ]
@@ -146,7 +148,7 @@ def test_norms_tables_and_padding(tmp_path: Path) -> None:
 
 def test_the_trained_checkpoint_is_not_new(dates: Path) -> None:
     """Of the trained model in fixtures/, nothing that decides looks new."""
-    assert [one.path for one in _new(dates) if one.decides] == []
+    assert [item.path for item in _new(dates) if item.decides] == []
 
 
 def _new(folder: Path) -> Iterator[Any]:

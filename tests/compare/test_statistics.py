@@ -32,8 +32,8 @@ def stored(path: Path, values: Values, dtype: str = "") -> Stored:
 
 def figures(path: Path, values: Values, dtype: str = "") -> Statistics:
     """Return the figures of one tensor."""
-    (found,) = measure([stored(path, values, dtype)])
-    return found
+    (result,) = measure([stored(path, values, dtype)])
+    return result
 
 
 def expected(values: Values) -> tuple[float, float, float, float]:
@@ -50,9 +50,12 @@ def test_every_dtype_and_size(tmp_path: Path, dtype: str, count: int) -> None:
     """Whatever the dtype, and however the elements fall into rows and pieces, the figures are numpy's."""
     values = (np.random.default_rng(count).standard_normal(count) * 20 + 30).astype(dtype)
     statistics = figures(tmp_path / "x", values)
-    assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.std) == pytest.approx(
-        expected(values), rel=2e-6
-    )
+    assert (
+        statistics.minimum,
+        statistics.maximum,
+        statistics.mean,
+        statistics.std,
+    ) == pytest.approx(expected(values), rel=2e-6)
     assert (statistics.numel, statistics.zeros) == (count, int(np.count_nonzero(values == 0)))
 
 
@@ -60,7 +63,12 @@ def test_bfloat16(tmp_path: Path) -> None:
     """The bits of bfloat16 are read as numbers."""
     bits = encode(np.array([1.5, -2.0, 0.0, 0.5], np.float32), "bfloat16")
     statistics = figures(tmp_path / "x", bits, "bfloat16")
-    assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.zeros) == (-2.0, 1.5, 0.0, 1)
+    assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.zeros) == (
+        -2.0,
+        1.5,
+        0.0,
+        1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,9 +80,12 @@ def test_spread_keeps_its_digits(tmp_path: Path, centre: float, spread: float) -
         np.float32
     )
     statistics = figures(tmp_path / "x", values)
-    assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.std) == pytest.approx(
-        expected(values), rel=1e-4, abs=spread / 1e3
-    )
+    assert (
+        statistics.minimum,
+        statistics.maximum,
+        statistics.mean,
+        statistics.std,
+    ) == pytest.approx(expected(values), rel=1e-4, abs=spread / 1e3)
     assert statistics.std == pytest.approx(expected(values)[3], rel=1e-4)
 
 
@@ -93,15 +104,24 @@ def test_whatever_the_values(values: list[float]) -> None:
     assert statistics.zeros == int(np.count_nonzero(finite == 0))
     assert statistics.finite is (len(finite) == len(array))
     if len(finite):
-        assert (statistics.minimum, statistics.maximum, statistics.mean, statistics.std) == pytest.approx(
-            expected(finite), rel=1e-4, abs=1e-37
-        )
+        assert (
+            statistics.minimum,
+            statistics.maximum,
+            statistics.mean,
+            statistics.std,
+        ) == pytest.approx(expected(finite), rel=1e-4, abs=1e-37)
 
 
 def test_nothing_finite(tmp_path: Path) -> None:
     """Without a finite element there is no figure, and without an element neither."""
     statistics = figures(tmp_path / "x", np.array([nan, inf, -inf], np.float32))
-    assert (str(statistics.minimum), str(statistics.std), statistics.nans, statistics.infinities, statistics.histogram) == (
+    assert (
+        str(statistics.minimum),
+        str(statistics.std),
+        statistics.nans,
+        statistics.infinities,
+        statistics.histogram,
+    ) == (
         "nan",
         "nan",
         1,
@@ -116,7 +136,12 @@ def test_constant(tmp_path: Path) -> None:
     """All the same is constant; a NaN among them is not."""
     same = np.full(70_000, 0.25, np.float32)
     statistics = figures(tmp_path / "x", same)
-    assert (statistics.constant, statistics.mean, statistics.std, statistics.histogram) == (True, 0.25, 0.0, ())
+    assert (statistics.constant, statistics.mean, statistics.std, statistics.histogram) == (
+        True,
+        0.25,
+        0.0,
+        (),
+    )
     same[5] = nan
     assert not figures(tmp_path / "x", same).constant
 
@@ -138,14 +163,14 @@ def test_a_view(tmp_path: Path) -> None:
     whole = stored(tmp_path / "x", table)
     spec = replace(whole.spec, shape=(4,))
     column = Stored.in_file(spec, whole.path, [Extent(5, 40)], strides=(3,))
-    (found,) = measure([column])
-    assert (found.minimum, found.maximum, found.mean) == (1.0, 10.0, 5.5)
+    (result,) = measure([column])
+    assert (result.minimum, result.maximum, result.mean) == (1.0, 10.0, 5.5)
 
 
 def test_progress_ends_with_every_byte(tmp_path: Path) -> None:
     """The callback gets bytes done and to do, and ends with all."""
-    seen: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     tensors = [stored(tmp_path / str(n), np.ones(n, np.float32)) for n in (5, PIECE_BYTES // 2, 9)]
-    measure(tensors, lambda done, total: seen.append((done, total)))
+    measure(tensors, lambda done, total: steps.append((done, total)))
     total = sum(tensor.spec.nbytes for tensor in tensors)
-    assert (seen[-1], len(seen), {one for _, one in seen}) == ((total, total), 4, {total})
+    assert (steps[-1], len(steps), {one for _, one in steps}) == ((total, total), 4, {total})

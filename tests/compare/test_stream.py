@@ -34,12 +34,12 @@ def streamed(
 def test_changes_have_their_places(tmp_path: Path) -> None:
     """Indices count through all pieces, and bits are those of the items."""
     array = np.arange(20, dtype=np.float32)
-    other = array.copy()
-    other[[3, 17]] = -1
-    found = streamed(tmp_path, array, other)
+    second = array.copy()
+    second[[3, 17]] = -1
+    stream = streamed(tmp_path, array, second)
     bits = {value: int(np.float32(value).view(np.uint32)) for value in (3, 17, -1)}
-    assert found.changes == [Change(3, bits[3], bits[-1]), Change(17, bits[17], bits[-1])]
-    assert (found.same, found.sums.differing, found.sums.numel, found.sums.worst) == (
+    assert stream.changes == [Change(3, bits[3], bits[-1]), Change(17, bits[17], bits[-1])]
+    assert (stream.same, stream.sums.differing, stream.sums.numel, stream.sums.worst) == (
         False,
         2,
         20,
@@ -50,8 +50,8 @@ def test_changes_have_their_places(tmp_path: Path) -> None:
 def test_only_some_changes_are_kept(tmp_path: Path) -> None:
     """However many elements differ, only the first are kept; all are counted."""
     array = np.arange(50, dtype=np.float32)
-    found = streamed(tmp_path, array, array + 1)
-    assert ([change.at for change in found.changes], found.sums.differing) == (
+    stream = streamed(tmp_path, array, array + 1)
+    assert ([change.at for change in stream.changes], stream.sums.differing) == (
         list(range(MAX_CHANGES)),
         50,
     )
@@ -74,10 +74,10 @@ def test_squares_neither_overflow_nor_vanish(tmp_path: Path, scale: float) -> No
 
 def test_what_is_not_finite_is_left_out_of_the_sums(tmp_path: Path) -> None:
     """One infinity makes the largest difference infinite, and leaves the others measured; equal ones do nothing."""
-    one, other = np.array([inf, 1, 3, nan], np.float32), np.array([inf, inf, 4, nan], np.float32)
-    figures = streamed(tmp_path, one, other).sums.figures
+    first, second = np.array([inf, 1, 3, nan], np.float32), np.array([inf, inf, 4, nan], np.float32)
+    figures = streamed(tmp_path, first, second).sums.figures
     assert (figures.differing, figures.worst, figures.rms) == (2, inf, 0.5)
-    assert streamed(tmp_path, one, one).sums.figures.worst == 0
+    assert streamed(tmp_path, first, first).sums.figures.worst == 0
 
 
 def test_against_zeros(tmp_path: Path) -> None:
@@ -88,6 +88,6 @@ def test_against_zeros(tmp_path: Path) -> None:
 
 def test_whole_numbers_are_counted_and_not_measured(tmp_path: Path) -> None:
     """Tensors that no table knows may hold whole numbers: they are equal or not."""
-    found = streamed(tmp_path, np.arange(9), np.arange(9) + (np.arange(9) == 4))
-    assert (found.sums.differing, found.sums.worst) == (1, inf)
+    stream = streamed(tmp_path, np.arange(9), np.arange(9) + (np.arange(9) == 4))
+    assert (stream.sums.differing, stream.sums.worst) == (1, inf)
     assert streamed(tmp_path, np.arange(9), np.arange(9)).same

@@ -43,9 +43,9 @@ def test_a_difference_tells_how_and_how_much() -> None:
     """The sentence of the relation, then the figures."""
     relation = Relation("scaled", "scaled by 2", Figures(7, 9, 0.25, 0.1, 0.1, 1.0))
     (row,) = expand([linear("a", 3, 2, bias=False)], NAMINGS)
-    found = WeightDifference("b", "a", relation, row)
-    assert str(found) == "scaled by 2; 7 of 9 elements differ, by at most 0.25"
-    assert (found.differing, found.numel, found.worst) == (7, 9, 0.25)
+    difference = WeightDifference("b", "a", relation, row)
+    assert str(difference) == "scaled by 2; 7 of 9 elements differ, by at most 0.25"
+    assert (difference.differing, difference.numel, difference.worst) == (7, 9, 0.25)
 
 
 def test_equalities_hold(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ PATHS = {"source", "target", "encoder", "decoder", "path", "options"}
 
 def function(name: str) -> Callable[..., Any]:
     """Return the public function of a command's name."""
-    found: Callable[..., Any] = getattr(ckptconv, name)
-    return found
+    public: Callable[..., Any] = getattr(ckptconv, name)
+    return public
 
 
 def accepted(name: str) -> set[str]:
@@ -60,11 +60,14 @@ def accepted(name: str) -> set[str]:
         if "options" in names
         else ""
     )
-    options = [one for one in ("WriteOptions", "JoinOptions", "ExportOptions") if one in hint]
+    options = [item for item in ("WriteOptions", "JoinOptions", "ExportOptions") if item in hint]
     if "ExportOptions" in options:
         names |= FORMAT_SETTINGS
     return names.union(
-        *({field.name for field in dataclasses.fields(getattr(ckptconv, option))} for option in options)
+        *(
+            {field.name for field in dataclasses.fields(getattr(ckptconv, option))}
+            for option in options
+        )
     )
 
 
@@ -72,23 +75,25 @@ def accepted(name: str) -> set[str]:
 def test_every_option_says_what_it_does(name: str) -> None:
     """Each option has a help text that begins like a sentence and ends with a full stop."""
     options = [param for param in COMMANDS[name].params if isinstance(param, click.Option)]
-    assert [option.name for option in options if not re.fullmatch(r"(?s)\S.*\.", option.help or "")] == []
+    assert [
+        option.name for option in options if not re.fullmatch(r"(?s)\S.*\.", option.help or "")
+    ] == []
 
 
 @over("name", sorted(COMMANDS))
 def test_every_command_is_one_documented_function(name: str) -> None:
     """A function of the command's name returns a typed, frozen result, says what it takes and what it raises."""
     assert name in ckptconv.__all__
-    found = function(name)
-    document, parameters = inspect.getdoc(found) or "", set(inspect.signature(found).parameters)
+    public = function(name)
+    document, parameters = inspect.getdoc(public) or "", set(inspect.signature(public).parameters)
     assert document.partition("\n")[0].endswith((".", ",", "and"))
     assert ("Raises:" in document) is bool(parameters)
     assert "Args:" in document or parameters <= PATHS
-    result = get_type_hints(found)["return"]
-    kinds = [one for one in (get_args(result) or (result,)) if one is not Ellipsis]
-    assert [dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen for kind in kinds] == [
-        True
-    ] * len(kinds)
+    result = get_type_hints(public)["return"]
+    kinds = [item for item in (get_args(result) or (result,)) if item is not Ellipsis]
+    assert [
+        dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen for kind in kinds
+    ] == [True] * len(kinds)
 
 
 @over("name", sorted(COMMANDS))
@@ -99,20 +104,22 @@ def test_the_function_takes_what_the_command_takes(name: str) -> None:
         for param in COMMANDS[name].params
         if param.name and param.expose_value
     }
-    positional = {param.name for param in COMMANDS[name].params if isinstance(param, click.Argument)}
+    positional = {
+        param.name for param in COMMANDS[name].params if isinstance(param, click.Argument)
+    }
     assert asked - positional - SHOWN_ONLY - accepted(name) == set()
     required = [
-        one
-        for one in inspect.signature(function(name)).parameters.values()
-        if one.default is one.empty
+        parameter
+        for parameter in inspect.signature(function(name)).parameters.values()
+        if parameter.default is parameter.empty
     ]
     assert len(required) == len(positional)
 
 
 def test_public_names_are_there_and_documented() -> None:
     """`__all__` names what can be imported, each with a docstring; the package is marked as typed."""
-    named = [one for one in ckptconv.__all__ if one != "__version__"]
-    assert [one for one in named if not inspect.getdoc(getattr(ckptconv, one))] == []
+    named = [item for item in ckptconv.__all__ if item != "__version__"]
+    assert [item for item in named if not inspect.getdoc(getattr(ckptconv, item))] == []
     assert sorted(named) == sorted(set(named))
     assert (ROOT / "ckptconv" / "py.typed").is_file()
 

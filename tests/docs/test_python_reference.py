@@ -38,15 +38,21 @@ def test_every_public_name_stands_there_once() -> None:
 @over("name", PUBLIC)
 def test_a_name_is_shown_as_it_is(name: str) -> None:
     """A function with its signature and every parameter, a dataclass with every field, each with its docstring."""
-    found, text = getattr(ckptconv, name), sections()[name]
-    assert (inspect.getdoc(found) or "").splitlines()[0] in text
-    if inspect.isfunction(found):
-        assert signature(name, found) in text
-        shown = re.findall(r"(\w+): ", signature(name, found))
-        assert [parameter for parameter in inspect.signature(found).parameters if parameter not in shown] == []
-    if dataclasses.is_dataclass(found):
+    result, text = getattr(ckptconv, name), sections()[name]
+    assert (inspect.getdoc(result) or "").splitlines()[0] in text
+    if inspect.isfunction(result):
+        assert signature(name, result) in text
+        shown = re.findall(r"(\w+): ", signature(name, result))
         assert [
-            field.name for field in dataclasses.fields(found) if f"\n| `{field.name}` | " not in text
+            parameter
+            for parameter in inspect.signature(result).parameters
+            if parameter not in shown
+        ] == []
+    if dataclasses.is_dataclass(result):
+        assert [
+            field.name
+            for field in dataclasses.fields(result)
+            if f"\n| `{field.name}` | " not in text
         ] == []
 
 

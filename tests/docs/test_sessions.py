@@ -53,7 +53,7 @@ def test_no_page_shows_a_crash(name: str) -> None:
     """Sessions show no traceback and no path of the machine on which they ran."""
     shown = "".join(FENCE.findall(PAGES[name].read_text()))
     assert [
-        one for one in ("Traceback", "/tmp/", "/dev/shm/", str(sessions.ROOT)) if one in shown
+        item for item in ("Traceback", "/tmp/", "/dev/shm/", str(sessions.ROOT)) if item in shown
     ] == []
 
 

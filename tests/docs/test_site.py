@@ -36,12 +36,12 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep what leads somewhere, and where one can be led."""
-        found = {name: value or "" for name, value in attrs}
-        self.anchors |= {found[name] for name in ("id", "name") if name in found}
-        if tag == "a" and "href" in found:
-            self.links.append(found["href"])
-        elif tag in LOADED and LOADED[tag] in found:
-            self.loaded.append(found[LOADED[tag]])
+        attributes = {name: value or "" for name, value in attrs}
+        self.anchors |= {attributes[name] for name in ("id", "name") if name in attributes}
+        if tag == "a" and "href" in attributes:
+            self.links.append(attributes["href"])
+        elif tag in LOADED and LOADED[tag] in attributes:
+            self.loaded.append(attributes[LOADED[tag]])
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,10 @@ def test_every_link_leads_to_a_page_and_its_anchor(site: Path) -> None:
 def test_no_page_asks_a_server(site: Path) -> None:
     """No script, style, picture or frame comes from elsewhere, and no style sheet fetches one."""
     asked = [
-        one for path in site.rglob("*.html") for one in Page(path).loaded if urlsplit(one).netloc
+        item for path in site.rglob("*.html") for item in Page(path).loaded if urlsplit(item).netloc
     ]
     fetched = re.compile(r"""url\(["']?((?:https?:)?//[^)]*)""")
-    asked += [one for path in site.rglob("*.css") for one in fetched.findall(path.read_text())]
+    asked += [item for path in site.rglob("*.css") for item in fetched.findall(path.read_text())]
     assert asked == []
 
 
@@ -154,7 +154,9 @@ def test_it_opens_from_a_disk_and_can_be_searched(site: Path) -> None:
         ):
             browser.open(site / f"{name}.html", size, scheme="dark" if size == PHONE else "light")
             assert browser.script("return document.documentElement.scrollWidth") <= size[0]
-            assert [request for request in browser.requests() if not request.startswith(site.as_uri())] == []
+            assert [
+                request for request in browser.requests() if not request.startswith(site.as_uri())
+            ] == []
         browser.open(site / "index.html")
         browser.one("input.md-search__input").click()
         browser.one("input.md-search__input").send_keys("healing")

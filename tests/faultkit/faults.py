@@ -52,15 +52,15 @@ def planted(fault: Fault, known: Mapping[str, Tensor]) -> Iterator[None]:
 def faults(known: Mapping[str, Tensor]) -> Iterator[Fault]:
     """Return every fault of every kind that changes a bit, kind by kind."""
     for kind, says, change in SINGLE:
-        for number, one in enumerate(known.values()):
-            changed = change(one, np.random.default_rng([number, one.array.size]))
-            if changed is not None and changed.tobytes() != one.array.tobytes():
-                yield Fault(kind, {one.name: changed}, frozenset(says.split()))
+        for number, first in enumerate(known.values()):
+            changed = change(first, np.random.default_rng([number, first.array.size]))
+            if changed is not None and changed.tobytes() != first.array.tobytes():
+                yield Fault(kind, {first.name: changed}, frozenset(says.split()))
     for kind, partner in SWAPS:
-        for one in known.values():
-            other = known.get(partner(one, known))
-            if other and _fits(one, other):
-                values = {one.name: other.array, other.name: one.array}
+        for first in known.values():
+            second = known.get(partner(first, known))
+            if second and _fits(first, second):
+                values = {first.name: second.array, second.name: first.array}
                 yield Fault(
                     kind, values, frozenset({"swapped", "copied"})
                 )  # copied: of one that equals the other
@@ -228,6 +228,7 @@ def _new_cross_attention(known: Mapping[str, Tensor]) -> Iterator[Fault]:
     for number, members in layers.items():
         random = np.random.default_rng(int(number or 0))
         values = {
-            member.name: random.normal(0, STD, member.array.shape).astype(np.float32) for member in members
+            member.name: random.normal(0, STD, member.array.shape).astype(np.float32)
+            for member in members
         }
         yield Fault(KINDS[-1], values, frozenset({"initialised", "changed"}))

@@ -41,7 +41,7 @@ class Conversion:
     @property
     def by_name(self) -> dict[str, Tensor]:
         """Return name in the target -> tensor."""
-        return {one.name: one for one in self.tensors.values()}
+        return {tensor.name: tensor for tensor in self.tensors.values()}
 
 
 def conversions(
@@ -74,6 +74,6 @@ def converted(
         ckptconv.pt2tf(source, folder, form or "hdf5")
     else:
         ckptconv.pt2flax(source, folder, form or "msgpack")
-    one, other = open_checkpoint(source), open_checkpoint(folder)
-    composition = read_model(one.config)
-    return Conversion(title, one, composition, other, tensors(one, composition, other))
+    first, second = open_checkpoint(source), open_checkpoint(folder)
+    composition = read_model(first.config)
+    return Conversion(title, first, composition, second, tensors(first, composition, second))

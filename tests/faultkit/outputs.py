@@ -164,5 +164,5 @@ def _judged(
     outputs = _outputs(comparison, source, answer)
     report = ((), ()) if isinstance(outputs, str) else (outputs.outside, outputs.quantities)
     where = find_where(weights.differences, weights.matches, config, *report)
-    keys = tuple(one.key for one in config)
+    keys = tuple(difference.key for difference in config)
     return Trial(target.weights.naming, model.title, fault, weights, keys, where, outputs)

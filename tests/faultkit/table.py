@@ -28,10 +28,16 @@ def documented(name: str, naming: str) -> dict[str, str]:
 
 def agree(name: str, naming: str, counts: Mapping[str, object]) -> None:
     """Require that a table says the same; where CKPTCONV_WRITE is set, write it first."""
-    found = {kind: str(count) for kind, count in counts.items()}
+    result = {kind: str(count) for kind, count in counts.items()}
     if os.environ.get("CKPTCONV_WRITE"):
-        _write(name, {column: found if column == naming else documented(name, column) for column in COLUMNS})
-    assert documented(name, naming) == found
+        _write(
+            name,
+            {
+                column: result if column == naming else documented(name, column)
+                for column in COLUMNS
+            },
+        )
+    assert documented(name, naming) == result
 
 
 def _begin(name: str) -> str:

@@ -51,13 +51,17 @@ def tensors(source: Checkpoint, composition: Model, target: Checkpoint) -> dict[
     naming = target.weights.naming
     fixes = applied_fixes(composition, target.config)
     plan = make_plan(bind_whole(composition, source), naming, what=str(source.path), fixes=fixes)
-    found = target.weights.tensors
+    result = target.weights.tensors
     return {
         move.tensor.key: Tensor(
-            move.target.name, move, _read(found[move.target.name]), found[move.target.name], naming
+            move.target.name,
+            move,
+            _read(result[move.target.name]),
+            result[move.target.name],
+            naming,
         )
         for move in plan.moves
-        if found[move.target.name].spec.dtype == "float32"
+        if result[move.target.name].spec.dtype == "float32"
     }
 
 

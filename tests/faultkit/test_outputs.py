@@ -34,15 +34,17 @@ def tried(whole: bool, tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
 @amount
 def test_copies_without_a_fault_match(tried: list[Trial], whole: bool) -> None:
     """Conversions as they are raise no alarm, among those that are not."""
-    good = [one for one in tried if one.fault is None]
+    good = [trial for trial in tried if trial.fault is None]
     assert len(good) == 2 + len(MODELS if whole else ())
-    assert [str(one) for one in good if one.found or one.config or not one.weights.matches] == []
+    assert [
+        str(trial) for trial in good if trial.found or trial.config or not trial.weights.matches
+    ] == []
 
 
 @amount
 def test_weights_and_configs_find_every_fault(tried: list[Trial], counted: Counted) -> None:
     """Each is named: the tensors that were changed, or the key."""
-    faulty = [one for one in tried if one.fault]
+    faulty = [trial for trial in tried if trial.fault]
     counted(
         f"faults planted and run: {len(faulty)}, found by the outputs alone: {sum(one.found for one in faulty)}"
     )
@@ -59,18 +61,18 @@ def test_weights_and_configs_find_every_fault(tried: list[Trial], counted: Count
 @amount
 def test_the_first_quantity_leads_to_the_tensor(tried: list[Trial], whole: bool) -> None:
     """Where the outputs find a fault, a tensor that was changed is among those behind the first quantity."""
-    traced = [one for one in tried if isinstance(one.fault, Fault) and one.where.first]
+    traced = [trial for trial in tried if isinstance(trial.fault, Fault) and trial.where.first]
     assert len(traced) > (40 if whole else 3)
-    assert [f"{one}: {one.where.first}" for one in traced if not one.where.tensors] == []
-    assert {one.where.verdict for one in traced} == {"the weights"}
+    assert [f"{trial}: {trial.where.first}" for trial in traced if not trial.where.tensors] == []
+    assert {trial.where.verdict for trial in traced} == {"the weights"}
 
 
 @amount
 def test_equal_weights_lead_to_the_config(tried: list[Trial], whole: bool) -> None:
     """Where the outputs differ and the weights do not, it is the config, and the key is shown."""
-    blamed = [one for one in tried if isinstance(one.fault, ConfigFault) and one.found]
+    blamed = [trial for trial in tried if isinstance(trial.fault, ConfigFault) and trial.found]
     assert len(blamed) > (12 if whole else 0)
-    verdicts = {one.where.verdict for one in blamed}
+    verdicts = {trial.where.verdict for trial in blamed}
     assert verdicts == {"every weight is right, so it is the config"}
 
 
@@ -81,15 +83,15 @@ def test_what_the_outputs_find_by_themselves(tried: list[Trial], naming: str, wh
 
     A sample finds no kind that all of them together do not find.
     """
-    mine = [one for one in tried if one.fault and one.naming == naming]
-    planted = Counter(one.fault.kind for one in mine if one.fault)
-    found = Counter(one.fault.kind for one in mine if one.fault and one.found)
+    mine = [trial for trial in tried if trial.fault and trial.naming == naming]
+    planted = Counter(trial.fault.kind for trial in mine if trial.fault)
+    counts = Counter(trial.fault.kind for trial in mine if trial.fault and trial.found)
     if whole:
-        cells = {kind: f"{found[kind]} of {count}" for kind, count in planted.items()}
+        cells = {kind: f"{counts[kind]} of {count}" for kind, count in planted.items()}
         agree("outputs", naming, cells)
         return
     shares = documented("outputs", naming)
     assert planted.keys() <= shares.keys()
-    assert [kind for kind in found if shares[kind].startswith("0 of")] == []
-    missed = [kind for kind in planted if not found[kind]]
+    assert [kind for kind in counts if shares[kind].startswith("0 of")] == []
+    missed = [kind for kind in planted if not counts[kind]]
     assert [kind for kind in missed if len(set(shares[kind].split(" of "))) == 1] == []

@@ -52,26 +52,27 @@ def missed(model: Conversion, fault: Fault) -> str:
     """Plant a fault and return what the report gets wrong; empty where it is right."""
     with planted(fault, model.by_name):
         report = compare_weights(model.source, model.composition, model.target)
-    found = {difference.name: difference for difference in report.differences}
-    spelled = {one.name: one.move.source for one in model.tensors.values()}
+    differences = {difference.name: difference for difference in report.differences}
+    spelled = {tensor.name: tensor.move.source for tensor in model.tensors.values()}
     told = (
         not report.matches
-        and found.keys() == fault.values.keys()
-        and all(one.relation.kind in fault.says for one in found.values())
+        and differences.keys() == fault.values.keys()
+        and all(item.relation.kind in fault.says for item in differences.values())
         and all(
-            one.source == origin.spec.name
-            for one in found.values()
-            if (origin := spelled[one.name])
+            item.source == origin.spec.name
+            for item in differences.values()
+            if (origin := spelled[item.name])
         )
     )
     if "swapped" in fault.says and told:
         told = all(
-            _holds(model, one.relation.detail, fault.values[name]) for name, one in found.items()
+            _holds(model, one.relation.detail, fault.values[name])
+            for name, one in differences.items()
         )
     return (
         ""
         if told
-        else f"{model.title}: {fault}: {[(one.name, str(one.relation)) for one in found.values()]}"
+        else f"{model.title}: {fault}: {[(one.name, str(one.relation)) for one in differences.values()]}"
     )
 
 
@@ -97,7 +98,7 @@ def test_every_fault_in_a_tensor_is_found_and_named(
     counted(
         f"faults in the weights of {naming}: {counts.total()} planted, {sum(not one for one in wrong)} named"
     )
-    assert [one for one in wrong if one] == []
+    assert [name for name in wrong if name] == []
     _agree("weights", naming, counts, whole)
 
 
@@ -123,7 +124,11 @@ def test_every_fault_in_a_config_is_found_and_named(
             counts[fault.kind] += 1
             with misconfigured(fault, target):
                 verification = ckptconv.verify(source, target, "weights")
-            keys = [one.key for one in verification.where.config] if verification.where else []
+            keys = (
+                [difference.key for difference in verification.where.config]
+                if verification.where
+                else []
+            )
             if verification.matches or not verification.weights.matches or keys != [fault.named]:
                 wrong.append(f"{model.title}: {fault}: {keys}")
         assert ckptconv.verify(source, target, "weights").matches, model.title

@@ -166,7 +166,7 @@ def _pythons(version: str) -> list[str]:
         Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}*/bin")
     )
     check = f"import click, h5py, numpy, tabulate, tqdm, sys; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
-    found = []
+    result = []
     for place in dict.fromkeys(places):
         python = place / f"python{version}"
         if (
@@ -174,5 +174,5 @@ def _pythons(version: str) -> list[str]:
             and subprocess.run([python, "-c", check], capture_output=True, check=False).returncode
             == 0
         ):
-            found.append(str(python))
-    return found
+            result.append(str(python))
+    return result

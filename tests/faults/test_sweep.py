@@ -49,18 +49,18 @@ def told(found: Sweep) -> str:
 def test_whole_or_absent(scratch: Path, scenario: str, counted: Counted) -> None:
     """After KILL, INT, TERM, ENOSPC and EIO, once or from then on: no half output, no false word, the way is free."""
     points = round(POINTS * SHARES[scenario])
-    found = sweep(scratch / "sweep", points, scenarios=[scenario], jobs=1, injector="strace")
-    counted(told(found))
-    assert [str(violation) for violation in found.violations] == []
-    assert min(points, found.calls[scenario]) <= found.points[scenario] <= points
-    assert found.published < found.points[scenario] / 2  # the others were struck before the end
+    report = sweep(scratch / "sweep", points, scenarios=[scenario], jobs=1, injector="strace")
+    counted(told(report))
+    assert [str(violation) for violation in report.violations] == []
+    assert min(points, report.calls[scenario]) <= report.points[scenario] <= points
+    assert report.published < report.points[scenario] / 2  # the others were struck before the end
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("scenario", TRIED)
 def test_without_strace(scratch: Path, scenario: str, counted: Counted) -> None:
     """The same with faults between Python and the system, as on a machine that has no strace."""
-    found = sweep(scratch / "sweep", SHIM_POINTS, scenarios=[scenario], jobs=1, injector="shim")
-    counted(told(found))
-    assert [str(violation) for violation in found.violations] == []
-    assert found.points[scenario] == SHIM_POINTS
+    report = sweep(scratch / "sweep", SHIM_POINTS, scenarios=[scenario], jobs=1, injector="shim")
+    counted(told(report))
+    assert [str(violation) for violation in report.violations] == []
+    assert report.points[scenario] == SHIM_POINTS

@@ -83,10 +83,10 @@ def test_mutants(tmp_path: Path, counted: Counted) -> None:
 @pytest.mark.fuzz
 def test_what_h5py_refuses(tmp_path: Path, counted: Counted) -> None:
     """Every mutant that h5py cannot open, or at which it dies, is refused."""
-    found, paths = seeds(tmp_path), []
+    result, paths = seeds(tmp_path), []
     for number in range(count(400)):
         paths.append(tmp_path / f"{number}.h5")
-        paths[-1].write_bytes(mutant("hdf5", found, mixed, number))
+        paths[-1].write_bytes(mutant("hdf5", result, mixed, number))
     left, theirs = [str(path) for path in paths], set()
     while left:
         process = subprocess.run(

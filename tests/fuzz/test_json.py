@@ -112,13 +112,13 @@ def mixed(chance: Random, raw: bytes) -> bytes:
     if chance.random() < 0.4:
         return scrambled(chance, raw)
     for _ in range(chance.choice((1, 1, 2))):
-        found = chance.choice(list(TOKEN.finditer(raw)) or [re.match(b"", raw)])
-        assert found
-        new = chance.choice((*TOKENS, found[0] * 2, b""))
+        result = chance.choice(list(TOKEN.finditer(raw)) or [re.match(b"", raw)])
+        assert result
+        new = chance.choice((*TOKENS, result[0] * 2, b""))
         raw = (
-            raw[: found.start()]
+            raw[: result.start()]
             + new
-            + raw[chance.choice((found.start(), found.end(), found.end())) :]
+            + raw[chance.choice((result.start(), result.end(), result.end())) :]
         )
     return raw
 

@@ -70,18 +70,18 @@ ITEMS = (
 @cache
 def starts(raw: bytes, path: Path) -> tuple[int, ...]:
     """Return where the items of a sound file begin: after each piece that the parser takes."""
-    found = [0]
+    result = [0]
 
     class Noting(msgpack_tree.Parser):
         def take(self, nbytes: int) -> bytes:
             data = super().take(nbytes)
-            found.append(self.at)
+            result.append(self.at)
             return data
 
     path.write_bytes(raw)
     with FileReader(path) as file:
         Noting(file).value(0)
-    return tuple(at for at in dict.fromkeys(found) if at < len(raw))
+    return tuple(at for at in dict.fromkeys(result) if at < len(raw))
 
 
 def seeds(folder: Path) -> list[bytes]:
@@ -148,11 +148,11 @@ def test_what_flax_refuses(tmp_path: Path, counted: Counted) -> None:
     from flax.serialization import msgpack_restore
     from flax.traverse_util import flatten_dict
 
-    found, path, refused, alone = seeds(tmp_path), tmp_path / "flax_model.msgpack", 0, 0
+    result, path, refused, alone = seeds(tmp_path), tmp_path / "flax_model.msgpack", 0, 0
     path.touch()
     total = count(10_000)
     for number in range(total):
-        raw = mutant("msgpack", found, lambda chance, raw: mixed(tmp_path, chance, raw), number)
+        raw = mutant("msgpack", result, lambda chance, raw: mixed(tmp_path, chance, raw), number)
         rewrite(path, raw)
         try:
             theirs = {

@@ -107,8 +107,8 @@ def in_the_header(chance: Random, raw: bytes) -> bytes:
             change == 1 and isinstance(entry, dict) and isinstance(entry.get("data_offsets"), list)
         ):
             entry["data_offsets"] = [
-                max(0, offset + chance.choice((-8, -4, -1, 0, 1, 4, 8))) if type(offset) is int else offset
-                for offset in entry["data_offsets"]
+                max(0, one + chance.choice((-8, -4, -1, 0, 1, 4, 8))) if type(one) is int else one
+                for one in entry["data_offsets"]
             ]
         elif change == 2:
             entries[chance.choice(("a/weight", "new", "a.b", "a/b", "", "\x00", "e" * 600))] = entry

@@ -16,7 +16,10 @@ def within(read: Callable[[Path], Contents]) -> Callable[[Path], Contents]:
         for name, stored in contents.tensors.items():
             assert name == stored.spec.name
             assert name.isprintable()
-            assert all(0 <= extent.offset <= extent.offset + extent.nbytes <= size for extent in stored.extents)
+            assert all(
+                0 <= extent.offset <= extent.offset + extent.nbytes <= size
+                for extent in stored.extents
+            )
             assert sum(extent.nbytes for extent in stored.extents) == stored.spec.nbytes
         return contents
 

@@ -25,10 +25,10 @@ def turned(key: str) -> WeightDifference:
 
 def test_a_tensor_by_both_names() -> None:
     """What is to blame, the first quantity, the tensor in both spellings, and how it differs."""
-    found = find_where(
+    where = find_where(
         [turned(QUERY), *differing("decoder.transformer.ln_f.weight")], False, [], OFF, EVERY
     )
-    assert cause_text(found) == (
+    assert cause_text(where) == (
         "cause: 1 of the 2 tensors that differ explains it\n"
         "  first output beyond its limit: full encoder.12: error / PyTorch's own: RMS 8.39e+03 (limit 4), max\n"
         "    8.39e+03 (limit 8)\n"
@@ -36,7 +36,7 @@ def test_a_tensor_by_both_names() -> None:
         f"    target: tf/{QUERY}\n"
         "    transposed"
     )
-    assert cause_json(found) == {
+    assert cause_json(where) == {
         "verdict": "the weights",
         "equal_weights": False,
         "first": {
@@ -68,13 +68,13 @@ def test_a_tensor_by_both_names() -> None:
 def test_keys_of_the_config() -> None:
     """With equal weights the keys are told, and values that are long are cut; an escape steers no terminal."""
     strange = ConfigDifference("decoder.a\x1b[2J\nb", None, "x" * 40)
-    found = find_where([], True, [EPSILON, strange])
-    assert cause_text(found) == (
+    where = find_where([], True, [EPSILON, strange])
+    assert cause_text(where) == (
         "cause: 2 config keys differ; the weights are identical\n"
         "  encoder.layer_norm_eps: 1e-12 in the source, 0.001 in the target\n"
         f'  decoder.a\\x1b[2J\\nb: not set in the source, "{"x" * 20}... in the target'
     )
-    assert cause_json(found) == {
+    assert cause_json(where) == {
         "verdict": "every weight is right, so it is the config",
         "equal_weights": True,
         "first": None,
@@ -92,12 +92,12 @@ def test_never_more_than_a_dozen_lines() -> None:
     keys = [replace(EPSILON, key=f"encoder.key_{number}") for number in range(9)]
     tensors = [turned(key) for key in ROWS if key.startswith("encoder.encoder.layer.0.")]
     for config in ([], keys[:1], keys):
-        found: Where = find_where(tensors, False, config, OFF, EVERY)
-        lines = cause_text(found).splitlines()
+        where: Where = find_where(tensors, False, config, OFF, EVERY)
+        lines = cause_text(where).splitlines()
         assert MAX_LINES - 3 < len(lines) <= MAX_LINES
         assert max(map(len, lines)) <= 100
         assert lines[-1].startswith("  ... and ")
-        found_json = json.loads(json.dumps(cause_json(found)))
+        found_json = json.loads(json.dumps(cause_json(where)))
         assert (len(found_json["tensors"]), len(found_json["config"])) == (
             len(tensors),
             len(config),

@@ -46,12 +46,19 @@ def test_the_worst_first() -> None:
 
 def test_what_cannot_be_compared_comes_before_all() -> None:
     """A tensor that one side lacks stands above every change."""
-    found = result(2)
+    outcome = result(2)
     lost = TensorDiff(
         "z", "encoder", "", "", "z", 4, Relation("only in B", "only in B: float32 [4]"), Sums()
     )
     both = Diff(
-        found.first, found.second, found.models, found.forms, (*found.tensors, lost), (), 32, ()
+        outcome.first,
+        outcome.second,
+        outcome.models,
+        outcome.forms,
+        (*outcome.tensors, lost),
+        (),
+        32,
+        (),
     )
     assert diff_text(both).split("\n\n")[2].splitlines()[:2] == ["z", "  only in B: float32 [4]"]
 

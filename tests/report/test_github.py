@@ -60,11 +60,11 @@ def test_no_more_than_the_runner_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten annotations, of which the last counts what is left."""
     result = mismatching(monkeypatch)
     many = tuple(Problem("missing", f"tensor {number:02}") for number in range(60))
-    found = list(annotated(replace(result, weights=replace(result.weights, problems=many))))
-    assert len(found) == 10
-    assert found[0].startswith("::error title=verify%3A mismatch::cause: 60 tensors are missing")
-    assert found[1] == "::error title=verify%3A weights%3A tensor 00::missing"
-    assert found[-1] == "::error title=verify::and 58 more failed checks"
+    outcome = list(annotated(replace(result, weights=replace(result.weights, problems=many))))
+    assert len(outcome) == 10
+    assert outcome[0].startswith("::error title=verify%3A mismatch::cause: 60 tensors are missing")
+    assert outcome[1] == "::error title=verify%3A weights%3A tensor 00::missing"
+    assert outcome[-1] == "::error title=verify::and 58 more failed checks"
     assert "| | and 16 more | |" in summary(
         replace(result, weights=replace(result.weights, problems=many))
     )

@@ -22,7 +22,11 @@ def test_every_field(pair: Pair, tmp_path: Path) -> None:
     document = json.loads(dump(inspection_json(result)))
     fields = set(type(result).__slots__) - {"nbytes", "measured", "naming"} | {"bytes", "dialect"}
     assert document.keys() - {"schema", "schema_version"} == fields
-    assert (document["findings"], document["kind"], document["bytes"]) == ([], "pair", result.nbytes)
+    assert (document["findings"], document["kind"], document["bytes"]) == (
+        [],
+        "pair",
+        result.nbytes,
+    )
     line, tensor = result.tensors[0], document["tensors"][0]
     assert line.statistics
     assert tensor.pop("statistics") == {
@@ -57,13 +61,15 @@ def test_every_field(pair: Pair, tmp_path: Path) -> None:
 
 def test_without_values(pair: Pair, tmp_path: Path) -> None:
     """What was not read is null or absent, so that nobody takes it for an empty answer."""
-    found = inspection_json(
+    document = inspection_json(
         ckptconv.inspect(pair.write(tmp_path / "source")), tensors="encoder.pooler*"
     )
-    assert found["findings"] is None
-    assert isinstance(found["tensors"], list)
+    assert document["findings"] is None
+    assert isinstance(document["tensors"], list)
     assert [
-        (tensor["name"], "statistics" in tensor) for tensor in found["tensors"] if isinstance(tensor, dict)
+        (tensor["name"], "statistics" in tensor)
+        for tensor in document["tensors"]
+        if isinstance(tensor, dict)
     ] == [("encoder.pooler.dense.bias", False), ("encoder.pooler.dense.weight", False)]
 
 
@@ -72,8 +78,14 @@ def test_nan_is_null(pair: Pair, tmp_path: Path) -> None:
     pair.arrays["encoder.pooler.dense.bias"][:] = np.nan
     text = dump(inspection_json(ckptconv.inspect(pair.write(tmp_path / "source"), stats=True)))
     document = json.loads(text, parse_constant=lambda name: f"{name} is no JSON")
-    (bias,) = (tensor for tensor in document["tensors"] if tensor["name"] == "encoder.pooler.dense.bias")
-    assert (bias["statistics"]["min"], bias["statistics"]["nan"], "is no JSON" in str(document)) == (
+    (bias,) = (
+        tensor for tensor in document["tensors"] if tensor["name"] == "encoder.pooler.dense.bias"
+    )
+    assert (
+        bias["statistics"]["min"],
+        bias["statistics"]["nan"],
+        "is no JSON" in str(document),
+    ) == (
         None,
         7,
         False,

@@ -35,8 +35,8 @@ def check(text: str) -> Xml.Element:
             kind: sum(case.find(kind) is not None for case in cases)
             for kind in ("failure", "error")
         }
-        found = (one.get("tests"), one.get("failures"), one.get("errors"), one.get("skipped"))
-        assert found == (str(len(cases)), str(counts["failure"]), str(counts["error"]), "0")
+        result = (one.get("tests"), one.get("failures"), one.get("errors"), one.get("skipped"))
+        assert result == (str(len(cases)), str(counts["failure"]), str(counts["error"]), "0")
     return root
 
 
@@ -90,7 +90,7 @@ def test_an_error_is_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing could be verified the document says why, so that no CI takes it for a pass."""
     error = PlanError("model", [Problem("missing", HOSTILE, "expected [2]")])
     root = check(error_junit(error))
-    (found,) = root.iter("error")
-    assert (found.get("type"), found.get("message")) == ("PlanError", "model: 1 problem")
+    (result,) = root.iter("error")
+    assert (result.get("type"), result.get("message")) == ("PlanError", "model: 1 problem")
     assert (root.get("tests"), root.get("errors")) == ("1", "1")
-    assert ESCAPED.replace("\\n", "\\n") in (found.text or "")
+    assert ESCAPED.replace("\\n", "\\n") in (result.text or "")

@@ -68,16 +68,16 @@ def test_json_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     target = changed(
         changed(target, "greedy/tokens", (0, 1), 3), "float32/full/logits", (0, 0, 0), np.nan
     )
-    found = outputs_json(
+    document = outputs_json(
         judged(monkeypatch, source, replace(target, settings={"tf32": False}, versions={"tf": "2"}))
     )
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["match"], found["reference"]) == (False, "the source")
-    assert (found["settings"], found["versions"]) == (
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert (document["match"], document["reference"]) == (False, "the source")
+    assert (document["settings"], document["versions"]) == (
         {"pytorch": {}, "tf": {"tf32": False}},
         {"tf": "2"},
     )
-    quantities = found["quantities"]
+    quantities = document["quantities"]
     assert isinstance(quantities, list)
     assert len(quantities) == 11
     bad = quantities[1]
@@ -94,7 +94,7 @@ def test_json_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         None,
         {"rms": None, "max": None, "compared": 3 * 41 * 8, "nans": 1},
     )
-    generations = found["generations"]
+    generations = document["generations"]
     assert isinstance(generations, list)
     greedy = generations[0]
     assert isinstance(greedy, dict)

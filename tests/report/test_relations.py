@@ -53,8 +53,8 @@ def test_a_long_sentence_is_wrapped() -> None:
 
 def test_json_has_no_infinity() -> None:
     """What JSON cannot hold is null."""
-    found = relation_json(Relation("changed", "changed", Figures(3, 12, inf, 0.25, 0.0, nan)))
-    assert found == {
+    document = relation_json(Relation("changed", "changed", Figures(3, 12, inf, 0.25, 0.0, nan)))
+    assert document == {
         "kind": "changed",
         "detail": "changed",
         "differing": 3,

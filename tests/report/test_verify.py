@@ -29,5 +29,9 @@ def test_a_key_of_the_config_is_a_mismatch(cli: Cli, pair: Pair, tmp_path: Path)
     )
     document = json.loads(cli("verify", source, target, "--level", "weights", "--json").out)
     key = {"key": "decoder.hidden_act", "source": "gelu", "target": "relu"}
-    assert (document["verdict"], document["weights"]["match"], document["config"]) == ("mismatch", True, [key])
+    assert (document["verdict"], document["weights"]["match"], document["config"]) == (
+        "mismatch",
+        True,
+        [key],
+    )
     assert document["where"]["config"] == [key]

@@ -21,17 +21,20 @@ def test_every_tensor_of_the_tables_once(pair: Pair) -> None:
         if not name.startswith(pooler)
     }
     reached[WORDS] = [21, 3]
-    found = coverage(pair.rows, reached)
-    assert found is not None
-    assert {tensor.name for tensor in found.tensors} == set(pair.arrays)
+    result = coverage(pair.rows, reached)
+    assert result is not None
+    assert {tensor.name for tensor in result.tensors} == set(pair.arrays)
     total = sum(array.size for array in pair.arrays.values())
-    assert (found.numel, found.reached) == (total, total - 49 - (29 - 3) * 7)
-    assert found.percent == 100 * found.reached / total
-    assert found.unreached == (
+    assert (result.numel, result.reached) == (total, total - 49 - (29 - 3) * 7)
+    assert result.percent == 100 * result.reached / total
+    assert result.unreached == (
         TensorCoverage(WORDS, 29 * 7, 21, 29, 3),
         TensorCoverage(pooler, 49, 0, 7, 0),
     )
-    assert [one.evidence for one in found.unreached] == ["weights and outputs in part", "weights"]
+    assert [item.evidence for item in result.unreached] == [
+        "weights and outputs in part",
+        "weights",
+    ]
 
 
 def test_not_measured() -> None:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 def of(path: Path, casts: tuple[str, ...] = ()) -> dict[str, Fingerprint]:
     """Return the digests of a directory."""
-    found = open_checkpoint(path)
-    return fingerprints(found, read_model(without_fixes(found.config)), casts)
+    checkpoint = open_checkpoint(path)
+    return fingerprints(checkpoint, read_model(without_fixes(checkpoint.config)), casts)
 
 
 def test_digests_are_of_the_bytes(pair: Pair, tmp_path: Path) -> None:
     """Of a PyTorch checkpoint they are those of its own data, and of numpy's cast."""
-    found = of(pair.write(tmp_path / "source"), STORED)
-    assert found.keys() == pair.arrays.keys()
+    result = of(pair.write(tmp_path / "source"), STORED)
+    assert result.keys() == pair.arrays.keys()
     for name, array in pair.arrays.items():
-        one = found[name]
+        one = result[name]
         assert (one.dtype, one.shape, one.origin) == ("float32", array.shape, name)
         assert one.sha256.keys() == set(STORED)
         assert one.sha256["float32"] == sha256(array.tobytes()).hexdigest()
@@ -52,9 +52,9 @@ def test_a_conversion_has_its_sources_digests(
     source = make_pair(*families, dec=dec).write(tmp_path / "source")
     verb, form = way
     getattr(ckptconv, verb)(source, tmp_path / "out", form, ckptconv.WriteOptions(dtype=dtype))
-    recorded, found = of(source, STORED), of(tmp_path / "out")
+    recorded, result = of(source, STORED), of(tmp_path / "out")
     stored = "float32" if (form, dtype) == ("hdf5", "bfloat16") else dtype
-    assert {one.dtype for one in found.values()} == {stored}
-    assert {name: one.sha256[stored] for name, one in found.items()} == {
+    assert {item.dtype for item in result.values()} == {stored}
+    assert {name: one.sha256[stored] for name, one in result.items()} == {
         name: one.sha256[stored] for name, one in recorded.items()
     }

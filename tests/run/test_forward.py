@@ -35,7 +35,7 @@ def test_searches_take_what_every_framework_honours() -> None:
         "repetition_penalty": 1.3,
         "min_length": 9,
     }
-    found = searches(SpecialTokens(1, 2, 0, ()), 5, own)
+    result = searches(SpecialTokens(1, 2, 0, ()), 5, own)
     common = {
         "decoder_start_token_id": 1,
         "bos_token_id": 1,
@@ -44,7 +44,7 @@ def test_searches_take_what_every_framework_honours() -> None:
         "do_sample": False,
         "max_new_tokens": 5,
     }
-    assert found == {
+    assert result == {
         "greedy": {**common, "num_beams": 1},
         "beam": {**common, "num_beams": 4, "suppress_tokens": [0, 2]},
     }

@@ -16,7 +16,7 @@ def test_notices_say_what_was_chosen_and_what_differs(monkeypatch: pytest.Monkey
     source = replace(source, problems=("missing pooler",), generation={"num_beams": 4})
     same = np.where(TOKENS >= 0, 4, -1)
     source, target = (
-        replace(one, arrays={**one.arrays, "greedy/tokens": same}) for one in (source, target)
+        replace(item, arrays={**item.arrays, "greedy/tokens": same}) for item in (source, target)
     )
     report = judged(monkeypatch, source, target)
     conversion = "\n".join(report.notices)

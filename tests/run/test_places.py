@@ -25,8 +25,8 @@ def test_places_of_tokens() -> None:
         "logits": (2, 2, 9),
         "loss": (),
     }
-    found = {name: PLACES.valid(BATCH, name, shape) for name, shape in shapes.items()}
-    assert {name: None if one is None else one.tolist() for name, one in found.items()} == {
+    result = {name: PLACES.valid(BATCH, name, shape) for name, shape in shapes.items()}
+    assert {name: None if one is None else one.tolist() for name, one in result.items()} == {
         "encoder.1": encoder,
         "encoder.1.attention": encoder,
         "decoder.0": decoder,
@@ -40,6 +40,6 @@ def test_pooled_states_count_only_without_padding() -> None:
     """Fewer places than tokens are of tokens and padding both, unless there is no padding."""
     assert PLACES.valid(BATCH, "encoder.2", (2, 2, 8)) is None
     whole = BATCH | {"attention_mask": np.ones((2, 3), int)}
-    found = PLACES.valid(whole, "encoder.2", (2, 2, 8))
-    assert found is not None
-    assert found.tolist() == [[True, True], [True, True]]
+    result = PLACES.valid(whole, "encoder.2", (2, 2, 8))
+    assert result is not None
+    assert result.tolist() == [[True, True], [True, True]]

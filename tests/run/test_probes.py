@@ -178,9 +178,9 @@ def test_generation_stays_below_the_limit() -> None:
 
 def test_probes_depend_on_config_and_seed_alone() -> None:
     """The same seed gives the same probes, another seed others."""
-    first, again, other = (probes_of(PAIRS["bert"], seed) for seed in (0, 0, 1))
+    first, again, changed = (probes_of(PAIRS["bert"], seed) for seed in (0, 0, 1))
     assert all(np.array_equal(first[name], again[name]) for name in first)
-    assert not np.array_equal(first["full.input_ids"], other["full.input_ids"])
+    assert not np.array_equal(first["full.input_ids"], changed["full.input_ids"])
 
 
 def test_decoder_starts_with_its_start_token() -> None:

@@ -109,7 +109,7 @@ def test_only_the_target_runs(
     trace, composition = recorded
     report, (job,) = compared(monkeypatch, trace, composition, answer(composition, trace), naming)
     assert report.matches, [
-        (one.probe, one.name, one.ratios, one.problem) for one in report.outside
+        (item.probe, item.name, item.ratios, item.problem) for item in report.outside
     ]
     assert (job.runner, job.checkpoint, job.precisions) == (naming, Path("b"), ("float32",))
     assert (job.texts, job.examples, job.generate_from) == (
@@ -120,7 +120,7 @@ def test_only_the_target_runs(
     names = dict.fromkeys(key.partition(".")[0] for key in job.probes)
     assert tuple(names) == trace.suited[naming] or set(names) == set(trace.suited[naming])
     judged = {(quantity.probe, quantity.name) for quantity in report.quantities}
-    assert judged == {(name, one) for name in names for one in ("encoder.0", "logits")} | {
+    assert judged == {(name, item) for name in names for item in ("encoder.0", "logits")} | {
         ("greedy", "cached")
     }
     assert report.coverage is not None

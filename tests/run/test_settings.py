@@ -44,8 +44,8 @@ def change(path: Path, *levels: str, **values: Any) -> None:
 
 def keys(both: tuple[Path, Path]) -> list[tuple[str, Any, Any]]:
     """Return the differences."""
-    found = differing_settings(*(open_checkpoint(one) for one in both))
-    return [(one.key, one.first, one.second) for one in found]
+    differences = differing_settings(*(open_checkpoint(path) for path in both))
+    return [(item.key, item.first, item.second) for item in differences]
 
 
 def test_a_conversion_differs_in_nothing(both: tuple[Path, Path]) -> None:

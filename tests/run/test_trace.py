@@ -44,21 +44,21 @@ def written(original: tuple[Trace, bytes], tmp_path: Path) -> tuple[Trace, Path]
 def test_what_is_written_comes_back(written: tuple[Trace, Path]) -> None:
     """Everything, and the arrays in their order, which is that of the data flow."""
     trace, path = written
-    found = read_trace(path)
-    assert found.reference is found.source
-    for one, other in ((found.probes, trace.probes), (found.source.arrays, trace.source.arrays)):
-        assert sorted(one) == sorted(other)
+    result = read_trace(path)
+    assert result.reference is result.source
+    for one, second in ((result.probes, trace.probes), (result.source.arrays, trace.source.arrays)):
+        assert sorted(one) == sorted(second)
         assert all(
-            np.array_equal(one[name], other[name]) and one[name].dtype == other[name].dtype
+            np.array_equal(one[name], second[name]) and one[name].dtype == second[name].dtype
             for name in one
         )
-    assert list(found.source.arrays) == list(trace.source.arrays)
+    assert list(result.source.arrays) == list(trace.source.arrays)
     for name in ("naming", "config", "generation", "question", "suited", "weights"):
-        assert getattr(found, name) == getattr(trace, name), name
+        assert getattr(result, name) == getattr(trace, name), name
     for name in ("runner", "problems", "versions", "settings", "generation", "texts", "reached"):
-        assert getattr(found.source, name) == getattr(trace.source, name), name
+        assert getattr(result.source, name) == getattr(trace.source, name), name
     first = path.read_bytes()
-    write_trace(path, found)
+    write_trace(path, result)
     assert path.read_bytes() == first
 
 

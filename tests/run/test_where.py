@@ -83,9 +83,9 @@ def test_every_tensor_has_its_place(key: str, expected: tuple[int, int]) -> None
 )
 def test_the_first_quantity(outside: list[str], first: str) -> None:
     """The order is the data flow's, whatever order they come in."""
-    found = find_where([], True, [], [quantity(name) for name in outside], EVERY)
-    assert found.first
-    assert found.first.name == first
+    where = find_where([], True, [], [quantity(name) for name in outside], EVERY)
+    assert where.first
+    assert where.first.name == first
 
 
 def test_the_first_of_several_probes() -> None:
@@ -96,8 +96,8 @@ def test_the_first_of_several_probes() -> None:
         quantity("encoder.0", "types"),
         quantity("encoder.0", "long"),
     ]
-    found = find_where([], True, [], outside, EVERY)
-    assert found.first is outside[2]
+    where = find_where([], True, [], outside, EVERY)
+    assert where.first is outside[2]
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_what_is_behind(first: str, behind: list[str], later: int) -> None:
         QUERY,
         "encoder.embeddings.LayerNorm.bias",
     )
-    found = find_where(tensors, False, [], [quantity(first)], EVERY)
-    assert ([tensor.source for tensor in found.tensors], found.later) == (behind, later)
+    where = find_where(tensors, False, [], [quantity(first)], EVERY)
+    assert ([tensor.source for tensor in where.tensors], where.later) == (behind, later)
 
 
 def test_without_outputs_all_tensors_are_told() -> None:
     """There is no first quantity, and the tensors stand in the order of the data flow."""
-    found = find_where(differing(POOLER, LAST_NORM, QUERY), False, [])
-    assert (found.first, [tensor.source for tensor in found.tensors], found.later) == (
+    where = find_where(differing(POOLER, LAST_NORM, QUERY), False, [])
+    assert (where.first, [tensor.source for tensor in where.tensors], where.later) == (
         None,
         [QUERY, LAST_NORM, POOLER],
         0,

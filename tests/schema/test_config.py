@@ -62,8 +62,8 @@ def test_no_words() -> None:
 )
 def test_json_that_is_odd_but_right(text: bytes, value: Json) -> None:
     """A tokenizer's longest length, pairs of surrogates, brackets in texts, 64 levels, thousands of lists."""
-    found = parse_json(text, "x")["a"]
-    assert found == (value if value is not None or b"[" not in text else json.loads(text)["a"])
+    result = parse_json(text, "x")["a"]
+    assert result == (value if value is not None or b"[" not in text else json.loads(text)["a"])
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_no_other_key_leads_elsewhere(
     shutil.copytree(dates, source)
     if slow:
         leading.make_slow(source)
-    other = os.environ.get("CKPTCONV_TRANSFORMERS")
+    setting = os.environ.get("CKPTCONV_TRANSFORMERS")
     process = subprocess.run(
         [sys.executable, leading.__file__, str(source), file, part],
         env={
@@ -195,7 +195,7 @@ def test_no_other_key_leads_elsewhere(
             "CKPTCONV_KEYS": os.environ.get("CKPTCONV_KEYS", "16"),
             "OMP_NUM_THREADS": "1",
             "TRANSFORMERS_VERBOSITY": "error",
-            **({"PYTHONPATH": other} if other else {}),
+            **({"PYTHONPATH": setting} if setting else {}),
         },
         capture_output=True,
         text=True,
@@ -203,7 +203,9 @@ def test_no_other_key_leads_elsewhere(
         check=True,
     )
     document = json.loads(process.stdout.splitlines()[-1])
-    counted(f"{document['keys']} keys in {file} {part}: {', '.join(document['touched'])} lead elsewhere")
+    counted(
+        f"{document['keys']} keys in {file} {part}: {', '.join(document['touched'])} lead elsewhere"
+    )
     followed = {"fast_tokenizer_files"}
     handled = {*CODE_KEYS, *KERNEL_KEYS, *FILE_KEYS, *followed}
     tokens = file in ("tokenizer_config.json", "special_tokens_map.json")

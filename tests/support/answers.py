@@ -31,12 +31,12 @@ def outputs(apart_from: str = "", shapes: Mapping[str, tuple[int, ...]] = SHAPES
     exact = {f"float64/full/{name}": rng.standard_normal(shape) for name, shape in shapes.items()}
 
     def rounded(size: float) -> dict[str, Array]:
-        found, wrong = {}, False
+        result, wrong = {}, False
         for key, array in exact.items():
             wrong = wrong or key == f"float64/full/{apart_from}"
             noise = rng.standard_normal(array.shape) * (0.1 if wrong and size > 1e-7 else size)
-            found[key.replace("float64", "float32")] = (array + noise).astype(np.float32)
-        return found
+            result[key.replace("float64", "float32")] = (array + noise).astype(np.float32)
+        return result
 
     def answer(framework: str, arrays: dict[str, Array]) -> Answer:
         return Answer(framework, arrays, (), {framework: "1.0"}, {"threads": 1}, {}, (), (), 1.5)  # type: ignore[arg-type]
@@ -52,8 +52,8 @@ def outputs(apart_from: str = "", shapes: Mapping[str, tuple[int, ...]] = SHAPES
     )
     forks = (Fork(0, 2, 7, 8, 1.5, 1e-5), Fork(1, 1, 4, 5, 1e-6, 1e-5)) if apart_from else ()
     tokens = ((5, 6, 7, 9, 3), (5, 4, 3), (8, 3))
-    other = ((5, 6, 8, 9), (5, 5, 3), (8, 3)) if apart_from else tokens
-    greedy = Generation("greedy", {"num_beams": 1}, tokens, other, forks)
+    altered = ((5, 6, 8, 9), (5, 5, 3), (8, 3)) if apart_from else tokens
+    greedy = Generation("greedy", {"num_beams": 1}, tokens, altered, forks)
     texts = (("one", "1", "1" if not apart_from else "2"),)
     return ForwardReport(
         quantities, (greedy,), texts, (), ("one row is padding",), source, target, source, probes

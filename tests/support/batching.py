@@ -30,12 +30,12 @@ def run_all(
     commands: Iterable[Iterable[object]], env: dict[str, str]
 ) -> list[tuple[int, str, str]]:
     """Return exit code, stdout and stderr of each command line; `env` is added to the environment."""
-    found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **env}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **env}
     asked = json.dumps([[str(arg) for arg in args] for args in commands])
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         input=asked,
-        env=found,
+        env=environment,
         capture_output=True,
         text=True,
         check=True,

@@ -82,8 +82,8 @@ class Browser:
         """Return the only element that a CSS selector matches, as soon as it is there: scripts may make it."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        (found,) = WebDriverWait(self.driver, 20).until(lambda _: self.all(selector))
-        return found
+        (result,) = WebDriverWait(self.driver, 20).until(lambda _: self.all(selector))
+        return result
 
     def until(self, script: str) -> None:
         """Wait until the body of a function in the page returns true."""
@@ -120,20 +120,20 @@ class Browser:
         """Write the whole page as an image."""
         width = self.script("return innerWidth")
         height = self.script("return document.documentElement.scrollHeight")
-        found = self._ask(
+        result = self._ask(
             "Page.captureScreenshot",
             captureBeyondViewport=True,
             clip={"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
         )
-        file.write_bytes(base64.b64decode(found["data"]))
+        file.write_bytes(base64.b64decode(result["data"]))
         return file
 
     def paper(self, file: Path) -> Path:
         """Write the page as it prints, as PDF."""
-        found = self._ask(
+        result = self._ask(
             "Page.printToPDF", printBackground=True, paperWidth=8.27, paperHeight=11.69
         )
-        file.write_bytes(base64.b64decode(found["data"]))
+        file.write_bytes(base64.b64decode(result["data"]))
         return file
 
     def _ask(self, command: str, **parameters: object) -> Any:
@@ -143,14 +143,14 @@ class Browser:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start Chromium; without it the test is skipped, unless CI_BROWSER says that it must be there."""
-    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    missing = [name for name, path in found.items() if path is None]
+    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    missing = [name for name, path in programs.items() if path is None]
     if missing:
         reason = f"{' and '.join(missing)} not installed: apt-get install chromium chromium-driver"
         pytest.fail(reason) if os.environ.get("CI_BROWSER") == "1" else pytest.skip(reason)
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
-    options.binary_location = str(found["chromium"])
+    options.binary_location = str(programs["chromium"])
     for flag in FLAGS:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -158,7 +158,7 @@ def chromium() -> Iterator[Browser]:
         ignore_cleanup_errors=True
     ) as folder:  # Chromium leaves one of its own behind
         service = webdriver.ChromeService(
-            str(found["chromedriver"]), env={**os.environ, "TMPDIR": folder}
+            str(programs["chromedriver"]), env={**os.environ, "TMPDIR": folder}
         )
         driver = webdriver.Chrome(options=options, service=service)
         try:

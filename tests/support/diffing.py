@@ -7,4 +7,4 @@ from ckptconv import Diff
 
 def lines(found: Diff) -> list[tuple[str, str, str]]:
     """Return key, verdict and sentence of every tensor that differs, the worst first."""
-    return [(one.key, one.verdict, str(one.relation)) for one in found.worst_first]
+    return [(line.key, line.verdict, str(line.relation)) for line in found.worst_first]

@@ -18,10 +18,12 @@ PERCENTILE = 99
 def write_table(judged: Mapping[Case, Outcome]) -> None:
     """Write what was measured, with the number of draws, into the page."""
     by_naming = {
-        name: [ratio for case, found in judged.items() if case.naming == name for ratio in found.ratios]
+        name: [
+            ratio for case, found in judged.items() if case.naming == name for ratio in found.ratios
+        ]
         for name in COLUMNS
     }
-    kinds = dict.fromkeys(one.kind for some in by_naming.values() for one in some)
+    kinds = dict.fromkeys(item.kind for some in by_naming.values() for item in some)
     rows = [
         (kind, *(cell for name in COLUMNS for cell in _cells(kind, by_naming[name])))
         for kind in kinds
@@ -34,8 +36,8 @@ def write_table(judged: Mapping[Case, Outcome]) -> None:
 
 def _cells(kind: str, found: Sequence[Ratios]) -> tuple[str, str]:
     """Return, for RMS and for the worst element, below what 99 in 100 are, and the largest."""
-    some = [one for one in found if one.kind == kind]
-    rms, worst = ([one.rms for one in some], [one.worst for one in some])
+    some = [item for item in found if item.kind == kind]
+    rms, worst = ([item.rms for item in some], [item.worst for item in some])
     return _cell(rms), _cell(worst)
 
 

@@ -63,10 +63,10 @@ class Hub:
 
     def downloaded(self) -> list[str]:
         """Return the names of the files that were asked for, in order, each once."""
-        found = [
+        result = [
             FILE.fullmatch(line.partition(" ")[2]) for line in self.asked if line.startswith("GET ")
         ]
-        return list(dict.fromkeys(one["file"] for one in found if one))
+        return list(dict.fromkeys(item["file"] for item in result if item))
 
     def revision(self, repo: str, revision: str) -> str | None:
         """Return the branch or tag that a branch, tag or commit means."""
@@ -101,10 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         path, _, query = self.path.partition("?")
         self.hub.asked.append(f"POST {path}")
-        found = POSTED.fullmatch(path)
+        match = POSTED.fullmatch(path)
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
-        if found is None or found["repo"] not in self.hub.repos:
+        if match is None or match["repo"] not in self.hub.repos:
             return self._send(401, b"", {"X-Error-Code": "RepoNotFound"}, True)
         if self.hub.read_only and "/commit/" in path:
             return self._send(403, b"{}", {"Content-Type": "application/json"}, True)
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for item in json.loads(body)["objects"]
             ]
             return self._json({"transfer": "basic", "objects": objects})
-        return self._commit(found["repo"], body, "create_pr=1" in query)
+        return self._commit(match["repo"], body, "create_pr=1" in query)
 
     def _commit(self, repo: str, body: bytes, request: bool) -> None:
         lines = [json.loads(line) for line in body.splitlines()]
@@ -165,12 +165,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         path = self.path.partition("?")[0].replace("%2F", "/")
         self.hub.asked.append(f"{self.command} {path}")
-        found = API.fullmatch(path) or FILE.fullmatch(path)
-        repo = found["repo"] if found else ""
+        match = API.fullmatch(path) or FILE.fullmatch(path)
+        repo = match["repo"] if match else ""
         hidden = repo in self.hub.private and self.headers.get("Authorization") != "Bearer secret"
-        if found is None or repo not in self.hub.repos or hidden:
+        if match is None or repo not in self.hub.repos or hidden:
             return self._send(401, b"", {"X-Error-Code": "RepoNotFound"}, with_body)
-        revision = self.hub.revision(repo, found["revision"] or "main")
+        revision = self.hub.revision(repo, match["revision"] or "main")
         if revision is None:
             return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"}, with_body)
         sha, files = commit(repo + revision), self.hub.repos[repo][revision]
@@ -190,11 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, body, {"Content-Type": "application/json"}, with_body)
         if repo in self.hub.gated:
             return self._send(403, b"", {"X-Error-Code": "GatedRepo"}, with_body)
-        if found["file"] not in files:
+        if match["file"] not in files:
             return self._send(
                 404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha}, with_body
             )
-        return self._file(found["file"], files[found["file"]], sha, with_body)
+        return self._file(match["file"], files[match["file"]], sha, with_body)
 
     def _endless(self) -> None:
         """Send a list of files until the other side hangs up."""

@@ -94,13 +94,13 @@ def vocabulary_arguments(file: Path) -> set[str]:
 def attention_kernels(package: Path) -> set[str]:
     """Return the names in `AttentionInterface._global_mapping`, and `eager`."""
     tree = ast.parse((package / "modeling_utils.py").read_text())
-    found = {"eager"}
+    kinds = {"eager"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and node.name == "AttentionInterface":
             for mapping in ast.walk(node):
                 if isinstance(mapping, ast.Dict):
-                    found |= {text for key in mapping.keys if key for text in _text(key)}
-    return found
+                    kinds |= {text for key in mapping.keys if key for text in _text(key)}
+    return kinds
 
 
 def path_arguments(package: Path) -> set[str]:

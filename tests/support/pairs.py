@@ -71,7 +71,7 @@ class Outcome:
 
 def cases() -> list[Case]:
     """Return every case, from the data in fixtures/."""
-    found = []
+    result = []
     namings: tuple[tuple[NamingName, str], ...] = (("tf", "hdf5"), ("flax", "msgpack"))
     for naming, form in namings:
         pairs = {(encoder, "bert") for encoder in encoders(naming)} | {
@@ -80,17 +80,19 @@ def cases() -> list[Case]:
         pairs |= {(encoder, encoder) for encoder in set(encoders(naming)) & set(decoders(naming))}
         pairs |= {(encoder, decoder) for encoder in FIRST for decoder in FIRST}
         for encoder, decoder in sorted(pairs):
-            found.append(Case(encoder, decoder, naming, form))
+            result.append(Case(encoder, decoder, naming, form))
             if encoder in FIRST and decoder in FIRST:
-                found.append(Case(encoder, decoder, naming, form, shards=True))
-                found.append(Case(encoder, decoder, naming, "safetensors"))
-                found += (
+                result.append(Case(encoder, decoder, naming, form, shards=True))
+                result.append(Case(encoder, decoder, naming, "safetensors"))
+                result += (
                     [Case(encoder, decoder, naming, "safetensors", shards=True)]
                     if naming == "tf"
                     else []
                 )
     return [
-        replace(case, seed=seed) for case in found for seed in (range(SEEDS) if case.runs else (0,))
+        replace(case, seed=seed)
+        for case in result
+        for seed in (range(SEEDS) if case.runs else (0,))
     ]
 
 
@@ -134,8 +136,14 @@ def _outcome(report: ForwardReport | Answer | FrameworkError) -> Outcome:
         return Outcome((str(report),))
     if isinstance(report, Answer):
         return Outcome(report.problems)
-    outside = [f"{one.probe} {one.name}: {one.problem or one.ratios}" for one in report.outside]
-    forks = [f"{generation.name}: {fork}" for generation in report.generations for fork in generation.mismatches]
+    outside = [
+        f"{item.probe} {item.name}: {item.problem or item.ratios}" for item in report.outside
+    ]
+    forks = [
+        f"{generation.name}: {fork}"
+        for generation in report.generations
+        for fork in generation.mismatches
+    ]
     wrong = (*report.loading, *outside, *forks)
     ratios = tuple(Ratios(quantity.kind, *quantity.ratios) for quantity in report.quantities)
     ties = sum(len(generation.ties) for generation in report.generations)
@@ -191,15 +199,15 @@ def _answers(
     ]
     answers = run_batches(batches)
     source_of = dict(zip(sources, answers[0], strict=True))
-    found: dict[Case, ForwardReport | Answer | FrameworkError] = {}
+    result: dict[Case, ForwardReport | Answer | FrameworkError] = {}
     for some, batch in zip(by_naming.values(), answers[1:], strict=True):
         for case, answer in zip(some, batch, strict=True):
             source = source_of[_probed(case)]
             if case.runs and isinstance(answer, Answer) and isinstance(source, Answer):
-                found[case] = comparisons[case].judge(source, answer)
+                result[case] = comparisons[case].judge(source, answer)
             else:
-                found[case] = source if isinstance(source, FrameworkError) else answer
-    return found
+                result[case] = source if isinstance(source, FrameworkError) else answer
+    return result
 
 
 def _probed(case: Case) -> tuple[object, ...]:

@@ -183,11 +183,11 @@ def old_names(held: dict[str, Any], kind: str) -> dict[str, Any]:
     torch = import_module("torch")
     if kind == "gamma and beta":
         spelling = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
-        found = {}
+        result = {}
         for name, value in held.items():
             layer, _, role = name.rpartition("LayerNorm.")
-            found[layer + spelling[f"LayerNorm.{role}"] if layer else name] = value
-        return found
+            result[layer + spelling[f"LayerNorm.{role}"] if layer else name] = value
+        return result
     if kind == "buffers":
         mask = torch.ones((1, 1, 23, 23), dtype=torch.uint8).tril()
         layers = [f"decoder.transformer.h.{n}" for n in range(2)]
@@ -216,20 +216,20 @@ def weights(folder: Path) -> bytes:
 
 def tensors(folder: Path) -> dict[str, Any]:
     """Return the tensors of a single file of safetensors."""
-    found: dict[str, Any] = import_module("safetensors.torch").load_file(
+    result: dict[str, Any] = import_module("safetensors.torch").load_file(
         folder / "model.safetensors"
     )
-    return found
+    return result
 
 
 def config(folder: Path) -> dict[str, Any]:
     """Return the config as transformers reads it, without the paths of the models that it was made of."""
-    found: dict[str, Any] = (
+    result: dict[str, Any] = (
         import_module("transformers").EncoderDecoderConfig.from_pretrained(folder).to_dict()
     )
     for side in SIDES:
-        del found[side]["_name_or_path"]
-    return found
+        del result[side]["_name_or_path"]
+    return result
 
 
 def reports(
@@ -252,15 +252,15 @@ def reports(
         [[*sources.values()], *([targets[case] for case in side] for side in sides)]
     )
     of = dict(zip(sources, answers[0], strict=True))
-    found: dict[Case, ForwardReport | Answer | FrameworkError] = {}
+    result: dict[Case, ForwardReport | Answer | FrameworkError] = {}
     for side, batch in zip(sides, answers[1:], strict=True):
-        for case, other in zip(side, batch, strict=True):
+        for case, second in zip(side, batch, strict=True):
             one = of[case.source, case.naming]
-            if case.runs and isinstance(one, Answer) and isinstance(other, Answer):
-                found[case] = compared[case].judge(one, other)
+            if case.runs and isinstance(one, Answer) and isinstance(second, Answer):
+                result[case] = compared[case].judge(one, second)
             else:
-                found[case] = one if isinstance(one, FrameworkError) else other
-    return found
+                result[case] = one if isinstance(one, FrameworkError) else second
+    return result
 
 
 def resave(root: Path) -> None:
@@ -307,21 +307,25 @@ def _workaround(transformers: Any, root: Path, name: str) -> Mapping[str, Any]:
     """Return PyTorch's logits of the whole, and TF's of the parts."""
     torch, tf = import_module("torch"), import_module("tensorflow")
     parts = root / "parts" / name
-    one = transformers.EncoderDecoderModel.from_pretrained(root / "source" / name).eval()
-    other = transformers.TFEncoderDecoderModel.from_encoder_decoder_pretrained(
+    first = transformers.EncoderDecoderModel.from_pretrained(root / "source" / name).eval()
+    second = transformers.TFEncoderDecoderModel.from_encoder_decoder_pretrained(
         parts / "encoder", parts / "decoder", encoder_from_pt=True, decoder_from_pt=True
     )
     for side in SIDES:
-        getattr(other, side).save_pretrained(root / "halves" / f"{name}-tf" / side)
+        getattr(second, side).save_pretrained(root / "halves" / f"{name}-tf" / side)
     rng = np.random.default_rng(3)
     ids = {
         key: rng.integers(5, 50, (2, length))
         for key, length in (("input_ids", 9), ("decoder_input_ids", 7))
     }
     with torch.inference_mode():
-        exact = one.double()(**{key: torch.from_numpy(array) for key, array in ids.items()}).logits
-        rounded = one.float()(**{key: torch.from_numpy(array) for key, array in ids.items()}).logits
-    logits = other(**{key: tf.constant(array) for key, array in ids.items()}).logits
+        exact = first.double()(
+            **{key: torch.from_numpy(array) for key, array in ids.items()}
+        ).logits
+        rounded = first.float()(
+            **{key: torch.from_numpy(array) for key, array in ids.items()}
+        ).logits
+    logits = second(**{key: tf.constant(array) for key, array in ids.items()}).logits
     return {"exact": exact.numpy(), "pytorch": rounded.numpy(), "tf": logits.numpy()}
 
 

@@ -31,8 +31,10 @@ def on_terminal(*args: str, columns: int = 80, env: Mapping[str, str] | None = N
     pairs = [pty.openpty() for _ in range(2)]
     for _, its in pairs:
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    found = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
-    found |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", "PYTHONUTF8": "1", **(env or {})}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")
+    }
+    environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", "PYTHONUTF8": "1", **(env or {})}
     shown = ["", ""]
 
     def read(number: int) -> None:
@@ -46,7 +48,7 @@ def on_terminal(*args: str, columns: int = 80, env: Mapping[str, str] | None = N
         stdin=subprocess.DEVNULL,
         stdout=pairs[0][1],
         stderr=pairs[1][1],
-        env=found,
+        env=environment,
     )
     for _, its in pairs:
         os.close(its)

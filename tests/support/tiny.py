@@ -44,7 +44,9 @@ def _variants(path: Path) -> list[Json]:
     """Return a family's variants, whole: the file gives for each later one how it differs from the first."""
     document: list[Json] = json.loads(path.read_text())
     base = document[0]["config"]
-    return [one | {"config": {"model_type": path.stem} | base | one["config"]} for one in document]
+    return [
+        entry | {"config": {"model_type": path.stem} | base | entry["config"]} for entry in document
+    ]
 
 
 CONFIGS: dict[str, list[Json]] = {
@@ -67,8 +69,8 @@ def plain(family: str) -> Json:
 
 def oracle(family: str, variant: str, side: str) -> Json:
     """Return what each framework said of a variant on one side; {} before it was asked."""
-    found: Json = NAMES.get(family, {}).get("variants", {}).get(variant, {}).get(side, {})
-    return found
+    names: Json = NAMES.get(family, {}).get("variants", {}).get(variant, {}).get(side, {})
+    return names
 
 
 def is_refused(variant: Json, naming: str) -> bool:
@@ -89,8 +91,8 @@ def decoders(naming: str = "pytorch") -> list[str]:
 
 def pairs(naming: str = "pytorch") -> list[tuple[str, str]]:
     """Return pairs in which every family stands once on every side it can take, beside a bert."""
-    found = [(encoder, "bert") for encoder in encoders(naming)]
-    return found + [("bert", decoder) for decoder in decoders(naming) if decoder != "bert"]
+    result = [(encoder, "bert") for encoder in encoders(naming)]
+    return result + [("bert", decoder) for decoder in decoders(naming) if decoder != "bert"]
 
 
 def _able(side: str, naming: str) -> list[str]:
@@ -174,7 +176,7 @@ def _specials(decoder: Any) -> Json:
     free = iter(token for token in range(8) if token != pad)
     start = next(free) if decoder.bos_token_id is None else decoder.bos_token_id
     ends = (
-        next(one for one in free if one != start)
+        next(item for item in free if item != start)
         if decoder.eos_token_id is None
         else decoder.eos_token_id
     )

@@ -34,16 +34,16 @@ def quantities(composition: Model, noise: float, seed: int = 0) -> dict[str, Arr
     """Return float32 answers to all probes, so far from the float64 ones."""
     probes, _ = probes_for_all(composition, 0, *supports("pytorch"))
     exact, rng = np.random.default_rng(3), np.random.default_rng(seed)
-    found = {}
+    result = {}
     for key, mask in probes.items():
         probe, _, name = key.partition(".")
         if name.endswith("attention_mask"):
             values = exact.normal(size=(*mask.shape, 8))
             quantity = "logits" if "decoder" in name else "encoder.0"
-            found[f"float64/{probe}/{quantity}"] = values
+            result[f"float64/{probe}/{quantity}"] = values
             off = rng.normal(size=values.shape) * noise
-            found[f"float32/{probe}/{quantity}"] = (values + off).astype(np.float32)
-    return found
+            result[f"float32/{probe}/{quantity}"] = (values + off).astype(np.float32)
+    return result
 
 
 def made_up(pair: Pair, folder: Path) -> tuple[Trace, Model]:

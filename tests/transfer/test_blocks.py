@@ -58,10 +58,10 @@ def test_blocks_are_the_whole(
         patch.setattr(pieces, "NEAR_BYTES", near * 4)
         gatherer = Gatherer(read, flat.dtype)
         strides = tuple(step // 4 for step in view.strides)
-        found = list(cut(Block(0, view.shape, strides), most))
-        made = [gatherer.fill(one, np.empty(most, np.uint32)).tobytes() for one in found]
+        result = list(cut(Block(0, view.shape, strides), most))
+        made = [gatherer.fill(item, np.empty(most, np.uint32)).tobytes() for item in result]
     assert b"".join(made) == view.tobytes()
-    assert max(prod(one.shape) for one in found) <= most
+    assert max(prod(item.shape) for item in result) <= most
 
 
 def test_strides_of_a_whole() -> None:

@@ -51,18 +51,18 @@ def same(one: Array, other: Array) -> bool:
 def counted(before: Array, source: str, after: Array, target: str) -> Counts:
     """Count by meaning, in float64, what `cast` counts by bits."""
     with np.errstate(invalid="ignore"):
-        one, other = before.astype(np.float64), after.astype(np.float64)
+        first, second = before.astype(np.float64), after.astype(np.float64)
     low = (
-        (np.abs(other) < TINIEST[target])
-        & (other != 0)
-        & (np.abs(one) >= TINIEST[source])
-        & (one != other)
+        (np.abs(second) < TINIEST[target])
+        & (second != 0)
+        & (np.abs(first) >= TINIEST[source])
+        & (first != second)
     )
     return Counts(
-        nan=int(np.isnan(one).sum()),
-        infinite=int(np.isinf(one).sum()),
-        overflowed=int((np.isinf(other) & np.isfinite(one)).sum()),
-        zeroed=int(((other == 0) & (one != 0)).sum()),
+        nan=int(np.isnan(first).sum()),
+        infinite=int(np.isinf(first).sum()),
+        overflowed=int((np.isinf(second) & np.isfinite(first)).sum()),
+        zeroed=int(((second == 0) & (first != 0)).sum()),
         subnormal=int(low.sum()),
     )
 
@@ -72,9 +72,9 @@ def test_every_16_bit_pattern_is_decoded(dtype: str) -> None:
     """All 65,536 patterns mean the number that the reference says."""
     with np.errstate(invalid="ignore"):  # of signalling NaNs
         expected = ALL.view(TYPES[dtype]).astype(np.float64)
-        found = decode(ALL, dtype).astype(np.float64)
-    assert same(found, expected)
-    assert np.array_equal(np.signbit(found), np.signbit(expected))
+        result = decode(ALL, dtype).astype(np.float64)
+    assert same(result, expected)
+    assert np.array_equal(np.signbit(result), np.signbit(expected))
 
 
 @pytest.mark.parametrize("target", ["float64", "float32"])
@@ -94,10 +94,10 @@ def test_every_16_bit_pattern_survives_widening(source: str, target: str) -> Non
 @pytest.mark.parametrize(("source", "target"), [("float16", "bfloat16"), ("bfloat16", "float16")])
 def test_every_16_bit_pattern_in_the_other_16_bits(source: str, target: str) -> None:
     """All 65,536 patterns are rounded as ml_dtypes rounds them, and what is lost is counted."""
-    found, counts = cast(ALL, source, target)
+    result, counts = cast(ALL, source, target)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         expected = ALL.view(TYPES[source]).astype(np.float32).astype(TYPES[target])
-    assert same(found.view(TYPES[target]), expected)
+    assert same(result.view(TYPES[target]), expected)
     assert counts == counted(ALL.view(TYPES[source]), source, expected, target)
 
 
@@ -105,10 +105,10 @@ def test_every_16_bit_pattern_in_the_other_16_bits(source: str, target: str) -> 
 def test_float32_is_rounded_to_nearest_even(target: str) -> None:
     """720,896 patterns at and around every place where rounding turns, against numpy and ml_dtypes."""
     values = interesting().view(np.float32)
-    found, counts = cast(interesting(), "float32", target)
+    result, counts = cast(interesting(), "float32", target)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         expected = values.astype(TYPES[target])
-    assert same(found.view(TYPES[target]), expected)
+    assert same(result.view(TYPES[target]), expected)
     assert counts == counted(values, "float32", expected, target)
     assert min(counts.overflowed, counts.zeroed, counts.nan) > 0
     assert (counts.subnormal > 0) == (target == "float16")
@@ -118,10 +118,10 @@ def test_float32_is_rounded_to_nearest_even(target: str) -> None:
 def test_special_values(source: str, target: str) -> None:
     """Zeros keep their sign, infinities stay and are not counted as lost, NaN stays NaN."""
     values = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -2.5], TYPES[source])
-    found, counts = cast(values.view(raw_dtype(source)), source, target)
+    result, counts = cast(values.view(raw_dtype(source)), source, target)
     expected = values.astype(TYPES[target])
-    assert same(found.view(TYPES[target]), expected)
-    assert (counts, found.dtype.itemsize) == (Counts(nan=1, infinite=2), ITEMSIZE[target])
+    assert same(result.view(TYPES[target]), expected)
+    assert (counts, result.dtype.itemsize) == (Counts(nan=1, infinite=2), ITEMSIZE[target])
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_special_values(source: str, target: str) -> None:
 def test_what_becomes_infinite_is_counted(source: str, target: str, largest: float) -> None:
     """The largest number fits, with either sign; the doubles of it do not, and are counted."""
     values = np.array([largest, -largest, 2 * largest, -2 * largest, np.inf], TYPES[source])
-    found, counts = cast(values.view(raw_dtype(source)), source, target)
+    result, counts = cast(values.view(raw_dtype(source)), source, target)
     assert counts == Counts(infinite=1, overflowed=2)
-    assert found.view(TYPES[target]).astype(np.float64).tolist() == [
+    assert result.view(TYPES[target]).astype(np.float64).tolist() == [
         largest,
         -largest,
         np.inf,
@@ -167,21 +167,21 @@ def test_what_a_cast_of_float32_loses(values: list[float], target: str) -> None:
     floats = np.array(values, np.float32)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         expected = floats.astype(TYPES[target])
-    found, counts = cast(floats.view(np.uint32), "float32", target)
-    assert same(found.view(TYPES[target]), expected)
+    result, counts = cast(floats.view(np.uint32), "float32", target)
+    assert same(result.view(TYPES[target]), expected)
     assert counts == counted(floats, "float32", expected, target)
 
 
 @given(st.integers(0, 0x7F7F), st.sampled_from([-1, 0, 1]), st.integers(0, 40), st.booleans())
 def test_doubles_are_rounded_once(bits: int, side: int, depth: int, negative: bool) -> None:
     """A double beside the middle of two bfloat16 numbers, however near, goes to the one that is nearer."""
-    low, high = (struct.unpack("<f", struct.pack("<I", one << 16))[0] for one in (bits, bits + 1))
+    low, high = (struct.unpack("<f", struct.pack("<I", item << 16))[0] for item in (bits, bits + 1))
     top = high if math.isfinite(high) else 2.0**128
     middle = (low + top) / 2
     value = middle + side * (top - low) * 2.0**-depth / 8
     nearest = bits + ((side > 0) if side else bits & 1)
-    found = encode(np.array([-value if negative else value]), "bfloat16")
-    assert int(found[0]) == nearest | (0x8000 if negative else 0)
+    values = encode(np.array([-value if negative else value]), "bfloat16")
+    assert int(values[0]) == nearest | (0x8000 if negative else 0)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

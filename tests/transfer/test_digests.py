@@ -53,8 +53,8 @@ def test_sources_in_the_background(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     a, b, c = (tmp_path / name for name in "abc")
     with digested({"one": (a, b), "two": (c,)}) as pending:
-        found = pending.result()
-    assert found == {
+        result = pending.result()
+    assert result == {
         "one": {"a": file_digest(a), "b": file_digest(b)},
         "two": {"c": file_digest(c)},
     }
@@ -112,7 +112,7 @@ def test_tables(make_pair: MakePair, pair: Pair) -> None:
             {
                 digest,
                 tables_digest(rows, ("pytorch",)),
-                *(tables_digest(one, ("pytorch", "tf")) for one in others),
+                *(tables_digest(item, ("pytorch", "tf")) for item in others),
             }
         )
         == 6

@@ -39,9 +39,9 @@ def many() -> NDArray[np.float32]:
 
 def test_pinned(many: NDArray[np.float32]) -> None:
     """Elements and bytes are those that were drawn when this was written, here and across a step."""
-    found = values(Fill(std=0.02), (7, 7))
-    assert [float(one) for one in found.ravel()[:4]] == [float.fromhex(one) for one in FIRST]
-    assert sha256(found.astype("<f4").tobytes()).hexdigest() == DIGEST
+    result = values(Fill(std=0.02), (7, 7))
+    assert [float(item) for item in result.ravel()[:4]] == [float.fromhex(item) for item in FIRST]
+    assert sha256(result.astype("<f4").tobytes()).hexdigest() == DIGEST
     assert sha256(many.astype("<f4").tobytes()).hexdigest() == MANY_DIGEST
 
 
@@ -61,8 +61,8 @@ def test_normal(many: NDArray[np.float32]) -> None:
 )
 def test_streams_are_apart(many: NDArray[np.float32], fill: Fill, name: str) -> None:
     """Another seed or another tensor draws other values, with no trace of the first ones."""
-    other = values(fill, many.shape, name)
-    assert abs(np.corrcoef(many, other)[0, 1]) < 4 / np.sqrt(many.size)
+    second = values(fill, many.shape, name)
+    assert abs(np.corrcoef(many, second)[0, 1]) < 4 / np.sqrt(many.size)
 
 
 def test_shape_and_order_do_not_matter(many: NDArray[np.float32]) -> None:
@@ -86,12 +86,12 @@ def test_constant() -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_dtypes_hold_the_same_values(many: NDArray[np.float32], dtype: str) -> None:
     """A narrower tensor holds the same draw, rounded; a wider one holds it exactly."""
-    found = values(Fill(std=0.02), (4096,), dtype=dtype)
+    result = values(Fill(std=0.02), (4096,), dtype=dtype)
     step = {"float16": 2**-11, "bfloat16": 2**-8, "float64": 0.0}[dtype]
     assert np.all(
-        np.abs(found - many[:4096]) <= step * np.abs(many[:4096]) + (2**-25 if step else 0)
+        np.abs(result - many[:4096]) <= step * np.abs(many[:4096]) + (2**-25 if step else 0)
     )
-    assert np.array_equal(found, many[:4096]) == (dtype == "float64")
+    assert np.array_equal(result, many[:4096]) == (dtype == "float64")
 
 
 def test_nothing() -> None:

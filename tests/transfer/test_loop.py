@@ -85,11 +85,11 @@ def test_other_libraries_find_the_same_values(
     (tmp_path / "out").mkdir()
     written = write_weights(plan, FORMATS[form], naming, tmp_path / "out")
     assert written.files == (tmp_path / "out" / huggingface.weights_name(FORMATS[form]),)
-    found = LIBRARIES[form](written.files[0])
+    arrays = LIBRARIES[form](written.files[0])
     joined = "." if (naming, form) == ("flax", "safetensors") else "/"
     names = {move.target.name.replace("/", joined): move.tensor.key for move in plan.moves}
-    assert sorted(found) == sorted(names)
-    for name, array in found.items():
+    assert sorted(arrays) == sorted(names)
+    for name, array in arrays.items():
         expected = pair.arrays[names[name]]
         expected = expected.T if "kernel" in name else expected
         assert (array.dtype, array.shape, array.tobytes()) == (
@@ -164,9 +164,9 @@ def test_progress_counts_every_byte_twice(pair: Pair, tmp_path: Path) -> None:
     """Written and read back: the calls add up to twice the data."""
     plan = plan_of(pair, tmp_path / "source", "tf")
     (tmp_path / "out").mkdir()
-    seen: list[int] = []
-    write_weights(plan, FORMATS["hdf5"], "tf", tmp_path / "out", 2000, seen.append)
-    assert (sum(seen), min(seen) > 0) == (2 * plan.nbytes, True)
+    steps: list[int] = []
+    write_weights(plan, FORMATS["hdf5"], "tf", tmp_path / "out", 2000, steps.append)
+    assert (sum(steps), min(steps) > 0) == (2 * plan.nbytes, True)
 
 
 def test_what_a_move_refuses_ends_the_transfer(pair: Pair, tmp_path: Path) -> None:

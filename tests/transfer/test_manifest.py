@@ -30,10 +30,10 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 def digests(folder: Path, *names: str) -> dict[str, Any]:
     """Return size and sha256 of files, as a manifest has them."""
-    found = {name: (folder / name).read_bytes() for name in names}
+    contents = {name: (folder / name).read_bytes() for name in names}
     return {
         name: {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-        for name, data in found.items()
+        for name, data in contents.items()
     }
 
 
@@ -85,10 +85,10 @@ def test_a_manifest_whole(pair: Pair, tmp_path: Path) -> None:
 def test_it_is_read_as_it_was_written(make_pair: MakePair, tmp_path: Path) -> None:
     """Reading and writing again gives the same bytes; its digest is that of its content."""
     ckptconv.pt2flax(make_pair("roberta", "roberta").write(tmp_path / "a"), tmp_path / "b")
-    found, declared, raw = read_manifest(tmp_path / "b")
-    assert (found.dump(), found.digest) == (raw, declared)
-    assert (tmp_path / "b" / SUMS).read_bytes() == found.sums(raw)
-    assert [one["tensor"] for one in found.origin.healed] == [
+    result, declared, raw = read_manifest(tmp_path / "b")
+    assert (result.dump(), result.digest) == (raw, declared)
+    assert (tmp_path / "b" / SUMS).read_bytes() == result.sums(raw)
+    assert [record["tensor"] for record in result.origin.healed] == [
         f"{side}.embeddings.{kind}_embeddings.weight"
         for side, kind in (
             ("encoder", "position"),
@@ -96,7 +96,7 @@ def test_it_is_read_as_it_was_written(make_pair: MakePair, tmp_path: Path) -> No
             ("decoder.roberta", "position"),
         )
     ]
-    assert found.origin.options == {
+    assert result.origin.options == {
         "dtype": "keep",
         "max_shard_bytes": None,
         "allow_overflow": False,
@@ -126,7 +126,7 @@ def test_nothing_of_time_and_place(
     monkeypatch.setenv("USER", "somebody")
     monkeypatch.setenv("TZ", "Pacific/Auckland")
     ckptconv.split(Path("two"), Path("y"), options)
-    one, other = (
+    first, second = (
         {
             path.relative_to(tmp_path / name): path.read_bytes()
             for path in (tmp_path / name).rglob("*")
@@ -134,9 +134,9 @@ def test_nothing_of_time_and_place(
         }
         for name in "xy"
     )
-    assert one == other
-    assert not any(str(tmp_path).encode() in data for data in one.values())
-    assert len([path for path in one if path.name == MANIFEST]) == 3
+    assert first == second
+    assert not any(str(tmp_path).encode() in data for data in first.values())
+    assert len([path for path in first if path.name == MANIFEST]) == 3
 
 
 def test_an_old_manifest_does_not_travel(pair: Pair, tmp_path: Path) -> None:
@@ -169,7 +169,8 @@ def test_sources_of_a_join(make_pair: MakePair, tmp_path: Path) -> None:
     document = manifest(tmp_path / "b")
     index = "model.safetensors.index.json"
     shards = {
-        one: sorted(path.name for path in one.glob("*.safetensors")) for one in (encoder, decoder)
+        item: sorted(path.name for path in item.glob("*.safetensors"))
+        for item in (encoder, decoder)
     }
     assert min(map(len, shards.values())) > 1
     assert document["sources"] == {

@@ -137,7 +137,7 @@ def test_rows_move(tmp_path: Path, piece_bytes: int, strided: bool) -> None:
     """Ranges of rows, one of them repeated, from a table that lies by rows or by columns."""
     table = sample((11, 5), "bfloat16")
     expected = np.concatenate(
-        [np.tile(table[one.start : one.stop], (one.times, 1)) for one in RANGES]
+        [np.tile(table[item.start : item.stop], (item.times, 1)) for item in RANGES]
     )
     source = stored(tmp_path / "w", np.ascontiguousarray(table.T if strided else table))
     if strided:

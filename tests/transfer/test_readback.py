@@ -31,7 +31,7 @@ def file(pair: Pair, tmp_path: Path) -> Path:
 
 def poured(file: Path) -> dict[str, WrittenTensor]:
     """Return what was poured into a file."""
-    found, data = FORM.read(file).tensors, file.read_bytes()
+    result, data = FORM.read(file).tensors, file.read_bytes()
     return {
         name: WrittenTensor(
             one.spec,
@@ -39,7 +39,7 @@ def poured(file: Path) -> dict[str, WrittenTensor]:
                 b"".join(data[run.offset : run.offset + run.nbytes] for run in one.extents)
             ).hexdigest(),
         )
-        for name, one in found.items()
+        for name, one in result.items()
     }
 
 
@@ -58,7 +58,7 @@ def test_digests(file: Path) -> None:
     assert {name: one.extents for name, one in digest.tensors.items()} == {
         name: one.extents for name, one in FORM.read(file).tensors.items()
     }
-    assert sum(seen) == sum(one.spec.nbytes for one in expected.values())
+    assert sum(seen) == sum(item.spec.nbytes for item in expected.values())
 
 
 @pytest.mark.parametrize("lie", ["more", "shape", "less", "bytes"])

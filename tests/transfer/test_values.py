@@ -48,7 +48,10 @@ def test_nan_and_infinities_are_kept_and_said(pair: Pair, tmp_path: Path, verb: 
         ]
         assert "(4 of 161), " in notices[0]
         assert "(2 of 161)" in notices[1]
-        assert [one.counts for one in result.values] == [Counts(nan=4, infinite=2), Counts(nan=1)]
+        assert [value.counts for value in result.values] == [
+            Counts(nan=4, infinite=2),
+            Counts(nan=1),
+        ]
     arrays = load_file(tmp_path / "c" / "model.safetensors")
     assert all(arrays[name].tobytes() == pair.arrays[name].tobytes() for name in (WORDS, BIAS))
 
@@ -87,14 +90,14 @@ def test_a_cast_that_may_overflow(cli: Cli, pair: Pair, tmp_path: Path) -> None:
     document = json.loads(outcome.out)
     assert document["notices"] == [note.removeprefix("note: ") for note in notes]
     assert {
-        one["tensor"]: (one["overflowed"], one["zeroed"])
-        for one in document["values"]
-        if one["overflowed"]
+        item["tensor"]: (item["overflowed"], item["zeroed"])
+        for item in document["values"]
+        if item["overflowed"]
     } == {WORDS: (2, 2), BIAS: (1, 0)}
     written = load_file(tmp_path / "b" / "model.safetensors")
     with np.errstate(over="ignore"):
         assert [written[name].tobytes() for name in (WORDS, BIAS)] == [
-            one.astype("f2").tobytes() for one in values
+            value.astype("f2").tobytes() for value in values
         ]
     assert ckptconv.verify(source, tmp_path / "b", "weights").matches
     assert json.loads((tmp_path / "b" / "ckptconv.json").read_text())["options"]["allow_overflow"]
@@ -105,7 +108,7 @@ def test_split_says_it_too(pair: Pair, tmp_path: Path) -> None:
     infect(pair)
     source = pair.write(tmp_path / "a")
     result = ckptconv.split(source, tmp_path / "b")
-    assert [(one.name, one.counts) for one in result.values] == [
+    assert [(value.name, value.counts) for value in result.values] == [
         (WORDS, Counts(nan=4, infinite=2)),
         (BIAS, Counts(nan=1)),
     ]
@@ -130,11 +133,11 @@ def test_finite_values_are_not_worth_a_word(pair: Pair, tmp_path: Path) -> None:
 
 def test_notices() -> None:
     """One sentence for each kind: the total, the worst tensors first, and how many more."""
-    found = [
+    result = [
         TensorValues(f"t{n}", "float32", "float16", 1000, Counts(zeroed=n, overflowed=n == 7))
         for n in range(8)
     ]
-    assert list(value_notices(found)) == [
+    assert list(value_notices(result)) == [
         "cast to float16: 1 finite value became infinite: t7 (1 of 1,000)",
         "cast to float16: 28 values became zero: t7 (7 of 1,000), t6 (6 of 1,000), t5 (5 of 1,000), t4 (4 of 1,000),"
         " t3 (3 of 1,000), 2 more",

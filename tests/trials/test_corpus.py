@@ -39,10 +39,10 @@ LEAST = {
 @pytest.mark.thorough
 def test_counts() -> None:
     """The corpus does not shrink, and no two cases have one name."""
-    found = {form: len(cases) for form, cases in corpus().items()}
+    counts = {form: len(cases) for form, cases in corpus().items()}
     names = [case.name for cases in corpus().values() for case in cases]
 
-    assert {form: min(count, LEAST.get(form, 0)) for form, count in found.items()} == LEAST
+    assert {form: min(count, LEAST.get(form, 0)) for form, count in counts.items()} == LEAST
     assert len(set(names)) == len(names) >= 470
 
 

@@ -35,14 +35,14 @@ def test_small_run_with_real_files_and_real_faults(
     """Files are refused, faults leave the target whole or absent, and the folder is empty after it."""
     monkeypatch.setattr(suite, "POINTS", 6)
     monkeypatch.setattr(suite, "refuse_malformed", lambda: refuse_malformed(("unknown",)))
-    found = selftest(faults=True, folder=tmp_path)
+    report = selftest(faults=True, folder=tmp_path)
 
-    assert found.holds, selftest_text(found)
-    assert found.faults is not None
-    assert (sum(found.faults.points.values()), found.malformed.counts) == (6, {"unknown": 13})
+    assert report.holds, selftest_text(report)
+    assert report.faults is not None
+    assert (sum(report.faults.points.values()), report.malformed.counts) == (6, {"unknown": 13})
     assert list(tmp_path.iterdir()) == []
     assert (
-        selftest_text(found)
+        selftest_text(report)
         .splitlines()[-1]
         .startswith("HOLDS: every promise that was tested, in ")
     )

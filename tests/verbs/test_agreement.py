@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 DECODES = {"is_decoder": True, "add_cross_attention": True}
 QUICK = [("roberta", "gpt2")]
-PAIRS = sorted({*((encoder, "bert") for encoder in encoders()), *(("bert", decoder) for decoder in decoders())})
+PAIRS = sorted(
+    {*((encoder, "bert") for encoder in encoders()), *(("bert", decoder) for decoder in decoders())}
+)
 
 
 def made(pair_type: type[Pair], encoder: str, decoder: str, **whole: Any) -> Pair:
@@ -214,11 +216,11 @@ def test_one_value_changed(pair: Pair, tmp_path: Path, naming: str) -> None:
         spoilt = dict(whole.arrays)
         spoilt[name] = spoilt[name].copy()
         spoilt[name].flat[rng.integers(spoilt[name].size)] += 1.0
-        other = stored(type(pair)(whole.config, spoilt), tmp_path / str(name))[naming]
+        second = stored(type(pair)(whole.config, spoilt), tmp_path / str(name))[naming]
         verdicts = [
             judge(*ends)
             for judge, ends in product(
-                (weights_match, diff_matches), ((paths["plain"], other), (other, paths["plain"]))
+                (weights_match, diff_matches), ((paths["plain"], second), (second, paths["plain"]))
             )
         ]
         assert verdicts == [False] * 4, name

@@ -53,11 +53,11 @@ def test_name_by_name(tmp_path: Path, form: str, config: bool) -> None:
     """What is equal is equal, what differs is named, and a cast is no difference; whatever the model is."""
     first = made(tmp_path / "a", form, config=config)
     twin = made(tmp_path / "b", form, config=config)
-    other = made(tmp_path / "c", form, config=config, change="block/0/q")
+    second = made(tmp_path / "c", form, config=config, change="block/0/q")
     half = made(tmp_path / "d", form, config=config, dtype="<f2")
     assert ckptconv.diff(first, twin).matches
     assert ckptconv.diff(first, first).matches
-    differing = ckptconv.diff(first, other)
+    differing = ckptconv.diff(first, second)
     assert [tensor.key for tensor in differing.worst_first] == ["block/0/q"]
     assert any("by their names alone" in notice for notice in differing.notices)
     assert {tensor.verdict for tensor in ckptconv.diff(first, half).tensors} == {"cast"}

@@ -87,7 +87,7 @@ def test_what_was_written_is_whole(
     assert result.nbytes == sum(
         path.stat().st_size for path in listed if path != tmp_path / "b" / MANIFEST
     )
-    assert result.tensors == sum(len(one.tensors) for one in result.manifest.files.values()) > 30
+    assert result.tensors == sum(len(file.tensors) for file in result.manifest.files.values()) > 30
     process = subprocess.run(
         ["sha256sum", "--strict", "-c", SUMS], cwd=tmp_path / "b", capture_output=True, text=True
     )
@@ -103,10 +103,10 @@ def test_what_was_written_is_whole(
 
 def test_progress_counts_every_byte(out: Path) -> None:
     """The last call says that all that the manifest names was read."""
-    seen: list[tuple[int, int]] = []
-    result = ckptconv.check(out, progress=lambda done, total: seen.append((done, total)))
-    assert (seen[-1], len(seen)) == ((result.nbytes, result.nbytes), 4)
-    assert seen == sorted(seen)
+    steps: list[tuple[int, int]] = []
+    result = ckptconv.check(out, progress=lambda done, total: steps.append((done, total)))
+    assert (steps[-1], len(steps)) == ((result.nbytes, result.nbytes), 4)
+    assert steps == sorted(steps)
 
 
 def test_files_that_come_and_go(out: Path) -> None:
@@ -176,13 +176,13 @@ def test_a_file_that_cannot_be_read(out: Path, tmp_path: Path) -> None:
     os.mkfifo(out / "config.json")
     (out / SUMS).unlink()
     os.mkfifo(out / SUMS)
-    found = findings(out)
-    assert sorted((kind, name) for kind, name, _ in found) == [
+    result = findings(out)
+    assert sorted((kind, name) for kind, name, _ in result) == [
         ("unreadable", SUMS),
         ("unreadable", "config.json"),
         ("unreadable", "vocab.txt"),
     ]
-    assert f"{out}/config.json: is a pipe, not a file" in {detail for _, _, detail in found}
+    assert f"{out}/config.json: is a pipe, not a file" in {detail for _, _, detail in result}
 
 
 def test_the_manifest_itself(out: Path) -> None:

@@ -22,9 +22,9 @@ def source(tmp_path: Path) -> Path:
     """Return a checkpoint with a `.bin`, one buffer in it that no conversion uses."""
     (tmp_path / "source").mkdir()
     ids = tensor(storage("900", 7, kind="LongStorage"), view((1, 7)))
-    found = parts(state_dict({**entries(), DROPPED: ids}))
-    found.append(Part("m/data/900", b"".join(n.to_bytes(8, "little") for n in range(7))))
-    write(tmp_path / "source", zipped(found))
+    result = parts(state_dict({**entries(), DROPPED: ids}))
+    result.append(Part("m/data/900", b"".join(n.to_bytes(8, "little") for n in range(7))))
+    write(tmp_path / "source", zipped(result))
     return tmp_path / "source"
 
 

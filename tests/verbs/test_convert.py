@@ -53,7 +53,7 @@ def test_the_config_travels(make_pair: MakePair, tmp_path: Path, verb: Any) -> N
 def test_healing_moves_rows_and_is_recorded(make_pair: MakePair, tmp_path: Path) -> None:
     """Rolled positions, repeated token types; the config says what was done and has the new size."""
     pair = make_pair("roberta", "roberta")
-    found = flax_of(pair, tmp_path)
+    result = flax_of(pair, tmp_path)
     before = {
         name: pair.arrays[f"{name}.weight"]
         for name in (
@@ -63,9 +63,9 @@ def test_healing_moves_rows_and_is_recorded(make_pair: MakePair, tmp_path: Path)
         )
     }
     encoder, decoder, types = before.values()
-    assert np.array_equal(found[f"encoder/{POSITIONS}"], np.roll(encoder, -2, axis=0))
-    assert np.array_equal(found[f"decoder/roberta/{POSITIONS}"], np.roll(decoder, -2, axis=0))
-    assert np.array_equal(found[TYPES], np.concatenate([np.tile(types[:1], (17, 1)), types[1:]]))
+    assert np.array_equal(result[f"encoder/{POSITIONS}"], np.roll(encoder, -2, axis=0))
+    assert np.array_equal(result[f"decoder/roberta/{POSITIONS}"], np.roll(decoder, -2, axis=0))
+    assert np.array_equal(result[TYPES], np.concatenate([np.tile(types[:1], (17, 1)), types[1:]]))
     config = config_of(tmp_path / "out")
     assert config.pop("ckptconv") == {
         "healed": [
@@ -111,12 +111,12 @@ def test_the_bridge(make_pair: MakePair, tmp_path: Path, verb: Any, name: str) -
     result = verb(pair.write(tmp_path / "source"), tmp_path / "out", "safetensors")
     (move,) = (move for move in result.plan.moves if move.target.name == name)
     assert (move.target.shape, move.permutation) == ((7, 5), (1, 0))
-    (found,) = (
+    (outcome,) = (
         array
         for key, array in load_file(tmp_path / "out" / "model.safetensors").items()
         if key.replace(".", "/") == name
     )
-    assert np.array_equal(found, pair.arrays["enc_to_dec_proj.weight"].T)
+    assert np.array_equal(outcome, pair.arrays["enc_to_dec_proj.weight"].T)
 
 
 def test_conv1d(make_pair: MakePair, tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_bfloat16_is_widened_for_hdf5_only(pair: Pair, tmp_path: Path) -> None:
         (move,) = (
             move for move in result.plan.moves if move.tensor.key == "decoder.cls.predictions.bias"
         )
-        found = read_weights(tmp_path / folder).tensors[move.target.name]
+        stored = read_weights(tmp_path / folder).tensors[move.target.name]
         with OpenFiles() as files:
-            (data,) = (bytes(piece) for piece in Pieces(files).straight(found))
+            (data,) = (bytes(piece) for piece in Pieces(files).straight(stored))
         expected = bits["decoder.cls.predictions.bias"].view(ml_dtypes.bfloat16)
         assert data == (expected.astype(np.float32) if folder == "tf" else expected).tobytes()
 
@@ -166,8 +166,8 @@ def test_a_sharded_source(pair: Pair, tmp_path: Path) -> None:
     assert len(list((tmp_path / "cut").glob("model-*.safetensors"))) > 5
     for name in ("source", "cut"):
         ckptconv.pt2flax(tmp_path / name, tmp_path / f"{name}-flax")
-    one, other = (tmp_path / f"{name}-flax" / "flax_model.msgpack" for name in ("source", "cut"))
-    assert one.read_bytes() == other.read_bytes()
+    first, second = (tmp_path / f"{name}-flax" / "flax_model.msgpack" for name in ("source", "cut"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_dry_run_is_the_plan_of_the_run(pair: Pair, tmp_path: Path) -> None:

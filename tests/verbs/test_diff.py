@@ -71,8 +71,8 @@ def trained(dates: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @pytest.mark.thorough
 def test_one_model_in_every_form(trained: dict[str, Path]) -> None:
     """The trained checkpoint is equal to itself from every naming and format to every other, bit for bit."""
-    for one, other in permutations(trained.values(), 2):
-        difference = diff(one, other)
+    for first, second in permutations(trained.values(), 2):
+        difference = diff(first, second)
         assert (
             difference.matches,
             len(difference.tensors),
@@ -211,8 +211,8 @@ def test_a_fault_in_hdf5(trained: dict[str, Path], tmp_path: Path) -> None:
             if name.endswith("layer_._0/attention/self/value/bias:0") and "/decoder/" in name
         ]
         file[name][...] = 0
-    (found,) = diff(trained["flax-msgpack"], tmp_path / "bad").worst_first
-    assert (found.verdict, found.first, found.second, found.part, found.layer) == (
+    (result,) = diff(trained["flax-msgpack"], tmp_path / "bad").worst_first
+    assert (result.verdict, result.first, result.second, result.part, result.layer) == (
         "zeros",
         "decoder/bert/encoder/layer/0/attention/self/value/bias",
         "decoder/bert/encoder/layer_._0/attention/self/value/bias:0",
@@ -278,21 +278,21 @@ def test_parts_against_the_whole(trained: dict[str, Path], tmp_path: Path) -> No
 @pytest.mark.thorough
 def test_config_keys_that_matter(trained: dict[str, Path], tmp_path: Path) -> None:
     """A key that changes answers is a difference with both values; one that does not is none."""
-    other = shutil.copytree(trained["flax-msgpack"], tmp_path / "other")
+    second = shutil.copytree(trained["flax-msgpack"], tmp_path / "other")
     configured(
-        other,
+        second,
         transformers_version="5.0",
         encoder__attention_probs_dropout_prob=0.3,
         torch_dtype="float16",
         decoder__use_cache=False,
     )
-    assert diff(trained["source"], other).matches
+    assert diff(trained["source"], second).matches
     configured(
-        other, decoder_start_token_id=3, decoder__layer_norm_eps=1e-5, encoder__hidden_act="relu"
+        second, decoder_start_token_id=3, decoder__layer_norm_eps=1e-5, encoder__hidden_act="relu"
     )
-    difference = diff(trained["source"], other)
+    difference = diff(trained["source"], second)
     assert (difference.matches, lines(difference)) == (False, [])
-    assert [(one.key, one.first, one.second) for one in difference.config] == [
+    assert [(item.key, item.first, item.second) for item in difference.config] == [
         ("decoder.layer_norm_eps", 1e-12, 1e-5),
         ("decoder_start_token_id", 2, 3),
         ("encoder.hidden_act", "gelu", "relu"),
@@ -316,8 +316,8 @@ def test_a_checkpoint_that_contradicts_its_config(trained: dict[str, Path], tmp_
 
 def test_progress_counts_every_byte(trained: dict[str, Path]) -> None:
     """A bar ends where it should."""
-    seen: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     difference = diff(
-        trained["source"], trained["flax-msgpack"], lambda done, total: seen.append((done, total))
+        trained["source"], trained["flax-msgpack"], lambda done, total: steps.append((done, total))
     )
-    assert (len(seen), seen[-1]) == (101, (difference.nbytes, difference.nbytes))
+    assert (len(steps), steps[-1]) == (101, (difference.nbytes, difference.nbytes))

@@ -94,9 +94,11 @@ def test_every_family(tmp_path: Path, naming: str, encoder: str, decoder: str) -
             arrays[name], expected[name] = damaged(arrays[name], number)
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     save_file(kept, bad / "model.safetensors", {"format": "pt"})
-    found = {one.key: one.verdict for one in diff(tmp_path / "out", bad).worst_first}
-    expected |= {key: expected[of] for key, of in ties.items() if of in expected and key in found}
+    verdicts = {line.key: line.verdict for line in diff(tmp_path / "out", bad).worst_first}
+    expected |= {
+        key: expected[of] for key, of in ties.items() if of in expected and key in verdicts
+    }
     assert {
-        name: kind for name, kind in found.items() if kind not in expected.get(name, set())
+        name: kind for name, kind in verdicts.items() if kind not in expected.get(name, set())
     } == {}
-    assert found.keys() == expected.keys()
+    assert verdicts.keys() == expected.keys()

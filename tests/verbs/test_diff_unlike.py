@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def test_two_architectures_share_an_encoder(make_pair: MakePair, tmp_path: Path) -> None:
     """What both have is compared, the rest is listed; of one name and two sizes, the shapes are told."""
-    one, other = make_pair("bert", "bert"), make_pair("bert", "gpt2")
-    other.arrays |= {
-        name: array for name, array in one.arrays.items() if name.startswith("encoder.")
+    first, second = make_pair("bert", "bert"), make_pair("bert", "gpt2")
+    second.arrays |= {
+        name: array for name, array in first.arrays.items() if name.startswith("encoder.")
     }
-    difference = diff(one.write(tmp_path / "one"), other.write(tmp_path / "other"))
+    difference = diff(first.write(tmp_path / "one"), second.write(tmp_path / "other"))
     verdicts = {
         part: {line.verdict for line in difference.tensors if line.key.startswith(part)}
         for part in ("encoder.", "decoder.bert.", "decoder.transformer.")
@@ -44,8 +44,11 @@ def test_two_architectures_share_an_encoder(make_pair: MakePair, tmp_path: Path)
 @pytest.mark.thorough
 def test_other_sizes(make_pair: MakePair, tmp_path: Path) -> None:
     """A tensor of one name and two shapes is told with both, and a deeper model has more layers."""
-    one, other = make_pair("bert", "bert"), make_pair("bert", "bert", enc={"intermediate_size": 11})
-    difference = diff(one.write(tmp_path / "one"), other.write(tmp_path / "other"))
+    first, second = (
+        make_pair("bert", "bert"),
+        make_pair("bert", "bert", enc={"intermediate_size": 11}),
+    )
+    difference = diff(first.write(tmp_path / "one"), second.write(tmp_path / "other"))
     shapes = [line for line in lines(difference) if line[1] == "shape"]
     assert len(shapes) == 2 * 3
     assert (
@@ -60,15 +63,15 @@ def test_other_sizes(make_pair: MakePair, tmp_path: Path) -> None:
 
 def test_nothing_in_common_is_refused(make_pair: MakePair, tmp_path: Path) -> None:
     """Without a tensor to compare there is no verdict."""
-    one = make_pair("bert", "bert").write(tmp_path / "one")
-    other = make_pair("gpt2", "gpt2", enc={"n_embd": 5}, dec={"n_embd": 5}).write(
+    first = make_pair("bert", "bert").write(tmp_path / "one")
+    second = make_pair("gpt2", "gpt2", enc={"n_embd": 5}, dec={"n_embd": 5}).write(
         tmp_path / "other"
     )
     with pytest.raises(
         SourceError,
         match=r"one \(bert -> bert\) and .*other \(gpt2 -> gpt2\) have no tensor with the same",
     ):
-        diff(one, other)
+        diff(first, second)
 
 
 @pytest.mark.thorough
@@ -90,10 +93,10 @@ def test_a_pooler_that_is_left_away(pair: Pair, tmp_path: Path) -> None:
 def test_tensors_that_no_table_knows(pair: Pair, tmp_path: Path) -> None:
     """Strangers of one name are compared as they are, and told apart by dtype and shape."""
     pair.arrays |= {"step": np.arange(3), "ema": np.ones(4, np.float32)}
-    one = pair.write(tmp_path / "one")
+    first = pair.write(tmp_path / "one")
     pair.arrays |= {"step": np.arange(3) + 1, "ema": np.ones(5, np.float32)}
-    other = pair.write(tmp_path / "other")
-    assert (diff(one, one).matches, lines(diff(one, other))) == (
+    copy = pair.write(tmp_path / "other")
+    assert (diff(first, first).matches, lines(diff(first, copy))) == (
         True,
         [
             ("ema", "shape", "float32 [4] in A, float32 [5] in B"),

@@ -45,7 +45,10 @@ machine  N, N of memory, disk: N free in HERE, N free in TEMP
 
 def components(text: str) -> dict[str, tuple[str, str]]:
     """Return component -> state and reason."""
-    return {component["name"]: (component["state"], component["reason"]) for component in json.loads(text)["components"]}
+    return {
+        component["name"]: (component["state"], component["reason"])
+        for component in json.loads(text)["components"]
+    }
 
 
 @pytest.mark.thorough
@@ -82,10 +85,10 @@ def test_machines_that_are_broken(run: Cli, tmp_path: Path) -> None:
     versions = {"torch": "1.13.1+cpu", "transformers": "5.1.0"}
     env = machine(tmp_path / "m", modules=modules, versions=versions)
     outcome = run("doctor", "--json", "--timeout", "2", env=env)
-    found = components(outcome.out)
+    result = components(outcome.out)
     assert (outcome.code, outcome.err) == (0, "")
-    assert found.pop("core") == ("works", "")
-    assert found == {
+    assert result.pop("core") == ("works", "")
+    assert result == {
         "pytorch": (
             "untested",
             "torch 1.13.1+cpu: tested with >=2.6",
@@ -131,7 +134,11 @@ def test_this_machine(run: Cli) -> None:
     assert components(outcome.out) == dict.fromkeys(
         ("core", "pytorch", "tf", "flax", "hub", "html"), ("works", "")
     )
-    assert all(version for component in document["components"] for version in component["versions"].values())
+    assert all(
+        version
+        for component in document["components"]
+        for version in component["versions"].values()
+    )
     assert document["works"] is True
     assert document["cores"] > 0
     assert document["memory_bytes"] > 1 << 30

@@ -151,35 +151,36 @@ def test_only_headers_are_read(pair: Pair, tmp_path: Path) -> None:
 def test_what_would_convert(make_pair: MakePair, tmp_path: Path, target: str, verb: str) -> None:
     """Each verb that reads these weights says yes with its notices, or no with its own reason; the others are left."""
     source = make_pair("roberta", "bert").write(tmp_path / "source")
-    found = {target.verb: target for target in ckptconv.inspect(source).targets}
-    assert {name: one.converts for name, one in found.items()} == {
+    targets = {target.verb: target for target in ckptconv.inspect(source).targets}
+    assert {name: one.converts for name, one in targets.items()} == {
         "split": True,
         "normalize": True,
         "pt2tf": True,
         "pt2flax": True,
     }
     assert (
-        found["pt2flax"].notices == ckptconv.pt2flax(source, tmp_path / "dry", options=DRY).notices
+        targets["pt2flax"].notices
+        == ckptconv.pt2flax(source, tmp_path / "dry", options=DRY).notices
     )
     getattr(ckptconv, target)(source, tmp_path / "out")
-    assert [(target.verb, target.converts) for target in ckptconv.inspect(tmp_path / "out").targets] == [
-        (verb, True)
-    ]
+    assert [
+        (target.verb, target.converts) for target in ckptconv.inspect(tmp_path / "out").targets
+    ] == [(verb, True)]
 
 
 def test_what_would_not_convert(make_pair: MakePair, tmp_path: Path) -> None:
     """The reason is the one that the verb itself gives."""
     source = make_pair(enc={"hidden_act": "mish"}).write(tmp_path / "source")
-    found = {target.verb: target.refusal for target in ckptconv.inspect(source).targets}
+    targets = {target.verb: target.refusal for target in ckptconv.inspect(source).targets}
     with pytest.raises(SourceError) as refused:
         ckptconv.pt2flax(source, tmp_path / "out")
-    assert found == {"split": "", "normalize": "", "pt2tf": "", "pt2flax": str(refused.value)}
+    assert targets == {"split": "", "normalize": "", "pt2tf": "", "pt2flax": str(refused.value)}
 
 
 def test_what_would_convert_if(make_pair: MakePair, tmp_path: Path) -> None:
     """What a verb compares before it writes is a condition, since headers cannot tell."""
     pair = make_pair(dec={"tie_word_embeddings": False})
-    found = {
+    result = {
         target.verb: target.conditions
         for target in ckptconv.inspect(pair.write(tmp_path / "source")).targets
     }
@@ -188,7 +189,7 @@ def test_what_would_convert_if(make_pair: MakePair, tmp_path: Path) -> None:
         "decoder.cls.predictions.decoder.weight",
     )
     why = "tf classes have no head of their own: they reuse the embeddings"
-    assert found == {
+    assert result == {
         "split": (),
         "normalize": (),
         "pt2flax": (),
@@ -213,13 +214,13 @@ def test_sides_are_what_the_configs_say(make_pair: MakePair, tmp_path: Path) -> 
         SideSummary("encoder", "bert", 2, 7, 12, 23),
         SideSummary("decoder", "gpt2", 1, 7, 12, 31),
     )
-    other = make_pair()
-    other.config = {"model_type": "fsmt", "vocab_size": 9}
-    assert ckptconv.inspect(other.write(tmp_path / "fsmt")).sides == (
+    second = make_pair()
+    second.config = {"model_type": "fsmt", "vocab_size": 9}
+    assert ckptconv.inspect(second.write(tmp_path / "fsmt")).sides == (
         SideSummary("model", "fsmt", None, None, None, 9),
     )
-    other.config = {"model_type": "t5", "vocab_size": 9}
-    assert ckptconv.inspect(other.write(tmp_path / "t5")).sides == (
+    second.config = {"model_type": "t5", "vocab_size": 9}
+    assert ckptconv.inspect(second.write(tmp_path / "t5")).sides == (
         SideSummary("model", "t5", 6, 512, 8, 9),
     )
 

@@ -39,10 +39,10 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def weights(folder: Path) -> dict[str, Any]:
     """Return every tensor, read by the reference library."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        found |= load_file(file)
-    return found
+        result |= load_file(file)
+    return result
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def part(pair: Pair, side: str, folder: Path, prefix: str = "", drop: Iterable[s
     arrays = {
         prefix + name.removeprefix(f"{side}."): array
         for name, array in pair.arrays.items()
-        if name.startswith(f"{side}.") and not any(one in name for one in drop)
+        if name.startswith(f"{side}.") and not any(item in name for item in drop)
     }
     return type(pair)(config, arrays).write(folder)
 
@@ -120,7 +120,7 @@ def test_shards(make_pair: MakePair, tmp_path: Path) -> None:
     source = original(make_pair(dec={"hidden_size": 5}), tmp_path / "a")
     ckptconv.split(source, tmp_path / "parts", WriteOptions(max_shard_bytes=700))
     parts = tmp_path / "parts" / "encoder", tmp_path / "parts" / "decoder"
-    assert min(len(list(one.glob("model-*.safetensors"))) for one in parts) > 2
+    assert min(len(list(item.glob("model-*.safetensors"))) for item in parts) > 2
     ckptconv.join(*parts, tmp_path / "b")
     assert tree(tmp_path / "b") == tree(source)
     ckptconv.normalize(source, tmp_path / "c", WriteOptions(max_shard_bytes=900))
@@ -143,11 +143,11 @@ def test_bridge(make_pair: MakePair, tmp_path: Path, cli: Cli) -> None:
         run.code,
         "bridge: 2 tensors are new, drawn with seed 4; train them before use" in run.err,
     ) == (0, True)
-    found, before = weights(tmp_path / "c"), weights(source)
+    result, before = weights(tmp_path / "c"), weights(source)
     drawn = {"enc_to_dec_proj.weight", "enc_to_dec_proj.bias"}
-    assert {name for name in before if not np.array_equal(found[name], before[name])} == drawn
-    assert not found["enc_to_dec_proj.bias"].any()
-    assert np.unique(found["enc_to_dec_proj.weight"]).size == 35
+    assert {name for name in before if not np.array_equal(result[name], before[name])} == drawn
+    assert not result["enc_to_dec_proj.bias"].any()
+    assert np.unique(result["enc_to_dec_proj.weight"]).size == 35
 
 
 def test_a_bridge_that_is_not_needed(pair: Pair, make_pair: MakePair, tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ def test_seed(pair: Pair, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         ckptconv.join(*parts, tmp_path / name, JoinOptions(seed=seed))
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
-    one, other = weights(tmp_path / "a"), weights(tmp_path / "c")
-    drawn = {name for name in one if not np.array_equal(one[name], other[name])}
+    first, second = weights(tmp_path / "a"), weights(tmp_path / "c")
+    drawn = {name for name in first if not np.array_equal(first[name], second[name])}
     assert drawn == {
         name
-        for name in one
+        for name in first
         if ("crossattention" in name or "cls." in name)
         and name.endswith("weight")
         and "LayerNorm" not in name

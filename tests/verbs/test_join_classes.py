@@ -30,9 +30,9 @@ STACK = "model.decoder."
 
 def bart_pair(pair: Pair, **decoder: Any) -> Pair:
     """Return a bert -> bart pair of the tables."""
-    found = made(type(pair), "bert", "bart")
-    found.config["decoder"] |= {"is_encoder_decoder": True} | decoder
-    return found
+    result = made(type(pair), "bert", "bart")
+    result.config["decoder"] |= {"is_encoder_decoder": True} | decoder
+    return result
 
 
 def bart(pair: Pair, folder: Path, base: str, table: tuple[str, ...], **more: NDArray[Any]) -> Path:
@@ -133,11 +133,11 @@ def test_a_whole_of_another_framework(pair: Pair, tmp_path: Path, family: str, n
     encoder = part(made(type(pair), "bert", "bert"), "encoder", tmp_path / "bert")
     ckptconv.join(encoder, source, tmp_path / "expected")
     ckptconv.join(encoder, tmp_path / naming, tmp_path / "out")
-    expected, found = weights(tmp_path / "expected"), weights(tmp_path / "out")
-    assert found.keys() == expected.keys()
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    expected, result = weights(tmp_path / "expected"), weights(tmp_path / "out")
+    assert result.keys() == expected.keys()
+    assert all(np.array_equal(result[name], expected[name]) for name in expected)
     assert np.array_equal(
-        found["decoder.model.decoder.embed_tokens.weight"], arrays["model.shared.weight"]
+        result["decoder.model.decoder.embed_tokens.weight"], arrays["model.shared.weight"]
     )
 
 

@@ -53,10 +53,10 @@ def joined(bert: Path, model: Path, role: str, out: Path) -> dict[str, np.ndarra
 def cases(role: str) -> list[tuple[str, str]]:
     """Return family and class of what is tried in a role."""
     families = decoders() if role == "decoder" else encoders()
-    found = [(family, name) for family in families for name in classes(family)]
+    result = [(family, name) for family in families for name in classes(family)]
     return [
         (family, name)
-        for family, name in found
+        for family, name in result
         if role == "decoder" or EVERY or name.endswith(FEWER)
     ]
 
@@ -72,14 +72,14 @@ def test_every_class(bert: Path, tmp_path: Path, counted: Counted, role: str) ->
             with pytest.raises(PlanError, match=r"missing +encoder\.decoder\.layers\.0"):
                 joined(bert, model, role, tmp_path / f"{name}-joined")
             continue
-        found = joined(bert, model, role, tmp_path / f"{name}-joined")
+        conversion = joined(bert, model, role, tmp_path / f"{name}-joined")
         expected = dict(loaded(model, role))
         differ = [
             key
-            for key in expected.keys() & found.keys()
-            if not np.array_equal(expected[key], found[key])
+            for key in expected.keys() & conversion.keys()
+            if not np.array_equal(expected[key], conversion[key])
         ]
-        if differ or not expected.keys() & found.keys():
+        if differ or not expected.keys() & conversion.keys():
             wrong.append((name, differ[:3]))
     assert wrong == []
     counted(f"join takes {len(cases(role))} classes as {role}")
@@ -97,8 +97,8 @@ def test_the_table_of_a_whole_bart(bert: Path, tmp_path: Path, name: str, safe: 
         whole = getattr(__import__("transformers"), name).from_pretrained(model)
         whole.save_pretrained(tmp_path / "bin", safe_serialization=False)
         model = tmp_path / "bin"
-    found = joined(bert, model, "decoder", tmp_path / "out")
-    assert np.array_equal(found["decoder.model.decoder.embed_tokens.weight"], table)
-    assert "decoder.lm_head.weight" not in found
+    conversion = joined(bert, model, "decoder", tmp_path / "out")
+    assert np.array_equal(conversion["decoder.model.decoder.embed_tokens.weight"], table)
+    assert "decoder.lm_head.weight" not in conversion
     config = __import__("transformers").EncoderDecoderConfig.from_pretrained(tmp_path / "out")
     assert config.decoder.is_encoder_decoder is False

@@ -137,10 +137,10 @@ def outcome(run: Callable[[], Any]) -> tuple[Any, str]:
 def as_planned(verb: Callable[[Path, Any], Any], target: Path, options: WriteOptions) -> Any:
     """Run a verb as a dry run, then in earnest, and require the same end. Returns the result."""
     dry, expected = outcome(lambda: verb(target, replace(options, dry_run=True)))
-    done, refusal = outcome(lambda: verb(target, options))
+    outcomes, refusal = outcome(lambda: verb(target, options))
     assert refusal == expected
-    assert done is None or plans(dry) == plans(done)
-    return done
+    assert outcomes is None or plans(dry) == plans(outcomes)
+    return outcomes
 
 
 def plans(result: Any) -> list[Any]:

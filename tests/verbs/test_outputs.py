@@ -25,7 +25,7 @@ def test_neither_side_is_pytorchs(converted_tf: Path, converted_flax: Path, tmp_
     )
     report = result.outputs
     assert report is not None
-    assert result.matches, [(one.probe, one.name, one.ratios) for one in report.outside]
+    assert result.matches, [(item.probe, item.name, item.ratios) for item in report.outside]
     assert [answer.runner for answer in report.answers] == ["tf", "flax", "pytorch"]
     assert report.reference.runner == "pytorch"
     assert {quantity.judged for quantity in report.quantities} == {("source", "target")}
@@ -37,7 +37,9 @@ def test_neither_side_is_pytorchs(converted_tf: Path, converted_flax: Path, tmp_
         "loss",
     }
     assert report.texts == (("3 May 1999", "1999-05-03", "1999-05-03"),)
-    assert [(generation.name, generation.rows, generation.forks) for generation in report.generations] == [
+    assert [
+        (generation.name, generation.rows, generation.forks) for generation in report.generations
+    ] == [
         ("greedy", 3, ()),
         ("beam", 1, ()),
     ]

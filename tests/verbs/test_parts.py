@@ -57,7 +57,7 @@ def test_a_decoder_from_a_base_model(make_pair: MakePair, tmp_path: Path) -> Non
     decoder = type(pair)(config_of(decoder), base).write(tmp_path / "base")
     result = ckptconv.join(part(pair, "encoder", tmp_path / "one"), decoder, tmp_path / "out")
     arrays = weights(tmp_path / "out")
-    old = {name for name in pair.arrays if not any(one in name for one in NEW)}
+    old = {name for name in pair.arrays if not any(item in name for item in NEW)}
     assert arrays.keys() == pair.arrays.keys()
     assert all(np.array_equal(arrays[name], pair.arrays[name]) for name in old)
     assert result.notices[0] == "decoder: not used: pooler.dense.bias, pooler.dense.weight"
@@ -204,9 +204,9 @@ def test_tie_of_unequal_sides(make_pair: MakePair, tmp_path: Path) -> None:
         pair.arrays[name] = pair.arrays[name] + np.float32(1)
     with pytest.raises(PlanError) as refusal:
         ckptconv.join(*two(pair, tmp_path), tmp_path / "out", JoinOptions(tie=True))
-    found = {problem.name: problem.detail for problem in refusal.value.problems}
-    assert list(found) == changed
-    assert found[changed[0]].startswith(
+    details = {problem.name: problem.detail for problem in refusal.value.problems}
+    assert list(details) == changed
+    assert details[changed[0]].startswith(
         "7 of 7 elements differ, by at most 1, from decoder.bert.embeddings.LayerNorm"
     )
     assert not (tmp_path / "out").exists()

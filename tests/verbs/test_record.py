@@ -93,9 +93,9 @@ def test_casts_are_compared_with_the_recorded_cast(
         ckptconv.WriteOptions(dtype="bfloat16"),
     )
     trace, composition = open_trace(traced[0])
-    found = compare_digests(trace, composition, open_checkpoint(tmp_path / "half"))
-    assert (found.problems, len(found.notices)) == ((), 1)
-    assert found.notices[0].startswith("stored as bfloat16 where the source has float32")
+    comparison = compare_digests(trace, composition, open_checkpoint(tmp_path / "half"))
+    assert (comparison.problems, len(comparison.notices)) == ((), 1)
+    assert comparison.notices[0].startswith("stored as bfloat16 where the source has float32")
 
 
 @pytest.mark.thorough
@@ -141,16 +141,16 @@ def test_the_verdict_is_that_of_a_run_with_both(
     by_trace = verify(tmp_path / "a.trace", converted_tf, timeout=600)
     direct = verify(dates, converted_tf, **asked, min_coverage=97, timeout=600)
     assert (by_trace.matches, direct.matches, direct.covers) == (True, True, True)
-    one, other = by_trace.outputs, direct.outputs
-    assert one is not None
-    assert other is not None
-    assert [(each.probe, each.name, each.kind) for each in one.quantities] == [
-        (each.probe, each.name, each.kind) for each in other.quantities
+    first, second = by_trace.outputs, direct.outputs
+    assert first is not None
+    assert second is not None
+    assert [(each.probe, each.name, each.kind) for each in first.quantities] == [
+        (each.probe, each.name, each.kind) for each in second.quantities
     ]
-    assert one.texts == other.texts == (("3 May 1999", "1999-05-03", "1999-05-03"),)
-    assert one.generations == other.generations
-    assert one.coverage == other.coverage
-    assert other.coverage is not None
-    assert 97 < other.coverage.percent < 98
-    assert one.notices == other.notices
-    assert sum(each.numel for each in other.coverage.tensors) == other.coverage.numel == 414_766
+    assert first.texts == second.texts == (("3 May 1999", "1999-05-03", "1999-05-03"),)
+    assert first.generations == second.generations
+    assert first.coverage == second.coverage
+    assert second.coverage is not None
+    assert 97 < second.coverage.percent < 98
+    assert first.notices == second.notices
+    assert sum(each.numel for each in second.coverage.tensors) == second.coverage.numel == 414_766

@@ -280,10 +280,10 @@ def test_a_head_that_tf_never_had(make_pair: MakePair, tmp_path: Path) -> None:
     config["decoder"]["tie_word_embeddings"] = False
     (tmp_path / "b" / "config.json").write_text(json.dumps(config))
     ckptconv.tf2pt(tmp_path / "b", tmp_path / "c")
-    found, before = weights(tmp_path / "c"), weights(tmp_path / "a")
-    head = found.pop("decoder.cls.predictions.decoder.weight")
-    assert np.array_equal(head, found["decoder.bert.embeddings.word_embeddings.weight"])
-    assert found.keys() == before.keys()
+    result, before = weights(tmp_path / "c"), weights(tmp_path / "a")
+    head = result.pop("decoder.cls.predictions.decoder.weight")
+    assert np.array_equal(head, result["decoder.bert.embeddings.word_embeddings.weight"])
+    assert result.keys() == before.keys()
 
 
 @pytest.mark.parametrize("file", ["generation_config.json", "config.json"])

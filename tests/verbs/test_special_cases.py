@@ -96,8 +96,11 @@ def test_the_same_answers(
     assert bool(report.source.problems) == (
         case.source == "no-pooler"
     )  # as transformers itself loads the source
-    assert {f"{one.probe} {one.name}": one.ratios for one in report.outside} == {}
-    assert [(generation.name, generation.mismatches, generation.distinct > 1) for generation in report.generations] == [
+    assert {f"{item.probe} {item.name}": item.ratios for item in report.outside} == {}
+    assert [
+        (generation.name, generation.mismatches, generation.distinct > 1)
+        for generation in report.generations
+    ] == [
         ("greedy", (), True),
         ("beam", (), True),
     ]
@@ -108,11 +111,11 @@ def test_the_same_answers(
 def test_shared_sides_are_written_in_full(root: Path, tmp_path: Path) -> None:
     """Stored once in safetensors or twice in .bin, the results are the same, byte for byte, and hold both sides."""
     assert weights(root / "normal" / "tied") == weights(root / "normal" / "tied-bin")
-    found, once = tensors(root / "normal" / "tied"), tensors(root / "source" / "tied")
-    shared = {name for name in found.keys() - once.keys() if name.startswith("encoder.")}
+    result, once = tensors(root / "normal" / "tied"), tensors(root / "source" / "tied")
+    shared = {name for name in result.keys() - once.keys() if name.startswith("encoder.")}
     assert len(shared) == 37
     assert all(
-        found[name].equal(once[name.replace("encoder.", "decoder.bert.", 1)]) for name in shared
+        result[name].equal(once[name.replace("encoder.", "decoder.bert.", 1)]) for name in shared
     )
     assert {name for name in once if name.startswith("encoder.")} == {
         "encoder.pooler.dense.weight",
@@ -184,15 +187,15 @@ def test_join_is_what_transformers_makes(tmp_path: Path, base: str) -> None:
     theirs = transformers.EncoderDecoderModel.from_encoder_decoder_pretrained(
         tmp_path / "one", tmp_path / "two"
     )
-    found, expected = ours.state_dict(), theirs.state_dict()
-    assert found.keys() == expected.keys()
+    result, expected = ours.state_dict(), theirs.state_dict()
+    assert result.keys() == expected.keys()
     new = {
         name
-        for name in found
+        for name in result
         if "cross" in name or ("pooler" in name and base == "BertForMaskedLM")
     }
-    same = {name for name in found if found[name].equal(expected[name])}
-    assert same >= found.keys() - new
+    same = {name for name in result if result[name].equal(expected[name])}
+    assert same >= result.keys() - new
     assert not any(name.endswith("weight") and "ln" not in name for name in same & new)
     theirs.save_pretrained(tmp_path / "theirs")
     assert config(tmp_path / "out") == config(tmp_path / "theirs")
@@ -214,11 +217,11 @@ def test_no_pooler(root: Path, tmp_path: Path) -> None:
             )
             == 1
         )
-    found, before = tensors(root / "normal" / "no-pooler"), tensors(root / "normal" / "bert-gpt2")
-    assert found.keys() == before.keys()
-    differs = {name for name in found if not found[name].equal(before[name])}
+    result, before = tensors(root / "normal" / "no-pooler"), tensors(root / "normal" / "bert-gpt2")
+    assert result.keys() == before.keys()
+    differs = {name for name in result if not result[name].equal(before[name])}
     assert differs == {"encoder.pooler.dense.weight", "encoder.pooler.dense.bias"}
-    assert not any(found[name].any() for name in differs)
+    assert not any(result[name].any() for name in differs)
     kind = import_module("transformers").EncoderDecoderModel
     _, info = kind.from_pretrained(root / "normal" / "no-pooler", output_loading_info=True)
     assert not any(info.values()), info
@@ -235,14 +238,14 @@ def test_narrow_floats(root: Path, tmp_path: Path) -> None:
         assert (result.notices, config(tmp_path / name)["dtype"]) == (said, stored)
         table = "encoder/tf_encoder_decoder_model/encoder/bert/embeddings/word_embeddings/weight:0"
         with h5py.File(tmp_path / name / "tf_model.h5") as file:
-            found = np.asarray(file[table])
+            array = np.asarray(file[table])
         expected = (
             tensors(root / "source" / name)["encoder.embeddings.word_embeddings.weight"]
             .float()
             .numpy()
         )
-        assert found.dtype == stored
-        assert np.array_equal(found, expected)
+        assert array.dtype == stored
+        assert np.array_equal(array, expected)
 
 
 @pytest.mark.frameworks
@@ -289,7 +292,7 @@ def test_what_transformers_5_saved(root: Path, pair: str) -> None:
 @pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("name", "naming", "way"),
-    [(name, *one) for name in SAVED for one in ((d, way) for d in WAYS for way in WAYS[d])],
+    [(name, *item) for name in SAVED for item in ((d, way) for d in WAYS for way in WAYS[d])],
 )
 def test_what_the_classes_saved(
     saved: Path, tmp_path: Path, name: str, naming: str, way: str
@@ -321,10 +324,10 @@ def test_config_is_the_class_s_own(saved: Path, name: str, naming: str) -> None:
 def test_parts_serve_the_documented_workaround(saved: Path, name: str) -> None:
     """TF's `from_encoder_decoder_pretrained` on the parts, `from_pt`, answers what PyTorch answers on the whole."""
     with np.load(saved / f"workaround-{name}.npz") as logits:
-        one, other = (difference(logits[key], logits["exact"]) for key in ("pytorch", "tf"))
-    assert one.rms > 0
-    assert other.rms <= RMS_FACTOR * one.rms
-    assert other.worst <= MAX_FACTOR * one.worst
+        first, second = (difference(logits[key], logits["exact"]) for key in ("pytorch", "tf"))
+    assert first.rms > 0
+    assert second.rms <= RMS_FACTOR * first.rms
+    assert second.worst <= MAX_FACTOR * first.worst
 
 
 @pytest.mark.frameworks
@@ -334,7 +337,9 @@ def test_halves_that_the_classes_saved(saved: Path, tmp_path: Path, naming: str,
     """Encoder and decoder by themselves, as TF's and Flax's classes save them, are joined to the source's tensors."""
     halves = saved / "halves" / f"{name}-{naming}"
     ckptconv.join(halves / "encoder", halves / "decoder", tmp_path / "joined")
-    found, expected = tensors(tmp_path / "joined"), tensors(saved / "normal" / name)
+    result, expected = tensors(tmp_path / "joined"), tensors(saved / "normal" / name)
     unread = {key for key in expected if "pooler" in key}
-    assert found.keys() == expected.keys()
-    assert [key for key in found if key not in unread and not found[key].equal(expected[key])] == []
+    assert result.keys() == expected.keys()
+    assert [
+        key for key in result if key not in unread and not result[key].equal(expected[key])
+    ] == []

@@ -23,10 +23,12 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def values_of(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """Return dtype, shape and bytes of every tensor, read by the reference library."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        found |= load_file(file)
-    return {name: (str(array.dtype), array.shape, array.tobytes()) for name, array in found.items()}
+        result |= load_file(file)
+    return {
+        name: (str(array.dtype), array.shape, array.tobytes()) for name, array in result.items()
+    }
 
 
 def below(pair: Pair, prefix: str) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
@@ -41,9 +43,9 @@ def below(pair: Pair, prefix: str) -> dict[str, tuple[str, tuple[int, ...], byte
 def test_parts_are_the_whole(pair: Pair, tmp_path: Path) -> None:
     """Every tensor is in one part, under its name without the prefix, bit for bit."""
     result = ckptconv.split(pair.write(tmp_path / "source"), tmp_path / "out")
-    found = {part.name: values_of(tmp_path / "out" / part.name) for part in result.parts}
-    assert found == {"encoder": below(pair, "encoder."), "decoder": below(pair, "decoder.")}
-    assert sum(map(len, found.values())) == len(pair.arrays)
+    values = {part.name: values_of(tmp_path / "out" / part.name) for part in result.parts}
+    assert values == {"encoder": below(pair, "encoder."), "decoder": below(pair, "decoder.")}
+    assert sum(map(len, values.values())) == len(pair.arrays)
     assert (result.pair, result.notices) == ("bert -> bert", ())
 
 
@@ -134,8 +136,8 @@ def test_shards_and_cast(pair: Pair, tmp_path: Path) -> None:
 
 def test_progress(pair: Pair, tmp_path: Path) -> None:
     """The calls end with all bytes done, each counted when it is written and when it is read back."""
-    seen: list[tuple[int, int]] = []
-    options = WriteOptions(progress=lambda done, total: seen.append((done, total)))
+    steps: list[tuple[int, int]] = []
+    options = WriteOptions(progress=lambda done, total: steps.append((done, total)))
     ckptconv.split(pair.write(tmp_path / "source"), tmp_path / "out", options)
     total = 8 * sum(array.size for array in pair.arrays.values())
-    assert max(seen) == (total, total)
+    assert max(steps) == (total, total)

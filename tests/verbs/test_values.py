@@ -65,7 +65,9 @@ def test_findings(pair: Pair, tmp_path: Path) -> None:
     pair.arrays[twins[1]] = pair.arrays[twins[0]]
     inspection = stats(pair.write(tmp_path / "source"))
     cross = tuple(name for name in pair.arrays if "crossattention" in name)
-    assert [(finding.sign, set(finding.tensors), finding.text) for finding in inspection.findings] == [
+    assert [
+        (finding.sign, set(finding.tensors), finding.text) for finding in inspection.findings
+    ] == [
         (
             "not finite",
             {"encoder.pooler.dense.bias"},
@@ -95,8 +97,8 @@ def test_part_of_a_part_is_new(pair: Pair, tmp_path: Path) -> None:
     for name in (f"{LAYER}.self.query", f"{LAYER}.self.key", f"{LAYER}.output.dense"):
         pair.arrays[f"{name}.weight"] = rng.normal(0, 0.02, (7, 7)).astype(np.float32)
         pair.arrays[f"{name}.bias"][:] = 0
-    (found,) = stats(pair.write(tmp_path / "source")).findings
-    assert found == ValueFinding(
+    (result,) = stats(pair.write(tmp_path / "source")).findings
+    assert result == ValueFinding(
         "new",
         tuple(
             f"{LAYER}.{name}.{role}"
@@ -113,7 +115,10 @@ def test_broken_ties(pair: Pair, tmp_path: Path) -> None:
     pair.arrays[OUTPUT] = pair.arrays[WORDS].copy()
     inspection = stats(pair.write(tmp_path / "equal"))
     assert [(tie.difference, tie.broken) for tie in inspection.ties] == [("", False), (None, False)]
-    assert (all(target.converts for target in inspection.targets), inspection.findings) == (True, ())
+    assert (all(target.converts for target in inspection.targets), inspection.findings) == (
+        True,
+        (),
+    )
     pair.arrays[OUTPUT][3, 2] += 1
     inspection = stats(pair.write(tmp_path / "broken"))
     assert [tie.broken for tie in inspection.ties] == [True, False]
@@ -126,9 +131,9 @@ def test_broken_ties(pair: Pair, tmp_path: Path) -> None:
 def test_conditions_are_decided(make_pair: MakePair, tmp_path: Path) -> None:
     """An untied head that TF's classes have no place for is compared with the embeddings."""
     pair = make_pair(dec={"tie_word_embeddings": False})
-    found = {target.verb: target for target in stats(pair.write(tmp_path / "other")).targets}
-    assert [verb for verb, one in found.items() if not one.converts] == ["pt2tf"]
-    assert found["pt2tf"].refusal.startswith(f"cannot hold: {OUTPUT}: 203 of 203 elements differ")
+    targets = {target.verb: target for target in stats(pair.write(tmp_path / "other")).targets}
+    assert [verb for verb, one in targets.items() if not one.converts] == ["pt2tf"]
+    assert targets["pt2tf"].refusal.startswith(f"cannot hold: {OUTPUT}: 203 of 203 elements differ")
     pair.arrays[OUTPUT] = pair.arrays[WORDS]
     result = stats(pair.write(tmp_path / "same"))
     assert [(target.refusal, target.conditions) for target in result.targets] == [("", ())] * 4

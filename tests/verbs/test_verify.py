@@ -93,12 +93,12 @@ def test_one_changed_element(both: tuple[Path, Path]) -> None:
         arrays[name][3] += 0.5
 
     report = ckptconv.verify(source, changed(flax, change), "weights").weights
-    (found,) = report.differences
-    assert (found.relation.kind, str(found.figures)) == (
+    (result,) = report.differences
+    assert (result.relation.kind, str(result.figures)) == (
         "element",
         "1 of 7 elements differ, by at most 0.5",
     )
-    assert (found.name, found.source) == (name.replace(".", "/"), name.replace("scale", "weight"))
+    assert (result.name, result.source) == (name.replace(".", "/"), name.replace("scale", "weight"))
     assert (report.problems, report.matches) == ((), False)
 
 
@@ -109,8 +109,8 @@ def test_the_last_bit(both: tuple[Path, Path]) -> None:
     def change(arrays: Arrays) -> None:
         arrays[QUERY].view(np.uint32)[6, 6] ^= 1
 
-    (found,) = ckptconv.verify(source, changed(flax, change), "weights").weights.differences
-    assert (found.differing, found.numel, 0 < found.worst < 1e-6) == (1, 49, True)
+    (result,) = ckptconv.verify(source, changed(flax, change), "weights").weights.differences
+    assert (result.differing, result.numel, 0 < result.worst < 1e-6) == (1, 49, True)
 
 
 def test_a_square_matrix_that_was_not_turned(both: tuple[Path, Path]) -> None:
@@ -121,8 +121,8 @@ def test_a_square_matrix_that_was_not_turned(both: tuple[Path, Path]) -> None:
         changed(flax, lambda arrays: arrays.update({QUERY: arrays[QUERY].T.copy()})),
         "weights",
     ).weights
-    (found,) = report.differences
-    assert (found.name, found.differing, found.relation.kind) == (
+    (result,) = report.differences
+    assert (result.name, result.differing, result.relation.kind) == (
         QUERY.replace(".", "/"),
         42,
         "transposed",
@@ -203,8 +203,8 @@ def test_a_row_that_healing_repeats(both: tuple[Path, Path]) -> None:
     def change(arrays: Arrays) -> None:
         arrays[name][16] = arrays[name][17]
 
-    (found,) = ckptconv.verify(source, changed(flax, change), "weights").weights.differences
-    assert (found.name, found.differing, found.numel) == (name.replace(".", "/"), 7, 19 * 7)
+    (result,) = ckptconv.verify(source, changed(flax, change), "weights").weights.differences
+    assert (result.name, result.differing, result.numel) == (name.replace(".", "/"), 7, 19 * 7)
 
 
 def test_a_source_that_contradicts_itself(

@@ -97,7 +97,9 @@ def test_json(cli: Cli, faulty: Path, converted_flax: Path) -> None:
     outcome = cli("diff", converted_flax, faulty, "--json")
     document = json.loads(outcome.out)
     assert (outcome.code, document["verdict"], len(document["tensors"])) == (1, "different", 101)
-    assert document["config"] == [{"key": "decoder.layer_norm_eps", "first": 1e-12, "second": 1e-05}]
+    assert document["config"] == [
+        {"key": "decoder.layer_norm_eps", "first": 1e-12, "second": 1e-05}
+    ]
     (bias,) = [tensor for tensor in document["tensors"] if tensor["tensor"] == BIAS]
     figures = bias["relation"]
     assert {key: figures[key] for key in ("kind", "differing", "elements")} == {
@@ -107,7 +109,9 @@ def test_json(cli: Cli, faulty: Path, converted_flax: Path) -> None:
     }
     assert (bias["first"], bias["second"]) == ("decoder/cls/predictions/bias", BIAS)
     assert (bias["part"], bias["layer"], bias["parameters"]) == ("head", "", 46)
-    layers = {(layer["part"], layer["layer"]): layer["differing_tensors"] for layer in document["layers"]}
+    layers = {
+        (layer["part"], layer["layer"]): layer["differing_tensors"] for layer in document["layers"]
+    }
     assert {place: count for place, count in layers.items() if count} == {
         ("encoder", "layer 0"): 1,
         ("head", ""): 1,

@@ -29,9 +29,11 @@ def test_a_glob_chooses_tensors(cli: Cli, dates: Path) -> None:
     figures = cli("inspect", dates, "--stats", f"--tensors={glob}")
     document = json.loads(cli("inspect", dates, "--json", "--tensors", glob).out)
     page = cli("inspect", dates, "--format", "markdown", "--tensors", glob)
-    assert [names(plain.out), names(figures.out), [tensor["name"] for tensor in document["tensors"]]] == [
-        wanted
-    ] * 3
+    assert [
+        names(plain.out),
+        names(figures.out),
+        [tensor["name"] for tensor in document["tensors"]],
+    ] == [wanted] * 3
     assert [
         line.split(" | ")[0] for line in page.out.splitlines() if line.startswith("| encoder.")
     ] == [f"| {name}" for name in wanted]

@@ -71,7 +71,7 @@ def test_options_that_contradict_each_other(
         "file": tmp_path / "a.trace",
         "other": tmp_path / "b",
     }
-    outcome = cli("verify", *(paths.get(one, one) for one in args))
+    outcome = cli("verify", *(paths.get(word, word) for word in args))
     assert (outcome.code, outcome.out) == (2, "")
     assert message in outcome.err
 

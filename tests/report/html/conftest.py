@@ -26,8 +26,8 @@ Open: TypeAlias = Callable[..., Browser]
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Return Chromium, once for all tests."""
-    with chromium() as found:
-        yield found
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ def changed(dates: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the trained checkpoint after its cross-attention was trained a little more, and one matrix turned."""
     target = tmp_path_factory.mktemp("changed") / "dates"
     ckptconv.normalize(dates, target)
-    found = ckptconv.inspect(dates)
+    result = ckptconv.inspect(dates)
     start = (target / "model.safetensors").read_bytes()
     offset = 8 + int.from_bytes(start[:8], "little")
     values = np.frombuffer(start[offset:], np.float32).copy()
     at = dict(_places(start[8:offset].decode()))
     rng = np.random.default_rng(3)
-    for line in found.tensors:
+    for line in result.tensors:
         begin = at[line.spec.name] // 4
         part = values[begin : begin + line.spec.numel]
         if line.part == "cross-attention":
@@ -74,9 +74,9 @@ def changed(dates: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _places(header: str) -> Iterator[tuple[str, int]]:
     """Return name and offset of each tensor of a safetensors header."""
-    for name, found in json.loads(header).items():
+    for name, entry in json.loads(header).items():
         if name != "__metadata__":
-            yield name, found["data_offsets"][0]
+            yield name, entry["data_offsets"][0]
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,8 @@ def test_the_page(open_page: Open, difference: Diff, tmp_path: Path) -> None:
     ]
     assert page.texts("td.name")[0] == TURNED
     page.script("document.querySelector('tr.line').click()")
-    found = dict(zip(page.texts(".detail dt"), page.texts(".detail dd"), strict=True))
-    assert (found["verdict"], found["how"], found["in A"]) == (
+    result = dict(zip(page.texts(".detail dt"), page.texts(".detail dd"), strict=True))
+    assert (result["verdict"], result["how"], result["in A"]) == (
         "transposed",
         "transposed",
         TURNED,

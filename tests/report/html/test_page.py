@@ -244,11 +244,11 @@ def test_the_theme(open_page: Open, scheme: str) -> None:
 
     light = ("rgb(28, 29, 32)", "rgb(43, 95, 199)")
     dark = ("rgb(233, 233, 236)", "rgb(134, 170, 255)")
-    seen = [colours()]
+    steps = [colours()]
     for _ in range(2):
         page.one("#theme").click()
-        seen.append(colours())
-    assert seen == ([light, dark, light] if scheme == "light" else [dark, light, dark])
+        steps.append(colours())
+    assert steps == ([light, dark, light] if scheme == "light" else [dark, light, dark])
 
 
 @pytest.mark.browser

@@ -41,9 +41,11 @@ def test_sections(match: Verification, verification: Verification) -> None:
     assert titles(match) == ["Summary", *common, "Weights", "Environment"]
     covered = Coverage((TensorCoverage("a", 4, 4, 2, 2), TensorCoverage("b", 6, 0, 3, 0)))
     assert verification.outputs
-    found = replace(verification, outputs=replace(verification.outputs, coverage=covered))
-    assert titles(found) == ["Summary", "Cause", "Weights", *common, "Coverage", "Environment"]
-    section = next(section for section in verification_page(found).sections if section.title == "Coverage")
+    result = replace(verification, outputs=replace(verification.outputs, coverage=covered))
+    assert titles(result) == ["Summary", "Cause", "Weights", *common, "Coverage", "Environment"]
+    section = next(
+        section for section in verification_page(result).sections if section.title == "Coverage"
+    )
     assert section.blocks[0].items[0] == ("40.0 %", "of the elements reached what was compared")  # type: ignore[union-attr]
     assert section.blocks[1].rows == [  # type: ignore[union-attr]
         ("b", "weights", 0.0, 6, 3, 0),

@@ -57,10 +57,10 @@ def tf(folder: Path) -> None:
     names = {weight.name: weight for weight in model.weights}
 
     def one(part: str) -> Any:
-        (found,) = (
+        (result,) = (
             weight for name, weight in names.items() if part in name and "/encoder/bert/" in name
         )
-        return found
+        return result
 
     query = one("layer_._1/attention/self/query/kernel")
     query.assign(np.transpose(query.numpy()))

@@ -54,10 +54,10 @@ def test_environment_switches_the_other_frameworks_off(
     assert environment(name)["OMP_WAIT_POLICY"] == "ACTIVE"
     monkeypatch.delenv("OMP_WAIT_POLICY")
     assert environment(name)["OMP_WAIT_POLICY"] == "PASSIVE"
-    found = environment(name)
-    assert found["MALLOC_MMAP_THRESHOLD_"] == "1048576"
-    assert {switch for switch in switches.values() if found[switch] == "1"} == {switches[name]}
-    assert (found["HF_HUB_OFFLINE"], found["JAX_PLATFORMS"]) == ("1", "tpu")
+    result = environment(name)
+    assert result["MALLOC_MMAP_THRESHOLD_"] == "1048576"
+    assert {switch for switch in switches.values() if result[switch] == "1"} == {switches[name]}
+    assert (result["HF_HUB_OFFLINE"], result["JAX_PLATFORMS"]) == ("1", "tpu")
     monkeypatch.delenv("JAX_PLATFORMS")
     assert environment(name)["JAX_PLATFORMS"] == "cpu"
 
@@ -211,8 +211,8 @@ def test_a_module_in_the_working_directory_is_not_imported(
     (tmp_path / "numpy.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "")
-    found = environment("pytorch")
-    run = subprocess.run([sys.executable, "-P", "-c", "import numpy"], env=found, check=False)
+    result = environment("pytorch")
+    run = subprocess.run([sys.executable, "-P", "-c", "import numpy"], env=result, check=False)
     assert run.returncode == 0
     assert not (tmp_path / "ran").exists()
 

@@ -37,8 +37,8 @@ def outputs(**more: Any) -> Any:
 
 def test_names_follow_the_flow_of_data() -> None:
     """Embeddings, then each layer's attention before the layer itself, then what the side gives."""
-    found = quantities(outputs(), np.asarray)
-    assert {name: int(array[0, 0, 0]) for name, array in found.items()} == {
+    result = quantities(outputs(), np.asarray)
+    assert {name: int(array[0, 0, 0]) for name, array in result.items()} == {
         "encoder.0": 0,
         "encoder.1.attention": 3,
         "encoder.1": 1,
@@ -54,13 +54,13 @@ def test_names_follow_the_flow_of_data() -> None:
         "decoder.2": 8,
         "logits": 13,
     }
-    assert list(found)[:4] == [
+    assert list(result)[:4] == [
         "encoder.0",
         "encoder.1.attention",
         "encoder.1",
         "encoder.2.attention",
     ]
-    assert list(found)[-4:] == ["decoder.2.attention", "decoder.2.cross", "decoder.2", "logits"]
+    assert list(result)[-4:] == ["decoder.2.attention", "decoder.2.cross", "decoder.2", "logits"]
 
 
 def test_what_a_class_does_not_give_is_left_out() -> None:

@@ -24,7 +24,7 @@ def search(
             np.array([tokens for _, tokens in running]),
             np.array([log[tokens[-1]] for _, tokens in running]),
         )
-        found = sorted(
+        result = sorted(
             (
                 (total + log[tokens[-1], index], (*tokens, index))
                 for total, tokens in running
@@ -32,7 +32,7 @@ def search(
             ),
             reverse=True,
         )
-        running = found[:beams]
+        running = result[:beams]
     return heard, [tokens for _, tokens in running]
 
 

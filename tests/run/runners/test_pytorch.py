@@ -28,11 +28,11 @@ def load(source: Path, precision: str = "float32") -> PyTorchSession:
 
 def tables(model: Any) -> dict[str, Any]:
     """Return what a model computed when it was made: its tables of sines."""
-    found = {name: value for name, value in model.named_buffers() if value.is_floating_point()}
+    result = {name: value for name, value in model.named_buffers() if value.is_floating_point()}
     more = [
         module.pos_encoding for module in model.modules() if hasattr(module, "pos_encoding")
     ]  # CTRL's
-    return found | {f"positions {number}": value for number, value in enumerate(more)}
+    return result | {f"positions {number}": value for number, value in enumerate(more)}
 
 
 @pytest.mark.frameworks
@@ -100,11 +100,11 @@ def test_a_listener_hears_every_step(tmp_path: Path) -> None:
         "max_new_tokens": 4,
     }
     inputs = {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
-    found = load(source).generate(inputs, settings, lambda *step: heard.append(step))
+    result = load(source).generate(inputs, settings, lambda *step: heard.append(step))
     assert [tokens.shape for tokens, _ in heard] == [
-        (2, step + 1) for step in range(found.shape[1] - 1)
+        (2, step + 1) for step in range(result.shape[1] - 1)
     ]
     for step, (tokens, scores) in enumerate(heard):
-        assert np.array_equal(tokens, found[:, : step + 1])
+        assert np.array_equal(tokens, result[:, : step + 1])
         running = (tokens[:, 1:] != 2).all(axis=1)
-        assert np.array_equal(scores.argmax(axis=1)[running], found[:, step + 1][running])
+        assert np.array_equal(scores.argmax(axis=1)[running], result[:, step + 1][running])

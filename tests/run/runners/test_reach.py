@@ -24,11 +24,11 @@ PLACES = Places(MODALITIES["text"], {})
 
 def batches(folder: Path) -> dict[str, dict[str, Array]]:
     """Return the probes of a checkpoint, each by itself."""
-    found: dict[str, dict[str, Array]] = {}
+    result: dict[str, dict[str, Array]] = {}
     for key, array in probes_of(read_model(Config(read_json(folder / "config.json")))).items():
         probe, _, name = key.partition(".")
-        found.setdefault(probe, {})[name] = array
-    return found
+        result.setdefault(probe, {})[name] = array
+    return result
 
 
 def load(source: Path) -> PyTorchSession:
@@ -87,12 +87,12 @@ def test_what_no_probe_reaches(tmp_path: Path) -> None:
     reach = PyTorchReach(model, PLACES.valid)
     for batch in probes.values():
         reach.forward(batch, PLACES.wants_maps(batch))
-    found, shapes = (
+    result, shapes = (
         reach.reached(),
         {name: tuple(one.shape) for name, one in model.named_parameters()},
     )
-    assert found.keys() == shapes.keys()
-    none = {name for name, (elements, _) in found.items() if elements == 0}
+    assert result.keys() == shapes.keys()
+    none = {name for name, (elements, _) in result.items() if elements == 0}
     keys = {name for name in shapes if name.endswith("self.key.bias")}
     assert none == keys | {"encoder.pooler.dense.weight", "encoder.pooler.dense.bias"}
     words = np.unique(
@@ -101,9 +101,9 @@ def test_what_no_probe_reaches(tmp_path: Path) -> None:
         )
     )
     table = "encoder.embeddings.word_embeddings.weight"
-    assert found[table] == [len(words) * shapes[table][1], len(words)]
+    assert result[table] == [len(words) * shapes[table][1], len(words)]
     assert len(words) < shapes[table][0]
-    assert "decoder.cls.predictions.decoder.weight" not in found
+    assert "decoder.cls.predictions.decoder.weight" not in result
 
 
 @pytest.mark.frameworks
@@ -117,9 +117,9 @@ def test_long_rows_are_computed_twice_instead_of_kept(tmp_path: Path) -> None:
     model, maps = session.model, PLACES.wants_maps(long)
     right, reach = session.forward(long, maps), PyTorchReach(model, PLACES.valid)
     assert not maps
-    found = reach.forward(long, maps)
-    assert found.keys() == right.keys()
-    assert max(float(np.abs(found[name] - right[name]).max()) for name in right) < 1e-12
+    result = reach.forward(long, maps)
+    assert result.keys() == right.keys()
+    assert max(float(np.abs(result[name] - right[name]).max()) for name in right) < 1e-12
     width = config["hidden_size"]
     assert reach.reached()["encoder.embeddings.position_embeddings.weight"] == [320 * width, 320]
     assert "forward" not in vars(model.encoder.encoder.layer[0])

@@ -51,9 +51,11 @@ class Case:
 
     def rows(self) -> list[SchemaTensor]:
         """The tables' rows of this side and of the bridge."""
-        other = SIDES[1 - SIDES.index(self.side)]
+        opposite = SIDES[1 - SIDES.index(self.side)]
         return [
-            row for row in read_model(self.config).tensors if not re.match(rf"{other}\.", row.key)
+            row
+            for row in read_model(self.config).tensors
+            if not re.match(rf"{opposite}\.", row.key)
         ]
 
     def plan(self, source: NamingName, target: NamingName) -> Plan:

@@ -79,10 +79,10 @@ def test_what_is_written_is_what_the_other_class_has(
     model.require_class(naming)
     config = written(model, naming)
     plain = Config({key: value for key, value in config.values.items() if key != "ckptconv"})
-    other = read_model(plain)
-    assert other.label != model.label
-    assert other.classes[naming] == model.classes[naming]
-    assert stored(model, naming) == stored(other, naming)
+    second = read_model(plain)
+    assert second.label != model.label
+    assert second.classes[naming] == model.classes[naming]
+    assert stored(model, naming) == stored(second, naming)
 
 
 @pytest.mark.parametrize(("family", "role", "naming"), CASES)

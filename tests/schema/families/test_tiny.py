@@ -24,12 +24,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.frameworks
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     """A seed decides every byte, and another seed gives other weights under the same config."""
-    first, again, other = (
+    first, again, changed = (
         contents(random_pair(plain("bert"), plain("gpt2"), tmp_path / name, seed=seed))
         for name, seed in (("first", 0), ("again", 0), ("other", 1))
     )
     assert first == again
-    assert [name for name in first if first[name] != other[name]] == ["model.safetensors"]
+    assert [name for name in first if first[name] != changed[name]] == ["model.safetensors"]
 
 
 @pytest.mark.frameworks

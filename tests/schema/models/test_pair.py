@@ -164,15 +164,15 @@ def test_a_decoder_that_does_not_read_the_encoder_is_refused(key: str, value: bo
 def test_a_contradictory_width_is_refused(declared: int) -> None:
     """A width for cross-attention must be the encoder's, as the classes demand."""
     (line,) = refusal(plain("bert"), plain("bert") | {"cross_attention_hidden_size": declared})
-    found = f"'cross_attention_hidden_size' is {declared}"
-    assert line == f"config.json: decoder: {found}, but the encoder's hidden size is 21."
+    message = f"'cross_attention_hidden_size' is {declared}"
+    assert line == f"config.json: decoder: {message}, but the encoder's hidden size is 21."
 
 
 def test_a_width_that_the_decoder_cannot_read_is_refused() -> None:
     """With the encoder's width declared, the classes make no projection, and the decoder crashes."""
     (line,) = refusal(plain("bert") | WIDE, plain("bert") | {"cross_attention_hidden_size": 39})
-    found = "'cross_attention_hidden_size' is 39, but the decoder's hidden size is 21"
-    assert line == f"config.json: decoder: {found}, and it reads the encoder with no other."
+    message = "'cross_attention_hidden_size' is 39, but the decoder's hidden size is 21"
+    assert line == f"config.json: decoder: {message}, and it reads the encoder with no other."
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
@@ -217,8 +217,8 @@ DECODER_ROLL: Healing = ("decoder.roberta.embeddings.position_embeddings", {"rol
 )
 def test_healings(encoder: str, decoder: str, expected: list[Healing]) -> None:
     """Each side of a pair brings its own healings, with paths and config keys of the whole."""
-    found = pair(plain(encoder), plain(decoder)).fixes()
-    assert [(one.module, dict(one.record), dict(one.config)) for one in found] == expected
+    result = pair(plain(encoder), plain(decoder)).fixes()
+    assert [(item.module, dict(item.record), dict(item.config)) for item in result] == expected
 
 
 @over(("encoder", "decoder"), pairs("flax"))
@@ -233,12 +233,12 @@ def test_healings_move_rows_of_tables_that_exist(encoder: str, decoder: str) -> 
 
 def test_healed_rows() -> None:
     """Positions roll up to the first that PyTorch uses, and token type 0 repeats for each position."""
-    found = pair(plain("roberta") | {"type_vocab_size": 3}, plain("bert")).fixes()
-    assert [one.rows for one in found] == [
+    result = pair(plain("roberta") | {"type_vocab_size": 3}, plain("bert")).fixes()
+    assert [item.rows for item in result] == [
         (RowRange(2, 31), RowRange(0, 2)),
         (RowRange(0, 1, 31), RowRange(1, 3)),
     ]
-    assert [one.count for one in found] == [31, 33]
+    assert [item.count for item in result] == [31, 33]
 
 
 @pytest.mark.parametrize(

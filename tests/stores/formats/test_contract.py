@@ -160,14 +160,15 @@ def test_flipped_bytes_never_lead_out(name: str, tmp_path: Path) -> None:
     for at, bit in product(range(len(data)), (0, 6)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
         try:
-            found = form.read(path).tensors.values()
+            values = form.read(path).tensors.values()
         except SourceError:
             refused += 1
             continue
-        ends = [extent.offset + extent.nbytes for stored in found for extent in stored.extents]
+        ends = [extent.offset + extent.nbytes for stored in values for extent in stored.extents]
         assert max(ends) <= len(data)
         assert all(
-            sum(extent.nbytes for extent in stored.extents) == stored.spec.nbytes for stored in found
+            sum(extent.nbytes for extent in stored.extents) == stored.spec.nbytes
+            for stored in values
         )
     assert refused > len(data) // 3
 

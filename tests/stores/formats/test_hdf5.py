@@ -35,7 +35,7 @@ model.save_pretrained(sys.argv[2])
 
 def structure(path: Path) -> dict[str, Any]:
     """Return everything in a file but the values: groups, data sets, attributes (bytes and text alike)."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
 
     def text(value: Any) -> Any:
         return value.decode() if isinstance(value, bytes) else value
@@ -43,17 +43,17 @@ def structure(path: Path) -> dict[str, Any]:
     def add(name: str, node: Any) -> None:
         values = {key: np.asarray(value).tolist() for key, value in node.attrs.items()}
         attributes = {
-            key: [text(one) for one in value] if isinstance(value, list) else text(value)
+            key: [text(entry) for entry in value] if isinstance(value, list) else text(value)
             for key, value in values.items()
         }
-        found[name] = (type(node).__name__, attributes)
+        result[name] = (type(node).__name__, attributes)
         if isinstance(node, h5py.Dataset):
-            found[name] += (node.shape, node.dtype.str)
+            result[name] += (node.shape, node.dtype.str)
 
     with h5py.File(path) as file:
         add("/", file)
         file.visititems(add)
-    return found
+    return result
 
 
 def specs(*names: str) -> list[TensorSpec]:
@@ -130,8 +130,8 @@ def test_same_layout_as_tf(make_pair: MakePair, tmp_path: Path, decoder: str) ->
     planned = [TensorSpec(row.spellings["tf"].names[0], "float32", row.shape("tf")) for row in rows]
     create(tmp_path / "ours.h5", planned, "tf", False)
     theirs, ours = structure(tmp_path / "real" / "tf_model.h5"), structure(tmp_path / "ours.h5")
-    for found in (theirs, ours):  # in a class the order is that of building, which loading ignores
-        for _, attributes, *_ in found.values():
+    for names in (theirs, ours):  # in a class the order is that of building, which loading ignores
+        for _, attributes, *_ in names.values():
             attributes.update(
                 {key: sorted(value) for key, value in attributes.items() if key == "weight_names"}
             )
@@ -148,8 +148,8 @@ def test_long_lists_of_names_are_cut(tmp_path: Path) -> None:
         parts = [group.attrs[f"weight_names{n}"] for n in range(len(group.attrs))]
     assert len(parts) == 4
     assert max(part.nbytes for part in parts) <= MAX_ATTRIBUTE_BYTES
-    found = [name.decode() for part in parts for name in part]
-    assert found == [f"tf_encoder_decoder_model/{name}" for name in names]
+    result = [name.decode() for part in parts for name in part]
+    assert result == [f"tf_encoder_decoder_model/{name}" for name in names]
     assert list(read(tmp_path / "w").tensors) == names
 
 
@@ -285,11 +285,11 @@ def test_a_link_anywhere(tmp_path: Path, where: str, link: object) -> None:
 def test_the_same_bytes_twice(tmp_path: Path) -> None:
     """Two data sets whose headers give the same place are refused."""
     create(tmp_path / "w", specs("encoder/a:0", "encoder/b:0"), "tf", True)
-    one, other = (stored.extents[0].offset for stored in read(tmp_path / "w").tensors.values())
+    first, second = (stored.extents[0].offset for stored in read(tmp_path / "w").tensors.values())
     data = (tmp_path / "w").read_bytes()
-    place = other.to_bytes(8, "little")
+    place = second.to_bytes(8, "little")
     assert data.count(place) == 1
-    (tmp_path / "w").write_bytes(data.replace(place, one.to_bytes(8, "little")))
+    (tmp_path / "w").write_bytes(data.replace(place, first.to_bytes(8, "little")))
     with pytest.raises(
         SourceError, match=r"'encoder/[ab]:0' shares bytes with something else in the file"
     ):

@@ -31,13 +31,13 @@ NUMPY = {"bfloat16": ml_dtypes.bfloat16}
 def arrays() -> dict[str, np.ndarray[Any, Any]]:
     """Return an array of every dtype and shape; their sizes need every kind of head that msgpack has."""
     rng = np.random.default_rng(1)
-    found = {}
+    result = {}
     for dtype in ITEMSIZE:
         for number, shape in enumerate(SHAPES):
             data = rng.bytes(int(np.prod(shape)) * ITEMSIZE[dtype])
             array = np.frombuffer(data, NUMPY.get(dtype, dtype)).reshape(shape)
-            found[f"{dtype}/name{' of some length' * 3 * number}/{number}"] = array
-    return found | {f"many/{n}/bias": np.full(1, n, np.float32) for n in range(20)}
+            result[f"{dtype}/name{' of some length' * 3 * number}/{number}"] = array
+    return result | {f"many/{n}/bias": np.full(1, n, np.float32) for n in range(20)}
 
 
 def tree(flat: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +128,10 @@ def test_chunks_come_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     array = np.arange(77, dtype=np.float32).reshape(7, 11)
     path = pour(tmp_path / "w", {"a/m": array})
     stored = form.read(path).tensors["a/m"]
-    assert (stored.spec.shape, [extent.nbytes for extent in stored.extents]) == ((7, 11), [8] * 38 + [4])
+    assert (stored.spec.shape, [extent.nbytes for extent in stored.extents]) == (
+        (7, 11),
+        [8] * 38 + [4],
+    )
     assert taken(path) == {"a/m": array.tobytes()}
     monkeypatch.setattr(form, "MAX_CHUNK_BYTES", array.nbytes)
     assert form.CHUNKED.encode() not in pour(tmp_path / "just", {"a/m": array}).read_bytes()

@@ -63,7 +63,9 @@ def test_same_file_as_the_reference(tmp_path: Path, naming: NamingName) -> None:
     path = pour(tmp_path / "ours", specs, data, naming)
     types = {"bfloat16": ml_dtypes.bfloat16}
     arrays = {
-        spec.name: np.frombuffer(data[spec.name], types.get(spec.dtype, spec.dtype)).reshape(spec.shape)
+        spec.name: np.frombuffer(data[spec.name], types.get(spec.dtype, spec.dtype)).reshape(
+            spec.shape
+        )
         for spec in specs
     }
     tag = {"pytorch": "pt"}.get(naming, naming)
@@ -76,8 +78,8 @@ def test_the_reference_reads_it(tmp_path: Path) -> None:
     """The library loads what was written, and ckptconv knows every dtype that it does but the unsigned wide."""
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     path = pour(tmp_path / "w", [TensorSpec("m", "float32", (2, 3))], {"m": array.tobytes()})
-    ((name, found),) = load_file(path).items()
-    assert (name, found.dtype, found.tolist()) == ("m", np.float32, array.tolist())
+    ((name, result),) = load_file(path).items()
+    assert (name, result.dtype, result.tolist()) == ("m", np.float32, array.tolist())
     assert sorted(CODES) == sorted(ITEMSIZE)
 
 

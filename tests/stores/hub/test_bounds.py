@@ -93,17 +93,23 @@ def look(run: Cli, hub: Hub, tmp_path: Path) -> Callable[[], Run]:
 def test_hostile_answers(look: Callable[[], Run], hub: Hub, tmp_path: Path) -> None:
     """An endless list, a file that is longer than announced and a commit that is a path end in one sentence each."""
     hub.endless = True
-    shown = look()
-    assert (shown.code, "an answer of more than 16777216 bytes" in " ".join(shown.err.split())) == (
+    outcome = look()
+    assert (
+        outcome.code,
+        "an answer of more than 16777216 bytes" in " ".join(outcome.err.split()),
+    ) == (
         5,
         True,
     )
     hub.endless, hub.sha = False, "../../../../hubpwn"
-    shown = look()
-    assert (shown.code, "as its commit, which is none" in " ".join(shown.err.split())) == (3, True)
+    outcome = look()
+    assert (outcome.code, "as its commit, which is none" in " ".join(outcome.err.split())) == (
+        3,
+        True,
+    )
     hub.sha, hub.longer = "", {"model.safetensors": 64 << 20}
-    shown = look()
-    assert (shown.code, "that were announced" in " ".join(shown.err.split())) == (5, True)
+    outcome = look()
+    assert (outcome.code, "that were announced" in " ".join(outcome.err.split())) == (5, True)
     stored = sum(path.stat().st_size for path in (tmp_path / "home").rglob("*") if path.is_file())
     assert stored < 8 << 20
     hub.longer = {}

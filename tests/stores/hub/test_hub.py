@@ -143,8 +143,8 @@ def test_revisions(many: Many, hub: Hub, tmp_path: Path) -> None:
     configs = [
         json.loads((tmp_path / str(number) / "config.json").read_text()) for number in range(3)
     ]
-    found = [config["transformers_version"] for config in configs]
-    assert found == ["4.0.0", "4.0.0", "4.57.6"]
+    versions = [config["transformers_version"] for config in configs]
+    assert versions == ["4.0.0", "4.0.0", "4.57.6"]
 
 
 @pytest.mark.thorough

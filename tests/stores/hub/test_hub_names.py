@@ -89,14 +89,14 @@ def test_what_is_a_name(text: str, name: HubName | None) -> None:
 )
 def test_which_weights_are_downloaded(files: str, naming: None, chosen: str | None) -> None:
     """Safetensors before `.bin` for PyTorch; a framework's own format first for the others; one file before shards."""
-    found = first_choice(files.split(), naming)
-    assert (found and found[1]) == chosen
+    choice = first_choice(files.split(), naming)
+    assert (choice and choice[1]) == chosen
 
 
 @pytest.mark.thorough
 def test_without_the_library(dates: Path, tmp_path: Path) -> None:
     """A name needs the extra, and the message says how to get it; a path needs nothing."""
-    done = [
+    outcomes = [
         subprocess.run(
             [sys.executable, "-c", BLOCKED, *args],
             capture_output=True,
@@ -109,8 +109,8 @@ def test_without_the_library(dates: Path, tmp_path: Path) -> None:
             ("split", str(dates), "x", "--dry-run"),
         )
     ]
-    assert [one.returncode for one in done] == [5, 0]
-    assert done[0].stderr == (
+    assert [item.returncode for item in outcomes] == [5, 0]
+    assert outcomes[0].stderr == (
         "Error: org/name: no such directory; reading from the hub needs huggingface_hub.\n"
         f"Install it with: {install_command('hub')}\n"
     )

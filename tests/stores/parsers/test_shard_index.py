@@ -49,8 +49,8 @@ def test_another_size(tmp_path: Path) -> None:
 
 def test_what_an_index_says(tmp_path: Path) -> None:
     """Files in order, each once."""
-    found = read_index(sharded(tmp_path, 20) / "model.safetensors.index.json")
-    assert (found.files, found.weight_map, found.total_size) == (
+    index = read_index(sharded(tmp_path, 20) / "model.safetensors.index.json")
+    assert (index.files, index.weight_map, index.total_size) == (
         (ONE, TWO),
         {"a": ONE, "b": TWO},
         20,

@@ -85,5 +85,5 @@ def test_two_outputs_on_one_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("-", "page", False),
     ]
     for first, second, clash in pairs:
-        found = list(clashing({"a": Path(first), "b": Path(second)}))
-        assert found == ([("a", "b")] if clash else []), (first, second)
+        result = list(clashing({"a": Path(first), "b": Path(second)}))
+        assert result == ([("a", "b")] if clash else []), (first, second)

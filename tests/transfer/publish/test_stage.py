@@ -79,11 +79,13 @@ def test_durable_before_it_is_visible(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_new_parents_are_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where parents were made for the target, the entry of each is on the disk."""
-    seen: list[Path] = []
-    monkeypatch.setattr(os, "fsync", lambda fd: seen.append(Path(f"/proc/self/fd/{fd}").readlink()))
+    steps: list[Path] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: steps.append(Path(f"/proc/self/fd/{fd}").readlink())
+    )
     with published(tmp_path / "deep" / "er" / "out", overwrite=False):
         pass
-    assert seen[1:] == [tmp_path / "deep" / "er", tmp_path / "deep", tmp_path]
+    assert steps[1:] == [tmp_path / "deep" / "er", tmp_path / "deep", tmp_path]
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
