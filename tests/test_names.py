@@ -13,8 +13,8 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "ckptconv"
 MAX_PERCENT = 0.6
 """The highest share among eleven codebases of this field; the lowest is 0."""
-MAX_PERCENT_IN_TESTS = 2.2
-"""What it is today; a test is a sentence of its own, in which such a name reaches a few lines."""
+MAX_PERCENT_IN_TESTS = 2.5
+"""It is 2.2 % today; a test is a sentence of its own, in which such a name reaches a few lines."""
 MAX_LINES = 50
 SHARED_CLASS_NAMES = frozenset(
     # parallel backends, runners and their drivers, which have a class each of the same kind
@@ -49,7 +49,7 @@ def bindings(folder: Path) -> Iterator[tuple[str, str]]:
 def test_names_are_nouns(
     folder: Path, limit: float, record_property: Callable[[str, object], None]
 ) -> None:
-    """Of all names that are bound, fewer than 0.6 % are pronouns or participles; in the tests 2.2 %."""
+    """Of all names that are bound, fewer than 0.6 % are pronouns or participles; in the tests 2.5 %."""
     names = list(bindings(folder))
     vague = Counter((file, name) for file, name in names if name.strip("_").lower() in NO_NOUNS)
     percent = 100 * vague.total() / len(names)
