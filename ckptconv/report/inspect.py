@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from math import isfinite
 
 from ckptconv.base.errors import PlanError, markdown
 from ckptconv.base.strict_json import Json
@@ -13,6 +12,7 @@ from ckptconv.report.text import (
     MAX_PROBLEMS,
     PIPE,
     Screen,
+    finite,
     one_line,
     printable,
     problems_json,
@@ -304,11 +304,11 @@ def _tensor(line: TensorLine) -> dict[str, Json]:
     if line.statistics:
         statistics = line.statistics
         document["statistics"] = {
-            "min": _number(statistics.minimum),
-            "max": _number(statistics.maximum),
-            "mean": _number(statistics.mean),
-            "std": _number(statistics.std),
-            "kurtosis": _number(statistics.kurtosis),
+            "min": finite(statistics.minimum),
+            "max": finite(statistics.maximum),
+            "mean": finite(statistics.mean),
+            "std": finite(statistics.std),
+            "kurtosis": finite(statistics.kurtosis),
             "nan": statistics.nans,
             "inf": statistics.infinities,
             "zeros": statistics.zeros,
@@ -317,11 +317,6 @@ def _tensor(line: TensorLine) -> dict[str, Json]:
         }
         document["signs"] = list(line.signs)
     return document
-
-
-def _number(value: float) -> float | None:
-    """Return a number as JSON has it."""
-    return value if isfinite(value) else None
 
 
 def inspection_markdown(result: Inspection, *, tensors: str = "") -> str:

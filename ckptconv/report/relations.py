@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from ckptconv.report.text import PIPE, Screen, prose
+from ckptconv.report.text import PIPE, Screen, finite, prose
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -67,13 +67,9 @@ def figures_json(figures: Figures) -> dict[str, Json]:
     return {
         "differing": figures.differing,
         "elements": figures.numel,
-        "worst": _number(figures.worst),
-        "rms": _number(figures.rms),
-        "reference_rms": _number(figures.reference_rms),
-        "relative": _number(figures.relative),
-        "cosine": _number(figures.cosine),
+        "worst": finite(figures.worst),
+        "rms": finite(figures.rms),
+        "reference_rms": finite(figures.reference_rms),
+        "relative": finite(figures.relative),
+        "cosine": finite(figures.cosine),
     }
-
-
-def _number(value: float) -> Json:
-    return value if isfinite(value) else None

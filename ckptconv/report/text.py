@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -163,6 +164,11 @@ def _wrapped(line: str, columns: int) -> str:
 def dump(value: Mapping[str, Json]) -> str:
     """Return JSON in pure ASCII, so that no name from a checkpoint can steer a terminal or the runner of a CI."""
     return LOG_COMMAND.sub(r"\\u0023", json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON has it; None for an infinity or NaN, which JSON has not."""
+    return value if isfinite(value) else None
 
 
 def error_text(error: CkptconvError, tame: Callable[[str], str] = str) -> str:

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
@@ -17,6 +16,7 @@ from ckptconv.report.text import (
     Screen,
     closing,
     counted,
+    finite,
     one_line,
     printable,
     problems_json,
@@ -273,8 +273,8 @@ def _quantity_json(quantity: Quantity) -> dict[str, Json]:
         "part": quantity.part,
         "layer": quantity.layer,
         "match": quantity.matches,
-        "rms_ratio": _number(rms),
-        "max_ratio": _number(maximum),
+        "rms_ratio": finite(rms),
+        "max_ratio": finite(maximum),
         "source": _error_json(quantity.source),
         "target": _error_json(quantity.target),
         "yardstick": _error_json(quantity.own),
@@ -286,8 +286,8 @@ def _error_json(error: Difference | None) -> dict[str, Json] | None:
     if error is None:
         return None
     return {
-        "rms": _number(error.rms),
-        "max": _number(error.worst),
+        "rms": finite(error.rms),
+        "max": finite(error.worst),
         "compared": error.compared,
         "nans": error.nans,
     }
@@ -313,14 +313,9 @@ def _fork_json(fork: Fork) -> dict[str, Json]:
         "step": fork.step,
         "source": fork.source,
         "target": fork.target,
-        "gap": _number(fork.gap),
-        "noise": _number(fork.noise),
+        "gap": finite(fork.gap),
+        "noise": finite(fork.noise),
     }
-
-
-def _number(value: float) -> Json:
-    """Return a number, or None for what JSON has no number for."""
-    return value if value == value and abs(value) != float("inf") else None
 
 
 MAX_LINES = 12
@@ -455,7 +450,7 @@ def cause_json(where: Where | None) -> dict[str, Json] | None:
 def _first_json(where: Where) -> dict[str, Json] | None:
     if where.first is None:
         return None
-    rms, maximum = (ratio if isfinite(ratio) else None for ratio in where.first.ratios)
+    rms, maximum = map(finite, where.first.ratios)
     return {
         "probe": where.first.probe,
         "name": where.first.name,

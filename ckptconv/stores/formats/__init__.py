@@ -50,5 +50,8 @@ class Format:
     """How a file begins, for formats that share a file name."""
 
 
+FORMAT_TAGS: Mapping[NamingName, str] = {"pytorch": "pt", "tf": "tf", "flax": "flax"}
+"""What transformers writes into a header as `format`, and reads to tell whose names a file holds."""
+
 FORMATS: Registry[str, Format] = Registry("stores.formats", "FORMAT")
 """Every format, by name."""

@@ -18,7 +18,7 @@ from ckptconv.base.files import START_BYTES, FileReader, limits, more, write_at,
 from ckptconv.base.strict_json import Json, parse_json
 from ckptconv.schema.namings.tf import flat, unflat
 from ckptconv.schema.tensors import NamingName
-from ckptconv.stores.formats import Contents, Format, TensorPlaces
+from ckptconv.stores.formats import FORMAT_TAGS, Contents, Format, TensorPlaces
 from ckptconv.stores.tensor import (
     MAX_RANK,
     Extent,
@@ -45,9 +45,6 @@ DTYPES = {
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 RANK = {dtype: rank for rank, dtype in enumerate(DTYPES.values())}
 
-FORMAT_TAG: dict[NamingName, str] = {"pytorch": "pt", "tf": "tf", "flax": "flax"}
-"""What transformers writes into the metadata, and reads to tell whose names these are."""
-
 JOINER = {"flax": "."}
 """transformers joins Flax's nested names with dots here, and with slashes in the index of msgpack shards."""
 
@@ -71,7 +68,7 @@ def read(path: Path) -> Contents:
     for spelled, entry in header.items():
         require_name(spelled, f"{path}: header")
         name = spelled.replace(joiner, "/") if joiner else spelled
-        name = unflat(name) if metadata.get("format") == FORMAT_TAG["tf"] else name
+        name = unflat(name) if metadata.get("format") == FORMAT_TAGS["tf"] else name
         tensors[name] = _stored(name, entry, path, 8 + len(raw))
     if len(tensors) != len(header):
         raise SourceError(f"{path}: header: two names differ only in '/' and {joiner!r}")
@@ -173,8 +170,8 @@ def create(
     """Write header and length; see `Format.create`. The order is the reference's: dtype, then name."""
     spelled = {spec.name: flat(spec.name) if naming == "tf" else spec.name for spec in specs}
     renamed = [spec.renamed(spelled[spec.name]) for spec in specs]
-    joiner = JOINER.get(FORMAT_TAG[naming], "/")
-    places = create_with(path, renamed, {"format": FORMAT_TAG[naming]}, joiner)
+    joiner = JOINER.get(FORMAT_TAGS[naming], "/")
+    places = create_with(path, renamed, {"format": FORMAT_TAGS[naming]}, joiner)
     return {name: places[spelling] for name, spelling in spelled.items()}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import START_BYTES, kind_of, read_source
 from ckptconv.schema.tensors import NamingName
-from ckptconv.stores.formats import FORMATS, Contents, Format
+from ckptconv.stores.formats import FORMAT_TAGS, FORMATS, Contents, Format
 from ckptconv.stores.layouts import Layout, Weights
 from ckptconv.stores.parsers.shard_index import read_index
 
@@ -25,8 +25,6 @@ FILE_NAMES: Mapping[str, str] = {
     "msgpack": "flax_model.msgpack",
 }
 """Format -> what its file is called where the weights are one file."""
-NAMING_OF_TAG: Mapping[str, NamingName] = {"pt": "pytorch", "tf": "tf", "flax": "flax"}
-"""The safetensors metadata by which transformers tells whose names a file holds."""
 
 
 def weights_name(form: Format) -> str:
@@ -149,7 +147,8 @@ def _naming(form: Format, contents: Contents) -> NamingName:
     """Return whose names a file holds: the format says, or safetensors' metadata; PyTorch's without any."""
     if len(form.namings) == 1:
         return form.namings[0]
-    return NAMING_OF_TAG.get(contents.metadata.get("format", "pt"), "pytorch")
+    tag = contents.metadata.get("format")
+    return next((naming for naming, own in FORMAT_TAGS.items() if own == tag), "pytorch")
 
 
 def _sharded(form: Format, index: Path) -> Iterator[Weights]:
