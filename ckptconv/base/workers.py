@@ -101,8 +101,9 @@ WORKERS = 2
 """Threads that read, sum, compare and write: all of these release Python's lock."""
 
 
-def workers(count: int = WORKERS) -> Workers:
-    """Return a pool whose threads have all begun."""
+def workers(count: int | None = None) -> Workers:
+    """Return a pool whose threads, `WORKERS` of them or another count, have all begun."""
+    count = count or WORKERS
     with signals_blocked():
         pool = Workers(count)
         together = Barrier(count + 1)

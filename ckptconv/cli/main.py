@@ -565,7 +565,8 @@ def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...], follow_links: bo
     """
     ctx.with_resource(limited(**dict(limit)))
     ctx.with_resource(following_links(follow_links))
-    ctx.with_resource(showing_downloads(sys.stderr.isatty()))
+    if sys.stderr.isatty():
+        ctx.with_resource(showing_downloads(True))
 
 
 def main() -> NoReturn:

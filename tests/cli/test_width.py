@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ RESULTS = (
     "pt2flax model flax",
     "tf2pt tf from-tf",
     "flax2pt flax from-flax",
-    "normalize model plain --dtype bfloat16",
     "pt2tf model dry --dry-run",
+    "normalize model plain --dtype bfloat16",
     "split model parts",
     "join parts/encoder parts/decoder whole --seed 1",
     "check tf",
@@ -36,6 +37,8 @@ RESULTS = (
 )
 """Command lines that build on each other; none runs a framework."""
 MISMATCH = 1
+CELLS = re.compile(" {2,}")
+CELLS_OF_A_ROW = 3
 
 
 def test_help_fits_in_a_pipe(cli: Cli) -> None:
@@ -49,7 +52,10 @@ def test_help_fits_in_a_pipe(cli: Cli) -> None:
 def test_results_fit_in_a_pipe(
     cli: Cli, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The results of every verb without a framework have lines of at most 100 columns, where names are short."""
+    """The results of every verb without a framework have lines of at most 100 columns, where names are short.
+
+    Only tables may be wider: a pipe gets every name whole, so that `grep` finds it.
+    """
     monkeypatch.chdir(tmp_path)
     pair.write(Path("model"))
     pair.arrays["decoder.cls.predictions.bias"][0] += 1
@@ -58,7 +64,13 @@ def test_results_fit_in_a_pipe(
         outcome = cli(*line.split())
         assert outcome.code <= MISMATCH, outcome.err
         assert outcome.out, line
-        assert widest(outcome.out) <= COLUMNS, f"{line}\n{outcome.out}"
+        assert widest(without_tables(outcome.out)) <= COLUMNS, f"{line}\n{outcome.out}"
+
+
+def without_tables(text: str) -> str:
+    """Return the lines that have fewer than three cells."""
+    lines = text.splitlines()
+    return "\n".join(line for line in lines if len(CELLS.split(line.strip())) < CELLS_OF_A_ROW)
 
 
 def widest(text: str) -> int:

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from ckptconv.base import workers
 from ckptconv.base.errors import DestinationError, PlanError, SourceError
 from ckptconv.binding.bind import bind
 from ckptconv.binding.plan import Plan, make_plan
@@ -147,7 +148,7 @@ def test_a_byte_that_changes_on_the_way(
 
     real = loop.write_at
     monkeypatch.setattr(loop, "write_at", faulty)
-    monkeypatch.setattr(loop, "WORKERS", 1)
+    monkeypatch.setattr(workers, "WORKERS", 1)
     (tmp_path / "out").mkdir()
     with pytest.raises(DestinationError) as refusal:
         write_weights(plan, FORMATS[form], naming, tmp_path / "out")
