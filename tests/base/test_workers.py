@@ -14,9 +14,9 @@ from ckptconv.base.workers import finish, workers
 
 SIGNALLED = """
 import random, signal
-from ckptconv.base import workers
+from ckptconv.base import workers as module
 from ckptconv.base.workers import finish, workers
-signal.signal(signal.SIGALRM, workers._interrupt)
+signal.signal(signal.SIGALRM, module._interrupt)
 rng, ended = random.Random(0), 0
 for _ in range(200):
     try:
@@ -24,7 +24,7 @@ for _ in range(200):
         with workers(2) as pool:
             finish([pool.submit(pow, 3, n) for n in range(400)])
         signal.setitimer(signal.ITIMER_REAL, 0)
-    except workers.Interrupted:
+    except module.Interrupted:
         ended += 1
 print(ended > 0)
 """

@@ -39,6 +39,12 @@ PAIRS = sorted(
     {*((encoder, "bert") for encoder in encoders()), *(("bert", decoder) for decoder in decoders())}
 )
 
+TRIED = [
+    pytest.param(*families, marks=() if place % 4 == 0 else pytest.mark.soak)
+    for place, families in enumerate(PAIRS)
+]
+"""Every fourth pair in `make test`."""
+
 
 def made(pair_type: type[Pair], encoder: str, decoder: str, **whole: Any) -> Pair:
     """Return a pair of two families with values of its own for every tensor, as its class would save it."""
@@ -188,7 +194,7 @@ def test_one_verdict(pair: Pair, tmp_path: Path, encoder: str, decoder: str) -> 
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("encoder", "decoder"), PAIRS)
+@pytest.mark.parametrize(("encoder", "decoder"), TRIED)
 def test_one_verdict_in_every_family(
     pair: Pair, tmp_path: Path, counted: Counted, encoder: str, decoder: str
 ) -> None:
