@@ -214,9 +214,10 @@ def _rms(values: np.ndarray[Any, Any]) -> float:
 
 
 @pytest.mark.frameworks
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("family", "naming"),
-    [("t5", "flax"), pytest.param("bart", "tf", marks=pytest.mark.soak)],
+    [("t5", "flax"), ("bart", "tf")],
 )
 def test_verify_finds_that_they_match(
     family: str, naming: str, models: Callable[[Case], Models]

@@ -128,7 +128,7 @@ def compared(built: Path, naming: Any, target: str) -> ForwardReport:
 
 
 @pytest.mark.frameworks
-@pytest.mark.parametrize("naming", ["tf", "flax"])
+@pytest.mark.parametrize("naming", ["tf", pytest.param("flax", marks=pytest.mark.soak)])
 def test_honest_conversion_matches(built: Path, naming: str) -> None:
     """What transformers converts rightly matches, token by token, and each child imports its framework alone."""
     report = compared(built, naming, naming)
@@ -176,6 +176,7 @@ def test_planted_fault_is_found_where_it_sits(built: Path, target: str, first: s
     assert bad[0].ratios[0] > 100 * RMS_FACTOR
 
 
+@pytest.mark.soak
 @pytest.mark.frameworks
 def test_flax_says_which_tensors_found_no_place(built: Path) -> None:
     """A surplus and a missing tensor are a mismatch, though the pooler changes no answer."""
