@@ -98,6 +98,7 @@ def test_no_page_asks_a_server(site: Path) -> None:
     assert asked == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_page_with_its_options(site: Path, name: str) -> None:
     """The page has a session, the help and each option from Click; the table of commands leads to it."""

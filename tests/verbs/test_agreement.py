@@ -249,6 +249,7 @@ def test_what_may_be_left_out(pair: Pair, tmp_path: Path) -> None:
             assert not judge(first, second), (judge, first, second)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("encoder", "decoder"), QUICK)
 def test_a_trace_gives_the_same_verdict(
     pair: Pair, tmp_path: Path, encoder: str, decoder: str

@@ -172,6 +172,7 @@ def test_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         require_libraries(replace(ARTEFACT_FORMATS["onnx"], modules=("torch",)), {})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "words"),
     [
