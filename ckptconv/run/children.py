@@ -109,7 +109,8 @@ class Answer:
 
     Of the search NAME: `NAME/tokens` -> (rows, new tokens), -1 after the end; `float32/NAME/cached` -> logits
     of its steps (rows, steps, vocabulary). Of the reference also `float64/NAME/cached`, from one full pass over
-    the same tokens, or `NAME/margins` -> (rows, steps). Of the model's own search: `NAME/exact` -> tokens in float64.
+    the same tokens, or `NAME/margins` -> (rows, steps). Of the model's own search: `NAME/exact` -> tokens in float64,
+    and `NAME/margins` -> (rows, steps) where it is greedy, else (rows, 1).
     `NAME/own_steps` is there where the reference's cached steps compute something else than its full pass: then they
     stand for it. A search that is beyond the runner has no arrays."""
     problems: tuple[str, ...]

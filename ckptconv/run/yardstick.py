@@ -402,25 +402,38 @@ def _beam_gap(
     What a search drops early may come up late, so every decision counts, whichever token it shows in.
     """
     margins = reference.arrays[f"{name}/margins"][row]
+    sums = 2 * MAX_FACTOR * _noise(reference) * np.arange(1, len(margins) + 1)
+    nearest = int(np.argmin(margins / sums))
+    return float(margins[nearest]), float(sums[nearest])
+
+
+def _noise(reference: Answer) -> float:
+    """Return how far a logit of the reference's greedy search is off in float32, at its worst."""
     rounded, exact = (
         reference.arrays[f"{precision}/greedy/cached"] for precision in ("float32", "float64")
     )
     valid = reference.arrays["greedy/tokens"][:, : exact.shape[1]] >= 0
-    noise = max(
+    return max(
         float(np.abs(rounded - exact)[valid].max()), EPSILON * float(np.abs(exact[valid]).max())
     )
-    sums = 2 * MAX_FACTOR * noise * np.arange(1, len(margins) + 1)
-    nearest = int(np.argmin(margins / sums))
-    return float(margins[nearest]), float(sums[nearest])
 
 
 def _own_gap(
     name: str, reference: Answer, row: int, step: int, chosen: Sequence[int]
 ) -> tuple[float, float]:
-    """Return no gap where PyTorch itself chooses otherwise in float64 up to this step; else an infinite one."""
+    """Return the nearest decision of a model's own search in float64, in units of what one score may be off by.
+
+    Of a greedy search that is the one at the step; of beams any, since what is dropped early may come up late. There
+    is no gap where PyTorch itself chooses otherwise in float64 up to this step.
+    """
     rounded, exact = _alike([reference.arrays[f"{name}/{kind}"] for kind in ("tokens", "exact")])
-    tie = step < rounded.shape[1] and (rounded != exact)[row, : step + 1].any()
-    return (0.0 if tie else float("inf")), 0.0
+    if step < rounded.shape[1] and (rounded != exact)[row, : step + 1].any():
+        return 0.0, 0.0
+    margins = reference.arrays.get(f"{name}/margins")
+    place = step if margins is not None and margins.shape[1] > 1 else 0
+    if margins is None or place >= margins.shape[1]:  # of an older trace; or after the end
+        return float("inf"), 0.0
+    return float(margins[row, place]), MAX_FACTOR * _noise(reference)
 
 
 @dataclass(frozen=True, slots=True)

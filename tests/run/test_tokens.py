@@ -79,3 +79,33 @@ def test_a_models_own_search_is_a_tie_only_where_float64_parts_too() -> None:
     tie = judge([[4, 5, 6, 2], [7, 2, -1, -1]], flipped)
     assert [(fork.row, fork.step, fork.is_tie) for fork in tie.forks] == [(0, 2, True)]
     assert tie.matches
+
+
+def test_a_models_own_search_is_a_tie_where_a_decision_was_one() -> None:
+    """PyTorch may choose alike in both precisions where another right model does not: its margins say so.
+
+    Of a greedy search the margin of the step counts, of beams the least one, and what an older trace does not say is
+    no tie.
+    """
+    settings = {"own": True, "eos_token_id": 2, "pad_token_id": 0}
+    source, target = answers()
+    exact = np.array([[4, 5, 6, 2], [7, 2, -1, -1]])
+    wide, narrow = 0.5, 1e-7
+
+    def judge(margins: list[list[float]] | None) -> bool:
+        arrays = {**source.arrays, "own/tokens": exact, "own/exact": exact}
+        if margins is not None:
+            arrays["own/margins"] = np.array(margins)
+        first = replace(source, arrays=arrays)
+        own = np.array([[4, 5, 8, 2], [7, 2, -1, -1]])
+        second = replace(target, arrays={**target.arrays, "own/tokens": own})
+        (fork,) = judge_tokens("own", settings, first, second, first).forks
+        assert (fork.row, fork.step) == (0, 2)
+        return fork.is_tie
+
+    assert not judge(None)
+    assert not judge([[wide], [narrow]])
+    assert judge([[narrow], [wide]])
+    assert not judge([[narrow, narrow, wide, narrow], [narrow] * 4])
+    assert judge([[wide, wide, narrow, wide], [wide] * 4])
+    assert not judge([[narrow, narrow], [narrow, narrow]])

@@ -107,10 +107,13 @@ class Session(ABC):
         """
         return None
 
-    def generate_beams(self, inputs: Batch, beams: int) -> Array | None:
+    def generate_beams(
+        self, inputs: Batch, beams: int, listener: Listener | None = None
+    ) -> Array | None:
         """Return tokens as `generate` does, by the model's own settings but for the number of beams."""
         own = {key: value for key, value in self.generation.items() if key not in METADATA}
-        return self.generate(inputs, {**own, "num_beams": beams, "do_sample": False})
+        settings = {**own, "num_beams": beams, "do_sample": False}
+        return self.generate(inputs, settings, listener)
 
     def reach(self, valid: ValidPlaces) -> Reach | None:
         """Return what runs probes with gradients; None: this runner does not measure what is reached."""

@@ -34,6 +34,7 @@ from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
 from ckptconv.run.runners import RUNNERS, TURN, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
+from ckptconv.run.runners._margins import OwnMargins, rules_of
 from ckptconv.run.token_ids import NOT_SETTINGS, unnamed_tokens
 from ckptconv.run.yardstick import LOOSE, Places, difference
 
@@ -248,22 +249,24 @@ class SearchRun:
             return {f"{self.name}/tokens": tokens[:1]}
         return {f"{self.name}/tokens": tokens, f"float32/{self.name}/cached": heard.stacked()}
 
-    def _own(self, inputs: Batch) -> Array | None:
+    def _own(self, inputs: Batch, heard: OwnMargins | None = None) -> Array | None:
         """Search by the model's own settings, with the beams that are asked for, if any are."""
         beams = self.settings.get("beams")
         if beams is None:
-            return self.session.generate(inputs, None)
-        return self.session.generate_beams(inputs, int(beams))
+            return self.session.generate(inputs, None, heard)
+        return self.session.generate_beams(inputs, int(beams), heard)
 
     def judge(self, inputs: Batch, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Say in float64 what the search should have met.
 
-        Logits of a full pass without a cache, a beam search's margins, or the tokens of the model's own search.
+        Logits of a full pass without a cache, a beam search's margins, or the tokens and margins of the model's own.
         """
         if self.is_own:
-            sequences = self._own(inputs)
+            followed = OwnMargins(rules_of(self.session.generation, self.settings.get("beams")))
+            sequences = self._own(inputs, followed)
             assert sequences is not None
-            return {f"{self.name}/exact": self._cut(sequences)}
+            margins = {f"{self.name}/margins": followed.stacked()}
+            return {f"{self.name}/exact": self._cut(sequences), **margins}
         if self.beams > 1:
             heard = listener(self.beams)
             self.session.generate(self._rows(inputs), self.settings, heard)

@@ -69,7 +69,9 @@ class ArtefactSession(Session):
             return None
         return self._greedy(inputs, settings, listener)
 
-    def generate_beams(self, inputs: Batch, beams: int) -> Array | None:
+    def generate_beams(
+        self, inputs: Batch, beams: int, listener: Listener | None = None
+    ) -> Array | None:
         """Return None: the artefact has the checkpoint's own search alone."""
         return None
 

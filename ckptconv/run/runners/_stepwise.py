@@ -88,7 +88,9 @@ class StepwiseSession(Session):
         beyond = settings.get("num_beams") != 1 or settings.get("do_sample")
         return None if beyond else self._greedy(inputs, settings, listener)
 
-    def generate_beams(self, inputs: Batch, beams: int) -> Array | None:
+    def generate_beams(
+        self, inputs: Batch, beams: int, listener: Listener | None = None
+    ) -> Array | None:
         """Answer by the artefact's own beam search, which has that many beams where nothing else is said."""
         return self.own_search(fed(self.takes, inputs), OWN_BEAMS)
 
