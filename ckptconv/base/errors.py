@@ -64,6 +64,17 @@ def one_line(text: str) -> str:
     return printable(text.replace("\n", "\\n"))
 
 
+def names_in_one_line(text: str, paths: Iterable[str]) -> str:
+    """Return a text of several lines in which no part of these paths holds a line break.
+
+    Messages quote paths as they are; where the paths are known, their breaks can still be told from those of ours.
+    """
+    names = {name for path in paths for name in path.split("/") if "\n" in name}
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, name.replace("\n", "\\n"))
+    return text
+
+
 def markdown(text: str) -> str:
     """Return a name for a cell of a Markdown table: no tag, no link, no end of the cell."""
     return one_line(text).translate(MARKDOWN)

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Thread
@@ -23,6 +24,7 @@ from ckptconv.base.errors import (
     InternalError,
     Interrupted,
     SourceError,
+    names_in_one_line,
     one_line,
 )
 from ckptconv.base.files import following_links, limited
@@ -57,7 +59,21 @@ def attempt(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dic
             f"internal error: {type(error).__name__}: {one_line(str(error))[:300]}"
         )
         outcome, rests_on = _failed(task, kind), {}
-    return replace(outcome, seconds=time.monotonic() - started), rests_on
+    return replace(_tame(outcome), seconds=time.monotonic() - started), rests_on
+
+
+def _tame(outcome: Outcome) -> Outcome:
+    """Let no name of a path that the plan, or its pattern, led to begin a line of what is said."""
+    task, directory = outcome.task, ""
+    with suppress(FileNotFoundError):  # it may be deleted
+        directory = os.getcwd()  # noqa: PTH109  # a text, not a Path
+    paths = (task.source, task.target, str(task.options.get("inputs", "")), directory)
+    return replace(
+        outcome,
+        message=names_in_one_line(outcome.message, paths),
+        report=names_in_one_line(outcome.report, paths),
+        notices=tuple(names_in_one_line(notice, paths) for notice in outcome.notices),
+    )
 
 
 def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dict[str, Json]]:

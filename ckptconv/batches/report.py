@@ -61,7 +61,9 @@ def batch_text(result: Batch, screen: Screen = PIPE) -> str:
     align = ("left", "left", "left", "left", "right", "right")
     blocks = [table(rows, HEADERS, align, screen, ("coverage", "command"))]
     failures = [outcome for outcome in result.outcomes if not outcome.matches]
-    lines = [f"{outcome.task.target}: {outcome.message}" for outcome in failures[:MAX_FAILURES]]
+    lines = [
+        f"{one_line(outcome.task.target)}: {outcome.message}" for outcome in failures[:MAX_FAILURES]
+    ]
     if len(failures) > MAX_FAILURES:
         lines.append(f"... and {len(failures) - MAX_FAILURES} more (--json lists them all)")
     if lines:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
-from ckptconv.base.errors import DestinationError, one_line
+from ckptconv.base.errors import DestinationError, names_in_one_line, one_line
 from ckptconv.base.files import with_addresses
 from ckptconv.base.workers import signals_blocked
 from ckptconv.run.phases import Phases, listening
@@ -329,12 +329,7 @@ def without_breaks(text: str) -> str:
     A shell's `*` puts there what others have called their files. Messages of several lines quote paths as they are, so
     that this is where they can still be told from breaks of ours.
     """
-    paths = (*sys.argv[1:], _directory())
-    names = {name for path in paths for name in path.split(os.sep)}  # noqa: PTH206  # any text
-    text = with_addresses(text)
-    for name in sorted((name for name in names if "\n" in name), key=len, reverse=True):
-        text = text.replace(name, name.replace("\n", "\\n"))
-    return text
+    return names_in_one_line(with_addresses(text), (*sys.argv[1:], _directory()))
 
 
 def _directory() -> str:

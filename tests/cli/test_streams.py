@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
+from ckptconv.cli.main import cli as group
 from conftest import ROOT
 from covering import covering
 
@@ -111,6 +113,49 @@ def test_the_exit_code_still_tells(
         4 if printing else code,
         False,
     ), process.stderr
+
+
+EVERY_VERB = {
+    "batch": "batch plan.toml --jobs 1",
+    "check": "check {model}",
+    "demo": "demo dates",
+    "diff": "diff {model} {model}",
+    "doctor": "doctor --timeout 0.01",
+    "export": "export absent out --json",
+    "families": "families",
+    "flax2pt": "flax2pt absent out --json",
+    "inspect": "inspect {model}",
+    "join": "join {model} {model} out --dry-run",
+    "normalize": "normalize {model} out",
+    "pt2flax": "pt2flax {model} out",
+    "pt2tf": "pt2tf {model} out --dry-run",
+    "selftest": "selftest --help",
+    "split": "split {model} out",
+    "tf2pt": "tf2pt absent out --json",
+    "verify": "verify {model} {model} --level weights",
+}
+"""Verb -> a run of it that prints something and starts no framework for long."""
+
+
+def test_every_verb_is_among_them() -> None:
+    """A new verb joins the list."""
+    assert sorted(EVERY_VERB) == group.list_commands(click.Context(group))
+
+
+@pytest.mark.parametrize(
+    ("verb", "redirection"), covering(EVERY_VERB, (">/dev/full", ">&-"), rest=pytest.mark.soak)
+)
+@pytest.mark.thorough
+def test_no_verb_ends_as_a_difference_where_it_cannot_print(
+    model: Path, tmp_path: Path, verb: str, redirection: str
+) -> None:
+    """A result that cannot be printed is exit code 4, or the refusal's own; never 0, 1 or a traceback."""
+    plan = "[[conversion]]\ncommand = 'normalize'\nlevel = 'weights'\nsource = 'absent'\ntarget = 'x'\n"
+    (tmp_path / "plan.toml").write_text(plan)
+    command = EVERY_VERB[verb].format(model=model)
+    process = shell(f"ckptconv {command} {redirection}", tmp_path)
+    assert process.returncode in (3, 4), process
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.thorough

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckptconv.cli.main import CHECKPOINT, convert, target, writing
+from ckptconv.cli.main import CHECKPOINT, SEED, convert, target, writing
 
 
 @click.command()
@@ -21,7 +21,7 @@ from ckptconv.cli.main import CHECKPOINT, convert, target, writing
 )
 @click.option(
     "--seed",
-    type=int,
+    type=SEED,
     default=0,
     show_default=True,
     help="Seed for newly initialised weights, which are the same on every machine.",
