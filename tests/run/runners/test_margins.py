@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from ckptconv.run.runners._margins import OwnMargins, Rules, rules_of
 from covering import over
+from tiny import plain, random_pair
 
 Array = np.ndarray[Any, Any]
 Answer = tuple[int, ...]
@@ -149,3 +152,46 @@ def test_rules_are_those_of_the_generation_config() -> None:
     assert rules_of(settings) == Rules(4, frozenset({2, 5}), 0.0, True, 2.0, True)
     assert rules_of(settings, beams=2).beams == 2
     assert rules_of({"eos_token_id": 0}).ends == {0}
+
+
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"num_beams": 3, "length_penalty": 0.5, "no_repeat_ngram_size": 2},
+    {"num_beams": 4, "early_stopping": True, "eos_token_id": [2, 9, 11]},
+    {"num_beams": 2, "length_penalty": 2.0, "repetition_penalty": 1.3, "min_length": 4},
+    {"num_beams": 3, "early_stopping": "never", "renormalize_logits": True, "length_penalty": 0.2},
+    {"num_beams": 2, "forced_eos_token_id": 2, "length_penalty": -1.0, "eos_token_id": [2, 5]},
+)
+
+
+@pytest.mark.frameworks
+def test_the_real_search_is_followed(tmp_path: Path) -> None:
+    """The best answer's score, added up while PyTorch's class searches, is the one that the class gives for it."""
+    from ckptconv.run.runners.pytorch import RUNNER
+
+    source = random_pair(plain("bert"), plain("bert"), tmp_path / "pair")
+    session = RUNNER.load(source, "float64", "EncoderDecoderModel")
+    torch = import_module("torch")
+    ids = torch.arange(8, 32).reshape(4, 6)
+    for settings in SETTINGS:
+        common = {"decoder_start_token_id": 1, "pad_token_id": 0, "eos_token_id": 2}
+        own = common | {"max_length": 10} | settings
+        followed = OwnMargins(rules_of(own))
+
+        def hear(tokens: Any, scores: Any, followed: OwnMargins = followed) -> Any:
+            followed(tokens.numpy(), scores.numpy().copy())
+            return scores
+
+        with torch.inference_mode():
+            answer = session.model.generate(
+                ids,
+                **own,
+                logits_processor=[hear],
+                return_dict_in_generate=True,
+                output_scores=True,
+            )
+        best = [max(row.ended + ([] if row.over else row.open))[0] for row in followed.rows]
+        assert best == pytest.approx(answer.sequences_scores.tolist(), rel=1e-6), settings
+        margins = followed.stacked()
+        assert margins.shape == (4, 1)
+        assert (margins > 0).all()
+        assert np.isfinite(margins).all()
