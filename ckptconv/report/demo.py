@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
-from ckptconv.report.text import PIPE, Screen, counted, printable, prose, size
+from ckptconv.report.text import PIPE, Screen, counted, one_line, printable, prose, size
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def demo_text(result: Demo, screen: Screen = PIPE) -> str:
     """Return what was written, and what to try with it."""
-    path = result.path
+    path = one_line(str(result.path))
     lines = (
         f"{path}: bert -> bert, trained to rewrite dates; {counted(len(result.files), 'file')}, {size(result.nbytes)}",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
-from ckptconv.report.text import PIPE, Screen, closing, counted, printable, size
+from ckptconv.report.text import PIPE, Screen, closing, counted, one_line, printable, size
 from ckptconv.report.verify import verification_json, verification_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def pushed(result: Push) -> str:
         return f"nothing was pushed to {result.repo}"
     what = "pull request" if result.is_request else "commit"
     extent = f"{counted(len(result.files), 'file')}, {size(result.nbytes)}"
-    return f"pushed to {result.repo}: {extent}, {what} {result.url}"
+    return one_line(f"pushed to {result.repo}: {extent}, {what} {result.url}")
 
 
 def push_json(result: Push) -> dict[str, Json]:

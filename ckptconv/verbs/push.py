@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ckptconv.base.errors import FrameworkError, SourceError, UsageError
+from ckptconv.base.errors import FrameworkError, SourceError, UsageError, one_line
 from ckptconv.base.files import Snapshot
 from ckptconv.base.results import Result
 from ckptconv.stores.hub.names import HubName, hub_name
@@ -89,7 +89,7 @@ def _require_whole(target: Path) -> None:
     if not checked.whole:
         first = checked.findings[0]
         raise SourceError(
-            f"{target}: is not what ckptconv wrote ({first.kind} {first.name}); nothing was pushed.\n"
+            f"{target}: is not what ckptconv wrote ({first.kind} {one_line(first.name)}); nothing was pushed.\n"
             "`ckptconv check` lists every change. Convert again."
         )
 
