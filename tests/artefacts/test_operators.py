@@ -43,7 +43,7 @@ def test_tensorflow() -> None:
     import tensorflow as tf
 
     import operators
-    from ckptconv.artefacts.lowering.graph import Scope, run
+    from ckptconv.artefacts.lowering.graph import GraphScope, run
     from ckptconv.artefacts.lowering.tf import BACKEND, array_of
 
     calls = operators.calls()
@@ -52,7 +52,7 @@ def test_tensorflow() -> None:
     arrays = [tf.constant(array_of(tensor)) for tensor in inputs]
     specs = [tf.TensorSpec([None] * array.ndim, array.dtype) for array in arrays]
     function = tf.function(
-        lambda *x: run(module, x, Scope(BACKEND)), input_signature=specs, autograph=False
+        lambda *x: run(module, x, GraphScope(BACKEND)), input_signature=specs, autograph=False
     )
     assert list(differences(answers, function(*arrays))) == []
 
@@ -63,13 +63,13 @@ def test_jax() -> None:
     import jax
 
     import operators
-    from ckptconv.artefacts.lowering.graph import Scope, run
+    from ckptconv.artefacts.lowering.graph import GraphScope, run
     from ckptconv.artefacts.lowering.jax import BACKEND, array_of
 
     calls = operators.calls()
     assert {f"aten.{name}" for name in calls} == set(BACKEND.table)
     module, inputs, answers = operators.graph_of(calls)
     with jax.enable_x64(True):
-        function = jax.jit(lambda *x: run(module, x, Scope(BACKEND)))
+        function = jax.jit(lambda *x: run(module, x, GraphScope(BACKEND)))
         results = function(*[array_of(tensor) for tensor in inputs])
         assert list(differences(answers, results)) == []
