@@ -81,6 +81,19 @@ class Backend(Protocol):
         """Run one of two graphs."""
 
 
+def registrar(table: dict[str, Entry]) -> Callable[..., Callable[[Entry], Entry]]:
+    """Return a decorator that adds an entry to a backend's table, under the names of the operators that it takes."""
+
+    def entry(*names: str) -> Callable[[Entry], Entry]:
+        def register(function: Entry) -> Entry:
+            table.update({f"aten.{name}": function for name in names})
+            return function
+
+        return register
+
+    return entry
+
+
 @dataclass(frozen=True, slots=True)
 class GraphScope:
     """Values of the sizes that were free while PyTorch traced, by symbol."""

@@ -6,14 +6,14 @@ beyond a table answers NaN (or the lowest integer), never a row of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import torch
 from jax import lax
 
-from ckptconv.artefacts.lowering.graph import Entry
+from ckptconv.artefacts.lowering.graph import Entry, registrar
 from ckptconv.base.errors import SourceError
 
 Tensor: TypeAlias = Any
@@ -36,17 +36,8 @@ END = 2**62
 EXACT = lax.Precision.HIGHEST
 """Products of float32 are computed in float32 on every platform, as PyTorch does; a TPU would take bfloat16."""
 TABLE: dict[str, Entry] = {}
-
-
-def entry(*names: str) -> Callable[[Entry], Entry]:
-    """Register the entry of some operators."""
-
-    def register(function: Entry) -> Entry:
-        for name in names:
-            TABLE[f"aten.{name}"] = function
-        return function
-
-    return register
+entry = registrar(TABLE)
+"""Registers the entry of some operators."""
 
 
 def dtype_of(dtype: torch.dtype) -> Any:

@@ -6,13 +6,13 @@ does what PyTorch does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 import torch
 
-from ckptconv.artefacts.lowering.graph import Entry
+from ckptconv.artefacts.lowering.graph import Entry, registrar
 from ckptconv.base.errors import SourceError
 
 Tensor: TypeAlias = Any
@@ -34,17 +34,8 @@ HALVES = (tf.float16, tf.bfloat16)
 END = 2**62
 """What `slice` takes for "to the end" is not below this."""
 TABLE: dict[str, Entry] = {}
-
-
-def entry(*names: str) -> Callable[[Entry], Entry]:
-    """Register the entry of some operators."""
-
-    def register(function: Entry) -> Entry:
-        for name in names:
-            TABLE[f"aten.{name}"] = function
-        return function
-
-    return register
+entry = registrar(TABLE)
+"""Registers the entry of some operators."""
 
 
 def dtype_of(dtype: torch.dtype) -> Any:
