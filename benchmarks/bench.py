@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from make_pair import make_pair
 from tabulate import tabulate
 
 from ckptconv import __version__
@@ -190,7 +189,8 @@ def main() -> None:
     for left in set(WORK.glob("*")) - {SOURCE}:  # of a run that was interrupted
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     if not (SOURCE / "model.safetensors").exists():
-        make_pair(SOURCE)
+        # by a process of its own: what this one holds counts for each that it starts
+        subprocess.run([PYTHON, HERE / "make_pair.py", SOURCE], check=True)
     try:
         text = report(measure())
     finally:

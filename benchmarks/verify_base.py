@@ -3,7 +3,8 @@
     python benchmarks/verify_base.py [FOLDER]     needs 3 GB of disk; `make soak` runs it
 
 The largest ratio of an error to PyTorch's own is printed, the coverage, the time, and the memory of the largest process
-and of all at once, which should be equal: large models run in turn. It goes into docs/verify.md.
+and of all at once: large models run in turn, so these differ by a framework that is imported and waits. It goes into
+docs/verify.md.
 """
 
 from __future__ import annotations
