@@ -29,6 +29,8 @@ source = "models/*"
 target = "out/{name}"
 """
 VERIFIED = '[[conversion]]\ncommand = "verify"\nsource = "models/m000"\ntarget = "models/m002"\n'
+COUNT = 12
+"""Checkpoints of a run that is killed; on a cluster, in `make soak`, 200."""
 
 
 @pytest.mark.thorough
@@ -113,22 +115,22 @@ def test_every_command_knows_its_own_output(
 def test_killed_at_random_points_and_resumed(
     make_models: MakeModels, start: Start, counted: Counted
 ) -> None:
-    """Twenty checkpoints: however often a run is killed, every output is whole, and the last report is true."""
-    folder = make_models(20)
+    """However often a run is killed, every output is whole, and the last report is true."""
+    folder = make_models(COUNT)
     (folder / "plan.toml").write_text(PLAN + VERIFIED)
     arguments = ("plan.toml", "--jobs", 2, "--quiet")
     kills = killed_again_and_again(start, arguments, folder, 4.0, seed=1)
     code, report, _ = finished(start, *arguments)
-    assert require_whole(folder / "out") == 20
+    assert require_whole(folder / "out") == COUNT
     verdicts = [entry["verdict"] for entry in report["conversions"]]
-    assert (code, verdicts) == (1, ["match"] * 20 + ["mismatch"])
-    for entry in report["conversions"][:20:3]:
+    assert (code, verdicts) == (1, ["match"] * COUNT + ["mismatch"])
+    for entry in report["conversions"][:COUNT:3]:
         pair = (folder / entry["source"], folder / entry["target"])
         assert ckptconv.verify(*pair, "weights").matches
     records = [json.loads(path.read_text()) for path in (folder / "plan.batch").glob("*.json")]
-    assert len(records) == 20
+    assert len(records) == COUNT
     assert not list((folder / "out").glob(".ckptconv-*"))
-    counted(f"batch: {kills} runs of 20 checkpoints killed, resumed to the end")
+    counted(f"batch: {kills} runs of {COUNT} checkpoints killed, resumed to the end")
 
 
 @pytest.mark.thorough
