@@ -197,7 +197,11 @@ def main() -> None:
         for output in ("parts", "converted"):
             shutil.rmtree(WORK / output, ignore_errors=True)
     print(text)
-    (HERE / "RESULTS.md").write_text(text)
+    results = HERE / "RESULTS.md"
+    _, section, others = results.read_text().partition(
+        "\n## "
+    )  # what verify.py and export.py wrote
+    results.write_text(f"{text.rstrip()}\n{section}{others}")
 
 
 if __name__ == "__main__":

@@ -168,9 +168,10 @@ def record(rows: Sequence[SchemaTensor]) -> None:
     table = tabulate(rows, headers, tablefmt="github", floatfmt=("", ".2f", ".0f", ".0f"))
     print(table)
     results = HERE / "RESULTS.md"
-    before = results.read_text().partition(HEADING)[0]
+    before, _, old = results.read_text().partition(HEADING)
+    _, section, others = old.partition("\n## ")
     results.write_text(
-        f"{before.rstrip()}\n\n{HEADING}\nThe median of {ROUNDS} rounds, in turns.\n\n{table}\n"
+        f"{before.rstrip()}\n\n{HEADING}\nThe median of {ROUNDS} rounds, in turns.\n\n{table}\n{section}{others}"
     )
 
 

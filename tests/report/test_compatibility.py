@@ -159,6 +159,7 @@ def test_weights_by_a_trace_of_0_1(cli: Cli) -> None:
 
 
 @pytest.mark.frameworks
+@pytest.mark.soak
 def test_outputs_by_a_trace_of_0_1(cli: Cli) -> None:
     """A trace of 0.1 holds the answers that Flax is compared with today."""
     outcome = cli("verify", "--trace", OLD / "source.trace", OLD / "flax")

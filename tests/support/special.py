@@ -107,8 +107,6 @@ def cases() -> list[Case]:
 SAMPLE = {
     "tied-tf-hdf5",
     "bridge-flax-safetensors",
-    "no-pooler-tf-hdf5",
-    "float16-flax-msgpack",
     "v5-roberta-gpt2-flax-msgpack",
 }
 """Cases that `make test` runs: sources that differ in kind, in both frameworks and three formats."""
