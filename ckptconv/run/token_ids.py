@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from ckptconv.schema.config import Config
 from ckptconv.schema.family import Whole
 from ckptconv.schema.model import Model, Part, Role
 
+Item = TypeVar("Item")
+EXAMPLES = 8
+"""Examples that run together."""
 NOT_SETTINGS = ("transformers_version", "_from_model_config")
 """Keys of a generation config that set nothing."""
 
@@ -273,6 +278,19 @@ def token_facts(model: Model, special: SpecialTokens) -> dict[str, Json]:
     }
 
 
+def own_tokenizer(checkpoint: Path) -> Any:
+    """Return a checkpoint's own tokenizer; in the child."""
+    return import_module("transformers").AutoTokenizer.from_pretrained(
+        str(checkpoint), local_files_only=True
+    )
+
+
+def example_groups(examples: Sequence[Item]) -> Iterator[tuple[str, Sequence[Item]]]:
+    """Yield the probes `inputs-0`, `inputs-1` ... with the examples of each."""
+    for first in range(0, len(examples), EXAMPLES):
+        yield f"inputs-{first // EXAMPLES}", examples[first : first + EXAMPLES]
+
+
 def fed_decoder(
     tokenizer: Any, targets: Sequence[str | None], facts: Mapping[str, Any]
 ) -> dict[str, Array]:
@@ -287,6 +305,28 @@ def fed_decoder(
     batch = {"decoder_input_ids": ids, "decoder_attention_mask": mask}
     has_loss = facts.get("loss", True) and (labels >= 0).any()
     return batch | ({"labels": labels} if has_loss else {})
+
+
+def integer_problems(
+    name: str,
+    array: Array,
+    names: Sequence[str],
+    main: tuple[str, Array],
+    counting: str = "a token",
+) -> Iterator[str]:
+    """Say why an input from elsewhere that holds integers cannot be fed beside a model's main one.
+
+    Args: names: of all inputs that there are. main: name and array of the main one. counting: what a 1 in a mask means.
+    """
+    first, whole = main
+    if name not in names:
+        yield f"{name!a} is none of {', '.join(names)}"
+    elif array.dtype.kind not in "iu" or array.ndim < 2 or array.size == 0:
+        yield f"{name}: expected integers of shape (rows, length), found {array.dtype} {list(array.shape)}"
+    elif array.shape[0] != whole.shape[0]:
+        yield f"{name}: {array.shape[0]} rows, {first} has {whole.shape[0]}"
+    elif name.endswith("mask") and not np.isin(array, (0, 1)).all():
+        yield f"{name}: expected 1 for {counting} and 0 for padding"
 
 
 def ids_problems(arrays: Batch, model: Model, role: Role) -> Iterator[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,14 @@ from ckptconv.run.token_ids import (
     completed_decoder,
     draw_ids,
     draw_types,
+    example_groups,
     fed_decoder,
     ids_problems,
+    integer_problems,
     left_out,
     long_row_length,
     next_tokens,
+    own_tokenizer,
     padding_mask,
     pads_left,
     row_length,
@@ -44,8 +46,6 @@ from ckptconv.schema.model import Model
 
 MANY_PLACES = 600
 """An encoder with more places a row answers one row a probe: its states would fill the memory else."""
-EXAMPLES = 8
-"""Examples that run together."""
 MASK = "attention_mask"
 
 
@@ -136,15 +136,9 @@ class Media(ABC):
         for name, array in arrays.items():
             if name == self.main:
                 continue
-            if name not in names:
-                yield f"{name!a} is none of {', '.join(names)}"
-            elif array.dtype.kind not in "iu" or array.ndim < 2 or array.size == 0:
-                yield f"{name}: expected integers of shape (rows, length), found {array.dtype} {list(array.shape)}"
-            elif array.shape[0] != main.shape[0]:
-                yield f"{name}: {array.shape[0]} rows, {self.main} has {main.shape[0]}"
-            elif name.endswith("mask") and not np.isin(array, (0, 1)).all():
-                yield f"{name}: expected 1 for what counts and 0 for padding"
-            elif name == MASK:
+            problems = [*integer_problems(name, array, names, (self.main, main), "what counts")]
+            yield from problems
+            if name == MASK and not problems:
                 yield from self._mask_problems(array, main)
         yield from ids_problems(arrays, model, "decoder")
 
@@ -182,18 +176,13 @@ class Media(ABC):
         self, checkpoint: Path, examples: Sequence[Example], facts: Mapping[str, Any]
     ) -> dict[str, dict[str, Array]]:
         """Return the probes `inputs-0`, `inputs-1` ... of eight files each."""
-        targets = [example.target for example in examples]
-        tokenizer = (
-            _tokenizer(checkpoint) if any(target is not None for target in targets) else None
-        )
+        has_targets = any(example.target is not None for example in examples)
+        tokenizer = own_tokenizer(checkpoint) if has_targets else None
         probes = {}
-        for first in range(0, len(examples), EXAMPLES):
-            some = slice(first, first + EXAMPLES)
-            batch = self.processed(
-                checkpoint, [Path(example.source) for example in examples[some]], facts
-            )
-            fed = fed_decoder(tokenizer, targets[some], facts)
-            probes[f"inputs-{first // EXAMPLES}"] = batch | fed
+        for probe, some in example_groups(examples):
+            batch = self.processed(checkpoint, [Path(example.source) for example in some], facts)
+            targets = [example.target for example in some]
+            probes[probe] = batch | fed_decoder(tokenizer, targets, facts)
         return probes
 
     @abstractmethod
@@ -205,13 +194,7 @@ class Media(ABC):
     def answered(self, checkpoint: Path, sources: Sequence[str]) -> tuple[dict[str, Array], Any]:
         """Return the inputs of a generation from files, and the tokenizer that decodes the answers; in the child."""
         batch = self.processed(checkpoint, [Path(source) for source in sources], {})
-        return self.generation_inputs(batch), _tokenizer(checkpoint)
-
-
-def _tokenizer(checkpoint: Path) -> Any:
-    return import_module("transformers").AutoTokenizer.from_pretrained(
-        str(checkpoint), local_files_only=True
-    )
+        return self.generation_inputs(batch), own_tokenizer(checkpoint)
 
 
 def lengths_through(lengths: Array, steps: Sequence[Sequence[int]]) -> Array:

@@ -9,7 +9,6 @@ long as the positions reach. All but the long probe have one shape: Flax compile
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,14 @@ from ckptconv.run.token_ids import (
     completed_decoder,
     draw_ids,
     draw_types,
+    example_groups,
     fed_decoder,
     ids_problems,
+    integer_problems,
     left_out,
     long_row_length,
     next_tokens,
+    own_tokenizer,
     padding_mask,
     pads_left,
     position_limit,
@@ -48,8 +50,6 @@ from ckptconv.run.token_ids import (
 from ckptconv.schema.model import ROLES, Model, Role
 
 ENCODER_TOKENS = 41
-EXAMPLES = 8
-"""Examples that run together."""
 
 
 class Text:
@@ -113,14 +113,7 @@ class Text:
             return
         names = (*self.inputs, *DECODER_INPUTS)
         for name, array in arrays.items():
-            if name not in names:
-                yield f"{name!a} is none of {', '.join(names)}"
-            elif array.dtype.kind not in "iu" or array.ndim < 2 or array.size == 0:
-                yield f"{name}: expected integers of shape (rows, length), found {array.dtype} {list(array.shape)}"
-            elif array.shape[0] != arrays["input_ids"].shape[0]:
-                yield f"{name}: {array.shape[0]} rows, input_ids has {arrays['input_ids'].shape[0]}"
-            elif name.endswith("mask") and not np.isin(array, (0, 1)).all():
-                yield f"{name}: expected 1 for a token and 0 for padding"
+            yield from integer_problems(name, array, names, ("input_ids", arrays["input_ids"]))
         for role in ROLES:
             yield from ids_problems(arrays, model, role)
 
@@ -149,11 +142,11 @@ class Text:
         self, checkpoint: Path, examples: Sequence[Example], facts: Mapping[str, Json]
     ) -> dict[str, dict[str, Array]]:
         """Return the probes `inputs-0`, `inputs-1` ... of eight sentences each, padded on the right."""
-        return tokenized(_tokenizer(checkpoint), examples, facts)
+        return tokenized(own_tokenizer(checkpoint), examples, facts)
 
     def answered(self, checkpoint: Path, sources: Sequence[str]) -> tuple[dict[str, Array], Any]:
         """Return sentences as tokens and mask, and the tokenizer."""
-        tokenizer = _tokenizer(checkpoint)
+        tokenizer = own_tokenizer(checkpoint)
         encoded = tokenizer(list(sources), return_tensors="np", padding=True)
         return self.generation_inputs(encoded), tokenizer
 
@@ -182,20 +175,13 @@ def _long(model: Model, supports: Sequence[InputSupport]) -> dict[Role, int]:
     }
 
 
-def _tokenizer(checkpoint: Path) -> Any:
-    return import_module("transformers").AutoTokenizer.from_pretrained(
-        str(checkpoint), local_files_only=True
-    )
-
-
 def tokenized(
     tokenizer: Any, examples: Sequence[Example], facts: Mapping[str, Any]
 ) -> dict[str, dict[str, Array]]:
     """Return what `Text.encoded` does, by a tokenizer."""
     tokenizer.padding_side = "right"
     probes = {}
-    for first in range(0, len(examples), EXAMPLES):
-        some = examples[first : first + EXAMPLES]
+    for probe, some in example_groups(examples):
         encoded = tokenizer(
             [example.source for example in some],
             return_tensors="np",
@@ -205,7 +191,7 @@ def tokenized(
         )
         batch = {name: encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
         targets = [example.target for example in some]
-        probes[f"inputs-{first // EXAMPLES}"] = batch | fed_decoder(tokenizer, targets, facts)
+        probes[probe] = batch | fed_decoder(tokenizer, targets, facts)
     return probes
 
 

@@ -1,4 +1,4 @@
-"""What the classes of transformers answer, under the names that all runners share."""
+"""Models of transformers' classes, and what they answer under the names that all runners share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from ckptconv.base.strict_json import Json
-from ckptconv.run.runners import Array
+from ckptconv.run.runners import Array, Session
+
+
+class ClassSession(Session):
+    """A model of one of the classes; each framework's runs it in its own way."""
+
+    def __init__(self, model: Any, problems: tuple[str, ...], settings: Mapping[str, Json]) -> None:
+        """Take a loaded model."""
+        self.model, self.problems, self.settings = model, problems, settings
+        self._own = model.generation_config
+        self.generation = self._own.to_diff_dict()
 
 
 def quantities(outputs: Any, array: Callable[[Any], Array]) -> dict[str, Array]:

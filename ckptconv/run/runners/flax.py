@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 
 from ckptconv.base.strict_json import Json
-from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
+from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner
 from ckptconv.run.runners._old_clip import GIVEN_BACK, give_back_clip
-from ckptconv.run.runners._outputs import cross_entropy, plain_generate, quantities, set_generation
+from ckptconv.run.runners._outputs import (
+    ClassSession,
+    cross_entropy,
+    plain_generate,
+    quantities,
+    set_generation,
+)
 
 WARNING_KINDS = {
     "were not used when initializing": "unexpected",
@@ -61,14 +67,8 @@ def _names(message: str) -> list[str]:
     return listed or [message.strip().splitlines()[0]]
 
 
-class FlaxSession(Session):
+class FlaxSession(ClassSession):
     """A model of Flax's class."""
-
-    def __init__(self, model: Any, problems: tuple[str, ...], settings: Mapping[str, Json]) -> None:
-        """Take a loaded model."""
-        self.model, self.problems, self.settings = model, problems, settings
-        self._own = model.generation_config
-        self.generation = self._own.to_diff_dict()
 
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run one probe, operation by operation; the class gives no loss, so it is computed from its logits."""

@@ -19,10 +19,10 @@ from ckptconv.run.runners import (
     Process,
     Reach,
     Runner,
-    Session,
     ValidPlaces,
 )
 from ckptconv.run.runners._outputs import (
+    ClassSession,
     loading_problems,
     plain_generate,
     quantities,
@@ -31,14 +31,8 @@ from ckptconv.run.runners._outputs import (
 from ckptconv.run.runners._reach import Gradients
 
 
-class PyTorchSession(Session):
+class PyTorchSession(ClassSession):
     """A model of PyTorch's class, in one precision."""
-
-    def __init__(self, model: Any, problems: tuple[str, ...], settings: Mapping[str, Json]) -> None:
-        """Take a loaded model."""
-        self.model, self.problems, self.settings = model, problems, settings
-        self._own = model.generation_config
-        self.generation = self._own.to_diff_dict()
 
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run one probe, in the precision of the model; the loss is the class's own."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner, Session
+from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner
 from ckptconv.run.runners._outputs import (
+    ClassSession,
     loading_problems,
     plain_generate,
     quantities,
@@ -27,14 +28,8 @@ DRAWING = ("TruncatedNormal", "RandomNormal", "RandomUniform", "VarianceScaling"
 """tf-keras' initializers that draw, and whose subclasses draw by them."""
 
 
-class TensorFlowSession(Session):
+class TensorFlowSession(ClassSession):
     """A model of TF's class."""
-
-    def __init__(self, model: Any, problems: tuple[str, ...], settings: Mapping[str, Json]) -> None:
-        """Take a loaded model."""
-        self.model, self.problems, self.settings = model, problems, settings
-        self._own = model.generation_config
-        self.generation = self._own.to_diff_dict()
 
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run one probe; the loss is the class's own."""
