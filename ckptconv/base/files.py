@@ -91,7 +91,11 @@ class LazyFile(Protocol):
         """Fetch what is not here of some bytes. Raises SourceError, FrameworkError."""
         ...  # pragma: no cover
 
-    def identity(self) -> tuple[int, int, int, int, int]:
+    def first(self) -> FileIdentity:
+        """Return the state of the file before anything was read of it. Raises SourceError, FrameworkError."""
+        ...  # pragma: no cover
+
+    def identity(self) -> FileIdentity:
         """Return what differs once the file changed where it lies. Raises SourceError, FrameworkError."""
         ...  # pragma: no cover
 
@@ -165,6 +169,12 @@ def require_same(path: Path, before: FileIdentity | None, fd: int | None = None)
         )
 
 
+def _before(path: Path) -> FileIdentity | None:
+    """Return what a file is before it is read; of one that lies elsewhere and was read, what it was then."""
+    lazy = lazy_file(path)
+    return lazy.first() if lazy else _now(path)
+
+
 def _now(path: Path) -> FileIdentity | None:
     if (lazy := lazy_file(path)) is not None:
         return lazy.identity()
@@ -189,7 +199,9 @@ class Snapshot:
                 names = sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed
             except OSError:
                 continue
-            identities |= {folder / name: now for name in names if (now := _now(folder / name))}
+            identities |= {
+                folder / name: before for name in names if (before := _before(folder / name))
+            }
         return cls(identities)
 
     def require_unchanged(self, read: Iterable[Path]) -> None:
@@ -317,9 +329,10 @@ class FileReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lazy = lazy_file(path)
+        first = self._lazy.first() if self._lazy else None
         self._fd = open_source(path, whole=False)
         status = os.fstat(self._fd)
-        self.identity = self._lazy.identity() if self._lazy else identity(status)
+        self.identity = first or identity(status)
         """What changes when the file is written to or replaced."""
         self.size = status.st_size
         """Length of the file [bytes]."""

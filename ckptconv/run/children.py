@@ -124,7 +124,7 @@ class Answer:
     loaded: tuple[str, ...]
     """Which of torch, tensorflow and jax the process had imported in the end."""
     seconds: float
-    """From start to end of the process [s]."""
+    """From its turn to the end of the process [s]."""
     reached: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Of the reference: parameter -> elements that were reached by some probe, and rows with at least one."""
     unable: Mapping[str, str] = field(default_factory=dict)

@@ -17,7 +17,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.base.strict_json import Json, read_json
+from ckptconv.base.strict_json import Json
+from ckptconv.compare.configs import generation_file
 from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.inputs import Inputs
 from ckptconv.run.modalities import Probes, modality_of
@@ -406,7 +407,12 @@ class Comparison:
         )
 
     def _generations(self, source: Answer, target: Answer, reference: Answer) -> list[Generation]:
-        """Judge every search that all sides could make."""
+        """Judge every search that all sides could make.
+
+        Without the reference's greedy search nobody knows how far a logit may be off, so no fork can be judged.
+        """
+        if "greedy/tokens" not in reference.arrays:
+            return []
         return [
             judge_tokens(name, settings, source, target, reference)
             for name, settings in self.jobs[0].generate.items()
@@ -461,7 +467,7 @@ def prepare(
     supports = [side.support for side in sides]
     modality = modality_of(model)
     probes = modality.make_probes(model, options.seed, supports)
-    own = _own_generation(source.path)
+    own = generation_file(source.path) or {}
     special = special_tokens(model, own)
     jobs = make_jobs(
         model,
@@ -540,11 +546,6 @@ def make_jobs(
 def model_class(model: Model, runner: str) -> str:
     """Return the class in transformers that a runner loads a whole model with; empty for runners that use none."""
     return MODELS[model.config.text("model_type")].classes.get(runner, "")
-
-
-def _own_generation(checkpoint: Path) -> Mapping[str, Json]:
-    path = checkpoint / "generation_config.json"
-    return read_json(path) if path.is_file() else {}
 
 
 def searches(

@@ -113,12 +113,12 @@ class Teller:
         self._folder, self._values = folder, dict[str, Any]()
         self._total, self._done, self._weight, self._told = 1.0, 0.0, 0.0, 0.0
 
-    def expect(self, probes: int, searches: int, precisions: Sequence[str], jobs: int = 1) -> None:
+    def expect(self, probes: int, searches: int, precisions: Sequence[str]) -> None:
         """Take how much there is to do."""
-        each = sum(
+        total = sum(
             probes * FORWARD.get(precision, 1.0) + searches * SEARCH for precision in precisions
         )
-        self._total = max(each * jobs, 1.0)
+        self._total = max(total, 1.0)
 
     def begin(self, precision: str, step: str, weight: float) -> None:
         """Say that a step begins; the one before it has ended."""

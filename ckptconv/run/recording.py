@@ -32,10 +32,10 @@ from ckptconv.run.forward import (
 )
 from ckptconv.run.inputs import require_usable
 from ckptconv.run.modalities import Probes, modality_of
-from ckptconv.run.runners import RUNNERS, Array, Batch, InputSupport
+from ckptconv.run.runners import RUNNERS, Batch, InputSupport
 from ckptconv.run.token_ids import special_tokens
 from ckptconv.run.trace import Question, RecordedArrays, Trace
-from ckptconv.run.yardstick import Places
+from ckptconv.run.yardstick import Places, batch_of
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, read_model, without_fixes
 from ckptconv.schema.tensors import NAMING_NAMES
@@ -132,12 +132,6 @@ def _asks_the_same(recorded: Batch, own: Batch) -> bool:
     )
 
 
-def batch_of(probes: Mapping[str, Array], probe: str) -> dict[str, Array]:
-    """Return the inputs of one probe."""
-    split = ((key.partition("."), array) for key, array in probes.items())
-    return {name: array for (own, _, name), array in split if own == probe}
-
-
 def _names(probes: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key.partition(".")[0] for key in probes))
 
@@ -150,7 +144,7 @@ def recorded_model(trace: Trace, where: str) -> Model:
         raise SourceError(
             f"{where}: probes of {ascii(trace.question.modality)[:40]}, but the model's encoder reads {modality.name}"
         )
-    if trace.question.examples and modality.reads != "tokens":
+    if (trace.question.examples or trace.question.texts) and modality.reads != "tokens":
         raise SourceError(f"{where}: names files of the recording machine; record arrays instead")
     names = _names(trace.probes)
     if not set(names) >= {name for suited in trace.suited.values() for name in suited}:

@@ -286,6 +286,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
                 "settings": dict(answer.settings),
                 "generation": dict(answer.generation),
                 "texts": list(answer.texts),
+                "unable": dict(answer.unable),
                 "reached": {name: list(counts) for name, counts in answer.reached.items()},
                 "arrays": list(answer.arrays),
             }
@@ -435,7 +436,16 @@ def _answer(fields: Fields, arrays: Mapping[str, Stored]) -> Answer:
         loaded=(),
         seconds=0.0,
         reached={name: reached.sizes(name, 2) for name in reached.values},
+        unable=_unable(fields),
     )
+
+
+def _unable(fields: Fields) -> dict[str, str]:
+    """Return the searches that a class could not make; older traces have no such key."""
+    if "unable" not in fields.values:
+        return {}
+    errors = fields.part("unable")
+    return {name: errors.text(name) for name in errors.values}
 
 
 def _fingerprint(name: str, fields: Fields) -> Fingerprint:

@@ -128,6 +128,12 @@ def is_map(name: str, rank: int) -> bool:
     return name.endswith(MAPS) and rank == 4
 
 
+def batch_of(probes: Mapping[str, Array], probe: str) -> dict[str, Array]:
+    """Return the inputs of one probe."""
+    split = ((key.partition("."), array) for key, array in probes.items())
+    return {name: array for (own, _, name), array in split if own == probe}
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """How the inputs of a model become places."""
@@ -154,7 +160,7 @@ class Places:
             valid = (batch["decoder_attention_mask"] == 1) & encoder.any(axis=1, keepdims=True)
         if places == valid.shape:
             return np.asarray(valid)
-        return np.ones(places, bool) if valid.all() else None
+        return np.ones(places, bool) if valid.size and valid.all() else None
 
     def wants_maps(self, batch: Batch) -> bool:
         """Tell whether a probe is short enough to ask for attention maps."""
@@ -194,6 +200,11 @@ class Tolerance:
         """Refuse what is no tolerance. Raises UsageError."""
         require_number("atol", self.atol)
         require_number("rtol", self.rtol)
+
+
+def least(own: Difference) -> float:
+    """Return the least yardstick of a quantity, from PyTorch's own error of it."""
+    return max(EPSILON * own.reference_rms, float(np.finfo(np.float64).tiny))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +261,7 @@ class Quantity:
         """Error over yardstick, as RMS and at the worst element; infinite where nothing was compared."""
         if self.own is None or not self.errors:
             return float("inf"), float("inf")
-        floor = max(EPSILON * self.own.reference_rms, self.floor, float(np.finfo(np.float64).tiny))
+        floor = max(least(self.own), self.floor)
         rms, worst = (
             max(error.rms for error in self.errors),
             max(error.worst for error in self.errors),
@@ -461,7 +472,8 @@ class Measuring:
         crests: dict[str, float] = {}
         for quantity in quantities:
             if quantity.own and quantity.own.rms and np.isfinite(quantity.own.worst):
-                crest = quantity.own.worst / quantity.own.rms
+                # of what is almost exact, one element that is off stands far above the RMS, and means nothing
+                crest = quantity.own.worst / max(quantity.own.rms, least(quantity.own))
                 crests[quantity.kind] = max(crest, crests.get(quantity.kind, 0.0))
         for quantity in quantities:
             rms = quantity.own.rms if quantity.own else 0.0
@@ -570,12 +582,7 @@ class Measuring:
         if name == "cached":
             tokens = [answer.arrays[f"{probe}/tokens"] for answer in self._sides()]
             return agreed(tokens)[:, : exact.shape[1]]
-        return self.places.valid(self._batch(probe), name, exact.shape)
-
-    def _batch(self, probe: str) -> Batch:
-        """Return the inputs of one probe."""
-        inputs = ((key.partition("."), array) for key, array in self.probes.items())
-        return {name: array for (own, _, name), array in inputs if own == probe}
+        return self.places.valid(batch_of(self.probes, probe), name, exact.shape)
 
 
 def _shortest(*arrays: Array) -> tuple[Array, ...]:

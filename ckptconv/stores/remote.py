@@ -21,7 +21,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError, one_line
-from ckptconv.base.files import register_lazy, register_mirror
+from ckptconv.base.files import FileIdentity, limits, more, register_lazy, register_mirror
+from ckptconv.base.strict_json import parse_json
 from ckptconv.stores.companions import GENERATION, PROCESSOR, TOKENIZER
 from ckptconv.stores.hub.download import Hub
 from ckptconv.stores.hub.names import HubName, hub_name
@@ -44,37 +45,41 @@ WEB_NAMES = (
     *every_name(),
 )
 """What a web server is asked for, since it lists nothing."""
-_MIRRORS: dict[str, Path] = {}
+ABSENT = (403, 404, 410)
+"""What a server answers for what is not there; S3 says 403 to whoever may not list."""
+_MIRRORS: dict[str, tuple[Path, list[RemoteFile]]] = {}
 
 
 def mirror(address: str) -> Path:
-    """Return the directory here that stands for what lies at an address, until this process ends.
+    """Return the directory here that stands for what lies at an address, until this process ends or it changed there.
 
     Raises: SourceError: nothing lies there, or not for this user. FrameworkError: fsspec, or what it needs for this
         kind of address, is missing; or nobody answers.
     """
-    if address not in _MIRRORS:
+    if address not in _MIRRORS or any(file.has_changed() for file in _MIRRORS[address][1]):
         _MIRRORS[address] = _mirrored(address.rstrip("/"))
-    return _MIRRORS[address]
+    return _MIRRORS[address][0]
 
 
-def _mirrored(address: str) -> Path:
+def _mirrored(address: str) -> tuple[Path, list[RemoteFile]]:
     with _translated(address):
         files = dict(_listed(address))
     if not files:
         raise SourceError(f"{address}: nothing lies there that a checkpoint could have.")
-    root = Path(mkdtemp(prefix="ckptconv-remote-"))
+    root = Path(mkdtemp(prefix="ckptconv-remote-")).resolve()  # holes are found by the real name
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     folder = root / (re.sub(r"[^A-Za-z0-9._-]", "_", unquote(address.rpartition("/")[2])) or "root")
     folder.mkdir()
     register_mirror(folder, address)
+    remote_files = []
     for name, (system, path, size) in files.items():
         place = folder / name
         place.parent.mkdir(exist_ok=True)
         with place.open("xb") as file:
             file.truncate(size)
-        register_lazy(place, RemoteFile(place, f"{address}/{name}", system, path, size))
-    return folder
+        remote_files.append(RemoteFile(place, f"{address}/{name}", system, path, size))
+        register_lazy(place, remote_files[-1])
+    return folder, remote_files
 
 
 class RemoteFile:
@@ -85,29 +90,44 @@ class RemoteFile:
         self.size, self.fetched = size, 0
         self._place, self._address, self._system, self._path = place, address, system, path
         self._here = bytearray(-(-size // BLOCK_BYTES))
-        self._lock, self._ahead, self._next = Lock(), 1, -1
+        self._streams: dict[int, int] = {}
+        """Block after a fetch -> how many blocks it had: several threads read on, each from its own place."""
+        self._first: FileIdentity | None = None
+        self._lock, self._looking = Lock(), Lock()
 
     def ensure(self, offset: int, nbytes: int) -> None:
         """Fetch the blocks of some bytes that are not here. Raises SourceError, FrameworkError."""
         if nbytes <= 0 or offset >= self.size:
             return
         first, last = offset // BLOCK_BYTES, (min(offset + nbytes, self.size) - 1) // BLOCK_BYTES
+        if self._here.find(0, first, last + 1) < 0:  # a block counts as here once it is written
+            return
         with self._lock:
             while (start := self._here.find(0, first, last + 1)) >= 0:
                 self._fetch(start, last)
 
-    def identity(self) -> tuple[int, int, int, int, int]:
-        """Return what stands for the state of the file where it lies."""
-        return 0, int(sha256(self._now().encode()).hexdigest()[:15], 16), self.size, 0, 0
+    def first(self) -> FileIdentity:
+        """Return the state of the file before anything was read of it; asked for once."""
+        with self._looking:
+            if self._first is None:
+                self._first = self.identity()
+            return self._first
 
-    def _now(self) -> str:
+    def identity(self) -> FileIdentity:
+        """Return what stands for the state of the file where it lies, now."""
         with _translated(self._address):
-            return str(_mark(self._system, self._path))
+            mark = str(_mark(self._system, self._path))
+        return 0, int(sha256(mark.encode()).hexdigest()[:15], 16), self.size, 0, 0
+
+    def has_changed(self) -> bool:
+        """Tell whether the file is another one than was read."""
+        return self._first is not None and self._first != self.identity()
 
     def _fetch(self, start: int, last: int) -> None:
         """Fetch blocks from `start`: what is asked for, and more ahead of it where reading goes on in order."""
-        self._ahead = min(self._ahead * 2, MOST_BLOCKS) if start == self._next else 1
-        stop = start + min(max(last + 1 - start, self._ahead), MOST_BLOCKS)
+        self.first()
+        ahead = min(2 * self._streams.pop(start, 0) or 1, MOST_BLOCKS)
+        stop = start + min(max(last + 1 - start, ahead), MOST_BLOCKS)
         here = self._here.find(1, start, stop)
         stop = min(stop if here < 0 else here, len(self._here))
         begin, end = start * BLOCK_BYTES, min(stop * BLOCK_BYTES, self.size)
@@ -125,7 +145,7 @@ class RemoteFile:
             file.write(data)
         self.fetched += len(data)
         self._here[start:stop] = b"\1" * (stop - start)
-        self._next = stop
+        self._streams[stop] = ahead
 
 
 def _mark(system: Any, path: str) -> object:
@@ -160,20 +180,34 @@ def _listed(address: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
 def _in_a_store(system: Any, root: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
     start = root.rstrip("/")
     entries = system.find(start, maxdepth=2, detail=True)
-    for path, info in list(entries.items())[:MOST_FILES]:
-        name = path[len(start) :].lstrip("/")
-        if info.get("type") == "file" and NAME.fullmatch(name):
-            yield name, (system, path, int(info["size"]))
+    files = {
+        path[len(start) :].lstrip("/"): (system, path, int(info["size"]))
+        for path, info in entries.items()
+        if info.get("type") == "file" and NAME.fullmatch(path[len(start) :].lstrip("/"))
+    }
+    if len(files) > MOST_FILES:
+        raise SourceError(f"{root}: {len(files)} files; a checkpoint has at most {MOST_FILES}.")
+    yield from files.items()
 
 
 def _on_the_web(system: Any, root: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
     """A web server lists nothing that one could rely on: ask for every name that a checkpoint may have."""
     for name in _with_shards(system, root, WEB_NAMES):
-        with suppress(FileNotFoundError):
-            path = f"{root}/{quote(name)}"
+        path = f"{root}/{quote(name)}"
+        try:
             size = system.info(path).get("size")
-            if size is not None:
-                yield name, (system, path, int(size))
+        except FileNotFoundError as error:
+            if not _is_absent(error):
+                raise
+            continue
+        if size is None:
+            raise SourceError(f"{path}: the server does not say how long it is.")
+        yield name, (system, path, int(size))
+
+
+def _is_absent(error: FileNotFoundError) -> bool:
+    """Tell whether a server says that a file is not there: fsspec says so of every failure, and names its cause."""
+    return error.__cause__ is None or getattr(error.__cause__, "status", 0) in ABSENT
 
 
 def _with_shards(system: Any, root: str, names: tuple[str, ...]) -> Iterator[str]:
@@ -181,10 +215,30 @@ def _with_shards(system: Any, root: str, names: tuple[str, ...]) -> Iterator[str
     for name in names:
         yield name
         if name.endswith(".index.json"):
-            with suppress(FileNotFoundError, ValueError):
-                index = import_module("json").loads(system.cat_file(f"{root}/{name}"))
-                shards = {str(shard) for shard in index.get("weight_map", {}).values()}
-                yield from sorted(shard for shard in shards if NAME.fullmatch(shard))
+            yield from sorted(_shards(system, f"{root}/{name}"))
+
+
+def _shards(system: Any, path: str) -> set[str]:
+    """Return the files that an index names; none where it is absent, or malformed, which its reader says."""
+    most = limits().json_bytes
+    try:
+        text = system.cat_file(path, start=0, end=most + 1)
+    except FileNotFoundError as error:
+        if not _is_absent(error):
+            raise
+        return set()
+    if len(text) > most:
+        raise SourceError(f"{path}: more than {most} bytes of JSON; {more('json_bytes')}")
+    try:
+        names = parse_json(text, path).get("weight_map")
+    except SourceError:
+        return set()
+    shards = {str(shard) for shard in names.values()} if isinstance(names, dict) else set()
+    if len(shards) > MOST_FILES:
+        raise SourceError(
+            f"{path}: names {len(shards)} files; a checkpoint has at most {MOST_FILES}."
+        )
+    return {shard for shard in shards if NAME.fullmatch(shard)}
 
 
 def _hub_name(address: str) -> HubName | None:
@@ -229,9 +283,11 @@ class _translated:  # a context manager
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, CkptconvError):
             return
-        reason = one_line(f"{type(error).__name__}: {error}")[:200]
         if isinstance(error, FileNotFoundError):
+            if not _is_absent(error) and isinstance(error.__cause__, Exception):
+                self.__exit__(type(error.__cause__), error.__cause__, None)
             raise SourceError(f"{self._address}: nothing lies there.") from None
+        reason = one_line(f"{type(error).__name__}: {error}")[:200]
         status = getattr(error, "status", 0)
         if isinstance(error, PermissionError) or status in (401, 403):
             raise SourceError(

@@ -280,24 +280,26 @@ class SearchRun:
         counts, single = tokens >= 0, arrays[f"float32/{self.name}/cached"]
         if not difference(single[counts], logits[counts]).relative > LOOSE:
             return {f"float64/{self.name}/cached": logits}
+        own = self._own_steps(inputs, tokens)
+        if own is None or own.shape != logits.shape:
+            return {f"float64/{self.name}/cached": logits}
         return {
-            f"float64/{self.name}/cached": self._own_steps(inputs, tokens, logits),
-            f"{self.name}/own_steps": np.ones(1, bool),
+            f"float64/{self.name}/cached": own,
+            f"{self.name}/own_steps": np.ones(1, np.int64),
         }
 
-    def _own_steps(self, inputs: Batch, tokens: Array, logits: Array) -> Array:
-        """Return the logits of cached steps in float64, where they choose the same tokens; else those given.
+    def _own_steps(self, inputs: Batch, tokens: Array) -> Array | None:
+        """Return the logits of cached steps in float64; None where they choose other tokens.
 
         A class's cached steps may compute something else than its full pass: ProphetNet's do. What a conversion owes
         is what the class computes.
         """
         heard = listener(self.beams)
         sequences = self.session.generate(inputs, self.settings, heard)
-        steps = heard.stacked()
-        same = sequences is not None and np.array_equal(
-            self._cut(sequences)[:, : tokens.shape[1]], tokens
-        )
-        return steps if same and steps.shape == logits.shape else logits
+        if sequences is None:
+            return None
+        same = np.array_equal(self._cut(sequences)[:, : tokens.shape[1]], tokens)
+        return heard.stacked() if same else None
 
     @property
     def _prompt(self) -> list[int]:

@@ -39,7 +39,7 @@ class Margins:
     beams: int
     margins: list[list[float]] = field(default_factory=list)
     sums: list[dict[Tokens, float]] = field(default_factory=list)
-    """SchemaTensor -> the running answers and the sum of their log-probabilities."""
+    """Of each row, the running answers and the sum of their log-probabilities."""
 
     def __call__(self, tokens: Array, scores: Array) -> None:
         """Take one step: tokens (rows * beams, length), log-probabilities (rows * beams, vocabulary)."""
