@@ -78,6 +78,25 @@ def test_a_lucky_worst_element_makes_no_mismatch(
     assert (quantity.ratios[1] < MAX_FACTOR) is (times < 1)
 
 
+def test_an_exact_quantity_widens_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyTorch is exact but for one element, that element says nothing of how far the others may be off."""
+    source, target = answers()
+    exact, elsewhere = (source.arrays[f"float64/{probe}/encoder.0"] for probe in ("full", "left"))
+    nearly = elsewhere.copy()
+    nearly[:, -1, 0] += 1e-9 * np.abs(elsewhere).max()
+    exactly = {"float32/left/encoder.0": nearly}
+    source = replace(source, arrays=source.arrays | exactly)
+    target = replace(target, arrays=target.arrays | exactly)
+    worst = np.abs(source.arrays["float32/full/encoder.0"] - exact).max()
+    off = changed(
+        target, "float32/full/encoder.0", (1, 2, 3), exact[1, 2, 3] + 1.5 * MAX_FACTOR * worst
+    )
+    (bad,) = (
+        quantity for quantity in judged(monkeypatch, source, off).quantities if not quantity.matches
+    )
+    assert (bad.probe, bad.name) == ("full", "encoder.0")
+
+
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_and_infinity_are_mismatches(

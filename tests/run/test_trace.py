@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,18 @@ def test_what_is_written_comes_back(written: tuple[Trace, Path]) -> None:
     first = path.read_bytes()
     write_trace(path, result)
     assert path.read_bytes() == first
+
+
+def test_what_a_class_cannot_do_comes_back(written: tuple[Trace, Path], tmp_path: Path) -> None:
+    """A search that fails, and cached steps that are not the full pass, are the source's doing by a trace as well."""
+    trace = written[0]
+    arrays = {**trace.source.arrays, "greedy/own_steps": np.ones(1, np.int64)}
+    source = replace(trace.source, arrays=arrays, unable={"beam": "AttributeError: none"})
+    write_trace(tmp_path / "b.trace", replace(trace, source=source, reference=source))
+    result = read_trace(tmp_path / "b.trace")
+    assert result.source.unable == source.unable
+    assert result.reference.arrays["greedy/own_steps"].tolist() == [1]
+    assert read_trace(written[1]).source.unable == {}
 
 
 def test_the_reference_library_reads_it(written: tuple[Trace, Path]) -> None:

@@ -72,6 +72,28 @@ def test_a_store_that_changes_meanwhile_is_refused(bucket: str, tmp_path: Path) 
     assert not (tmp_path / "tf").exists()
 
 
+def test_a_store_that_changes_between_commands_is_read_anew(bucket: str, tmp_path: Path) -> None:
+    """In one process: nothing that was read of the earlier file is joined with the later one."""
+    system = fsspec.filesystem("memory")
+    path = next(name for name in system.find("/bucket/dates") if name.endswith(".safetensors"))
+    ckptconv.inspect(bucket)
+    content = bytearray(system.cat_file(path))
+    content[-1] ^= 1
+    system.pipe_file(path, bytes(content))
+    ckptconv.normalize(bucket, tmp_path / "later")
+    assert not ckptconv.diff(tmp_path / "later", "fixtures/dates").matches
+    assert ckptconv.diff(tmp_path / "later", bucket).matches
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "model.safetensors.index.json"])
+def test_an_outage_is_no_absent_file(web: Web, run: Cli, tmp_path: Path, name: str) -> None:
+    """A server that cannot answer for one file does not let an output without it through."""
+    web.broken = name
+    ended = run("pt2tf", f"{web.url}/dates", tmp_path / "tf")
+    assert (ended.code, "cannot be reached" in ended.err) == (5, True)
+    assert not (tmp_path / "tf").exists()
+
+
 def test_inspect_of_a_large_pair_reads_its_header_alone(
     web: Web, make_pair: MakePair, run: Cli, tmp_path: Path
 ) -> None:

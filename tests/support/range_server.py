@@ -21,6 +21,8 @@ class Web:
     """Bytes of files."""
     asked: list[str] = field(default_factory=list)
     forbidden: bool = False
+    broken: str = ""
+    """File that the server cannot give just now."""
     ranges: bool = True
     changes: bool = False
     """Whether every answer says that the file is another one by now."""
@@ -45,6 +47,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         web, path = self.web, self.web.folder / unquote(self.path).lstrip("/")
         web.asked.append(f"{self.command} {self.path}")
+        if path.name == web.broken:
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if web.forbidden or not path.is_file():
             self.send_response(403 if web.forbidden else 404)
             self.send_header("Content-Length", "0")
