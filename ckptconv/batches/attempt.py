@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from ckptconv.base.environment import versions
 from ckptconv.base.errors import (
     CkptconvError,
     DestinationError,
@@ -27,7 +28,7 @@ from ckptconv.base.errors import (
     names_in_one_line,
     one_line,
 )
-from ckptconv.base.files import following_links, limited
+from ckptconv.base.files import following_links, limited, with_addresses
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import install
 from ckptconv.batches.evidence import evidence, is_its_output, stamps, write_options
@@ -63,16 +64,23 @@ def attempt(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dic
 
 
 def _tame(outcome: Outcome) -> Outcome:
-    """Let no name of a path that the plan, or its pattern, led to begin a line of what is said."""
+    """Let no name of a path that the plan, or its pattern, led to begin a line of what is said.
+
+    What stands here for an address is called by it: who asked does not know of it.
+    """
     task, directory = outcome.task, ""
     with suppress(FileNotFoundError):  # it may be deleted
         directory = os.getcwd()  # noqa: PTH109  # a text, not a Path
     paths = (task.source, task.target, str(task.options.get("inputs", "")), directory)
+
+    def tame(text: str) -> str:
+        return with_addresses(names_in_one_line(text, paths))
+
     return replace(
         outcome,
-        message=names_in_one_line(outcome.message, paths),
-        report=names_in_one_line(outcome.report, paths),
-        notices=tuple(names_in_one_line(notice, paths) for notice in outcome.notices),
+        message=tame(outcome.message),
+        report=tame(outcome.report),
+        notices=tuple(map(tame, outcome.notices)),
     )
 
 
@@ -80,7 +88,12 @@ def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, 
     source = resolve(task.source, SOURCE_NAMING.get(task.command, "pytorch"))
     inputs = task.options.get("inputs")
     target, extra = Path(task.target), Path(str(inputs)) if inputs else None
-    if record and os.path.lexists(target) and evidence(source, target, extra) == record["evidence"]:
+    if (
+        record
+        and os.path.lexists(target)
+        and _is_of_these_versions(record)
+        and evidence(source, target, extra) == record["evidence"]
+    ):
         values = record["outcome"]
         assert isinstance(values, dict)
         earlier = replace(outcome_of(values), task=task)
@@ -104,6 +117,12 @@ def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, 
         raise SourceError(f"{task}: a file changed while it was verified. Run the batch again.")
     outcome = replace(_verified(task, result), written=written)
     return replace(outcome, notices=(*remarks, *outcome.notices)), rests_on
+
+
+def _is_of_these_versions(record: Mapping[str, Json]) -> bool:
+    """Tell whether a record can hold at all, before gigabytes are read for it."""
+    rests_on = record["evidence"]
+    return isinstance(rests_on, dict) and rests_on.get("versions") == dict(versions())
 
 
 def _convert(task: Task, source: Path) -> tuple[bool, tuple[str, ...]]:
@@ -173,7 +192,6 @@ def main() -> None:
     answer = {"outcome": asdict(outcome), "evidence": rests_on}
     sys.stdout.write(f"\n{json.dumps(answer)}\n")
     sys.stdout.flush()
-    os._exit(0)  # the thread still waits for stdin
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ An engine takes requests and gives back an answer for each, in the order in whic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -28,8 +28,10 @@ def local(jobs: int) -> Engine:
     def run(requests: Iterable[Request]) -> Iterator[Reply]:
         processes = Processes()
         with workers(jobs) as pool:
-            futures = [pool.submit(processes.answer, request) for request in requests]
+            futures: list[Future[Reply]] = []
             try:
+                # each request reads a record: a signal may come meanwhile
+                futures.extend(pool.submit(processes.answer, request) for request in requests)
                 for future in as_completed(futures):
                     yield future.result()
             finally:

@@ -71,6 +71,15 @@ def batch_text(result: Batch, screen: Screen = PIPE) -> str:
     return printable("\n\n".join([*blocks, closing(verdict_text(result), screen)]))
 
 
+def verdict(result: Batch) -> str:
+    """Return match, mismatch, not proven, or not done, in one word or two: the worst that is known."""
+    if result.matches:
+        return "match"
+    if any(outcome.verdict == "mismatch" for outcome in result.outcomes):
+        return "mismatch"
+    return "not proven" if result.exit_code == 1 else "not done"
+
+
 def verdict_text(result: Batch) -> str:
     """Return how many conversions ended how, in one sentence."""
     counts_by_verdict = Counter[str](outcome.verdict for outcome in result.outcomes)
@@ -81,8 +90,7 @@ def verdict_text(result: Batch) -> str:
     if result.matches:
         return f"MATCH: {extent}, {nbytes} compared{resumed}"
     parts = [f"{counts_by_verdict[word]} {word}" for word in VERDICTS if counts_by_verdict[word]]
-    word = "MISMATCH" if result.exit_code == 1 else "NOT DONE"
-    return f"{word}: {extent}: {', '.join(parts)}{resumed}"
+    return f"{verdict(result).upper()}: {extent}: {', '.join(parts)}{resumed}"
 
 
 def entry_json(outcome: Outcome) -> dict[str, Json]:
@@ -112,11 +120,7 @@ def entry_json(outcome: Outcome) -> dict[str, Json]:
 def batch_json(result: Batch) -> dict[str, Json]:
     """Return a batch for --json."""
     body: dict[str, Json] = {
-        "verdict": "match"
-        if result.matches
-        else "mismatch"
-        if result.exit_code == 1
-        else "not done",
+        "verdict": verdict(result),
         "plan": result.plan,
         "records": str(result.records),
         "seconds": round(result.seconds, 3),

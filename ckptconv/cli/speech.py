@@ -232,6 +232,7 @@ COLOURS = {
     "WHOLE": "green",
     "CHANGED": "red",
     "NOT PROVEN": "red",
+    "NOT DONE": "red",
     "cause": "red",
     "likely cause": "red",
     "Error": "red",

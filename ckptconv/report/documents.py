@@ -225,7 +225,7 @@ class BatchEntry(TypedDict):
 class BatchDocument(Document):
     """`batch`."""
 
-    verdict: Literal["match", "mismatch", "not done"]
+    verdict: Literal["match", "mismatch", "not proven", "not done"]
     plan: str
     records: str
     seconds: float

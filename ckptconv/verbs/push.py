@@ -151,9 +151,16 @@ def _summary(result: Verification) -> str:
             name: version for answer in outputs.answers for name, version in answer.versions.items()
         }
         ran = ", ".join(f"{name} {version}" for name, version in versions.items())
+        tolerance = next((each.tolerance for each in outputs.quantities if each.tolerance), None)
+        limit = (
+            f"a tolerance that was chosen (atol {tolerance.atol:g}, rtol {tolerance.rtol:g})"
+            if tolerance
+            else "its own rounding error"
+        )
+        generations = len(outputs.generations)
         lines.append(
-            f"{len(outputs.quantities)} outputs and {len(outputs.generations)} generations agree with"
-            f" the source within its own rounding error ({ran})."
+            f"{len(outputs.quantities)} outputs and {generations} generation{'' if generations == 1 else 's'} agree"
+            f" with the source within {limit} ({ran})."
         )
     return " ".join(lines)
 

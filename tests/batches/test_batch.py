@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
@@ -16,7 +17,15 @@ from batch_runs import (
     killed_again_and_again,
     require_whole,
 )
-from ckptconv.batches.report import batch_annotations, batch_junit, batch_summary
+from ckptconv.batches.batch import Batch
+from ckptconv.batches.report import (
+    batch_annotations,
+    batch_json,
+    batch_junit,
+    batch_summary,
+    verdict_text,
+)
+from ckptconv.batches.task import Outcome, Task, Verdict
 from conftest import Cli, Counted
 
 PLAN = """
@@ -66,6 +75,25 @@ def test_every_outcome_is_what_the_command_alone_says(
     assert str(result).splitlines()[-1] == (
         "MISMATCH: 5 conversions: 2 match, 1 mismatch, 1 refused, 1 failed"
     )
+
+
+def test_one_word_for_all() -> None:
+    """A batch is called what is worst in it, in text and JSON alike; what falls short of proof is no mismatch."""
+    codes: dict[Verdict, int] = {"match": 0, "mismatch": 1, "not proven": 1, "refused": 3}
+    expected = {
+        ("match",): "match",
+        ("match", "mismatch", "not proven", "refused"): "mismatch",
+        ("match", "not proven", "refused"): "not proven",
+        ("match", "refused"): "not done",
+    }
+    for verdicts, word in expected.items():
+        outcomes = tuple(
+            Outcome(Task("pt2tf", "a", name), name, codes[name], name)  # type: ignore[arg-type, index]
+            for name in verdicts
+        )
+        result = Batch("plan.toml", Path("plan.batch"), outcomes, 1.0)
+        assert batch_json(result)["verdict"] == word
+        assert verdict_text(result).startswith(f"{word.upper()}: ")
 
 
 @pytest.mark.thorough

@@ -80,7 +80,9 @@ def test_a_store_that_changes_between_commands_is_read_anew(
     path = next(name for name in system.find("/bucket/dates") if name.endswith(".safetensors"))
     ckptconv.inspect(bucket)
     content = bytearray(system.cat_file(path))
-    content[8 + int.from_bytes(content[:8], "little")] ^= 1  # beside the header, which is here already
+    content[8 + int.from_bytes(content[:8], "little")] ^= (
+        1  # beside the header, which is here already
+    )
     system.pipe_file(path, bytes(content))
     ckptconv.normalize(bucket, tmp_path / "later")
     assert not ckptconv.diff(tmp_path / "later", dates).matches
