@@ -327,10 +327,11 @@ def _wait(turn: Sequence[_Child], children: Sequence[_Child], deadline: _Deadlin
     """Return when every child of a turn has ended well; raise as soon as any has not."""
     running, told_at = list(turn), 0.0
     while running:
-        if time.monotonic() - told_at > TELL_SECONDS:
+        ended = sum(child.process.poll() is not None for child in children)
+        # At an end at once: a child that is quick would have told nobody what it did.
+        if time.monotonic() - told_at > TELL_SECONDS or ended > len(children) - len(running):
             told_at = time.monotonic()
             folders = [(child.name, child.folder) for child in running]
-            ended = sum(child.process.poll() is not None for child in children)
             tell_phases(folders, ended, len(children), told_at - children[0].started)
         for child in children:
             code = child.process.poll()

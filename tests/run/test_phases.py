@@ -43,10 +43,41 @@ def test_a_bar_for_python(dates: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.frameworks
-def test_a_terminal_shows_what_is_run(dates: Path, tmp_path: Path) -> None:
-    """Framework, precision and probe stand in the place of the label, and nothing of it stays."""
+def test_frameworks_tell_what_they_run(dates: Path, tmp_path: Path) -> None:
+    """The framework's name while it loads, then precision and probe or search, however quick the models are."""
     ckptconv.normalize(dates, tmp_path / "same")
-    shown = on_terminal("-m", "ckptconv", "verify", dates, tmp_path / "same", columns=120)
-    assert re.search(r"running the models: PyTorch: loading", shown.err)
-    assert re.search(r"PyTorch float(32|64): (probe|search) \w+", shown.err)
-    assert "MATCH" in shown.out
+    heard: list[Phases] = []
+    with listening(heard.append):
+        assert ckptconv.verify(dates, tmp_path / "same").matches
+    steps = [phase for phases in heard for phase in phases.running]
+    assert str(steps[0]) == "PyTorch: loading"
+    assert re.fullmatch(r"PyTorch float(32|64): (probe|search) .+", str(steps[-1]))
+
+
+BAR = """
+import sys, time
+from pathlib import Path
+from ckptconv.cli import speech
+from ckptconv.run.phases import Teller, tell_phases
+speech.DELAY_SECONDS, speech.TICK_SECONDS = 0.0, 0.05
+folder = Path(sys.argv[1])
+with speech.progress("running the models", models=True):
+    for step in ("", "probe padded " * 9):
+        if step:
+            Teller(folder).begin("float64", step, 1.0)
+        tell_phases([("pytorch", folder)], 0, 1, 1.0)
+        time.sleep(0.5)
+"""
+
+
+def test_a_terminal_shows_what_is_run(tmp_path: Path) -> None:
+    """What is told stands in the place of the label, cut to the terminal, and nothing of it stays."""
+    shown = on_terminal("-c", BAR, str(tmp_path), columns=72)
+    assert shown.code == 0, shown.err
+    lines = [line.rstrip() for line in shown.err.split("\r")]
+    assert any(line.startswith("running the models: PyTorch: loading: 00:0") for line in lines)
+    assert any(
+        line.startswith("running the models: PyTorch float64: probe padded") for line in lines
+    )
+    assert max(map(len, lines)) < 72
+    assert not lines[-1]
