@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import Any
 from ckptconv.artefacts.__main__ import REFUSED
 from ckptconv.artefacts.formats import ArtefactFormat
 from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.base.processes import ending, module_command, with_own_path
 from ckptconv.base.strict_json import Json
 
 TORCH = "2.13"
@@ -72,12 +72,11 @@ def run_export(job: Mapping[str, Json], what: str, timeout: float | None = None)
         (folder / "job.json").write_text(json.dumps(job))
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
-                # -P keeps the working directory off the path: it may hold a torch.py.
-                [sys.executable, "-P", "-m", "ckptconv.artefacts", str(folder)],
+                module_command("ckptconv.artefacts", str(folder)),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=with_own_path({**os.environ, **ENVIRONMENT}),
                 start_new_session=True,
             )
         try:
@@ -85,12 +84,6 @@ def run_export(job: Mapping[str, Json], what: str, timeout: float | None = None)
         finally:
             _end(process)
         return _answer(folder, code, what, timeout)
-
-
-def _environment() -> dict[str, str]:
-    here = str(Path(__file__).resolve().parents[2])
-    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int | None:
@@ -129,13 +122,8 @@ def _answer(folder: Path, code: int | None, what: str, timeout: float | None) ->
 
 def _reason(folder: Path, code: int, what: str) -> str:
     """Say in one line why a child failed, and show the end of its output."""
-    if code < 0:
-        hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
-        how = f"killed by {signal.Signals(-code).name}{hint}"
-    else:
-        how = f"exit code {code}"
     text = (folder / "output").read_text(errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     tail = "".join(f"\n  {line[:400]}" for line in lines[-TAIL_LINES:])
     shown = f"\nThe end of its output:{tail}" if tail else ""
-    return f"{what}: the export failed ({how}); nothing was written{shown}"
+    return f"{what}: the export failed ({ending(code)}); nothing was written{shown}"

@@ -9,21 +9,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
 from typing import IO, Any
 
 from ckptconv.base.errors import one_line
 from ckptconv.base.files import follows_links, limits
+from ckptconv.base.processes import ending, module_command, with_own_path
 from ckptconv.base.strict_json import Json
 from ckptconv.batches.task import Outcome, Task
 
-ROOT = Path(__file__).parents[2]
 GRACE_SECONDS = 20.0
 """What an attempt that must end has for clearing up, before it is killed."""
 TAIL_CHARACTERS = 500
@@ -77,16 +75,15 @@ class Processes:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def _start(self, output: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes] | None:
-        paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         with self._lock:
             if self._ended:
                 return None
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ckptconv.batches.attempt"],
+                module_command("ckptconv.batches.attempt"),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env=with_own_path(os.environ),
                 start_new_session=True,
             )
             self._running.add(process)
@@ -121,8 +118,7 @@ def _read(
             return answer
     errors.seek(0)
     tail = one_line(errors.read().decode(errors="replace").strip())[-TAIL_CHARACTERS:]
-    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return died(request, f"ended without an answer ({how}){': ' if tail else ''}{tail}")
+    return died(request, f"ended without an answer ({ending(code)}){': ' if tail else ''}{tail}")
 
 
 def died(request: Mapping[str, Any], how: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +30,7 @@ import numpy as np
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError
 from ckptconv.base.files import ensure_folder
+from ckptconv.base.processes import ending, module_command, with_own_path
 from ckptconv.base.strict_json import Json
 from ckptconv.run.modalities import Example
 from ckptconv.run.phases import tell_phases
@@ -211,10 +211,8 @@ class _Deadline:
 
 def environment(name: str) -> dict[str, str]:
     """Return the environment of a runner's child: offline, its framework alone, and this ckptconv."""
-    here = str(Path(__file__).resolve().parents[2])
-    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables = DEFAULTS | dict(os.environ) | OFFLINE | dict(RUNNERS[name].process.environment)
-    return variables | {"PYTHONPATH": os.pathsep.join(paths)}
+    return with_own_path(variables)
 
 
 def _threads(jobs: Sequence[Job]) -> dict[str, str]:
@@ -300,11 +298,10 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
     for number, job in enumerate(jobs):
         ensure_folder(job.checkpoint)
         write_job(job, folder / str(number))
-    # -P keeps the working directory off the path: a checkpoint's folder may hold a torch.py.
-    command = [sys.executable, "-P", "-m", "ckptconv.run.runners", jobs[0].runner]
+    folders = [str(folder / str(number)) for number in range(len(jobs))]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            [*command, *(str(folder / str(number)) for number in range(len(jobs)))],
+            module_command("ckptconv.run.runners", jobs[0].runner, *folders),
             stdin=subprocess.PIPE,
             bufsize=0,  # a turn is told at once
             stdout=output,
@@ -365,14 +362,10 @@ def _reason(child: _Child, code: int) -> str:
     report = read_report(child.folder / "0")
     if "unavailable" in report:
         return _unavailable(child.name, report["unavailable"])
-    if code < 0:
-        hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
-        how = f"killed by {signal.Signals(-code).name}{hint}"
-    else:
-        how = f"exit code {code}"
     lines = _output(child)
     last = f": {lines[-1].strip()}" if lines else ""
-    return f"{child.name}: could not run {child.jobs[0].checkpoint} ({how}){last}{_tail(child)}"
+    what = f"{child.name}: could not run {child.jobs[0].checkpoint}"
+    return f"{what} ({ending(code)}){last}{_tail(child)}"
 
 
 def _unavailable(name: str, why: str) -> str:

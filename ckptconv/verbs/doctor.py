@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Literal, TypeAlias
 
 from ckptconv.base.environment import install_advice, installed, range_of, within
 from ckptconv.base.errors import require_number
+from ckptconv.base.processes import ending
 from ckptconv.base.results import Result
 from ckptconv.version import __version__
 
@@ -193,9 +193,7 @@ def _failure(question: _Question, timeout: float) -> str:
     except OSError as error:
         return f"no process can be started ({error.strerror})"
     if process.returncode < 0:
-        return (
-            f"the process that imported it was killed by {signal.Signals(-process.returncode).name}"
-        )
+        return f"the process that imported it was {ending(process.returncode)}"
     lines = process.stderr.decode(errors="replace").strip().splitlines()
     return (
         ""

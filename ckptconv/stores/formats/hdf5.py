@@ -40,6 +40,7 @@ from ckptconv.base.files import (
     real_path,
     wrong_file,
 )
+from ckptconv.base.processes import signal_name
 from ckptconv.schema.namings.tf import NAMING, flat, unflat
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents, Format, TensorPlaces
@@ -203,7 +204,7 @@ def _death(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGXCPU:
         return f"more than {limits().hdf5_seconds} s of CPU time; {more('hdf5_seconds')}"
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return signal_name(-code) if code < 0 else f"exit code {code}"
 
 
 CROSS_ATTENTION = ("crossattention", "cross_attention", "crossattention_", "encoder_attn")
