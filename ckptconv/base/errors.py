@@ -164,6 +164,10 @@ class Interrupted(CkptconvError):
         )
 
 
+MAX_SEED = 2**63 - 1
+"""What numpy and every framework take as a seed."""
+
+
 def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Refuse what is none of the choices: a misspelt word has no other meaning. Raises UsageError."""
     names = tuple(choices)
@@ -177,12 +181,14 @@ def require_texts(name: str, value: object) -> None:
         raise UsageError(f"{name}: {_shown(value)} is not a list of strings")
 
 
-def require_integer(name: str, value: object, least: int = 0) -> None:
-    """Refuse what is no integer of at least `least`. Raises UsageError."""
+def require_integer(name: str, value: object, least: int = 0, most: int | None = None) -> None:
+    """Refuse what is no integer from `least` to `most`. Raises UsageError."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"{name}: {_shown(value)} is not an integer")
     if value < least:
         raise UsageError(f"{name}: {value} is not at least {least}")
+    if most is not None and value > most:
+        raise UsageError(f"{name}: {value} is not at most {most}")
 
 
 def require_number(name: str, value: object, least: float = 0.0, most: float = math.inf) -> None:

@@ -154,6 +154,19 @@ def identity(status: os.stat_result) -> FileIdentity:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
+def identity_now(path: Path) -> FileIdentity | None:
+    """Return the identity of what a path leads to, here or where it lies; None where it leads nowhere.
+
+    Raises: SourceError, FrameworkError: it lies elsewhere, and cannot be asked for.
+    """
+    if (lazy := lazy_file(path)) is not None:
+        return lazy.identity()
+    try:
+        return identity(path.stat())
+    except OSError:
+        return None
+
+
 def require_same(path: Path, before: FileIdentity | None, fd: int | None = None) -> None:
     """Compare a file, by its path and where it is open by its descriptor, with what it was.
 
@@ -161,7 +174,7 @@ def require_same(path: Path, before: FileIdentity | None, fd: int | None = None)
     """
     if (
         before is None
-        or _now(path) != before
+        or identity_now(path) != before
         or (fd is not None and identity(os.fstat(fd)) != before)
     ):
         raise SourceError(
@@ -172,16 +185,14 @@ def require_same(path: Path, before: FileIdentity | None, fd: int | None = None)
 def _before(path: Path) -> FileIdentity | None:
     """Return what a file is before it is read; of one that lies elsewhere and was read, what it was then."""
     lazy = lazy_file(path)
-    return lazy.first() if lazy else _now(path)
+    return lazy.first() if lazy else identity_now(path)
 
 
-def _now(path: Path) -> FileIdentity | None:
-    if (lazy := lazy_file(path)) is not None:
-        return lazy.identity()
-    try:
-        return identity(path.stat())
-    except OSError:
-        return None
+def files_below(path: Path) -> list[Path]:
+    """Return the files at any depth below a directory, in order; a file is the only one below itself."""
+    if path.is_file():
+        return [path]
+    return sorted(Path(root, name) for root, _, names in os.walk(path) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +215,12 @@ class Snapshot:
             }
         return cls(identities)
 
+    @classmethod
+    def below(cls, *paths: Path) -> Snapshot:
+        """Look at every file at any depth below some directories; a file stands for itself."""
+        files = [file for path in paths for file in files_below(path)]
+        return cls({file: before for file in files if (before := _before(file))})
+
     def require_unchanged(self, read: Iterable[Path]) -> None:
         """Look again at the files that were read. Raises SourceError: one changed, appeared or went away."""
         for path in read:
@@ -212,7 +229,7 @@ class Snapshot:
     def require_none_new(self, paths: Iterable[Path]) -> None:
         """Look whether one of some files has come meanwhile. Raises SourceError: it has."""
         for path in paths:
-            if path not in self.files and _now(path) is not None:
+            if path not in self.files and identity_now(path) is not None:
                 raise SourceError(
                     f"{path}: appeared while the other files were read; nothing was published.\n"
                     "Run again when nothing writes to the directory."

@@ -31,15 +31,13 @@ from ckptconv.base.errors import (
 from ckptconv.base.files import following_links, limited, with_addresses
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import install
-from ckptconv.batches.evidence import evidence, is_its_output, stamps, write_options
+from ckptconv.batches.evidence import evidence, is_its_output, states, way, write_options
 from ckptconv.batches.plan import VERIFICATION
 from ckptconv.batches.task import Outcome, Task, outcome_of
 from ckptconv.report.verify import cause_sentence, notices, verdict, verdict_text, verification_text
 from ckptconv.stores.hub import resolve
-from ckptconv.verbs import convert
+from ckptconv.verbs.convert import DIRECTIONS, convert
 from ckptconv.verbs.verify import Verification, verify
-
-SOURCE_NAMING: Mapping[str, Any] = {"tf2pt": "tf", "flax2pt": "flax", "verify": None}
 
 
 def attempt(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dict[str, Json]]:
@@ -85,7 +83,8 @@ def _tame(outcome: Outcome) -> Outcome:
 
 
 def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dict[str, Json]]:
-    source = resolve(task.source, SOURCE_NAMING.get(task.command, "pytorch"))
+    naming, _ = DIRECTIONS.get(task.command, (None, None))
+    source = resolve(task.source, naming)
     inputs = task.options.get("inputs")
     target, extra = Path(task.target), Path(str(inputs)) if inputs else None
     if (
@@ -100,7 +99,8 @@ def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, 
         return replace(earlier, resumed=True, written=False), dict(record["evidence"])
     written, remarks = _convert(task, source)
     target = resolve(target)
-    before = stamps(source, target)
+    read = (source, target, extra) if extra else (source, target)
+    before = states(*read)
     rests_on = evidence(source, target, extra)
     options: dict[str, Any] = {
         key: task.options[key] for key in VERIFICATION if key in task.options
@@ -113,7 +113,7 @@ def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, 
         positions=task.options.get("positions"),  # type: ignore[arg-type]
         **options,
     )
-    if stamps(source, target) != before:
+    if states(*read) != before:
         raise SourceError(f"{task}: a file changed while it was verified. Run the batch again.")
     outcome = replace(_verified(task, result), written=written)
     return replace(outcome, notices=(*remarks, *outcome.notices)), rests_on
@@ -134,11 +134,8 @@ def _convert(task: Task, source: Path) -> tuple[bool, tuple[str, ...]]:
         return False, ()
     if os.path.lexists(task.target) and is_its_output(task, source):
         return False, ()
-    own = ("format", "heal", "positions", "take_trained_row")
-    options: dict[str, Any] = {key: task.options[key] for key in own if key in task.options}
-    options["options"] = write_options(task.options, overwrite=task.overwrite)
     try:
-        result = getattr(convert, task.command)(source, task.target, **options)
+        result = convert(source, task.target, way(task), write_options(task))
     except DestinationError:
         if not is_its_output(task, source):  # a worker that was given up may have come first
             raise

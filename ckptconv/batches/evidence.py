@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ckptconv.base.environment import versions
 from ckptconv.base.errors import CkptconvError, SourceError
-from ckptconv.base.files import lazy_file
+from ckptconv.base.files import FileIdentity, files_below, identity_now
 from ckptconv.base.strict_json import Json
+from ckptconv.batches.plan import WRITING
 from ckptconv.batches.task import Task
 from ckptconv.transfer.manifest import file_digest, read_manifest
 from ckptconv.verbs.check import check
-from ckptconv.verbs.convert import WriteOptions
+from ckptconv.verbs.convert import OWN_OPTIONS, WriteOptions, shaping, way_of
+from ckptconv.verbs.planning import Way
 from ckptconv.version import __version__
-
-DEFAULT_FORMATS = {"pt2tf": "hdf5", "pt2flax": "msgpack"}
 
 
 def evidence(source: Path, target: Path, extra: Path | None = None) -> dict[str, Json]:
@@ -31,7 +31,7 @@ def evidence(source: Path, target: Path, extra: Path | None = None) -> dict[str,
 
 def _digests(path: Path) -> Json:
     """Return name -> sha256; a file is a directory of itself. No verdict rests on what cannot be read."""
-    return {str(file.relative_to(path)): _digest(file) for file in _files(path)}
+    return {str(file.relative_to(path)): _digest(file) for file in files_below(path)}
 
 
 def _digest(file: Path) -> str:
@@ -41,24 +41,9 @@ def _digest(file: Path) -> str:
         return "unreadable"
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(Path(root, name) for root, _, names in os.walk(path) for name in names)
-
-
-def stamps(*paths: Path) -> list[tuple[str, int, int, int]]:
-    """Return what changes where a file is written meanwhile: name, size, time and inode. Raises SourceError."""
-    try:
-        entries = [
-            (str(file), file.lstat())
-            for path in paths
-            for file in _files(path)
-            if lazy_file(file) is None  # which is compared with itself while it is read
-        ]
-    except OSError as error:
-        raise SourceError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    return [(name, at.st_size, at.st_mtime_ns, at.st_ino) for name, at in entries]
+def states(*paths: Path) -> dict[Path, FileIdentity | None]:
+    """Return what every file below some directories is now: an entry differs once it was written to or replaced."""
+    return {file: identity_now(file) for path in paths for file in files_below(path)}
 
 
 def is_its_output(task: Task, source: Path) -> bool:
@@ -73,7 +58,7 @@ def is_its_output(task: Task, source: Path) -> bool:
         same = (
             origin.version == __version__
             and origin.command == task.command
-            and dict(origin.options) == _shaping(task)
+            and dict(origin.options) == shaping_options(task)
             and all(
                 file_digest(source / name).sha256 == digest.sha256
                 for name, digest in origin.sources["source"].items()
@@ -84,22 +69,20 @@ def is_its_output(task: Task, source: Path) -> bool:
         return False
 
 
-def _shaping(task: Task) -> dict[str, Json]:
-    """Return the options as the manifest of the output has them."""
-    options = task.options
-    shaping = write_options(options, overwrite=False).shaping()
-    shaping["format"] = options.get("format", DEFAULT_FORMATS.get(task.command, "safetensors"))
-    if task.command == "pt2flax":
-        shaping["heal"] = options.get("heal", True)
-    if options.get("positions"):
-        shaping["positions"] = options["positions"]
-    if options.get("take_trained_row"):
-        shaping["take_trained_row"] = True
-    return shaping
+def shaping_options(task: Task) -> dict[str, Json]:
+    """Return the options of a conversion as the manifest of its output has them."""
+    return {**write_options(task).shaping(), **shaping(way(task))}
 
 
-def write_options(options: Mapping[str, Json], *, overwrite: bool) -> WriteOptions:
-    """Return how a conversion writes. Raises UsageError."""
-    names = ("dtype", "max_shard_bytes", "allow_overflow")
-    chosen = {name: options[name] for name in names if name in options}
-    return WriteOptions(**chosen, overwrite=overwrite)  # type: ignore[arg-type]
+def way(task: Task) -> Way:
+    """Return what a task's conversion does. Raises UsageError."""
+    return way_of(task.command, **_chosen(task, OWN_OPTIONS.get(task.command, {})))
+
+
+def write_options(task: Task) -> WriteOptions:
+    """Return how a task's conversion writes. Raises UsageError."""
+    return WriteOptions(**_chosen(task, WRITING), overwrite=task.overwrite)
+
+
+def _chosen(task: Task, names: Iterable[str]) -> dict[str, Any]:
+    return {name: task.options[name] for name in names if name in task.options}

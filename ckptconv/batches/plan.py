@@ -8,7 +8,8 @@
     target = "converted/{name}-tf"
 
 Paths are those of the working directory, as on the command line. A pattern stands for every directory with a
-config.json that it matches, and `{name}` for the last part of its path.
+config.json that it matches, and `{name}` for the last part of its path. Every value is held against what the verb
+takes, by the verb's own check, before the first conversion begins.
 """
 
 from __future__ import annotations
@@ -19,25 +20,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ckptconv.base.errors import SourceError, UsageError, one_line
 from ckptconv.base.files import limits, more, read_source
-from ckptconv.batches.task import COMMANDS, LEVELS, Task
+from ckptconv.batches.task import Task
+from ckptconv.verbs.convert import DIRECTIONS, OWN_OPTIONS, WriteOptions, way_of
+from ckptconv.verbs.verify import Level, require_arguments
 
 NAME = "{name}"
+COMMANDS = (*DIRECTIONS, "verify")
 WRITING: dict[str, Any] = {
     "dtype": str,
     "max_shard_bytes": int,
     "allow_overflow": bool,
 }
-FORMAT: dict[str, Any] = {"format": str}
+"""Options of every conversion, as `WriteOptions` names them -> their types."""
 CONVERSION: dict[str, dict[str, Any]] = {
-    "pt2tf": WRITING | FORMAT,
-    "pt2flax": WRITING | FORMAT | {"heal": bool},
-    "tf2pt": WRITING,
-    "flax2pt": WRITING | {"positions": str, "take_trained_row": bool},
-    "normalize": WRITING,
+    **{command: WRITING | dict(OWN_OPTIONS.get(command, {})) for command in DIRECTIONS},
     "verify": {"positions": str},
 }
 """Command -> options of its conversion -> their types."""
@@ -57,6 +57,7 @@ OWN: dict[str, Any] = {
     "overwrite": bool,
 }
 TYPES = {str: "a string", int: "an integer", bool: "a boolean", list: "a list of strings"}
+LEVELS = get_args(Level)
 KEYS = ("defaults", "conversion")
 MAX_TASKS = 100_000
 
@@ -146,8 +147,6 @@ def _problems(where: str, values: Mapping[str, Any], entry: Mapping[str, Any]) -
     if "command" in values and command not in COMMANDS:
         yield f"{where}: command {command!r} is not one of {', '.join(COMMANDS)}"
         return
-    if values.get("level", "outputs") not in LEVELS:
-        yield f"{where}: level {values['level']!r} is not one of {', '.join(LEVELS)}"
     options = CONVERSION.get(str(command), {}) | VERIFICATION
     kinds = OWN | options
     every = set(OWN).union(VERIFICATION, *CONVERSION.values())
@@ -157,6 +156,30 @@ def _problems(where: str, values: Mapping[str, Any], entry: Mapping[str, Any]) -
                 yield _unknown(key, kinds, where)
         elif not _is_a(value, kinds[key]):
             yield f"{where}: {key} = {value!r} is not {_kind(kinds[key])}"
+        elif refusal := _refusal(key, values):
+            yield f"{where}: {refusal}"
+
+
+def _refusal(key: str, values: Mapping[str, Any]) -> str:
+    """Return why the verb would refuse a value of the right type; empty where it takes it."""
+    value, command = values[key], str(values.get("command"))
+    if isinstance(value, str) and (not value or "\0" in value):
+        return f"{key} = {value!r} is {'not a name' if value else 'empty'}"
+    if key == "inputs":
+        return "" if os.path.isfile(value) else f"inputs: {value}: no such file"
+    level = values.get("level", "outputs")
+    try:
+        if key in WRITING:
+            WriteOptions(**{key: value})
+        elif key in OWN_OPTIONS.get(command, {}):
+            way_of(command, **{key: value})
+        elif key == "min_coverage" and level in LEVELS:
+            require_arguments(level, min_coverage=value)
+        elif key not in OWN or key == "level":
+            require_arguments(**{key: value})
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _is_a(value: object, kind: Any) -> bool:

@@ -13,8 +13,6 @@ from ckptconv.base.strict_json import Json
 
 Verdict: TypeAlias = Literal["match", "mismatch", "not proven", "refused", "failed"]
 """refused: by the source. failed: the destination, the environment, or a fault of ckptconv."""
-COMMANDS = ("pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify")
-LEVELS = ("outputs", "weights")
 
 
 @dataclass(frozen=True, slots=True)

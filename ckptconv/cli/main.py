@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from ckptconv.base.errors import CkptconvError, Interrupted, one_line
+from ckptconv.base.errors import MAX_SEED, CkptconvError, Interrupted, one_line
 from ckptconv.base.files import NAMES, following_links, limited
 from ckptconv.base.workers import install
 from ckptconv.cli import commands
@@ -47,7 +47,6 @@ from ckptconv.stores.hub.bars import showing_downloads
 
 if TYPE_CHECKING:
     from ckptconv.verbs.convert import Conversion, WriteOptions
-    from ckptconv.verbs.verify import Verification
 
 
 def require_outputs(
@@ -98,44 +97,56 @@ def github_summary() -> Path | None:
     return Path(path) if path and on_github() else None
 
 
+@dataclass(frozen=True, slots=True)
+class CIReports:
+    """What a result is in the forms that a CI reads; each is made only where it is asked for."""
+
+    junit: Callable[[float], str]
+    """Seconds that all of it took -> a document for JUnit."""
+    annotations: Callable[[], Iterable[str]]
+    """Workflow commands for GitHub's runner."""
+    summary: Callable[[], str]
+    """Markdown for the page of the job."""
+
+
 @contextmanager
-def reporting(junit: Path | None) -> Iterator[Callable[[Verification], None]]:
+def reporting(command: str, junit: Path | None) -> Iterator[Callable[[CIReports], None]]:
     """Give what reports a result to a CI; an error that comes instead is reported as well, and raised again.
 
     Raises: DestinationError: the file for JUnit cannot be written.
     """
+    started = time.monotonic()
     try:
-        yield partial(_report, junit, time.monotonic())
+        yield lambda reports: _report(junit, reports, time.monotonic() - started)
     except Exception as error:
         if not isinstance(error, Interrupted):
-            _report_error(junit, error if isinstance(error, CkptconvError) else unforeseen(error))
+            kind = error if isinstance(error, CkptconvError) else unforeseen(error)
+            _report_error(command, junit, kind)
         raise
 
 
-def _report(junit: Path | None, started: float, result: Verification) -> None:
+def _report(junit: Path | None, reports: CIReports, seconds: float) -> None:
     if junit:
-        from ckptconv.report.junit import verification_junit
         from ckptconv.transfer.publish.stage import write_file
 
-        write_file(junit, verification_junit(result, time.monotonic() - started))
+        write_file(junit, reports.junit(seconds))
     if on_github():
-        from ckptconv.report.github import annotated, summary
-
-        for line in annotated(result):
+        for line in reports.annotations():
             click.echo(line, err=True)
-        add_to_summary(summary(result))
+        add_to_summary(reports.summary())
 
 
-def _report_error(junit: Path | None, error: CkptconvError) -> None:
-    if junit:
+def _report_error(command: str, junit: Path | None, error: CkptconvError) -> None:
+    if on_github():
+        from ckptconv.report.github import error_annotation, error_summary
+
+        click.echo(error_annotation(command, error), err=True)
+        add_to_summary(error_summary(command, error, without_breaks))
+    if junit:  # last: it may be what could not be written
         from ckptconv.report.junit import error_junit
         from ckptconv.transfer.publish.stage import write_file
 
-        write_file(junit, error_junit(error, without_breaks))
-    if on_github():
-        from ckptconv.report.github import error_annotation
-
-        click.echo(error_annotation(error), err=True)
+        write_file(junit, error_junit(command, error, without_breaks))
 
 
 def add_to_summary(text: str) -> None:
@@ -164,8 +175,7 @@ class Number(click.FloatRange):
         return number
 
 
-SEED = click.IntRange(0, 2**63 - 1)
-"""What numpy and every framework take as a seed."""
+SEED = click.IntRange(0, MAX_SEED)
 PERCENT = Number(0, 100)
 SECONDS = Number(0, threading.TIMEOUT_MAX, min_open=True)
 """A time that the system can wait for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -233,12 +234,17 @@ COLOURS = {
     "CHANGED": "red",
     "NOT PROVEN": "red",
     "NOT DONE": "red",
+    "REFUSED": "red",
+    "FAILED": "red",
     "cause": "red",
     "likely cause": "red",
     "Error": "red",
     "note": "yellow",
 }
-"""Words that are coloured where they begin a line."""
+"""Words that are coloured where they begin a line and a colon or the line's end follows."""
+VERDICTS = "|".join(word for word in COLOURS if word.isupper())
+VERDICT = re.compile(rf"(\[\d+/\d+\] )({VERDICTS})(?= )|({VERDICTS})(?=  )")
+"""A verdict at the beginning of a table's row, or after a count: how `batch` lists what came of each conversion."""
 
 
 def set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -355,9 +361,17 @@ def painted(text: str, stream: TextIO) -> str:
 
 def _painted_line(line: str) -> str:
     word, colon, rest = line.partition(":")
-    return (
-        click.style(word, fg=COLOURS[word], bold=True) + colon + rest if word in COLOURS else line
-    )
+    if word in COLOURS:
+        return _coloured(word) + colon + rest
+    verdict = VERDICT.match(line)
+    if verdict is None:
+        return line
+    count, word = verdict[1] or "", verdict[2] or verdict[3]
+    return f"{count}{_coloured(word)}{line[verdict.end() :]}"
+
+
+def _coloured(word: str) -> str:
+    return click.style(word, fg=COLOURS[word], bold=True)
 
 
 class Timings:

@@ -650,6 +650,17 @@ class CauseEntry(TypedDict):
     config: list[SourceTargetKey]
 
 
+class PushEntry(TypedDict):
+    """What was uploaded to the hub."""
+
+    repo: str
+    url: str
+    """Of the commit or the pull request; empty where nothing was pushed."""
+    pull_request: bool
+    files: list[str]
+    bytes: int
+
+
 class VerificationDocument(Document):
     """`verify`."""
 
@@ -667,17 +678,13 @@ class VerificationDocument(Document):
     where: CauseEntry | None
     """Null for a match."""
     notices: list[str]
+    push: NotRequired[PushEntry]
+    """With `--push`: where it went."""
 
 
-class PushDocument(Document):
+class PushDocument(Document, PushEntry):
     """`ckptconv.push`, which is `verify --push`."""
 
-    repo: str
-    url: str
-    """Of the commit or the pull request; empty where nothing was pushed."""
-    pull_request: bool
-    files: list[str]
-    bytes: int
     verification: VerificationDocument
 
 

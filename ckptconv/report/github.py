@@ -8,7 +8,7 @@ Source: docs.github.com, "Workflow commands for GitHub Actions"; actions/toolkit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import markdown
@@ -61,9 +61,22 @@ def annotated(result: Verification) -> Iterator[str]:
         yield command("error", "verify", f"and {len(failures) - len(shown)} more failed checks")
 
 
-def error_annotation(error: CkptconvError) -> str:
-    """Return an error that kept everything from being verified."""
-    return command("error", f"verify: {type(error).__name__}", str(error))
+def error_annotation(verb: str, error: CkptconvError) -> str:
+    """Return an error that kept a command from coming to a result."""
+    return command("error", f"{verb}: {type(error).__name__}", str(error))
+
+
+def error_summary(verb: str, error: CkptconvError, tame: Callable[[str], str] = str) -> str:
+    """Return Markdown for GITHUB_STEP_SUMMARY where a command came to no result.
+
+    Args:
+        verb: its name.
+        error: what happened.
+        tame: what else is done to its text, before it is made printable.
+    """
+    lines = printable(tame(str(error))).split("\n")
+    text = "<br>\n".join(map(markdown, lines[:MAX_FAILURES]))
+    return f"### :x: ckptconv {verb}: {type(error).__name__}\n\n{text}\n"
 
 
 def command(kind: str, title: str, message: str) -> str:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ckptconv.base.errors import CkptconvError
     from ckptconv.verbs.verify import Verification
 
-NAME = "ckptconv verify"
-
 
 def verification_junit(result: Verification, seconds: float = 0.0) -> str:
     """Return a verification as a document. Names from a checkpoint are escaped: no tag, no character XML forbids.
@@ -26,7 +24,7 @@ def verification_junit(result: Verification, seconds: float = 0.0) -> str:
         result: the verification.
         seconds: how long all of it took.
     """
-    root = Xml.Element("testsuites", name=NAME)
+    root = Xml.Element("testsuites", name="ckptconv verify")
     parts: dict[str, list[JUnitCase]] = {}
     for case in cases(result):
         parts.setdefault(case.part, []).append(case)
@@ -36,16 +34,17 @@ def verification_junit(result: Verification, seconds: float = 0.0) -> str:
     return document(root)
 
 
-def error_junit(error: CkptconvError, tame: Callable[[str], str] = str) -> str:
-    """Return a document that says why nothing could be verified.
+def error_junit(command: str, error: CkptconvError, tame: Callable[[str], str] = str) -> str:
+    """Return a document that says why a command came to no result.
 
     Args:
+        command: its name.
         error: what happened.
         tame: what else is done to its text, before it is made printable.
     """
-    root = Xml.Element("testsuites", name=NAME)
-    suite = Xml.SubElement(root, "testsuite", name="verify")
-    case = Xml.SubElement(suite, "testcase", name="verify", classname="ckptconv.verify")
+    root = Xml.Element("testsuites", name=f"ckptconv {command}")
+    suite = Xml.SubElement(root, "testsuite", name=command)
+    case = Xml.SubElement(suite, "testcase", name=command, classname=f"ckptconv.{command}")
     text = printable(tame(str(error)))
     Xml.SubElement(
         case, "error", message=text.partition("\n")[0], type=type(error).__name__

@@ -30,12 +30,16 @@ def pushed(result: Push) -> str:
 
 def push_json(result: Push) -> dict[str, Json]:
     """Return a push for --json."""
-    body: dict[str, Json] = {
+    verification = verification_json(result.verification)
+    return stamped("push", {**pushed_json(result), "verification": verification})
+
+
+def pushed_json(result: Push) -> dict[str, Json]:
+    """Return where it went, and what; also for the verification that `verify --push --json` prints."""
+    return {
         "repo": result.repo,
         "url": result.url,
         "pull_request": result.is_request,
         "files": list(result.files),
         "bytes": result.nbytes,
-        "verification": verification_json(result.verification),
     }
-    return stamped("push", body)

@@ -221,8 +221,40 @@ def publish(
     return result.done(written, remarks)
 
 
-TF_FORMATS = ("hdf5", "safetensors")
-FLAX_FORMATS = ("msgpack", "safetensors")
+DIRECTIONS: Mapping[str, tuple[NamingName, NamingName]] = {
+    "pt2tf": ("pytorch", "tf"),
+    "pt2flax": ("pytorch", "flax"),
+    "tf2pt": ("tf", "pytorch"),
+    "flax2pt": ("flax", "pytorch"),
+    "normalize": ("pytorch", "pytorch"),
+}
+"""Command -> the naming that it reads, and the one that it writes."""
+TARGET_FORMATS: Mapping[NamingName, tuple[str, ...]] = {
+    "pytorch": ("safetensors",),
+    "tf": ("hdf5", "safetensors"),
+    "flax": ("msgpack", "safetensors"),
+}
+"""Naming -> the formats that are written of it, the default first."""
+OWN_OPTIONS: Mapping[str, Mapping[str, type]] = {
+    "pt2tf": {"format": str},
+    "pt2flax": {"format": str, "heal": bool, "forward_only": bool},
+    "flax2pt": {"positions": str, "take_trained_row": bool},
+}
+"""Command -> its options beside those of every verb that writes -> their types."""
+
+
+def way_of(command: str, *, format: str | None = None, **options: Any) -> Way:
+    """Return what a command does by its own options, see `OWN_OPTIONS`; None is the default format.
+
+    Raises: UsageError: an option has a value that it does not take.
+    """
+    source, target = DIRECTIONS[command]
+    formats = TARGET_FORMATS[target]
+    form = formats[0] if format is None else format
+    require_choice("format", form, formats)
+    require_positions(options.get("positions"))
+    chosen = {"heal": target == "flax", **options}
+    return Way(source, target, FORMATS[form], **chosen)
 
 
 def pt2tf(
@@ -236,8 +268,7 @@ def pt2tf(
     Args: format: `hdf5` or `safetensors`.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    require_choice("format", format, TF_FORMATS)
-    return _convert(source, target, Way("pytorch", "tf", FORMATS[format]), options)
+    return convert(source, target, way_of("pt2tf", format=format), options)
 
 
 def pt2flax(
@@ -255,9 +286,8 @@ def pt2flax(
     forward_only: write a model with which Flax's class crashes when it generates, for its forward pass alone.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    require_choice("format", format, FLAX_FORMATS)
-    way = Way("pytorch", "flax", FORMATS[format], heal, forward_only=forward_only)
-    return _convert(source, target, way, options)
+    way = way_of("pt2flax", format=format, heal=heal, forward_only=forward_only)
+    return convert(source, target, way, options)
 
 
 def tf2pt(
@@ -267,7 +297,7 @@ def tf2pt(
 
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    return _convert(source, target, Way("tf", "pytorch", FORMATS["safetensors"]), options)
+    return convert(source, target, way_of("tf2pt"), options)
 
 
 def flax2pt(
@@ -287,15 +317,8 @@ def flax2pt(
     which is the one that Flax trains, though training has told them apart.
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    require_positions(positions)
-    way = Way(
-        "flax",
-        "pytorch",
-        FORMATS["safetensors"],
-        positions=positions,
-        trained_row=take_trained_row,
-    )
-    return _convert(source, target, way, options)
+    way = way_of("flax2pt", positions=positions, take_trained_row=take_trained_row)
+    return convert(source, target, way, options)
 
 
 def normalize(
@@ -305,12 +328,16 @@ def normalize(
 
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
-    return _convert(source, target, Way("pytorch", "pytorch", FORMATS["safetensors"]), options)
+    return convert(source, target, way_of("normalize"), options)
 
 
-def _convert(
-    source: Path | str, target: Path | str, way: Way, options: WriteOptions | None
+def convert(
+    source: Path | str, target: Path | str, way: Way, options: WriteOptions | None = None
 ) -> Conversion:
+    """Convert one way: what each of the functions above does with its own options.
+
+    Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
+    """
     options = options or WriteOptions()
     source, target = resolve(source, way.source), Path(target)
     checkpoint = open_checkpoint(source, way.source)
@@ -335,7 +362,7 @@ def _convert(
     if options.dry_run:
         return result
     origin = result.origin(
-        _verb(way), {**options.shaping(), **_shaping(way)}, model.tensors, way.source
+        _verb(way), {**options.shaping(), **shaping(way)}, model.tensors, way.source
     )
     standing = standing_in(model, way.target)
     added = {
@@ -368,23 +395,21 @@ def _forward_only(model: Model, way: Way) -> Iterator[str]:
 
 def _verb(way: Way) -> str:
     """Return the command's name."""
-    short = {"pytorch": "pt"}
-    names = (short.get(naming, naming) for naming in (way.source, way.target))
-    return "normalize" if way.source == way.target else "2".join(names)
+    return next(name for name, ends in DIRECTIONS.items() if ends == (way.source, way.target))
 
 
-def _shaping(way: Way) -> dict[str, Json]:
-    """Return the options of this way that shape the bytes."""
-    shaping: dict[str, Json] = {"format": way.form.name}
+def shaping(way: Way) -> dict[str, Json]:
+    """Return the options of a way that shape the bytes, as the manifest of an output has them."""
+    options: dict[str, Json] = {"format": way.form.name}
     if way.target == "flax":
-        shaping["heal"] = way.heal
+        options["heal"] = way.heal
     if way.forward_only:
-        shaping["forward_only"] = True
+        options["forward_only"] = True
     if way.positions:
-        shaping["positions"] = way.positions
-    if way.trained_row:
-        shaping["take_trained_row"] = True
-    return shaping
+        options["positions"] = way.positions
+    if way.take_trained_row:
+        options["take_trained_row"] = True
+    return options
 
 
 def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str]:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ckptconv.base.errors import PlanError, SourceError, require_choice, require_integer
+from ckptconv.base.errors import (
+    MAX_SEED,
+    PlanError,
+    SourceError,
+    require_choice,
+    require_integer,
+)
 from ckptconv.base.files import Snapshot
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
@@ -75,7 +81,7 @@ class JoinOptions(WriteOptions):
     def __post_init__(self) -> None:
         """Refuse what `join` does not take. Raises UsageError."""
         WriteOptions.__post_init__(self)
-        require_integer("seed", self.seed)
+        require_integer("seed", self.seed, most=MAX_SEED)
         require_choice("cross_attention", self.cross_attention, get_args(CrossAttention))
 
     def shaping(self) -> dict[str, Json]:

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import TIMEOUT_MAX
 
 from ckptconv.artefacts.formats import ARTEFACT_FORMATS
 from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS, StoredTensor, stored_tensors
 from ckptconv.base.errors import (
+    MAX_SEED,
     Problem,
     SourceError,
     UsageError,
@@ -210,13 +212,18 @@ def reference_of(
 
 
 def require_run_arguments(
-    seed: int, texts: Sequence[str], timeout: float | None, positions: Positions | None
+    seed: int = 0,
+    texts: Sequence[str] = (),
+    timeout: float | None = None,
+    positions: Positions | None = None,
 ) -> None:
     """Refuse arguments with which no model can be run. Raises UsageError."""
-    require_integer("seed", seed)
+    require_integer("seed", seed, most=MAX_SEED)
     require_texts("texts", texts)
     if timeout is not None:
-        require_number("timeout", timeout)
+        require_number("timeout", timeout, 0, TIMEOUT_MAX)
+        if not timeout:
+            raise UsageError("timeout: 0 is not a time; leave it out to wait")
     require_positions(positions)
 
 

@@ -164,7 +164,7 @@ class Way:
     """How the positions of a Flax source count, where neither its weights nor its config say."""
     forward_only: bool = False
     """Take a class that cannot generate."""
-    trained_row: bool = False
+    take_trained_row: bool = False
     """Take the first of rows that a fix repeated, where training has told them apart."""
 
 
@@ -214,7 +214,7 @@ def plan_bound(
         widened=way.form.widened,
         fixes=model.fixes() if way.heal else (),
     )
-    if way.trained_row:
+    if way.take_trained_row:
         plan = _of_trained_rows(plan)
     if any(fix.repeated for fix in plan.healed):
         plan = replace(plan, notices=(*plan.notices, WAY_BACK))

@@ -1,7 +1,9 @@
 """`verify --push`: a verified output goes to the hub, with the evidence; nothing else ever does.
 
 What is uploaded is what the manifest names, by its digests, and the manifest itself; the verification as text in the
-description of the commit or pull request, and as a page; and a section of the model card.
+description of the commit or pull request, and as a page; and a section of the model card. The target's files are
+hashed once here, before they are verified, and once more by huggingface_hub as it uploads them: what it sends is of
+the digests that the manifest names, or nothing is sent.
 """
 
 from __future__ import annotations
@@ -65,14 +67,13 @@ def push(
     if name is None or name != HubName(name.repo):
         raise UsageError(f"{repo}: is not a name on the hub: org/name")
     hub, target = HubRepository(name.repo), Path(target)
-    before = Snapshot.of(target)
+    before = Snapshot.below(target)
     _require_whole(target)
     card = hub.card()
     result = verify(source, target, level, progress=progress, **verification)
     if not result.matches:
         return Push(result, name.repo)
-    _require_whole(target)
-    if Snapshot.of(target) != before:
+    if Snapshot.below(target) != before:
         raise SourceError(f"{target}: changed while it was verified; nothing was pushed.")
     files = _uploads(target, result, card)
     commit = hub.commit(files, _title(result), _description(result), as_request=create_pr)

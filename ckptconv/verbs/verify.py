@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-from ckptconv.base.errors import Problem, require_choice, require_number
+from ckptconv.base.errors import Problem, UsageError, require_choice, require_number
 from ckptconv.base.results import PagedResult
 from ckptconv.base.workers import counted
 from ckptconv.binding.align import TensorPair, align
@@ -156,10 +156,14 @@ def verify(
     Raises: SourceError: one of the two is no checkpoint. FrameworkError: a framework is missing or died.
     UsageError: an argument is none that it takes, such as a level of another name.
     """
-    require_choice("level", level, get_args(Level))
-    require_run_arguments(seed, texts, timeout, positions)
-    if min_coverage is not None:
-        require_number("min_coverage", min_coverage, 0, 100)
+    require_arguments(
+        level,
+        min_coverage=min_coverage,
+        seed=seed,
+        texts=texts,
+        timeout=timeout,
+        positions=positions,
+    )
     path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
     if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
         recorded_target = open_checkpoint(resolve(target))
@@ -189,6 +193,22 @@ def verify(
         differing_settings(first, second),
         min_coverage,
     )
+
+
+def require_arguments(
+    level: str = "outputs", *, min_coverage: float | None = None, **running: Any
+) -> None:
+    """Refuse what `verify` does not take, alone or together. Raises UsageError.
+
+    Args: running: as `require_run_arguments` takes them.
+    """
+    require_choice("level", level, get_args(Level))
+    require_run_arguments(**running)
+    if min_coverage is None:
+        return
+    require_number("min_coverage", min_coverage, 0, 100)
+    if level == "weights":
+        raise UsageError("min_coverage: level 'weights' runs no model, so it measures no coverage")
 
 
 def _files_report(

@@ -130,7 +130,8 @@ def test_every_command_knows_its_own_output(
     """A target that a killed run had published, and not yet verified, is verified; it is not refused as in the way."""
     folder = make_models(1)
     monkeypatch.chdir(folder)
-    options = 'dtype = "float16"\n' + ("heal = false\n" if command == "pt2flax" else "")
+    own = "heal = false\nforward_only = true\n" if command == "pt2flax" else ""
+    options = f'dtype = "float16"\n{own}'
     (folder / "plan.toml").write_text(PLAN.replace("pt2tf", command) + options)
     assert ckptconv.batch("plan.toml", jobs=1).matches
     shutil.rmtree(folder / "plan.batch")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ckptconv.base.errors import UsageError
-from ckptconv.batches.plan import pattern_plan, read_plan
+from ckptconv.batches.evidence import shaping_options, states
+from ckptconv.batches.plan import COMMANDS, pattern_plan, read_plan
+from ckptconv.batches.task import Task
+from ckptconv.cli.commands import batch as command
 
 GOOD = """
 [defaults]
@@ -38,6 +42,27 @@ WRONG = {
     'command = "pt2tf"\nsource = "nosuch*"\ntarget = "{name}"': "matches no directory",
     'command = "pt2tf"\nsource = "models/*"\ntarget = "b"': "2 checkpoints and one target",
 }
+
+VALUES = {
+    'dtype = "fp16"': "dtype: 'fp16' is not one of 'keep', 'float32'",
+    "max_shard_bytes = 0": "max_shard_bytes: 0 is not at least 1",
+    'format = "msgpack"': "format: 'msgpack' is not one of 'hdf5', 'safetensors'",
+    'command = "pt2flax"\nformat = "hdf5"': "format: 'hdf5' is not one of 'msgpack', 'safetensors'",
+    'command = "flax2pt"\npositions = "pytorch"': "positions: 'pytorch' is not one of",
+    'command = "verify"\npositions = "pytorch"': "positions: 'pytorch' is not one of",
+    "seed = -1": "seed: -1 is not at least 0",
+    "seed = 9223372036854775808": "is not at most 9223372036854775807",
+    "min_coverage = 101": "min_coverage: 101 is not from 0 to 100",
+    "min_coverage = nan": "min_coverage: nan is not a number",
+    'min_coverage = 50\nlevel = "weights"': "level 'weights' runs no model",
+    "timeout = 0": "timeout: 0 is not a time",
+    "timeout = inf": "timeout: inf is not a number",
+    'inputs = "nosuch.jsonl"': "inputs: nosuch.jsonl: no such file",
+    'target = ""': "target = '' is empty",
+    'source = "a\\u0000b"': "is not a name",
+    'command = "tf2pt"\nforward_only = true': "no key 'forward_only'",
+}
+"""What has the right type, and is yet none that the verb takes -> what is said of it."""
 
 
 @pytest.fixture
@@ -102,3 +127,56 @@ def test_a_pattern_is_a_plan(models: Path) -> None:
         ("models/a", "out/a"),
         ("models/b", "out/b"),
     ]
+
+
+def test_every_value_is_checked_before_the_first_conversion(models: Path) -> None:
+    """A value that the verb would refuse is refused with the plan, wherever in it, all of them at once."""
+    entries = []
+    for number, wrong in enumerate(VALUES):
+        keys = {"command": '"pt2tf"', "source": '"models/a"', "target": f'"out/{number}"'}
+        keys |= dict(line.split(" = ", 1) for line in wrong.split("\n"))
+        entries.append("\n".join(f"{key} = {value}" for key, value in keys.items()))
+    good = [
+        f'command = "pt2flax"\nsource = "models/a"\ntarget = "good/{number}"\nforward_only = true'
+        for number in range(200)
+    ]
+    plan = "".join(f"[[conversion]]\n{entry}\n" for entry in (*good, *entries))
+    (models / "plan.toml").write_text(plan)
+    with pytest.raises(UsageError) as error:
+        read_plan(Path("plan.toml"))
+    lines = str(error.value).splitlines()[1:]
+    assert len(lines) == len(VALUES)
+    for number, (line, said) in enumerate(zip(lines, VALUES.values(), strict=True), 201):
+        assert line.startswith(f"  conversion {number}: ")
+        assert said in line
+
+
+def test_the_command_line_names_every_command() -> None:
+    """What a plan may do, a pattern may too."""
+    assert command.COMMANDS == COMMANDS
+
+
+def test_options_are_those_of_the_manifest() -> None:
+    """What shapes an output and is left out of a plan has the default of its command."""
+    options = shaping_options(Task("pt2flax", "a", "b", options={"forward_only": True}))
+    assert options == {
+        "dtype": "keep",
+        "max_shard_bytes": None,
+        "allow_overflow": False,
+        "format": "msgpack",
+        "heal": True,
+        "forward_only": True,
+    }
+
+
+def test_a_file_that_was_written_to_is_another(tmp_path: Path) -> None:
+    """Behind a link too, and where its size and its time are what they were."""
+    (tmp_path / "blob").write_bytes(b"before")
+    (tmp_path / "model" / "below").mkdir(parents=True)
+    (tmp_path / "model" / "below" / "weights").symlink_to(tmp_path / "blob")
+    before, status = states(tmp_path / "model"), (tmp_path / "blob").stat()
+    assert states(tmp_path / "model") == before
+    (tmp_path / "new").write_bytes(b"later!")
+    os.utime(tmp_path / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (tmp_path / "new").replace(tmp_path / "blob")
+    assert states(tmp_path / "model") != before

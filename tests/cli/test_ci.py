@@ -79,6 +79,25 @@ def test_an_error_is_told(
     assert (root.get("tests"), root.get("errors")) == ("1", "1")
 
 
+def test_a_batch_that_ends_in_an_error_is_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan that is refused is an annotation, a summary and a case for JUnit, with all its problems."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "page.md"))
+    plan, junit = tmp_path / "plan.toml", tmp_path / "junit.xml"
+    plan.write_text('[[conversion]]\ncommand = "pt2tf"\nsource = "a"\ntarget = "b"\ndtype = "x"\n')
+    outcome = cli("batch", plan, "--junit", junit)
+    assert outcome.code == 2
+    assert "::error title=batch%3A UsageError::" in outcome.err
+    error = Xml.parse(junit).getroot().find("testsuite/testcase/error")
+    assert error is not None
+    assert "conversion 1: dtype: 'x' is not one of" in str(error.text)
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("### :x: ckptconv batch: UsageError\n")
+    assert "conversion 1: dtype: 'x' is not one of" in page
+
+
 def test_elsewhere_nothing_is_annotated(cli: Cli, dates: Path, wrong: Path) -> None:
     """Without GITHUB_ACTIONS there is no command for a runner in the output."""
     outcome = cli("verify", dates, wrong, *WEIGHTS)

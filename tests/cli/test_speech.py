@@ -60,6 +60,21 @@ def test_errors_are_red(tmp_path: Path) -> None:
     assert shown.err == f"{RED}Error{PLAIN}:\n  {long}:\n  no such directory.\n"
 
 
+def test_the_verdicts_of_a_batch_are_coloured() -> None:
+    """At the beginning of a row, and after the count of what is done; not in the midst of a name."""
+    text = "MATCH    a\n[1/2] NOT PROVEN a\nREFUSED  b: MATCH  c\n[1/2] a MATCH  b\nMATCH a"
+    shown = on_terminal(
+        "-c", f"from ckptconv.cli.speech import show\nshow(False, dict, lambda screen: {text!r})"
+    )
+    assert shown.out.splitlines() == [
+        f"{GREEN}MATCH{PLAIN}    a",
+        f"[1/2] {RED}NOT PROVEN{PLAIN} a",
+        f"{RED}REFUSED{PLAIN}  b: MATCH  c",
+        "[1/2] a MATCH  b",
+        "MATCH a",
+    ]
+
+
 @pytest.mark.parametrize(("word", "colour"), [("MATCH", GREEN), ("MISMATCH", RED)])
 def test_the_verdict_is_green_or_red(word: str, colour: str) -> None:
     """The verdict is coloured where it begins a line; no escape comes from what is printed itself."""

@@ -19,7 +19,7 @@ def test_the_escapes_are_the_runners() -> None:
     assert command("error", "a: b, 5 %\nc", "a: b, 5 %\r\nc") == (
         "::error title=a%3A b%2C 5 %25%0Ac::a: b, 5 %25\\x0d%0Ac".replace("\\x0d", "\\r")
     )
-    assert error_annotation(SourceError("x: no\n::add-mask::y")) == (
+    assert error_annotation("verify", SourceError("x: no\n::add-mask::y")) == (
         "::error title=verify%3A SourceError::x: no%0A\\x3a:add-mask::y"
     )
 

@@ -89,7 +89,7 @@ def test_a_mismatch_with_hostile_names(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_is_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing could be verified the document says why, so that no CI takes it for a pass."""
     error = PlanError("model", [Problem("missing", HOSTILE, "expected [2]")])
-    root = check(error_junit(error))
+    root = check(error_junit("verify", error))
     (result,) = root.iter("error")
     assert (result.get("type"), result.get("message")) == ("PlanError", "model: 1 problem")
     assert (root.get("tests"), root.get("errors")) == ("1", "1")

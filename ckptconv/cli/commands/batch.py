@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptconv.cli.main import (
-    add_to_summary,
+    CIReports,
     as_html,
     as_json,
     github_summary,
-    on_github,
     quiet,
+    reporting,
     require_outputs,
     show,
     writable,
@@ -22,8 +22,11 @@ from ckptconv.cli.main import (
 from ckptconv.cli.speech import to_stderr
 
 if TYPE_CHECKING:
-    from ckptconv.batches.batch import Batch
     from ckptconv.batches.task import Outcome
+
+
+COMMANDS = ("pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify")
+"""As a plan names them; here too, since help imports no verb."""
 
 
 @click.command()
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--command",
-    type=click.Choice(["pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify"]),
+    type=click.Choice(COMMANDS),
     default="pt2tf",
     show_default=True,
     help="With --to: the command to run on each checkpoint.",
@@ -70,7 +73,8 @@ if TYPE_CHECKING:
     "--records",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Directory for the records of what was proven; by default PLAN with the suffix .batch.",
+    help="Directory for the records of what was proven; by default PLAN with the suffix .batch, and with --to"
+    " ckptconv.batch in the working directory.",
 )
 @click.option(
     "--junit",
@@ -113,8 +117,20 @@ def batch(
         if not quiet:
             to_stderr(f"[{done}/{total}] {render.line(outcome)}")
 
-    result = verb.batch(plan, progress=tell, **options)
-    _write_reports(result, html, junit)
+    with reporting("batch", junit) as report:
+        result = verb.batch(plan, progress=tell, **options)
+        report(
+            CIReports(
+                lambda seconds: render.batch_junit(result),
+                lambda: render.batch_annotations(result),
+                lambda: render.batch_summary(result),
+            )
+        )
+    if html:
+        from ckptconv.batches.page import batch_page
+        from ckptconv.report.html.page import write_page
+
+        write_page(html, batch_page(result))
     show(
         as_json,
         lambda: render.batch_json(result),
@@ -139,21 +155,3 @@ def _require_sense(options: dict[str, Any]) -> None:
         )
     if options["jobs"] and options["dask_scheduler"]:
         raise click.UsageError("--jobs is for this machine; with --dask the cluster decides.")
-
-
-def _write_reports(result: Batch, html: Path | None, junit: Path | None) -> None:
-    from ckptconv.batches import report as render
-
-    if junit:
-        from ckptconv.transfer.publish.stage import write_file
-
-        write_file(junit, render.batch_junit(result))
-    if html:
-        from ckptconv.batches.page import batch_page
-        from ckptconv.report.html.page import write_page
-
-        write_page(html, batch_page(result))
-    if on_github():
-        for annotation in render.batch_annotations(result):
-            click.echo(annotation, err=True)
-        add_to_summary(render.batch_summary(result))

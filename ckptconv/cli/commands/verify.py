@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ckptconv.cli.main import (
     PERCENT,
     SECONDS,
     SEED,
+    CIReports,
     as_html,
     as_json,
     github_summary,
@@ -28,6 +30,7 @@ from ckptconv.cli.main import (
 from ckptconv.cli.speech import progress, to_stderr
 
 if TYPE_CHECKING:
+    from ckptconv.base.strict_json import Json
     from ckptconv.verbs.push import Push
     from ckptconv.verbs.verify import Verification
 
@@ -144,7 +147,6 @@ def verify(
     Example: ckptconv verify dates dates-tf
     """
     from ckptconv.verbs import verify as verb
-    from ckptconv.verbs.push import push as push_verified
 
     _require_sense(target, level, html or junit, trace, options)
     _require_push(push, target, create_pr)
@@ -165,20 +167,22 @@ def verify(
         _record(source, as_json, quiet, stdout_taken, options)
         return
     uploaded: Push | None = None
-    with reporting(junit) as report:
+    with reporting("verify", junit) as report:
         runs = level == "outputs"
         with progress(
             "comparing weights", "running the models" if runs else "", quiet=quiet, models=runs
         ) as advance:
             options["progress"] = advance
             if push:
+                from ckptconv.verbs.push import push as push_verified
+
                 uploaded = push_verified(
                     source, target, push, level, create_pr=create_pr, **options
                 )
             result = (
                 uploaded.verification if uploaded else verb.verify(source, target, level, **options)
             )
-        report(result)
+        report(_ci_reports(result))
     if html:
         from ckptconv.report.html.page import write_page
         from ckptconv.report.html.verify import verification_page
@@ -194,18 +198,52 @@ def _print(
 ) -> None:
     """Print the notices, the result, and where it was uploaded to."""
     from ckptconv.report import verify as render
-    from ckptconv.report.push import pushed
+
+    def document() -> dict[str, Json]:
+        return render.verification_json(result) | _pushed_json(uploaded)
 
     say(quiet, tuple(render.notices(result)))
     show(
         as_json,
-        lambda: render.verification_json(result),
+        document,
         lambda screen: render.verification_text(result, screen),
         quiet=quiet,
         stdout_taken=stdout_taken,
     )
     if uploaded and not quiet:
+        from ckptconv.report.push import pushed
+
         to_stderr(pushed(uploaded))
+
+
+def _pushed_json(uploaded: Push | None) -> dict[str, Json]:
+    """Return what --json says beside the verification, where something was to be uploaded."""
+    if uploaded is None:
+        return {}
+    from ckptconv.report.push import pushed_json
+
+    return {"push": pushed_json(uploaded)}
+
+
+def _ci_reports(result: Verification) -> CIReports:
+    """Return a verification in the forms that a CI reads."""
+
+    def junit(seconds: float) -> str:
+        from ckptconv.report.junit import verification_junit
+
+        return verification_junit(result, seconds)
+
+    def annotations() -> Iterator[str]:
+        from ckptconv.report.github import annotated
+
+        return annotated(result)
+
+    def summary() -> str:
+        from ckptconv.report import github
+
+        return github.summary(result)
+
+    return CIReports(junit, annotations, summary)
 
 
 def _require_push(push: str | None, target: Path | None, create_pr: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,8 +53,12 @@ def test_a_verified_output_becomes_a_pull_request(
     push: Push, hub: Hub, dates: Path, converted_tf: Path, tmp_path: Path
 ) -> None:
     """Weights, manifest, card and page, with the verification as its text; a download of it is whole."""
-    (ended,) = push((dates, converted_tf, "--push", "org/dates", "--create-pr"))
+    (ended,) = push((dates, converted_tf, "--push", "org/dates", "--create-pr", "--json"))
     assert ended[0] == 0, ended
+    where = json.loads(ended[1])["push"]
+    assert where["url"] == f"{hub.url}/org/dates/discussions/1"
+    assert (where["repo"], where["pull_request"]) == ("org/dates", True)
+    assert set(where["files"]) == set(hub.pushed[0]["files"])
     assert f"pull request {hub.url}/org/dates/discussions/1" in ended[2]
     (pushed,) = hub.pushed
     assert pushed["request"]
@@ -86,7 +91,7 @@ def test_what_is_not_proven_is_not_pushed(
     (tmp_path / "half").mkdir()
     ckptconv.normalize(dates, tmp_path / "half" / "m", ckptconv.WriteOptions(dtype="float16"))
     ended = push(
-        (tmp_path / "half" / "m", converted_tf, "--push", "org/dates"),
+        (tmp_path / "half" / "m", converted_tf, "--push", "org/dates", "--json"),
         (dates, changed, "--push", "org/dates"),
         (dates, foreign, "--push", "org/dates"),
         (dates, converted_tf, "--push", "org/nosuch"),
@@ -95,6 +100,7 @@ def test_what_is_not_proven_is_not_pushed(
     )
     assert [code for code, _, _ in ended] == [1, 3, 3, 4, 2, 2]
     assert "nothing was pushed to org/dates" in ended[0][2]
+    assert json.loads(ended[0][1])["push"]["url"] == ""
     assert "is not what ckptconv wrote (added extra.py)" in ended[1][2]
     assert "no such model on the hub that you may write to" in ended[3][2]
     assert hub.pushed == []
