@@ -9,28 +9,34 @@ The command line is `ckptconv`; each of its verbs is one function here. The publ
 type checkers read as it is. Each is imported when it is first used, so that `ckptconv --help` starts at once.
 """
 
-import ast as _ast
+from functools import cache as _cache
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 
-_STUB = _Path(__file__).with_suffix(".pyi")
-_HOMES = {
-    _alias.name: _line.module or ""
-    for _line in _ast.parse(_STUB.read_text(encoding="utf-8")).body
-    if isinstance(_line, _ast.ImportFrom)
-    for _alias in _line.names
-}
-"""Public name -> the module that defines it."""
-__all__ = sorted(_HOMES)  # type checkers read the stub
+
+@_cache
+def _homes() -> dict[str, str]:
+    """Return public name -> the module that defines it; read when a name is first asked for, which help never does."""
+    import ast
+
+    stub = _Path(__file__).with_suffix(".pyi")
+    return {
+        alias.name: line.module or ""
+        for line in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name == "__all__":  # type checkers read the stub
+        return __dir__()
+    if name not in _homes():
         raise AttributeError(f"module 'ckptconv' has no attribute {name!r}")
-    value = getattr(_import_module(_HOMES[name]), name)
+    value = getattr(_import_module(_homes()[name]), name)
     globals()[name] = value  # from now on without this function
     return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(_homes())

@@ -43,8 +43,7 @@ def modules(*args: object) -> set[str]:
 def third_party(names: set[str]) -> set[str]:
     """Return the top-level names that are neither Python's own nor ours (Cython's belong to h5py)."""
     tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
-    # tabulate takes wcwidth where it is installed.
-    return {top for top in tops if "cython" not in top} - {"ckptconv", "wcwidth"}
+    return {top for top in tops if "cython" not in top} - {"ckptconv"}
 
 
 @pytest.mark.thorough
@@ -53,10 +52,10 @@ def third_party(names: set[str]) -> set[str]:
     [
         (("--help",), {"click"}),
         (("--version",), {"click"}),
-        (("inspect", "{dates}"), {"click", "tabulate"}),
+        (("inspect", "{dates}"), {"click"}),
         (("inspect", "{dates}", "--json"), {"click"}),
         (("split", "{dates}", "{out}"), {"blake3", "click", "numpy"}),
-        (("split", "{dates}", "{out}", "--dry-run"), {"click", "numpy", "tabulate"}),
+        (("split", "{dates}", "{out}", "--dry-run"), {"click", "numpy"}),
         (("pt2tf", "{dates}", "{out}"), {"blake3", "click", "numpy", "h5py"}),
         (("pt2flax", "{dates}", "{out}"), {"blake3", "click", "numpy"}),
         (("verify", "{dates}", "{flax}", "--level", "weights"), {"click", "numpy"}),
@@ -79,6 +78,15 @@ def test_third_party_modules(
     result = modules(*(arg.format(**paths) for arg in args))
     assert third_party(result) == allowed
     assert result & UNWANTED == ({"pickle"} if "numpy" in allowed else set())
+
+
+@pytest.mark.thorough
+def test_help_imports_the_command_line_alone() -> None:
+    """What reads a checkpoint, and what that needs, is imported by the command that does."""
+    imported = modules("--help")
+    own = {name.split(".")[1] for name in imported if name.startswith("ckptconv.")}
+    assert own <= {"artefacts", "base", "cli"}
+    assert not imported & {"ckptconv.base.files", "concurrent.futures", "hashlib", "json", "shutil"}
 
 
 @pytest.mark.thorough

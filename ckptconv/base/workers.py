@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from threading import Barrier, Lock, local
-from types import FrameType
-from typing import Any, Generic, NoReturn, TypeVar
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ckptconv.base.errors import Interrupted
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -83,18 +85,35 @@ WAIT_SECONDS = 0.1
 """How long a signal may have to wait."""
 
 
-class Workers(ThreadPoolExecutor):
+class Workers:
     """A pool that only the main thread gives work."""
+
+    def __init__(self, count: int) -> None:
+        """Take the number of threads."""
+        from concurrent.futures import ThreadPoolExecutor  # here, since every command imports this
+
+        self._pool = ThreadPoolExecutor(count)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.shutdown()
 
     def submit(self, work: Callable[..., T], /, *args: Any, **more: Any) -> Future[T]:
         """Add work, which runs under the limits that hold here; signals wait."""
         with signals_blocked():
-            return super().submit(copy_context().run, work, *args, **more)
+            return self._pool.submit(copy_context().run, work, *args, **more)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end what they have begun; signals wait."""
         with signals_blocked():
-            super().shutdown(wait, cancel_futures=cancel_futures)
+            self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 WORKERS = 2
@@ -115,6 +134,8 @@ def workers(count: int | None = None) -> Workers:
 
 def finish(futures: Sequence[Future[T]]) -> list[T]:
     """Wait for all; when one raises, or a signal comes, give up those that have not begun."""
+    from concurrent.futures import FIRST_EXCEPTION, wait
+
     try:
         ended = False
         while not ended:

@@ -11,20 +11,17 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from ckptconv.base.errors import MAX_SEED, CkptconvError, Interrupted, one_line
-from ckptconv.base.files import NAMES, following_links, limited
 from ckptconv.base.workers import install
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
@@ -41,11 +38,10 @@ from ckptconv.cli.speech import (
 )
 from ckptconv.cli.speech import say as say
 from ckptconv.cli.speech import show as show
-from ckptconv.cli.unforeseen import unforeseen
-from ckptconv.stores.hub import is_address
-from ckptconv.stores.hub.bars import showing_downloads
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ckptconv.verbs.convert import Conversion, WriteOptions
 
 
@@ -120,7 +116,7 @@ def reporting(command: str, junit: Path | None) -> Iterator[Callable[[CIReports]
         yield lambda reports: _report(junit, reports, time.monotonic() - started)
     except Exception as error:
         if not isinstance(error, Interrupted):
-            kind = error if isinstance(error, CkptconvError) else unforeseen(error)
+            kind = error if isinstance(error, CkptconvError) else _unforeseen(error)
             _report_error(command, junit, kind)
         raise
 
@@ -234,6 +230,8 @@ class CheckpointPath(Directory):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path; an absolute one for what is meant to be here and is not; an address as it is."""
+        from ckptconv.stores.hub import is_address
+
         if is_address(str(value)) and not os.path.lexists(value):
             return str(value)  # a Path would take one of its slashes
         path: Any = super().convert(value, param, ctx)
@@ -323,6 +321,8 @@ def quiet(command: Callable[..., None]) -> Callable[..., None]:
 def _silent(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     """Let downloads be silent too."""
     if value:
+        from ckptconv.stores.hub.bars import showing_downloads
+
         ctx.with_resource(showing_downloads(False))
     return value
 
@@ -429,8 +429,14 @@ def run(cli: click.Group) -> NoReturn:
     except CkptconvError as error:
         _fail(error, style)
     except Exception as error:
-        _fail(unforeseen(error), style, error)
+        _fail(_unforeseen(error), style, error)
     sys.exit(0)
+
+
+def _unforeseen(error: Exception) -> CkptconvError:
+    from ckptconv.cli.unforeseen import unforeseen  # here, since few runs need it
+
+    return unforeseen(error)
 
 
 def _show_usage(error: click.ClickException) -> None:
@@ -451,6 +457,8 @@ def _fail(error: CkptconvError, style: OutputStyle, cause: Exception | None = No
 
     code = 128 + error.signal_number if isinstance(error, Interrupted) else error.exit_code
     if cause is not None and style.verbose:
+        import traceback
+
         to_stderr(render.printable("".join(traceback.format_exception(cause))).rstrip())
     to_stderr(render.error_text(error, without_breaks))
     say(False, tuple(getattr(error, "__notes__", ())))
@@ -467,6 +475,13 @@ MAX_DIGITS = 18
 """No limit is a larger number; Python counts those of its C calls in 64 bits."""
 
 
+@cache
+def _command_names() -> tuple[str, ...]:
+    from pkgutil import iter_modules
+
+    return tuple(sorted(module.name for module in iter_modules(commands.__path__)))
+
+
 class Commands(click.Group):
     """A group whose commands are the modules of `ckptconv.cli.commands`."""
 
@@ -478,7 +493,7 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name."""
-        return sorted(module.name for module in iter_modules(commands.__path__))
+        return list(_command_names())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command, if there is one of this name."""
@@ -510,6 +525,8 @@ class Limit(click.ParamType):  # type: ignore[type-arg]  # generic only in later
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, int]:
         """Return name and number; anything else is wrong usage."""
+        from ckptconv.base.files import NAMES
+
         name, _, number = str(value).partition("=")
         if name not in NAMES:
             from difflib import get_close_matches
@@ -529,6 +546,10 @@ class Limit(click.ParamType):  # type: ignore[type-arg]  # generic only in later
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Return the names that begin so."""
+        from click.shell_completion import CompletionItem
+
+        from ckptconv.base.files import NAMES
+
         return [CompletionItem(f"{name}=") for name in NAMES if name.startswith(incomplete)]
 
 
@@ -573,9 +594,13 @@ def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...], follow_links: bo
     Exit codes: 0 done, 1 verify, diff or check found a difference, 2 wrong usage, 3 source refused,
     4 destination failed, 5 framework missing or died, 70 internal error. An output is complete or absent.
     """
+    from ckptconv.base.files import following_links, limited  # here, since help reads no file
+
     ctx.with_resource(limited(**dict(limit)))
     ctx.with_resource(following_links(follow_links))
     if sys.stderr.isatty():
+        from ckptconv.stores.hub.bars import showing_downloads
+
         ctx.with_resource(showing_downloads(True))
 
 

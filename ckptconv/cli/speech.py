@@ -13,9 +13,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from shutil import get_terminal_size
 from textwrap import fill
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
@@ -23,15 +22,14 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 import click
 
 from ckptconv.base.errors import DestinationError, names_in_one_line, one_line
-from ckptconv.base.files import with_addresses
 from ckptconv.base.workers import signals_blocked
-from ckptconv.run.phases import Phases, listening
 
 if TYPE_CHECKING:
     from collections.abc import Buffer
 
     from ckptconv.base.strict_json import Json
     from ckptconv.report.text import Screen
+    from ckptconv.run.phases import PhaseListener, Phases
 
 
 STDOUT, STDERR = 1, 2
@@ -122,15 +120,21 @@ def progress(
         yield lambda done, total: None
         return
     if not sys.stderr.isatty():
-        with listening(_logging(then or label)) if models else nullcontext():
+        with _listening(_logging(then or label)) if models else nullcontext():
             yield lambda done, total: None
         return
     bar = _Bar(label, then)
     try:
-        with _ticking(bar), listening(bar.say) if models else nullcontext():
+        with _ticking(bar), _listening(bar.say) if models else nullcontext():
             yield bar.advance
     finally:
         bar.close()
+
+
+def _listening(listener: PhaseListener) -> AbstractContextManager[None]:
+    from ckptconv.run.phases import listening  # here, since most commands run no model
+
+    return listening(listener)
 
 
 class _Bar:
@@ -151,7 +155,7 @@ class _Bar:
             leave=False,
             file=sys.stderr,
             bar_format=CLOCK,
-            ncols=min(COLUMNS, get_terminal_size().columns),
+            ncols=min(COLUMNS, terminal_columns()),
         )
 
     def advance(self, done: int, total: int) -> None:
@@ -167,7 +171,7 @@ class _Bar:
 
     def say(self, phases: Phases) -> None:
         """Show what the frameworks are at, in the place of the label, and cut to the terminal."""
-        room = min(COLUMNS, get_terminal_size().columns) - len(": 00:00:00")
+        room = min(COLUMNS, terminal_columns()) - len(": 00:00:00")
         text = one_line(f"{self._then or 'running the models'}: {phases}")
         with self._lock:
             self._bar.set_description_str(text[:room], refresh=False)
@@ -293,7 +297,7 @@ def show(
 
     try:
         if as_json:
-            click.echo(with_addresses(dump(value())))
+            click.echo(_with_addresses(dump(value())))
         elif not quiet:
             stream = sys.stderr if stdout_taken else sys.stdout
             shown = printable(without_breaks(text(screen(stream))))
@@ -311,8 +315,15 @@ def screen(stream: TextIO) -> Screen:
 
     if not stream.isatty():
         return PIPE
-    columns = get_terminal_size().columns
+    columns = terminal_columns()
     return Screen(min(COLUMNS, columns), columns)
+
+
+def terminal_columns() -> int:
+    """Return the width of the terminal, or what COLUMNS says."""
+    from shutil import get_terminal_size  # here, since help in a pipe asks for none
+
+    return get_terminal_size().columns
 
 
 def help_columns(stream: TextIO) -> int | None:
@@ -336,7 +347,13 @@ def without_breaks(text: str) -> str:
     A shell's `*` puts there what others have called their files. Messages of several lines quote paths as they are, so
     that this is where they can still be told from breaks of ours.
     """
-    return names_in_one_line(with_addresses(text), (*sys.argv[1:], _directory()))
+    return names_in_one_line(_with_addresses(text), (*sys.argv[1:], _directory()))
+
+
+def _with_addresses(text: str) -> str:
+    from ckptconv.base.files import with_addresses  # here, since help quotes no path
+
+    return with_addresses(text)
 
 
 def _directory() -> str:
@@ -348,7 +365,7 @@ def _directory() -> str:
 
 def _fitted(line: str) -> str:
     """Cut a line between words, so that it fits the terminal; a path stays whole."""
-    width = min(COLUMNS, get_terminal_size().columns)
+    width = min(COLUMNS, terminal_columns())
     return fill(line, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 

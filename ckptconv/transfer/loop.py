@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 from ckptconv.base.errors import DestinationError, one_line
 from ckptconv.base.files import FileReader, write_at
 from ckptconv.base.strict_json import dump_json
-from ckptconv.base.workers import finish, workers
+from ckptconv.base.workers import Workers, finish, workers
 from ckptconv.binding.plan import Move, Plan
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Format
@@ -56,7 +55,7 @@ def read_back(
     form: Format,
     path: Path,
     expected: Mapping[str, WrittenTensor],
-    pool: ThreadPoolExecutor,
+    pool: Workers,
     progress: Callable[[int], None],
 ) -> FileDigest:
     """Read a file back through the format's own reader: names, dtypes, shapes and every byte.
@@ -90,7 +89,7 @@ def read_back(
 def _digests(
     path: Path,
     tensors: Sequence[Stored],
-    pool: ThreadPoolExecutor,
+    pool: Workers,
     progress: Callable[[int], None],
 ) -> tuple[FileDigest, dict[str, str]]:
     """Return the digest of a file, and of the tensors in it by name: two threads, one reading."""
@@ -237,7 +236,7 @@ class _Writer:
         self.values: list[TensorValues] = []
         """What the moves found, in the plan's order."""
 
-    def run(self, pool: ThreadPoolExecutor, moves: Sequence[Move]) -> dict[str, WrittenTensor]:
+    def run(self, pool: Workers, moves: Sequence[Move]) -> dict[str, WrittenTensor]:
         """Write every move's bytes at its place. Raises what a move raises; the others are given up."""
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from blake3 import blake3
 
 import ckptconv
 from ckptconv.base.errors import DestinationError
+from ckptconv.base.workers import workers
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.tensor import TensorSpec
 from ckptconv.transfer.loop import WrittenTensor, read_back
@@ -46,7 +46,7 @@ def poured(file: Path) -> dict[str, WrittenTensor]:
 def test_digests(file: Path) -> None:
     """The file's own, and every tensor's with its place; progress counts every byte of data."""
     expected, seen = poured(file), []
-    with ThreadPoolExecutor(2) as pool:
+    with workers(2) as pool:
         digest = read_back(FORM, file, expected, pool, seen.append)
     assert (digest.nbytes, digest.sha256) == (
         file.stat().st_size,
@@ -75,7 +75,7 @@ def test_another_content(file: Path, lie: str) -> None:
     else:
         spec = TensorSpec(name, "float32", (7, 23)) if lie == "shape" else one.spec
         expected[name] = WrittenTensor(spec, "0" * 64 if lie == "bytes" else one.blake3)
-    with pytest.raises(DestinationError) as refusal, ThreadPoolExecutor(2) as pool:
+    with pytest.raises(DestinationError) as refusal, workers(2) as pool:
         read_back(FORM, file, expected, pool, lambda nbytes: None)
     assert str(refusal.value) == (
         f"flax_model.msgpack: read-back check failed:"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import ckptconv
@@ -16,6 +17,7 @@ from ckptconv.artefacts.formats import ARTEFACT_FORMATS
 from ckptconv.artefacts.formats.onnx import triton_config
 from ckptconv.artefacts.process import require_libraries
 from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.cli.commands.export import export
 from ckptconv.verbs.diff import diff
 from ckptconv.verbs.inspect import inspect
 from ckptconv.verbs.record import record
@@ -147,6 +149,13 @@ def test_an_artefact_is_no_source_of_another(artefact: Path, run: Cli, tmp_path:
     assert (outcome.code, outcome.out) == (3, "")
     assert "is already an artefact" in outcome.err
     assert not (tmp_path / "out").exists()
+
+
+def test_every_format_can_be_asked_for() -> None:
+    """`--format` names the formats that there are; they stand in full, so that help imports none of them."""
+    option = next(option for option in export.params if option.name == "form")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == sorted(ARTEFACT_FORMATS)
 
 
 def test_a_missing_library_is_named_with_its_extra() -> None:

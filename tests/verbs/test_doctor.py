@@ -21,7 +21,7 @@ BARE = f"""\
 ckptconv {__version__}, Python X
 
 core     works     convert, split, join, inspect, diff, verify --level weights
-                   click X, h5py X, numpy X, packaging X, tabulate X, tqdm X
+                   click X, h5py X, numpy X, packaging X, tqdm X
 pytorch  missing   verify: runs PyTorch models
                    not installed: torch, transformers, safetensors
                    Install it with: {install_command("pytorch")}

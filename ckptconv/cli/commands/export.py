@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from ckptconv.artefacts.formats import ARTEFACT_FORMATS
 from ckptconv.cli.main import SECONDS, as_json, quiet, say, show, source, target
 from ckptconv.cli.speech import progress
 
@@ -19,7 +18,7 @@ from ckptconv.cli.speech import progress
 @click.option(
     "--format",
     "form",
-    type=click.Choice(sorted(ARTEFACT_FORMATS)),
+    type=click.Choice(["jax", "litert", "onnx", "savedmodel"]),
     default="onnx",
     show_default=True,
     help="What runs it: onnx for ONNX Runtime and Triton, savedmodel for TensorFlow and its Serving, jax for JAX,"
@@ -93,7 +92,8 @@ def _settings(form: str, options: dict[str, Any]) -> dict[str, Any]:
 
     Raises: click.UsageError: one is of another format.
     """
-    formats = ARTEFACT_FORMATS
+    from ckptconv.artefacts.formats import ARTEFACT_FORMATS as formats
+
     names = {name for chosen in formats.values() for name in chosen.options}
     values = {name: options.pop(name) for name in sorted(names)}
     settings = {name: value for name, value in values.items() if value}
