@@ -18,9 +18,9 @@ from typing import TypeAlias, TypeGuard
 from zlib import crc32
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import FileReader, require_announced
+from ckptconv.base.files import FETCH, FileReader, require_announced
 from ckptconv.base.workers import finish, workers
-from ckptconv.stores.parsers.stream import FETCH, refusal, shown
+from ckptconv.stores.parsers.stream import refusal, shown
 
 ITEMSIZE = {
     "bool": 1,

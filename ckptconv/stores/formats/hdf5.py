@@ -358,9 +358,7 @@ def create(
     """Lay the file out, data sets allocated but not written; see `Format.create`."""
     import h5py
 
-    from ckptconv.stores.formats import hdf5
-
-    hdf5.start()  # it will read this file back, and takes a while to start
+    start()  # it will read this file back, and takes a while to start
     try:
         with h5py.File(path, "x") as file:
             return _lay_out(file, specs, shard)
@@ -464,15 +462,13 @@ def read(path: Path) -> Contents:
 
     The HDF5 library reads in a process of its own, and nothing that it says is taken on trust.
     """
-    from ckptconv.stores.formats import hdf5
-
     with FileReader(path) as file:
         start = file.read(0, min(START_BYTES, file.size))
         if not start.startswith(SIGNATURE):
             raise wrong_file(path, "HDF5", start, "hdf5") or SourceError(
                 f"{path}: not an HDF5 file: it does not begin as one (it may have a user block)"
             )
-        answer = hdf5.ask(path)
+        answer = ask(path)
         if "refused" in answer:
             raise SourceError(
                 f"{path}: {str(answer['refused']).encode('ascii', 'backslashreplace').decode()}"
@@ -481,7 +477,7 @@ def read(path: Path) -> Contents:
             inode = tuple(answer["file"])
             listed = [_listed(path, file.size, *place) for place in answer["tensors"]]
         except (KeyError, TypeError, AttributeError):
-            raise SourceError(f"{path}: {hdf5.NONSENSE}") from None
+            raise SourceError(f"{path}: {NONSENSE}") from None
         if inode != file.inode:
             raise SourceError(f"{path}: was replaced while it was read")
         _check_apart(path, [tensor.stored for tensor in listed])

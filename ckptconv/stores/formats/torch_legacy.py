@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckptconv.base.files import START_BYTES, FileReader
+from ckptconv.base.files import FETCH, START_BYTES, FileReader
 from ckptconv.stores.formats import Contents, Format
 from ckptconv.stores.parsers.pickle_machine import load
-from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
+from ckptconv.stores.parsers.stream import Stream, refusal, shown
 from ckptconv.stores.parsers.torch_pickle import (
     MAGIC_NUMBER,
     NAMES,

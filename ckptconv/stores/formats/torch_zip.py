@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckptconv.base.files import START_BYTES, FileReader, limits, more
+from ckptconv.base.files import FETCH, START_BYTES, FileReader, limits, more
 from ckptconv.stores.formats import Contents, Format
 from ckptconv.stores.parsers.pickle_machine import load
-from ckptconv.stores.parsers.stream import FETCH, Stream, refusal, shown
+from ckptconv.stores.parsers.stream import Stream, refusal, shown
 from ckptconv.stores.parsers.torch_pickle import (
     NAMES,
     Storages,

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import FileReader, limits, more
+from ckptconv.base.files import FETCH, FileReader, limits, more
 
 RESAVE = "Where you trust the file, save it once more: torch.save(model.state_dict(), path)."
-FETCH = "The file is incomplete or damaged: fetch or save it again."
 
 BLOCK_BYTES = 1 << 16
 """Read at a time: enough for most pickles of a shard, and small beside any tensor."""

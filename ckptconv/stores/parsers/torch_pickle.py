@@ -18,10 +18,19 @@ from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import limits, more, wrong_file
+from ckptconv.base.files import FETCH, limits, more, wrong_file
 from ckptconv.stores.parsers.pickle_machine import Function, OrderedDict
-from ckptconv.stores.parsers.stream import FETCH, Malformed, refusal, save_weights_alone, shown
-from ckptconv.stores.tensor import ITEMSIZE, ChecksumSpan, Extent, Stored, TensorSpec
+from ckptconv.stores.parsers.stream import Malformed, refusal, save_weights_alone, shown
+from ckptconv.stores.tensor import (
+    ITEMSIZE,
+    MAX_NAME,
+    MAX_RANK,
+    ChecksumSpan,
+    Extent,
+    Stored,
+    TensorSpec,
+    is_size,
+)
 
 
 def check_storages(path: Path, storages: Mapping[str, Storage], sizes: Mapping[str, int]) -> None:
@@ -103,11 +112,6 @@ def _steps(tensor: Tensor) -> tuple[int, ...]:
     )
 
 
-MAX_NAME = 512
-"""Characters of a tensor's name."""
-MAX_RANK = 32
-
-_INT64 = 1 << 63
 _KEY = re.compile("[0-9]{1,20}")
 _MAX_LOCATION = 32
 
@@ -179,7 +183,7 @@ class Storages:
         ):
             raise Malformed("a persistent id that is not that of a storage")
         tag, kind, key, location, numel = saved[:5]
-        if tag != "storage" or not isinstance(kind, StorageType) or not _is_size(numel):
+        if tag != "storage" or not isinstance(kind, StorageType) or not is_size(numel):
             raise Malformed("a persistent id that is not that of a storage")
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise Malformed("a storage whose key is no number")
@@ -193,12 +197,8 @@ class Storages:
         return storage
 
 
-def _is_size(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value < _INT64
-
-
 def _are_sizes(value: object) -> TypeGuard[tuple[int, ...]]:
-    return isinstance(value, tuple) and len(value) <= MAX_RANK and all(map(_is_size, value))
+    return isinstance(value, tuple) and len(value) <= MAX_RANK and all(map(is_size, value))
 
 
 def _tensor(arguments: tuple[object, ...]) -> Tensor:
@@ -208,7 +208,7 @@ def _tensor(arguments: tuple[object, ...]) -> Tensor:
     storage, offset, shape, stride = arguments
     if (
         not isinstance(storage, Storage)
-        or not _is_size(offset)
+        or not is_size(offset)
         or not _are_sizes(shape)
         or not _are_sizes(stride)
     ):

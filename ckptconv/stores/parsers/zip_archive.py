@@ -13,8 +13,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ckptconv.base.files import FileReader, limits, more
-from ckptconv.stores.parsers.stream import FETCH, Malformed, refusal, shown
+from ckptconv.base.files import FETCH, FileReader, limits, more
+from ckptconv.stores.parsers.stream import Malformed, refusal, shown
 
 SIGNATURE = b"PK\x03\x04"
 """First bytes of the file."""
