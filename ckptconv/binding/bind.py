@@ -215,6 +215,7 @@ def bind(
             binding.duplicates.append(Problem("duplicate", name, f"the same tensor as {twin}"))
         else:
             binding.stored[key] = stored
+    binding.duplicates += _rivals(binding, keys)
     return binding
 
 
@@ -310,3 +311,28 @@ def _wrapper(store: Mapping[str, Stored], keys: _Keys) -> str:
                 hits[name[:end]] += 1
     likely = max(hits, key=lambda prefix: (hits[prefix], -len(prefix)), default="")
     return likely if all(prefix.startswith(likely) for prefix in hits) else ""
+
+
+def _rivals(binding: Binding, keys: _Keys) -> Iterator[Problem]:
+    """Name a second model beside one whose names are known by what wraps it alone, such as `ema.` beside `module.`.
+
+    A second model holds half of the first one's tensors or more; a head that ends in the same names has fewer.
+    """
+    if not binding.inner_wrappers or any(
+        stored.spec.name.removeprefix(binding.wrapper) in keys.exact
+        for stored in binding.stored.values()
+    ):
+        return
+    hits = Counter[str]()
+    for name in binding.unknown:
+        for end in (place + 1 for place, letter in enumerate(name) if letter in "./"):
+            if keys.of(name[end:]) in binding.stored:
+                hits[name[:end]] += 1
+    for prefix, count in sorted(hits.items()):
+        if 2 * count >= len(binding.stored):
+            yield Problem(
+                "duplicate",
+                f"{prefix}*",
+                f"{count} names that end as the model's own: nothing tells which of the two models is meant;"
+                " save the one alone",
+            )

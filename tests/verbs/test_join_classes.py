@@ -225,10 +225,21 @@ def test_a_model_inside_another(pair: Pair, tmp_path: Path, prefix: str) -> None
     assert result.notices[1] == "encoder: not used: classifier.out.weight"
 
 
-def test_two_models_inside_another(pair: Pair, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("prefixes", "problem"),
+    [
+        (("student.", "teacher."), "missing"),
+        (("module.", "ema."), "duplicate   ema"),
+        (("ema.", "_orig_mod.module."), "duplicate   ema"),
+        (("module.ema.", "module.model."), "missing"),
+    ],
+)
+def test_two_models_inside_another(
+    pair: Pair, tmp_path: Path, prefixes: tuple[str, ...], problem: str
+) -> None:
     """Of a student and its teacher nothing tells which is meant, so neither is taken."""
-    encoder = wrapped(pair, "encoder", tmp_path / "one", "student.", "teacher.")
-    with pytest.raises(PlanError, match="missing"):
+    encoder = wrapped(pair, "encoder", tmp_path / "one", *prefixes)
+    with pytest.raises(PlanError, match=problem):
         ckptconv.join(encoder, part(pair, "decoder", tmp_path / "two"), tmp_path / "out")
 
 
