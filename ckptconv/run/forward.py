@@ -18,13 +18,12 @@ import numpy as np
 
 from ckptconv.base.errors import FrameworkError
 from ckptconv.base.strict_json import Json
-from ckptconv.compare.configs import generation_file
+from ckptconv.compare.configs import METADATA, generation_file
 from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.inputs import Inputs
 from ckptconv.run.modalities import Probes, modality_of
 from ckptconv.run.runners import RUNNERS, Array, InputSupport
 from ckptconv.run.token_ids import (
-    NOT_SETTINGS,
     SpecialTokens,
     new_tokens,
     special_tokens,
@@ -251,7 +250,7 @@ def _generation(measuring: Measuring) -> Iterator[str]:
     """Say which settings for generation the two checkpoints do not share."""
     first, second = measuring.source.generation, measuring.target.generation
     for key in sorted(first.keys() | second.keys()):
-        if first.get(key) != second.get(key) and key not in NOT_SETTINGS:
+        if first.get(key) != second.get(key) and key not in METADATA:
             yield f"generation config: {key} is {first.get(key)} in the source, {second.get(key)} in the target"
 
 

@@ -22,8 +22,6 @@ from ckptconv.schema.model import Model, Part, Role
 Item = TypeVar("Item")
 EXAMPLES = 8
 """Examples that run together."""
-NOT_SETTINGS = ("transformers_version", "_from_model_config")
-"""Keys of a generation config that set nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
@@ -92,10 +92,6 @@ class Modality(Protocol):
         self, checkpoint: Path, examples: Sequence[Example], facts: Mapping[str, Json]
     ) -> dict[str, dict[str, Array]]:
         """Return probe -> inputs, by the checkpoint's own tokenizer or processor; in the child."""
-        ...
-
-    def answered(self, checkpoint: Path, sources: Sequence[str]) -> tuple[dict[str, Array], Any]:
-        """Return the inputs of a generation, and the tokenizer that decodes the answers; in the child."""
         ...
 
 

@@ -191,11 +191,6 @@ class Media(ABC):
     ) -> dict[str, Array]:
         """Return the encoder's inputs of files, by the checkpoint's own processor; in the child."""
 
-    def answered(self, checkpoint: Path, sources: Sequence[str]) -> tuple[dict[str, Array], Any]:
-        """Return the inputs of a generation from files, and the tokenizer that decodes the answers; in the child."""
-        batch = self.processed(checkpoint, [Path(source) for source in sources], {})
-        return self.generation_inputs(batch), own_tokenizer(checkpoint)
-
 
 def lengths_through(lengths: Array, steps: Sequence[Sequence[int]]) -> Array:
     """Return how many frames convolutions leave of lengths. Args: steps: (kernel, stride) of each, in their order."""

@@ -144,12 +144,6 @@ class Text:
         """Return the probes `inputs-0`, `inputs-1` ... of eight sentences each, padded on the right."""
         return tokenized(own_tokenizer(checkpoint), examples, facts)
 
-    def answered(self, checkpoint: Path, sources: Sequence[str]) -> tuple[dict[str, Array], Any]:
-        """Return sentences as tokens and mask, and the tokenizer."""
-        tokenizer = own_tokenizer(checkpoint)
-        encoded = tokenizer(list(sources), return_tensors="np", padding=True)
-        return self.generation_inputs(encoded), tokenizer
-
 
 def _draw(
     probes: Probes,

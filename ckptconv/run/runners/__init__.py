@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -137,11 +138,13 @@ class Runner(ABC):
         """
 
     def require(self, model_class: str) -> None:
-        """Check what the modules of `process` do not show. Called in the child before anything is loaded.
+        """Check that transformers has the class. Called in the child before anything is loaded.
 
+        Args: model_class: empty for an artefact, which needs none.
         Raises: ImportError, AttributeError: what is needed is not installed.
         """
-        return
+        if model_class:
+            getattr(import_module("transformers"), model_class)
 
     @abstractmethod
     def load(self, path: Path, precision: str, model_class: str) -> Session:

@@ -29,13 +29,14 @@ from typing import Any
 import numpy as np
 
 from ckptconv.base.strict_json import read_json
+from ckptconv.compare.configs import METADATA
 from ckptconv.run.modalities import MODALITIES, Example
 from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
 from ckptconv.run.runners import RUNNERS, TURN, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
 from ckptconv.run.runners._margins import OwnMargins, rules_of
-from ckptconv.run.token_ids import NOT_SETTINGS, unnamed_tokens
+from ckptconv.run.token_ids import own_tokenizer, unnamed_tokens
 from ckptconv.run.yardstick import LOOSE, Places, difference
 
 UNAVAILABLE = 3
@@ -191,8 +192,9 @@ class Questions:
 
     def _texts(self, session: Session) -> list[str]:
         """Generate for texts with the checkpoint's own tokenizer and generation config."""
-        modality = self.places.modality
-        inputs, tokenizer = modality.answered(self.checkpoint, self.job["texts"])
+        tokenizer = own_tokenizer(self.checkpoint)
+        encoded = tokenizer(self.job["texts"], return_tensors="np", padding=True)
+        inputs = self.places.modality.generation_inputs(encoded)
         tokens = session.generate(inputs, self._completed(session))
         if tokens is None:
             raise NotImplementedError(f"{self.runner.name} cannot generate")
@@ -207,7 +209,7 @@ class Questions:
         absent = unnamed_tokens(session.generation) if self.job["model_class"] else ()
         if not absent:
             return None
-        own = {key: value for key, value in session.generation.items() if key not in NOT_SETTINGS}
+        own = {key: value for key, value in session.generation.items() if key not in METADATA}
         greedy = self.job["generate"]["greedy"]
         return own | {key: greedy[key] for key in absent}
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.compare.configs import METADATA, generate_defaults
-from ckptconv.run.runners import Array, Batch, Listener, Session
+from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Session
 from ckptconv.run.runners._limits import limit_problems, ones, start_token
-from ckptconv.stores.artefact import Artefact
+from ckptconv.stores.artefact import BEAM_PROGRAM, Artefact
 
 NOISE = 7
 """Seed of what the caches hold before they are written: a step that looks beyond its position cannot hide."""
 GENERATION = "generation_config.json"
 MASK = "attention_mask"
-OWN, OWN_BEAMS = "generate", "generate_beam"
+OWN = "generate"
+SPARE_ROWS = 3
+"""Of a cache beyond what a probe needs; they hold noise, as all rows do that are not written yet."""
+Run: TypeAlias = Callable[[str, Batch], Mapping[str, Any]]
+"""(program, its inputs by name) -> its outputs by name; raises where the program refuses."""
+
+
+def artefact_support(who: str) -> InputSupport:
+    """Return what an artefact with free lengths takes: it makes token types and positions itself."""
+    return InputSupport(who, token_types=False, decoder_mask=False)
 
 
 def own_settings(path: Path) -> dict[str, Json]:
@@ -44,8 +53,12 @@ def fed(names: Iterable[str], batch: Batch) -> dict[str, Array]:
 class StepwiseSession(Session):
     """An artefact in memory. Caches are dictionaries by the names of the step's inputs."""
 
-    takes: tuple[str, ...] = ()
-    """Names of the inputs of `encode`."""
+    def __init__(self, artefact: Artefact, settings: Mapping[str, Json]) -> None:
+        """Take what the artefact says of itself, and what it runs with."""
+        self.artefact, self.settings = artefact, settings
+        self.generation = own_settings(artefact.path)
+        self.takes = artefact.inputs
+        """Names of the inputs of `encode`."""
 
     @abstractmethod
     def encode(self, inputs: Batch) -> dict[str, Array]:
@@ -92,7 +105,7 @@ class StepwiseSession(Session):
         self, inputs: Batch, beams: int, listener: Listener | None = None
     ) -> Array | None:
         """Answer by the artefact's own beam search, which has that many beams where nothing else is said."""
-        return self.own_search(fed(self.takes, inputs), OWN_BEAMS)
+        return self.own_search(fed(self.takes, inputs), BEAM_PROGRAM)
 
     def _greedy(
         self, inputs: Batch, settings: Mapping[str, Json], listener: Listener | None
@@ -114,30 +127,79 @@ class StepwiseSession(Session):
             active &= best != end
         return tokens
 
-    def try_limits(self, artefact: Artefact) -> None:
-        """Note as problems where the artefact does not keep to the limits that its record gives."""
-        self.problems = (
-            *self.problems,
-            *limit_problems(
-                artefact,
-                lambda length: self.encode(ones(artefact, length)),
-                lambda place: self._single_step(artefact, place),
-            ),
-        )
-
-    def _single_step(self, artefact: Artefact, place: int) -> None:
-        _, fixed, own = self._begin(ones(artefact, 2), place + 1)
-        self.step(start_token(artefact), place, fixed, own)
-
     def _begin(self, inputs: Batch, length: int) -> tuple[Array, dict[str, Any], dict[str, Any]]:
         """Return the encoder's states, what every step takes, and caches that hold noise."""
         fixed: dict[str, Any] = dict(self.encode(inputs))
         states = fixed.pop("last_hidden_state")
-        fixed |= {name: array for name, array in inputs.items() if name == MASK}
+        fixed |= inputs
+        limit = (
+            self.artefact.limit("decoder") or length + SPARE_ROWS
+        )  # some classes have a mask of that size
+        room = max(length, min(length + SPARE_ROWS, limit))
         generator = np.random.default_rng(NOISE)
         rows = len(inputs[self.takes[0]])
         own = {
-            name: generator.standard_normal(shape).astype(np.float32)
-            for name, shape in self.cache_shapes(rows, length).items()
+            name: generator.standard_normal(shape, np.float32)
+            for name, shape in self.cache_shapes(rows, room).items()
         }
         return states, fixed, own
+
+
+class ProgramSession(StepwiseSession):
+    """An artefact whose lengths are free: each of its programs is run by name, with arrays by name."""
+
+    def __init__(self, artefact: Artefact, run: Run, settings: Mapping[str, Json]) -> None:
+        """Take an artefact and what runs its programs; try its signature and its limits."""
+        super().__init__(artefact, settings)
+        self.run = run
+        inputs = artefact.signature("step", "inputs")
+        self.step_inputs = frozenset(str(value["name"]) for value in inputs)
+        limits = limit_problems(artefact, self._encode_ones, self._step_at)
+        self.problems = (*self._signature_problems(), *limits)
+
+    def encode(self, inputs: Batch) -> dict[str, Any]:
+        """Run `encode`."""
+        return dict(self.run("encode", inputs))
+
+    def step(
+        self, tokens: Array, position: int, fixed: Mapping[str, Any], own: Mapping[str, Any]
+    ) -> tuple[Array, dict[str, Any]]:
+        """Run `step` with what it takes of the inputs and of what `encode` gave."""
+        passed_on = {name: array for name, array in fixed.items() if name in self.step_inputs}
+        place = np.array(position, np.int64)
+        feed = {"decoder_input_ids": tokens, "position": place, **passed_on, **own}
+        answer = self.run("step", feed)
+        return np.asarray(answer["logits"]), {name: answer[f"next_{name}"] for name in own}
+
+    def cache_shapes(self, rows: int, length: int) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the decoder's own keys and values: (rows, heads, length, width)."""
+        shapes = {
+            str(value["name"]): value["shape"]
+            for value in self.artefact.signature("step", "inputs")
+            if "_self_" in str(value["name"])
+        }
+        return {
+            name: (rows, int(str(shape[1])), length, int(str(shape[3])))
+            for name, shape in shapes.items()
+            if isinstance(shape, list)
+        }
+
+    def own_search(self, inputs: Batch, program: str = OWN) -> Array | None:
+        """Run `generate` or `generate_beam`."""
+        if program not in self.artefact.programs:
+            return None
+        return np.asarray(self.run(program, inputs)["sequences"])
+
+    def _signature_problems(self) -> Iterator[str]:
+        """Say which outputs are not those that the step's caches need."""
+        outputs = {str(value["name"]) for value in self.artefact.signature("step", "outputs")}
+        for name in sorted(self.cache_shapes(1, 1)):
+            if f"next_{name}" not in outputs:
+                yield f"missing next_{name} among the outputs of step"
+
+    def _encode_ones(self, length: int) -> None:
+        self.encode(ones(self.artefact, length))
+
+    def _step_at(self, place: int) -> None:
+        _, fixed, own = self._begin(ones(self.artefact, 2), place + 1)
+        self.step(start_token(self.artefact), place, fixed, own)

@@ -145,10 +145,6 @@ class Flax(Runner):
         """Return what the composite class takes: it makes the positions itself, and has no token types."""
         return InputSupport("Flax's class", token_types=False, counted_positions=True)
 
-    def require(self, model_class: str) -> None:
-        """Check that transformers has the class."""
-        getattr(import_module("transformers"), model_class)
-
     def load(self, path: Path, precision: str, model_class: str) -> FlaxSession:
         """Load a model, its parameters widened to float32 where they are narrower. `precision` is float32."""
         jax = import_module("jax")

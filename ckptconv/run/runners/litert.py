@@ -15,23 +15,19 @@ import numpy as np
 
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._stepwise import OWN, StepwiseSession, own_settings
-
-RECORD = "artefact.json"
+from ckptconv.run.runners._stepwise import OWN, StepwiseSession
+from ckptconv.stores.artefact import RECORD, Artefact, read_artefact
 
 
 class LiteRTSession(StepwiseSession):
     """A loaded artefact; its caches are lists, one entry for each group of rows."""
 
-    def __init__(self, model: Any, settings: Mapping[str, Json]) -> None:
+    def __init__(self, artefact: Artefact, model: Any, settings: Mapping[str, Json]) -> None:
         """Take the driver's `Model`."""
-        self.model, self.settings = model, settings
+        super().__init__(artefact, settings)
+        self.model = model
         details = model.encode.get_input_details()
-        self.takes = tuple(
-            value["name"]
-            for value in model.record["programs"]["encode"]["inputs"]
-            if value["name"] in details
-        )
+        self.takes = tuple(name for name in artefact.inputs if name in details)
 
     def _groups(self, rows: int) -> list[slice]:
         return [slice(at, at + self.model.rows) for at in range(0, rows, self.model.rows)]
@@ -109,9 +105,7 @@ class LiteRT(Runner):
     def load(self, path: Path, precision: str, model_class: str) -> LiteRTSession:
         """Load the file."""
         model = import_module("ckptconv.run.loaders.litert_driver").Model(path, threads=1)
-        session = LiteRTSession(model, {"threads": 1, "device": "cpu"})
-        session.generation = own_settings(path)
-        return session
+        return LiteRTSession(read_artefact(path), model, {"threads": 1, "device": "cpu"})
 
 
 RUNNER = LiteRT()

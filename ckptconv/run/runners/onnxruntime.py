@@ -10,7 +10,7 @@ from typing import Any
 
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport, Process, Runner
-from ckptconv.run.runners._artefact import ArtefactSession, artefact_support
+from ckptconv.run.runners._stepwise import ProgramSession, artefact_support
 from ckptconv.stores.artefact import read_artefact
 
 ERRORS_ONLY = 3
@@ -32,7 +32,7 @@ class OnnxRuntime(Runner):
         """Return what an artefact takes."""
         return artefact_support("the ONNX artefact")
 
-    def load(self, path: Path, precision: str, model_class: str) -> ArtefactSession:
+    def load(self, path: Path, precision: str, model_class: str) -> ProgramSession:
         """Open an artefact; a program is loaded when it is first run. `precision` is float32."""
         runtime, artefact = import_module("onnxruntime"), read_artefact(path)
 
@@ -50,7 +50,7 @@ class OnnxRuntime(Runner):
             return dict(zip(names, opened.run(names, dict(feed)), strict=True))
 
         settings: dict[str, Json] = {"device": "cpu", "provider": "CPUExecutionProvider"}
-        return ArtefactSession(artefact, run, settings)
+        return ProgramSession(artefact, run, settings)
 
 
 RUNNER = OnnxRuntime()

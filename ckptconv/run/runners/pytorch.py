@@ -105,10 +105,6 @@ class PyTorch(Runner):
         """Return what every model takes: everything."""
         return InputSupport("PyTorch's class")
 
-    def require(self, model_class: str) -> None:
-        """Check that transformers has the class."""
-        getattr(import_module("transformers"), model_class)
-
     def load(self, path: Path, precision: str, model_class: str) -> PyTorchSession:
         """Load a model for inference, in `float32`, or in `float64` from the same stored weights.
 

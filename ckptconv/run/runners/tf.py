@@ -91,10 +91,6 @@ class TensorFlow(Runner):
         """Return what every model takes: everything; but a class of another family may number positions otherwise."""
         return InputSupport("TF's class", counted_positions=counts_tokens(path))
 
-    def require(self, model_class: str) -> None:
-        """Check that transformers has the class."""
-        getattr(import_module("transformers"), model_class)
-
     def load(self, path: Path, precision: str, model_class: str) -> TensorFlowSession:
         """Load a model; never with `from_pt`, so the file has to be TF's own. `precision` is float32."""
         tf = import_module("tensorflow")
