@@ -237,6 +237,19 @@ def joined(tensors: Iterable[SchemaTensor], parts: Iterable[Binding]) -> Binding
     return whole
 
 
+def excerpt(tensors: Iterable[SchemaTensor], whole: Binding, above: str = "") -> Binding:
+    """Return a schema laid on some of what a whole model holds, whichever tensor of it has the values.
+
+    Args: above: what stands before these names in the whole.
+    """
+    own = bind(tensors, {}, whole.naming)
+    for key, tensor in own.tensors.items():
+        stored = whole.source(above + key) if above + key in whole.tensors else None
+        if stored is not None and not tensor.module.tied:
+            own.stored[key] = stored
+    return own
+
+
 def _keys(names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Return name -> key; of two tensors that may have one name, the one has it for which it is the better."""
     ranked = (

@@ -12,7 +12,7 @@ from itertools import chain
 from ckptconv.base.errors import Problem, SourceError
 from ckptconv.binding.bind import Binding, bind, bind_whole, names_alone
 from ckptconv.schema.config import Config
-from ckptconv.schema.family import FAMILIES
+from ckptconv.schema.family import FAMILIES, SideName, Standalone
 from ckptconv.schema.model import (
     MODELS,
     ROLES,
@@ -116,6 +116,29 @@ def identify(checkpoint: Checkpoint) -> Identity:
         return _caught(identify_whole, checkpoint)
     identities = [identify_part(checkpoint, role) for role in ROLES]
     return max(identities, key=lambda identity: _likeness(identity, checkpoint))
+
+
+def identify_alone(checkpoint: Checkpoint) -> Identity:
+    """Return the same, and of what no pair can take which side of one piece it is, as the class of it loads it."""
+    identity = identify(checkpoint)
+    if not identity.refusal or not is_one_part(checkpoint):
+        return identity
+    whole = FAMILIES[str(checkpoint.config.get("model_type"))].whole
+    sides = (
+        {name: _side(checkpoint, name, side) for name, side in whole.sides.items()} if whole else {}
+    )
+    likely = max(sides.values(), key=lambda side: len(side.binding.stored), default=identity)
+    return likely if likely.binding.stored else identity
+
+
+def _side(checkpoint: Checkpoint, name: SideName, side: Standalone) -> Identity:
+    """Return what the table of one side says of a checkpoint, under the names that its class has."""
+    config, weights = checkpoint.config, checkpoint.weights
+    whole = read_part(config, "whole", "")
+    tensors = expand(side.modules(whole.config), NAMINGS)
+    require_elements(tensors, config)
+    binding = bind(tensors, weights.tensors, weights.naming)
+    return Identity(name, binding, parts={name: replace(whole, name=name)}, config=config)
 
 
 def is_one_part(checkpoint: Checkpoint) -> bool:

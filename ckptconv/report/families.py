@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, prose, table
-from ckptconv.verbs.families import exported
+from ckptconv.verbs.families import exported, sides_alone
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -33,7 +33,8 @@ and run: as encoder or decoder of an `EncoderDecoderModel`, or of one piece, as 
 - **exact, as Blenderbot** (or another): there is no class of that name, and one of another family computes the same.
   The output's config names it, which is said, recorded, and undone by the way back.
 - **refused**: a class exists but crashes or answers wrong; the reason is below.
-- **no class**: there is none. What PyTorch alone has can be inspected, split, joined, normalized and compared.
+- **no class**: there is none. What PyTorch alone has can be inspected, normalized and compared; a pair also split and
+  joined.
 
 The last two columns are what `ckptconv export` makes of a family beside a bert, or of one piece.
 `fixtures/sweep_exports.py` traced the class, lowered `encode` and `step`, held the encoder's states and every cached
@@ -44,6 +45,17 @@ lower the same programs as a SavedModel; the search around them knows no family.
 Every exact and healed field of the frameworks is run by `tests/test_pairs.py` and `tests/test_wholes.py`, on random
 models of the real classes. Settings of a config that a class ignores or lacks are refused one by one when they occur: a
 TF class of BART's kind, for example, cannot hold a head that is not tied.
+"""
+
+
+SIDES = """\
+## One piece, taken apart
+
+What `ckptconv split` writes of a model of one piece, by the class of PyTorch that loads it: nothing is missing or left
+over, and states or logits are the whole model's, bit for bit (`tests/verbs/test_split_sides.py`). The other side is
+left out, and a model without either is refused. No decoder's class adds a bias to its logits, so one with a
+`final_logits_bias` that is not zero, as Marian's are after training, is refused. A decoder goes into `join` as the
+decoder of a pair, Whisper's excepted; an encoder does not, since `AutoModel` builds the whole model of its config.
 """
 
 
@@ -61,7 +73,10 @@ def families_markdown(supports: Sequence[Support]) -> str:
     ]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(supports)]
     reasons = _reasons(supports, "- **{0}** {1} in {2}: {3}")
-    return "\n".join([INTRODUCTION, *lines, "", "## Refused, and why", "", reasons])
+    alone = ["| model type | encoder | decoder |", "|---|---|---|"]
+    alone += ["| " + " | ".join(cell or "none" for cell in row) + " |" for row in sides_alone()]
+    refused = ["## Refused, and why", "", reasons]
+    return "\n".join([INTRODUCTION, *lines, "", SIDES, *alone, "", *refused])
 
 
 def families_json(supports: Sequence[Support]) -> dict[str, Json]:

@@ -71,6 +71,22 @@ class Encoder:
     stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
 
 
+SideName: TypeAlias = Literal["encoder", "decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standalone:
+    """One side of a model of one piece, as a class of PyTorch loads it by itself."""
+
+    model_class: str
+    modules: ModuleTable
+    """By the paths of that class."""
+    below: str = ""
+    """What stands before these paths in the whole, and the class does not have; with its dot."""
+    no_pair: str = ""
+    """Why no composite can have it as its encoder or decoder; empty where one can."""
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
     """A family as one class with an encoder, a decoder and a head in it: T5, BART, Whisper."""
@@ -88,6 +104,8 @@ class Whole:
     places: Mapping[str, str] = field(default_factory=dict)
     """Role -> the config key of how many positions that side has, where it is not `max_position_embeddings`."""
     stand_ins: Mapping[NamingName, StandIn] = field(default_factory=dict)
+    sides: Mapping[SideName, Standalone] = field(default_factory=dict)
+    """What stands alone, beside the decoder where the family has a table of one."""
     flax_positions: Literal["order", "mask"] = "order"
     """What Flax's class numbers the decoder's positions by, where PyTorch's goes by the order of the tokens."""
 

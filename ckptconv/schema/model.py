@@ -128,8 +128,17 @@ def read_part(config: Config, role: Role, name: str) -> Part:
     """
     family = family_of(config.text("model_type"), config.where)
     if getattr(family, role) is None:
-        raise SourceError(f"{config.where}: {family.model_type!r} cannot be {AN[role]}.")
+        raise SourceError(
+            f"{config.where}: {family.model_type!r} cannot be {AN[role]}{_why(family, role)}."
+        )
     return Part(name, role, family, config.read_as(family.defaults, family.aliases))
+
+
+def _why(family: Family, role: Role) -> str:
+    """Say why a class that holds a side by itself is in no composite; nothing where there is none."""
+    sides = family.whole.sides if family.whole else {}
+    side = sides.get(role) if role != "whole" else None
+    return f" of a pair: {side.no_pair}" if side and side.no_pair else ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ckptconv.base.strict_json import Json, read_json
-from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Whole
+from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, SideName, Whole
+from ckptconv.schema.models.seq2seq import sides_of
 from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 
 PartSupport: TypeAlias = Literal[
@@ -83,6 +84,20 @@ def _exported(support: Support, form: str, results: Mapping[str, Json]) -> Expor
 def families() -> tuple[Support, ...]:
     """Return what the tables say, family by family: encoders, decoders, models of one piece."""
     return tuple(_all())
+
+
+def sides_alone() -> tuple[tuple[str, str, str], ...]:
+    """Return what `split` gives of each family of one piece: model type, encoder's class, decoder's; empty for none."""
+    return tuple(
+        (model_type, _class(family, "encoder"), _class(family, "decoder"))
+        for model_type, family in sorted(FAMILIES.items())
+        if family.whole is not None
+    )
+
+
+def _class(family: Family, name: SideName) -> str:
+    side = sides_of(family).get(name)
+    return side.model_class if side else ""
 
 
 def _all() -> Iterator[Support]:

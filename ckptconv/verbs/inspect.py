@@ -15,7 +15,8 @@ from ckptconv.base.errors import PlanError, Problem, SourceError
 from ckptconv.base.results import PagedResult
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.bind import Binding, Equality
-from ckptconv.binding.identify import Identity, identify, identify_part, is_one_part
+from ckptconv.binding.identify import Identity, identify_alone, identify_part, is_one_part
+from ckptconv.binding.plan import Constant
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model, Part
 from ckptconv.schema.tensors import NamingName
@@ -32,7 +33,8 @@ from ckptconv.verbs.planning import (
     never_healed_notices,
     plan_bound,
     question,
-    require_parts,
+    side_notices,
+    side_plans,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 # `compare` imports numpy, which headers do not need: it is imported where values are looked at.
 
+Condition: TypeAlias = Equality | Constant
+"""What a verb compares before it writes: two tensors that must be one, or one that a class computes."""
 Sign: TypeAlias = Literal["not finite", "new", "duplicated", "constant"]
 
 
@@ -178,12 +182,12 @@ def with_values(
     result: Inspection,
     checkpoint: Checkpoint,
     identity: Identity,
-    equalities: Mapping[str, tuple[Equality, ...]],
+    compared: Mapping[str, tuple[Condition, ...]],
     progress: Callable[[int, int], None],
 ) -> Inspection:
     """Return an inspection with figures, findings, and the ties and conditions compared.
 
-    Args: equalities: what each verb compares before it writes.
+    Args: compared: what each verb compares before it writes.
     Raises: SourceError: a file cannot be read, or is not what its own checksums say.
     """
     from ckptconv.compare.duplicates import duplicates
@@ -198,7 +202,7 @@ def with_values(
     groups = [tuple(tensor.spec.name for tensor in group) for group in duplicates(stored, measured)]
     differences = _compared(
         (
-            *(tensor for some in equalities.values() for tensor in some),
+            *(condition for each in compared.values() for condition in each),
             *_stored_twice(result, checkpoint),
         )
     )
@@ -215,7 +219,7 @@ def with_values(
         tensors=tuple(lines),
         ties=ties,
         targets=tuple(
-            _decided(target, equalities.get(target.verb, ()), differences)
+            _decided(target, compared.get(target.verb, ()), differences)
             for target in result.targets
         ),
         findings=findings,
@@ -242,33 +246,40 @@ def _stored_twice(result: Inspection, checkpoint: Checkpoint) -> Iterator[Equali
                 yield Equality(*pair, "not equal", "the config ties them")
 
 
-def _key(pair: Equality) -> tuple[str, str]:
-    return pair.second.spec.name, pair.first.spec.name
+def _key(condition: Condition) -> tuple[str, str]:
+    """Return which tensor is held against which; against none where a formula gives its values."""
+    if isinstance(condition, Constant):
+        return condition.stored.spec.name, ""
+    return condition.second.spec.name, condition.first.spec.name
 
 
-def _compared(pairs: Iterable[Equality]) -> dict[tuple[str, str], str]:
-    """Compare pairs of tensors; empty where they are equal, else what is wrong."""
-    from ckptconv.compare.comparison import check_equal
+def _compared(conditions: Iterable[Condition]) -> dict[tuple[str, str], str]:
+    """Compare tensors with what they must be; empty where they are, else what is wrong."""
+    from ckptconv.compare.comparison import check_constants, check_equal
 
     differences: dict[tuple[str, str], str] = {}
-    for pair in pairs:
-        if _key(pair) not in differences:
+    for condition in conditions:
+        if _key(condition) not in differences:
             try:
-                check_equal([pair])
-                differences[_key(pair)] = ""
+                if isinstance(condition, Constant):
+                    check_constants([condition])
+                else:
+                    check_equal([condition])
+                differences[_key(condition)] = ""
             except PlanError as error:
-                differences[_key(pair)] = error.problems[0].detail
+                differences[_key(condition)] = error.problems[0].detail
     return differences
 
 
 def _decided(
-    target: Target, pairs: Iterable[Equality], differences: Mapping[tuple[str, str], str]
+    target: Target, conditions: Iterable[Condition], differences: Mapping[tuple[str, str], str]
 ) -> Target:
     """Turn what a verb would compare into its answer."""
     wrong = [
-        f"{pair.kind}: {pair.second.spec.name}: {differences[_key(pair)]}"
-        for pair in pairs
-        if differences[_key(pair)]
+        f"{'cannot hold' if isinstance(condition, Constant) else condition.kind}:"
+        f" {_key(condition)[0]}: {differences[_key(condition)]}"
+        for condition in conditions
+        if differences[_key(condition)]
     ]
     return replace(target, refusal="\n".join([target.refusal, *wrong]).strip(), conditions=())
 
@@ -376,12 +387,12 @@ def inspect(
     Raises: SourceError: no checkpoint, or unreadable. What the tables object to is part of the result.
     """
     checkpoint = open_any(resolve(path))
-    identity = identify(checkpoint)
-    targets, equalities = _targets(checkpoint, identity)
+    identity = identify_alone(checkpoint)
+    targets, compared = _targets(checkpoint, identity)
     result = _summary(checkpoint, identity, targets)
     if not stats:
         return result
-    return with_values(result, checkpoint, identity, equalities, progress)
+    return with_values(result, checkpoint, identity, compared, progress)
 
 
 def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, ...]) -> Inspection:
@@ -451,6 +462,8 @@ def _sides(config: Config, identity: Identity) -> Iterator[SideSummary]:
 
 def _reading(part: Part) -> str | None:
     """Return what a part reads, in words; None for text."""
+    if part.name == "decoder":
+        return None
     reads, config = getattr(part.tables, "reads", "tokens"), part.config
     if reads == "pixels":
         try:
@@ -519,28 +532,25 @@ def _ways() -> dict[str, Way]:
 
 def _targets(
     checkpoint: Checkpoint, identity: Identity
-) -> tuple[tuple[Target, ...], dict[str, tuple[Equality, ...]]]:
+) -> tuple[tuple[Target, ...], dict[str, tuple[Condition, ...]]]:
     """Ask each verb for its plan. Returns also what each must compare before it writes, by verb."""
     if is_one_part(checkpoint):
-        roles = (
-            (role, identity if identity.kind == role else identify_part(checkpoint, role))
-            for role in ROLES
-        )
+        roles = ((role, identify_part(checkpoint, role)) for role in ROLES)
         return tuple(_as_part(checkpoint, part, role) for role, part in roles), {}
     targets: list[Target] = []
-    equalities: dict[str, tuple[Equality, ...]] = {}
+    by_verb: dict[str, tuple[Condition, ...]] = {}
     for verb, way in _ways().items():
         if identity.model is not None and way.source == checkpoint.weights.naming:
-            target, pairs = _target(checkpoint, identity.model, identity.binding, verb, way)
+            target, compared = _target(checkpoint, identity.model, identity.binding, verb, way)
             targets.append(target)
             if target.converts:
-                equalities[verb] = pairs
-    return tuple(targets), equalities
+                by_verb[verb] = compared
+    return tuple(targets), by_verb
 
 
 def _target(
     checkpoint: Checkpoint, model: Model, binding: Binding, verb: str, way: Way
-) -> tuple[Target, tuple[Equality, ...]]:
+) -> tuple[Target, tuple[Condition, ...]]:
     """Ask one verb for its plan."""
     for condition in conditions(checkpoint.config, checkpoint.weights.tensors):
         return Target(verb, condition), ()
@@ -551,15 +561,18 @@ def _target(
     ):
         return Target(verb, question(model, checkpoint.path)), ()
     try:
-        if verb == "split":
-            require_parts(model)
-        plan = plan_bound(checkpoint, model, binding, way).plan
+        planning = plan_bound(checkpoint, model, binding, way)
+        sides = side_plans(planning) if verb == "split" else ()
     except PlanError as error:
         count = len(error.problems)
         return Target(verb, f"{count} problem{'s' if count != 1 else ''} with its tensors"), ()
     except SourceError as error:
         return Target(verb, str(error)), ()
-    return Target(verb, "", _conditions(plan.equalities), plan.notices), plan.equalities
+    plan = planning.plan
+    constants = (constant for side in sides for constant in side.plan.constants)
+    compared: tuple[Condition, ...] = (*plan.equalities, *plan.constants, *constants)
+    notices = tuple(side_notices(model, sides)) if sides else plan.notices
+    return Target(verb, "", tuple(map(_words, compared)), notices), compared
 
 
 def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
@@ -579,8 +592,8 @@ def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
     return Target(verb, notices=tuple(new))
 
 
-def _conditions(equalities: tuple[Equality, ...]) -> tuple[str, ...]:
-    return tuple(
-        f"{pair.second.spec.name} must equal {pair.first.spec.name}: {pair.why}"
-        for pair in equalities
-    )
+def _words(condition: Condition) -> str:
+    name, master = _key(condition)
+    if isinstance(condition, Constant):
+        return f"{name} must hold what the class computes without it: {condition.why}"
+    return f"{name} must equal {master}: {condition.why}"

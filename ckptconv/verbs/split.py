@@ -4,6 +4,10 @@ OUT/config.json ...      what belongs to the whole: its config, generation setti
 OUT/encoder              the base model
 OUT/decoder              the language model with its cross-attention
 OUT/bridge               `enc_to_dec_proj`, where encoder and decoder differ in width
+
+Of a model of one piece only the sides that a class of transformers holds by itself are written, each under the names
+of that class and with the table of words that both share: T5's encoder, BART's decoder. They do not make the whole
+again, so nothing of the whole lies beside them.
 """
 
 from __future__ import annotations
@@ -15,13 +19,17 @@ from pathlib import Path
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.plan import Plan
+from ckptconv.compare.comparison import check_constants
+from ckptconv.compare.processors import require_processor
 from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import BRIDGE_TYPE
+from ckptconv.schema.models.seq2seq import Seq2Seq
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     Scope,
     copy_companions,
     left_behind,
+    not_taken,
     part_config,
     require_companions,
     whole_config,
@@ -49,7 +57,14 @@ from ckptconv.verbs.convert import (
     source_files,
     written_dtype,
 )
-from ckptconv.verbs.planning import Planned, Way, planned, require_parts
+from ckptconv.verbs.planning import (
+    Planned,
+    SidePlan,
+    Way,
+    planned,
+    side_notices,
+    side_plans,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +101,17 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     way = Way("pytorch", "pytorch", FORMATS["safetensors"])
     planning = planned(checkpoint, way, options.dtype)
     model, plan = planning.model, planning.plan
-    require_parts(model)
+    sides = side_plans(planning, options.dtype)
     require_companions(source)
-    parts = tuple(_parts(model, plan))
+    if model.reads != "tokens":
+        require_processor(model, source)
+    parts = tuple(map(_side, sides)) if sides else tuple(_parts(model, plan))
     notices = (
         *checkpoint.notices,
-        *plan.notices,
+        *(side_notices(model, sides) if sides else plan.notices),
         *_bridge_notice(parts),
         *left_behind(source),
+        *(not_taken(source, "decoder") if sides else ()),
     )
     result = Split(source, target, model.label, parts, notices)
     if options.dry_run:
@@ -121,6 +139,13 @@ def _parts(model: Model, plan: Plan) -> Iterator[PartOutput]:
         )
 
 
+def _side(side: SidePlan) -> PartOutput:
+    """Return what a side of one piece becomes."""
+    dtype = written_dtype(side.plan)
+    values = with_dtype(side.config, dtype) if dtype else side.config
+    return PartOutput(side.name, side.plan, values)
+
+
 def _bridge_notice(parts: Iterable[PartOutput]) -> Iterator[str]:
     if any(part.name == "bridge" for part in parts):
         yield (
@@ -137,9 +162,13 @@ def _write(
     Returns: what became of values, and what publishing has to say of directories that other runs left.
     """
     model, plan = planning.model, planning.plan
-    progress = options.counter(plan.nbytes)
-    needs, read = plan.nbytes, {"source": source_files(checkpoint)}
+    needs = sum(part.plan.nbytes for part in result.parts)
+    progress = options.counter(needs)
+    read = {"source": source_files(checkpoint)}
     require_consistent(plan)
+    is_pair = not isinstance(model, Seq2Seq)
+    if not is_pair:
+        check_constants([constant for part in result.parts for constant in part.plan.constants])
     remarks: list[str] = []
     with (
         published(
@@ -153,12 +182,13 @@ def _write(
             written = _write_part(checkpoint, part, stage / part.name, options, progress)
             digests |= below(part.name, written.digests)
             values += written.values
-        whole_class = model.classes["pytorch"]
-        write_config(
-            stage,
-            whole_config(checkpoint.config, whole_class, plan.healed, written_dtype(plan)),
-        )
-        copy_companions(checkpoint.path, stage)
+        if is_pair:
+            whole_class = model.classes["pytorch"]
+            write_config(
+                stage,
+                whole_config(checkpoint.config, whole_class, plan.healed, written_dtype(plan)),
+            )
+            copy_companions(checkpoint.path, stage)
         checkpoint.require_unchanged()
         origin = replace(origin, sources=sources.result())
         for part in result.parts:

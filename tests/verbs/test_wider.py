@@ -36,13 +36,39 @@ def checkpoint(folder: Path, kind: str, family: str, decoder: dict[str, list[int
     return folder
 
 
-def test_one_piece_is_not_taken_apart_and_inspect_says_so(tmp_path: Path) -> None:
-    """`split` refuses T5, with the reason that `inspect` gives; everything else would take it."""
+def test_one_piece_gives_the_side_that_a_class_loads(tmp_path: Path) -> None:
+    """Of T5 `split` writes the encoder alone, says why not the decoder, and `inspect` knows both beforehand."""
     source = checkpoint(tmp_path / "t5", "seq2seq", "t5", {})
+    (source / "README.md").write_text("A model.")
+    answers = {target.verb: target for target in ckptconv.inspect(source).targets}
+    result = ckptconv.split(source, tmp_path / "out")
+    assert [part.name for part in result.parts] == ["encoder"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "SHA256SUMS",
+        "ckptconv.json",
+        "encoder",
+    ]
+    assert not any(target.refusal for target in answers.values())
+    assert set(answers["split"].notices) <= set(result.notices)
+    assert any("decoder: left out" in notice for notice in result.notices)
+    assert any("not taken along: README.md" in notice for notice in result.notices)
+    inspection = ckptconv.inspect(tmp_path / "out/encoder")
+    assert (inspection.kind, inspection.problems, inspection.unused) == ("encoder", (), ())
+    reasons = [target.refusal for target in inspection.targets]
+    assert "AutoModel builds all of T5Model" in reasons[0]
+    assert "cannot be a decoder" in reasons[1]
+
+
+def test_one_piece_without_such_a_class_is_not_taken_apart(tmp_path: Path) -> None:
+    """`split` refuses NLLB, with the reason that `inspect` gives; everything else would take it."""
+    source = checkpoint(tmp_path / "m2m", "seq2seq", "m2m_100", {})
     answers = {target.verb: target.refusal for target in ckptconv.inspect(source).targets}
-    with pytest.raises(SourceError, match="one class with an encoder and a decoder in it") as error:
+    with pytest.raises(
+        SourceError, match="no class that holds its encoder or its decoder"
+    ) as error:
         ckptconv.split(source, tmp_path / "out")
     assert answers == {"split": str(error.value), "normalize": "", "pt2tf": "", "pt2flax": ""}
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

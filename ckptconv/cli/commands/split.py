@@ -18,7 +18,9 @@ def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any
     """Split into encoder and decoder.
 
     Writes TARGET/encoder, TARGET/decoder and, if their widths differ, TARGET/bridge.
-    AutoModel and AutoModelForCausalLM load the parts.
+    AutoModel and AutoModelForCausalLM load the parts. Of a model of
+    one piece it writes the side that a class loads by itself, such as
+    T5's encoder and BART's decoder.
 
     \b
     Example: ckptconv split dates parts

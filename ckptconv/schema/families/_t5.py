@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import activation
+from ckptconv.schema.family import ModuleTable, SideName, Standalone
 from ckptconv.schema.tensors import (
     Module,
     Modules,
@@ -117,8 +118,37 @@ def t5_whole(
     )
     yield from part("decoder", unread([old], UNREAD_DISTANCES))
     output = linear("lm_head", vocab, hidden, bias=False)
-    tied = c.flag("tie_word_embeddings", default=True)
-    yield replace(repeats(output, "shared", tied=tied), part="head")
+    yield replace(repeats(output, "shared", tied=not _is_untied(c)), part="head")
+
+
+def _is_untied(c: Config) -> bool:
+    """Tell whether the head has a table of its own."""
+    return not c.flag("tie_word_embeddings", default=True)
+
+
+NO_PAIR = "AutoModel builds all of {} from its config, and no composite runs that"
+
+
+def encoder_alone(
+    whole: ModuleTable, name: str, *, twice: bool = False
+) -> Mapping[SideName, Standalone]:
+    """Return the encoder with the table that both sides share, as `T5EncoderModel` holds it.
+
+    Args: whole: the table of the class of one piece. name: what the family's classes begin with. twice: whether the
+    class looks for the table under both of its names where the config ties no head.
+    """
+
+    def modules(c: Config) -> Iterator[Module]:
+        again: tuple[NamingName, ...] = ("pytorch",) if twice and _is_untied(c) else ()
+        for module in whole(c):
+            if module.part == "encoder":
+                yield replace(module, repeated_by=again) if module.tied else module
+
+    return {
+        "encoder": Standalone(
+            f"{name}EncoderModel", modules, no_pair=NO_PAIR.format(f"{name}Model")
+        )
+    }
 
 
 def t5_limits(c: Config) -> dict[NamingName, str]:

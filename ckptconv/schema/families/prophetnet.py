@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import tied_output
-from ckptconv.schema.family import Decoder, Family, Twin, Whole
+from ckptconv.schema.family import Decoder, Family, Standalone, Twin, Whole
 from ckptconv.schema.tensors import (
     Module,
     Modules,
@@ -85,6 +85,19 @@ def whole(c: Config) -> Iterator[Module]:
     yield replace(output, part="head")
 
 
+def encoder(c: Config) -> Iterator[Module]:
+    """`ProphetNetEncoder`, which has a table of words of its own."""
+    yield embedding("word_embeddings", c.size("vocab_size"), c.size("hidden_size"))
+    yield from stack(c, "encoder")
+
+
+ENCODER = Standalone(
+    "ProphetNetEncoder",
+    encoder,
+    below="prophetnet.encoder.",
+    no_pair="AutoModel builds all of ProphetNetModel from its config, and no composite runs that",
+)
+
 FAMILY = Family(
     model_type="prophetnet",
     base="prophetnet",
@@ -98,7 +111,9 @@ FAMILY = Family(
         },
         classes={"pytorch": "ProphetNetForCausalLM"},
     ),
-    whole=Whole(whole, {"pytorch": "ProphetNetForConditionalGeneration"}),
+    whole=Whole(
+        whole, {"pytorch": "ProphetNetForConditionalGeneration"}, sides={"encoder": ENCODER}
+    ),
     defaults={
         "vocab_size": 30522,
         "hidden_size": 1024,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._t5 import CLIP, T5_ALIASES, t5_limits, t5_whole
+from ckptconv.schema.families._t5 import CLIP, T5_ALIASES, encoder_alone, t5_limits, t5_whole
 from ckptconv.schema.family import Family, Whole
 from ckptconv.schema.tensors import Module
 
@@ -29,6 +29,7 @@ FAMILY = Family(
         },
         limits=t5_limits,
         notices=CLIP,
+        sides=encoder_alone(whole, "T5"),
     ),
     defaults={
         "vocab_size": 32128,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.families._t5 import T5_ALIASES, t5_whole
+from ckptconv.schema.families._t5 import T5_ALIASES, encoder_alone, t5_whole
 from ckptconv.schema.family import Family, Whole
 from ckptconv.schema.tensors import Module
 
@@ -23,6 +23,7 @@ FAMILY = Family(
     whole=Whole(
         whole,
         {"pytorch": "UMT5ForConditionalGeneration"},
+        sides=encoder_alone(whole, "UMT5"),
     ),
     defaults={
         "vocab_size": 250112,

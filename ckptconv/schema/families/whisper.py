@@ -12,7 +12,7 @@ from dataclasses import replace
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._bart import BART_ALIASES, bart_layer, whole_limits
 from ckptconv.schema.families._blocks import numbered_layers
-from ckptconv.schema.family import Family, Whole
+from ckptconv.schema.family import Family, Standalone, Whole
 from ckptconv.schema.tensors import (
     Module,
     convolution,
@@ -25,6 +25,11 @@ from ckptconv.schema.tensors import (
     word_embedding,
 )
 
+NO_PAIR = (
+    "it reads `encoder_outputs`, and every composite passes `encoder_hidden_states`"
+    " (run it with use_cache=False: with a cache of its own it raises UnboundLocalError)"
+)
+"""Of `WhisperForCausalLM`, whose attention knows `EncoderDecoderCache` alone."""
 KERNEL = 3
 """Width of both convolutions."""
 
@@ -65,6 +70,11 @@ def whole(c: Config) -> Iterator[Module]:
     yield replace(head, part="head")
 
 
+def causal(c: Config) -> Iterator[Module]:
+    """`WhisperForCausalLM`."""
+    return (module for module in whole(c) if module.part != "encoder")
+
+
 FAMILY = Family(
     model_type="whisper",
     whole=Whole(
@@ -77,6 +87,7 @@ FAMILY = Family(
         reads="features",
         limits=whole_limits,
         flax_positions="mask",
+        sides={"decoder": Standalone("WhisperForCausalLM", causal, no_pair=NO_PAIR)},
         places={"encoder": "max_source_positions", "decoder": "max_target_positions"},
     ),
     defaults={

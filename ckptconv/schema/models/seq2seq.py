@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ckptconv.schema.config import Config
-from ckptconv.schema.family import FAMILIES, Whole
+from ckptconv.schema.family import FAMILIES, Decoder, Family, SideName, Standalone, Whole
 from ckptconv.schema.model import Model, ModelType, Part, read_part
-from ckptconv.schema.tensors import NamingName
+from ckptconv.schema.tensors import Module, NamingName, part, under
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,32 @@ class Seq2Seq(Model):
             yield tables.notices[naming]
 
     @property
+    def sides(self) -> Mapping[SideName, Standalone]:
+        """What a class loads by itself: an encoder, a decoder, both or nothing."""
+        return sides_of(self.whole.family)
+
+    @property
     def classes(self) -> Mapping[NamingName, str]:
         """The family's own classes."""
         return self.whole.tables.classes
+
+
+def sides_of(family: Family) -> Mapping[SideName, Standalone]:
+    """Return what a class loads by itself of a family's class of one piece; nothing where it has none."""
+    sides = dict(family.whole.sides) if family.whole else {}
+    if family.whole and family.decoder:
+        sides["decoder"] = _causal(family, family.decoder)
+    return sides
+
+
+def _causal(family: Family, tables: Decoder) -> Standalone:
+    """Return the decoder as `AutoModelForCausalLM` builds it."""
+
+    def modules(c: Config) -> Iterator[Module]:
+        yield from part("decoder", under(family.base, tables.modules(c)))
+        yield from part("head", tables.head(c))
+
+    return Standalone(tables.classes["pytorch"], modules)
 
 
 def read_seq2seq(config: Config) -> Seq2Seq:
