@@ -8,22 +8,22 @@ COPY ckptconv ckptconv
 COPY fixtures/dates fixtures/dates
 RUN pip install --no-cache-dir -c constraints.txt '.[hub,html]' \
     && useradd --create-home --uid 1000 ckptconv
-USER ckptconv
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["ckptconv"]
 CMD ["--help"]
 
 FROM core AS tf
-USER root
-RUN cd /src && pip install --no-cache-dir -c constraints.txt '.[pytorch,tf]'
-USER ckptconv
+USER 0
+RUN pip install --no-cache-dir -c /src/constraints.txt '/src[pytorch,tf]'
+USER 1000
 
 FROM core AS flax
-USER root
-RUN cd /src && pip install --no-cache-dir -c constraints.txt '.[pytorch,flax]'
-USER ckptconv
+USER 0
+RUN pip install --no-cache-dir -c /src/constraints.txt '/src[pytorch,flax]'
+USER 1000
 
 FROM core AS export
-USER root
-RUN cd /src && pip install --no-cache-dir -c constraints.txt '.[onnx]'
-USER ckptconv
+USER 0
+RUN pip install --no-cache-dir -c /src/constraints.txt '/src[onnx]'
+USER 1000

@@ -35,6 +35,8 @@ NAME = re.compile(r"(?!\.)[A-Za-z0-9._+-]{1,200}(/(?!\.)[A-Za-z0-9._+-]{1,200})?
 """A file that a checkpoint may have: in the folder, or one below."""
 MOST_FILES = 10_000
 WEB = ("http", "https")
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+"""Kind of address -> the extra that reads it; all others need `remote`, and what fsspec says."""
 WEB_NAMES = (
     "config.json",
     GENERATION,
@@ -168,9 +170,10 @@ def _listed(address: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
         fsspec = import_module("fsspec")
         system, root = fsspec.core.url_to_fs(address)
     except ImportError as error:
+        extra = EXTRAS.get(urlsplit(address).scheme.lower(), "remote")
         raise FrameworkError(
-            f"{address}: reading it needs fsspec and what it has for this kind of address ({one_line(str(error))}).\n"
-            f"{install_advice('remote')}\ns3:// needs s3fs too, gs:// gcsfs, az:// adlfs."
+            f"{address}: reading it needs a library that is not installed here ({one_line(str(error))}).\n"
+            f"{install_advice(extra)}"
         ) from None
     except ValueError as error:
         raise SourceError(f"{address}: {one_line(str(error))}") from None

@@ -37,8 +37,21 @@ PURPOSES = {
     "flax": "verify: runs Flax models",
     "hub": "reads checkpoints from the Hugging Face hub: org/name",
     "html": "HTML reports: --html",
+    "remote": "reads checkpoints from a web server, by ranges: https://",
+    "s3": "reads checkpoints from S3: s3://",
+    "gs": "reads checkpoints from Google Cloud Storage: gs://",
+    "az": "reads checkpoints from Azure: az://",
+    "dask": "runs batch on a Dask cluster: --dask",
 }
-EXTRAS = {"hub": ("huggingface_hub",), "html": ("jinja2", "plotly")}
+EXTRAS = {
+    "hub": ("huggingface_hub",),
+    "html": ("jinja2", "plotly"),
+    "remote": ("fsspec", "aiohttp"),
+    "s3": ("fsspec", "s3fs"),
+    "gs": ("fsspec", "gcsfs"),
+    "az": ("fsspec", "adlfs"),
+    "dask": ("distributed",),
+}
 """What is not a framework: its distributions, which are its modules too."""
 SCRIPT = """
 import signal, sys

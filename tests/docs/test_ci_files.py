@@ -96,6 +96,25 @@ def test_the_action_fails_with_the_cause(
 
 
 @pytest.mark.thorough
+def test_the_action_runs_a_batch(tmp_path: Path, shell: dict[str, str], dates: Path) -> None:
+    """Of a pattern with a target, and of a plan without one; no other command is run without a target."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a").symlink_to(dates)
+    batch = {"COMMAND": "batch", "LEVEL": "weights"}
+    run = run_action(tmp_path, shell, **batch, SOURCE="models/*", TARGET="out/{name}")
+    assert (run.returncode, run.stdout.splitlines()[-1][:21]) == (0, "MATCH: 1 conversion, ")
+    assert Xml.parse(tmp_path / "reports" / "batch.xml").getroot().get("tests") == "1"
+    assert (tmp_path / "reports" / "batch.html").exists()
+    assert "ckptconv batch: MATCH" in (tmp_path / "summary.md").read_text()
+    (tmp_path / "plan.toml").write_text('[[conversion]]\ncommand = "none"\n')
+    refused = run_action(tmp_path, shell, **batch, SOURCE="plan.toml")
+    assert refused.returncode == 2
+    assert "::error title=batch%3A UsageError::plan.toml" in refused.stderr
+    without = run_action(tmp_path, shell, COMMAND="pt2tf")
+    assert (without.returncode, "pt2tf needs the input target" in without.stdout) == (2, True)
+
+
+@pytest.mark.thorough
 def test_the_gitlab_template(tmp_path: Path, shell: dict[str, str]) -> None:
     """Its script converts, verifies, and leaves what GitLab reads."""
     environment = {**GITLAB["variables"], **shell, **FLAX}
@@ -123,7 +142,7 @@ def test_the_hooks(tmp_path: Path, shell: dict[str, str], dates: Path, converted
 def test_what_is_installed_exists() -> None:
     """Every extra that a CI file installs is one of pyproject.toml's, and every command one of ours."""
     text = f"{DOCKERFILE}{ACTION['inputs']['extras']['default']}"
-    extras = set(re.findall(r"'\.\[([\w,]+)\]'", DOCKERFILE))
+    extras = set(re.findall(r"'(?:\.|/src)\[([\w,]+)\]'", DOCKERFILE))
     named = {extra for group in extras for extra in group.split(",")}
     named |= set(ACTION["inputs"]["extras"]["default"].split(","))
     named |= set(GITLAB["variables"]["EXTRAS"].split(","))
@@ -137,7 +156,7 @@ def test_the_dockerfile() -> None:
     stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
     assert [stage.split()[2] for stage in stages] == ["core", "tf", "flax", "export"]
     for stage in stages:
-        assert re.findall(r"^USER (\w+)$", stage, re.MULTILINE)[-1] == "ckptconv"
+        assert re.findall(r"^USER (\w+)$", stage, re.MULTILINE)[-1] == "1000"
     copied = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY")]
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     for name in (name for names in copied for name in names):

@@ -16,7 +16,10 @@ from machine import machine
 if TYPE_CHECKING:
     from conftest import Cli
 
-ALL = "torch transformers safetensors tensorflow tf-keras jax jaxlib flax huggingface_hub jinja2 plotly"
+ALL = (
+    "torch transformers safetensors tensorflow tf-keras jax jaxlib flax huggingface_hub jinja2 plotly"
+    " fsspec aiohttp s3fs gcsfs adlfs distributed"
+)
 BARE = f"""\
 ckptconv {__version__}, Python X
 
@@ -38,6 +41,21 @@ hub      missing   reads checkpoints from the Hugging Face hub: org/name
 html     missing   HTML reports: --html
                    not installed: jinja2, plotly
                    Install it with: {install_command("html")}
+remote   missing   reads checkpoints from a web server, by ranges: https://
+                   not installed: fsspec, aiohttp
+                   Install it with: {install_command("remote")}
+s3       missing   reads checkpoints from S3: s3://
+                   not installed: fsspec, s3fs
+                   Install it with: {install_command("s3")}
+gs       missing   reads checkpoints from Google Cloud Storage: gs://
+                   not installed: fsspec, gcsfs
+                   Install it with: {install_command("gs")}
+az       missing   reads checkpoints from Azure: az://
+                   not installed: fsspec, adlfs
+                   Install it with: {install_command("az")}
+dask     missing   runs batch on a Dask cluster: --dask
+                   not installed: distributed
+                   Install it with: {install_command("dask")}
 
 machine  N, N of memory, disk: N free in HERE, N free in TEMP
 """
@@ -88,6 +106,8 @@ def test_machines_that_are_broken(run: Cli, tmp_path: Path) -> None:
     result = components(outcome.out)
     assert (outcome.code, outcome.err) == (0, "")
     assert result.pop("core") == ("works", "")
+    for name in ("remote", "s3", "gs", "az", "dask"):
+        del result[name]
     assert result == {
         "pytorch": (
             "untested",
@@ -131,12 +151,16 @@ def test_this_machine(run: Cli) -> None:
     outcome = run("doctor", "--json")
     document = json.loads(outcome.out)
     assert (outcome.code, outcome.err) == (0, "")
-    assert components(outcome.out) == dict.fromkeys(
-        ("core", "pytorch", "tf", "flax", "hub", "html"), ("works", "")
+    states = components(outcome.out)
+    stores = {name: states.pop(name)[0] for name in ("s3", "gs", "az")}
+    assert set(stores.values()) <= {"works", "missing"}
+    assert states == dict.fromkeys(
+        ("core", "pytorch", "tf", "flax", "hub", "html", "remote", "dask"), ("works", "")
     )
     assert all(
         version
         for component in document["components"]
+        if component["name"] in states
         for version in component["versions"].values()
     )
     assert document["works"] is True
