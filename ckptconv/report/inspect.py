@@ -12,6 +12,7 @@ from ckptconv.report.text import (
     MAX_PROBLEMS,
     PIPE,
     Screen,
+    counted,
     finite,
     one_line,
     printable,
@@ -72,13 +73,13 @@ def _what(result: Inspection) -> str:
 
 def _side(side: SideSummary) -> str:
     sizes = (
-        (side.layers, "{:,} layers"),
-        (side.hidden, "hidden {:,}"),
-        (side.heads, "{:,} heads"),
-        (side.vocabulary, "vocabulary {:,}"),
+        side.layers is not None and counted(side.layers, "layer"),
+        side.hidden is not None and f"hidden {side.hidden:,}",
+        side.heads is not None and counted(side.heads, "head"),
+        side.vocabulary is not None and f"vocabulary {side.vocabulary:,}",
+        side.reads and f"reads {side.reads}",
     )
-    said = [text.format(value) for value, text in sizes if value is not None]
-    return ", ".join([side.model_type, *said, *([f"reads {side.reads}"] if side.reads else [])])
+    return ", ".join([side.model_type, *filter(None, sizes)])
 
 
 def part_rows(result: Inspection) -> list[tuple[str, str, str, str, str]]:

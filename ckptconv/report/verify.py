@@ -211,7 +211,27 @@ def _ratio(value: float) -> str:
 
 def outside_text(quantity: Quantity) -> str:
     """Say which output is beyond its limit, and by how much."""
-    return f"{quantity.probe} {quantity.name}: {figures_text(quantity)}"
+    place = place_text(quantity.name)
+    where = f"{quantity.probe} {quantity.name}{f' ({place})' if place else ''}"
+    return f"{where}: {figures_text(quantity)}"
+
+
+PLACE = re.compile(r"(encoder|decoder)\.(\d+)(\.attention|\.cross)?")
+KINDS = {None: "output", ".attention": "self-attention", ".cross": "cross-attention"}
+
+
+def place_text(name: str) -> str:
+    """Return which layer an output is of, counted as names of tensors count: `decoder.2` is the output of layer 1.
+
+    Outputs count from what goes into the first layer. Nothing is returned for those that belong to no layer.
+    """
+    match = PLACE.fullmatch(name)
+    if match is None:
+        return ""
+    side, number, kind = match.groups()
+    if number == "0":
+        return f"input of {side} layer 0"
+    return f"{KINDS[kind]} of {side} layer {int(number) - 1}"
 
 
 def figures_text(quantity: Quantity) -> str:

@@ -8,6 +8,7 @@ anything without an output telling; there the weights' bits are the evidence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -228,6 +229,14 @@ def _texts(special: SpecialTokens, measuring: Measuring) -> Iterator[str]:
                 f"the generation config of the {' and the '.join(lacking)} does not name"
                 f" {key}: {token} was used for the texts, as for the other searches"
             )
+
+
+PADDED = re.compile(r"\d+ padded \w+ positions of \d+ are left out of the comparison")
+
+
+def is_routine(notice: str) -> bool:
+    """Tell whether a notice says what almost every run says, and what calls for nothing."""
+    return PADDED.fullmatch(notice) is not None
 
 
 def _padding(measuring: Measuring) -> Iterator[str]:

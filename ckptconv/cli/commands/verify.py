@@ -27,7 +27,7 @@ from ckptconv.cli.main import (
     source,
     writable,
 )
-from ckptconv.cli.speech import progress, to_stderr
+from ckptconv.cli.speech import progress, to_stderr, verbose
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
@@ -198,11 +198,13 @@ def _print(
 ) -> None:
     """Print the notices, the result, and where it was uploaded to."""
     from ckptconv.report import verify as render
+    from ckptconv.run.forward import is_routine
 
     def document() -> dict[str, Json]:
         return render.verification_json(result) | _pushed_json(uploaded)
 
-    say(quiet, tuple(render.notices(result)))
+    notices = render.notices(result)
+    say(quiet, tuple(notice for notice in notices if verbose() or not is_routine(notice)))
     show(
         as_json,
         document,

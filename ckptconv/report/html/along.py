@@ -59,7 +59,7 @@ def along(report: ForwardReport, probe: str) -> Figure:
         "tickvals": ticks,
         "ticktext": names,
         "tickangle": -45,
-        "title": {"text": "output, in the order in which the model computes them", "standoff": 12},
+        "title": {"text": "outputs, as the model computes them", "standoff": 12},
         "showgrid": False,
         "range": [-0.6, len(members) - 0.4],
     }
@@ -67,7 +67,7 @@ def along(report: ForwardReport, probe: str) -> Figure:
         traces,
         height=420,
         x=axis,
-        y={**powers(plotted), "title": {"text": "relative error"}},
+        y={**powers(plotted), "title": {"text": "error / RMS of the output"}},
         **marks,
     )
 
@@ -103,7 +103,7 @@ def _errors(side: str, members: Sequence[Quantity]) -> dict[str, Any]:
             f"{label(quantity.name)}<br>{quantity.ratios[0]:.3g} times PyTorch's own"
             for quantity in members
         ],
-        "hovertemplate": "%{text}<br>relative error %{y:.3g}<extra></extra>",
+        "hovertemplate": "%{text}<br>error / RMS of the output: %{y:.3g}<extra></extra>",
         "line": {"color": COLOURS[side], "width": 1.6},
         "marker": {
             "color": [COLOURS[side] if quantity.matches else "var(--bad)" for quantity in members],
@@ -234,7 +234,10 @@ def _histogram(exact: Array, arrays: dict[str, Array]) -> Figure:
                 "hovertemplate": "%{y:.1%} near %{x:.2g}<extra></extra>",
             }
         )
-    axis = {**powers([10**low, 10**high]), "title": {"text": "relative error of an element"}}
+    axis = {
+        **powers([10**low, 10**high]),
+        "title": {"text": "error of an element / RMS of the output"},
+    }
     return figure(
         traces,
         height=320,

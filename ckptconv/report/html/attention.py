@@ -78,7 +78,7 @@ def heads(maps: Sequence[Map]) -> Figure:
     trace = {
         "type": "heatmap",
         "z": logs,
-        "x": [f"head {n}" for n in range(width)],
+        "x": [str(n) for n in range(width)],
         "y": [label(chart.name) for chart in maps],
         "text": [["" if ratio is None else f"{ratio:.3g}" for ratio in row] for row in ratios],
         "zmin": -1,
@@ -86,7 +86,7 @@ def heads(maps: Sequence[Map]) -> Figure:
         "xgap": 1,
         "ygap": 1,
         "colorscale": SCALE,
-        "hovertemplate": "%{y}, %{x}<br>%{text} times PyTorch's own<extra></extra>",
+        "hovertemplate": "%{y}, head %{x}<br>%{text} times PyTorch's own<extra></extra>",
         "colorbar": {
             "title": {"text": "times PyTorch's own", "side": "right"},
             "thickness": 8,
@@ -99,8 +99,13 @@ def heads(maps: Sequence[Map]) -> Figure:
     return figure(
         [trace],
         height=90 + 17 * len(maps),
-        x={"showgrid": False},
-        y={"autorange": "reversed", "showgrid": False, "tickfont": {"size": 10}},
+        x={"showgrid": False, "type": "category", "title": {"text": "head", "standoff": 8}},
+        y={
+            "title": {"text": "attention map", "standoff": 8},
+            "autorange": "reversed",
+            "showgrid": False,
+            "tickfont": {"size": 10},
+        },
     )
 
 
@@ -149,13 +154,13 @@ def _places(chart: Map) -> Figure:
         [trace],
         height=460,
         x={
-            "title": {"text": "key"},
+            "title": {"text": "position of the key"},
             "showgrid": False,
             "constrain": "domain",
             "constraintoward": "left",
         },
         y={
-            "title": {"text": "query"},
+            "title": {"text": "position of the query"},
             "autorange": "reversed",
             "showgrid": False,
             "scaleanchor": "x",

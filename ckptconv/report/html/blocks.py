@@ -47,6 +47,8 @@ class Table:
     rows: Sequence[Sequence[str]]
     numbers: frozenset[int] = frozenset()
     """Columns that are aligned to the right."""
+    prose: bool = False
+    """Cells are sentences of ours: what stands between back-ticks is shown as code."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,11 @@ def _sections(result: Diff) -> Iterator[Section]:
     counts = Counter(tensor.verdict for tensor in result.tensors).most_common()
     tiles = [(f"{count:,}", CAST if kind == "cast" else kind) for kind, count in counts]
     sides = zip("AB", (result.first, result.second), result.models, result.forms, strict=True)
-    facts = [(letter, f"{path}\n{model}, {form}") for letter, path, model, form in sides]
+    arrow = "\N{RIGHTWARDS ARROW}"
+    facts = [
+        (letter, f"{path}\n{model.replace('->', arrow)}, {form}")
+        for letter, path, model, form in sides
+    ]
     notes = (
         [Notes([("calm", "note", notice) for notice in result.notices])] if result.notices else []
     )
@@ -119,13 +123,14 @@ def _moved(layers: tuple[LayerDiff, ...]) -> Figure:
     ]
     order = ["embeddings", *numbers, "outside"]
     axis = {"type": "category", "categoryorder": "array", "categoryarray": order, "showgrid": False}
+    axis["title"] = {"text": "layer", "standoff": 12}
     return figure(
         traces,
         height=340,
         x=axis,
         y={
             **powers(_drawn(layer.figures.relative) for layer in layers),
-            "title": {"text": "change / RMS"},
+            "title": {"text": "RMS of the change / RMS of A"},
         },
         barmode="group",
         bargap=0.3,

@@ -36,6 +36,8 @@ COLUMNS = (
     Column("bytes", "bytes", visible="opened"),
     Column("file", visible="opened"),
 )
+SHOWN_ELSEWHERE = ("model", "parameters", "size")
+"""Facts that stand in the heading or in the tiles."""
 FIGURES = (
     Column("min", "figure", visible="opened"),
     Column("max", "figure", visible="opened"),
@@ -77,7 +79,7 @@ def _verdict(result: Inspection) -> tuple[str, Tone, str]:
 
 
 def _sections(result: Inspection) -> Iterator[Section]:
-    overview = Facts([fact for fact in facts(result) if fact[0] != "model"])
+    overview = Facts([fact for fact in facts(result) if fact[0] not in SHOWN_ELSEWHERE])
     yield Section("Summary", (_tiles(result), overview, *_notes(result)))
     if result.targets:
         rows = [
@@ -89,7 +91,7 @@ def _sections(result: Inspection) -> Iterator[Section]:
             for target in result.targets
         ]
         rows = [(verb, reasons.rstrip(":"), why) for verb, reasons, why in rows]
-        yield Section("Commands", (Table(("command", "accepts it", "notes"), rows),))
+        yield Section("Commands", (Table(("command", "accepts it", "notes"), rows, prose=True),))
     if result.problems or result.refusal:
         reasons: list[tuple[Tone, str, str]] = (
             [("bad", "refused", result.refusal)] if result.refusal else []
@@ -191,6 +193,7 @@ def _spread(result: Inspection) -> Figure:
         "tickmode": "array",
         "tickvals": list(places.values()),
         "ticktext": names,
+        "title": {"text": "layer", "standoff": 12},
         "showgrid": False,
     }
     spreads = [

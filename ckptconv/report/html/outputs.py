@@ -63,7 +63,7 @@ def outputs_sections(report: ForwardReport, words: Mapping[int, str]) -> Iterato
         by_place = Plots(
             "map",
             places(maps),
-            "Largest difference of all heads, at each query and key.",
+            "Largest difference between attention weights of all heads, at each query and key.",
             worst_place(maps),
         )
         yield Section(

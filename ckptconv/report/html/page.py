@@ -7,6 +7,7 @@ A policy in the page lets only its own scripts run, by their hash, and forbids e
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -24,7 +25,7 @@ from ckptconv.transfer.publish.stage import write_file
 from ckptconv.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIRST, LAST = ("theme.js", "grids.js"), ("plots.js",)
+FIRST, LAST = ("theme.js", "links.js", "grids.js"), ("plots.js",)
 """Scripts that run before those that draw: tables are there at once."""
 LIBRARIES = ("jinja2", "plotly")
 
@@ -66,6 +67,7 @@ def page_html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _code
     environment.policies["json.dumps_kwargs"] = {
         "separators": (",", ":"),
         "ensure_ascii": True,
@@ -75,6 +77,7 @@ def page_html(page: Page) -> str:
     draws = _draws(page)
     text: str = environment.get_template("page.html").render(
         page=page,
+        anchors=_anchors(page),
         version=__version__,
         data_of=_data_of,
         style=_text("page.css"),
@@ -83,6 +86,23 @@ def page_html(page: Page) -> str:
         hashes=[_hash(script) for script in [*scripts, *([_plotly()] if draws else [])]],
     )
     return text
+
+
+def _anchors(page: Page) -> list[str]:
+    """Return the address of each section within the page: its title in small letters, numbered where it repeats."""
+    anchors: list[str] = []
+    for section in page.sections:
+        anchor = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-") or "section"
+        repeats = sum(re.fullmatch(rf"{anchor}(-\d+)?", earlier) is not None for earlier in anchors)
+        anchors.append(f"{anchor}-{repeats + 1}" if repeats else anchor)
+    return anchors
+
+
+def _code(text: str) -> Any:
+    """Return a sentence as markup: what stands between back-ticks is code."""
+    markupsafe = import_module("markupsafe")
+    escaped = str(markupsafe.escape(printable(text)))
+    return markupsafe.Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escaped))
 
 
 def _draws(page: Page) -> bool:

@@ -21,7 +21,9 @@ from ckptconv.report.html.outputs import environment, outputs_sections
 from ckptconv.report.html.words import token_words
 from ckptconv.report.text import counted, size
 from ckptconv.report.verify import cause_sentence, notices, outside_text, verdict, verdict_text
+from ckptconv.run.forward import is_routine
 from ckptconv.run.localization import Where
+from ckptconv.run.phases import NAMES
 from ckptconv.verbs.verify import Verification, WeightsReport
 
 COLUMNS = (
@@ -54,21 +56,23 @@ def verification_page(result: Verification) -> Page:
     else:
         summary = f"{verdict_text(result).partition(': ')[2]}."
     word = verdict(result).capitalize()
-    subject = f"{result.target} ({result.naming}) against {result.source} ({result.source_naming})"
+    sides = (_framework(result.naming), _framework(result.source_naming))
+    subject = f"{result.target} ({sides[0]}) against {result.source} ({sides[1]})"
     return Page("verify", subject, word, tone, summary, tuple(_sections(result)))
 
 
+def _framework(naming: str) -> str:
+    return NAMES.get(naming, naming)
+
+
 def _sections(result: Verification) -> Iterator[Section]:
-    remarks = (
-        [Notes([("calm", "note", notice) for notice in notices(result)])]
-        if any(notices(result))
-        else []
-    )
+    telling = [notice for notice in notices(result) if not is_routine(notice)]
+    remarks = [Notes([("calm", "note", notice) for notice in telling])] if telling else []
     facts = Facts(
         [
+            ("source", f"{result.source}\n{_framework(result.source_naming)}"),
+            ("target", f"{result.target}\n{_framework(result.naming)}, {result.format}"),
             ("model", result.pair.replace("->", "\N{RIGHTWARDS ARROW}")),
-            ("source", f"{result.source}\n{result.source_naming}"),
-            ("target", f"{result.target}\n{result.naming} {result.format}"),
         ]
     )
     yield Section("Summary", (Tiles(list(_tiles(result))), facts, *remarks))
@@ -86,10 +90,12 @@ def _sections(result: Verification) -> Iterator[Section]:
         (_grid(result.weights),),
         "Every tensor of the target, compared bit for bit with the converted source.",
     )
+    words = token_words(result.source, result.target) if result.outputs else {}
+    outputs = list(outputs_sections(result.outputs, words)) if result.outputs else []
+    yield from outputs[:1]
     if not result.weights.matches:  # the cause stands before what follows from it
         yield weights
-    if result.outputs:
-        yield from outputs_sections(result.outputs, token_words(result.source, result.target))
+    yield from outputs[1:]
     if result.weights.matches:
         yield weights
     if result.outputs:

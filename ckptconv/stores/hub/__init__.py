@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import SourceError, one_line
 from ckptconv.base.leftovers import replacement_of
-from ckptconv.stores.hub.names import hub_name
+from ckptconv.stores.hub.names import HubName, full_name, hub_name
 
 if TYPE_CHECKING:
     from ckptconv.schema.tensors import NamingName
@@ -36,6 +36,9 @@ def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
     FrameworkError: huggingface_hub is missing, the hub cannot be reached, or a download broke off.
     """
     if is_address(source):
+        name = hub_name(str(source).removeprefix("hf://"))  # as fsspec writes names of the hub
+        if name is not None:
+            return _downloaded(name, naming)
         from ckptconv.stores.remote import mirror
 
         return mirror(str(source))
@@ -46,11 +49,14 @@ def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
         return path
     if re.fullmatch(r"[\w.-]+", str(source)):
         raise SourceError(
-            f"{source}: no such directory. A model on the hub has a name of two parts: org/name."
+            f"{source}: no such directory. A model on the hub has a name of two parts: "
+            f"{full_name(str(source)) or 'org/name'}."
         )
     name = hub_name(source)
-    if name is None:
-        return path
+    return path if name is None else _downloaded(name, naming)
+
+
+def _downloaded(name: HubName, naming: NamingName | None) -> Path:
     from ckptconv.stores.hub.download import Hub
 
     return Hub(name).fetch(naming)

@@ -62,15 +62,15 @@ def test_the_page(open_page: Open, inspection: Inspection, tmp_path: Path) -> No
     ]
     assert page.texts("h2") == ["Summary", "Commands", "Parameters", "Values", "Tensors"]
     assert page.texts(".tiles b") == ["414,766", "101", "1.7 MB", "float32", "2+2"]
-    assert page.texts("#section-2 tbody td:first-child") == [
+    assert page.texts("#commands tbody td:first-child") == [
         "split",
         "normalize",
         "pt2tf",
         "pt2flax",
     ]
-    assert page.texts("#section-2 tbody td:nth-child(2)") == ["yes"] * 4
+    assert page.texts("#commands tbody td:nth-child(2)") == ["yes"] * 4
     ids, parents, values = page.script(
-        "const t = document.querySelector('#section-3 .plot').data[0]; return [t.ids, t.parents, t.values]"
+        "const t = document.querySelector('#parameters .plot').data[0]; return [t.ids, t.parents, t.values]"
     )
     assert (
         sum(value for value, one in zip(values, ids, strict=True) if one not in parents)
@@ -79,10 +79,10 @@ def test_the_page(open_page: Open, inspection: Inspection, tmp_path: Path) -> No
     )
     assert len(ids) == 1 + 2 + 8 + 101
     points = page.script(
-        "return document.querySelector('#section-4 .plot').data.map((t) => [t.name, t.x.length])"
+        "return document.querySelector('#values .plot').data.map((t) => [t.name, t.x.length])"
     )
     assert points == [["encoder", 38], ["decoder", 37], ["cross-attention", 20], ["head", 5]]
-    assert page.texts("#section-5 .count") == ["101"]
+    assert page.texts("#tensors .count") == ["101"]
     assert (page.logs(), page.requests()) == ([], [(tmp_path / "page.html").as_uri()])
 
 

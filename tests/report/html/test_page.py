@@ -92,7 +92,7 @@ def test_nothing_can_be_fetched_and_nothing_else_can_run() -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
     assert policy
     assert re.fullmatch(
-        r"default-src 'none'; script-src (&#39;sha256-[\w+/=]{44}&#39; ?){4}; style-src 'unsafe-inline'; img-src data:",
+        r"default-src 'none'; script-src (&#39;sha256-[\w+/=]{44}&#39; ?){5}; style-src 'unsafe-inline'; img-src data:",
         policy[1],
     )
     own = text[: text.index("<script>")]
@@ -108,7 +108,7 @@ def test_what_draws_nothing_needs_no_library() -> None:
         "x", "x", "X", "calm", "x", (Section("x", (Grid("x", (Column("x"),), [("x",)]),)),)
     )
     drawn = page_html(everything("x"))
-    assert len(page_html(plain)) < 30_000
+    assert len(page_html(plain)) < 36_000
     assert (drawn.count('id="plotly"'), len(drawn) < 2_200_000) == (1, True)
 
 
@@ -227,6 +227,66 @@ def test_a_grid_shows_a_part_first(open_page: Open) -> None:
     page.choose("select", "2")
     assert (len(page.all("tr.line")), page.texts("tr.line td:last-child")[0]) == (500, "odd")
     assert page.texts(".grid .count") == ["500 of 1,000"]
+
+
+@pytest.mark.browser
+def test_an_address_opens_what_it_names(open_page: Open) -> None:
+    """A section, a choice beside a plot and a row each have an address: given by what is opened, and opened by it."""
+    first, second = (figure([{"type": "bar", "y": [n]}], height=100) for n in (1, 2))
+    grid = Grid(
+        "names", (Column("name", "name"), Column("part")), [(f"a/{n} %", "x") for n in range(99)]
+    )
+    sections = (
+        Section("Outputs", (Plots("probe", [("long", first), ("left pad", second)]),)),
+        Section("All weights", (grid,)),
+    )
+    page = open_page(Page("x", "x", "X", "calm", "x", sections))
+    url = page.driver.current_url
+    assert page.texts("b.chosen") == ["long"]
+    page.choose("select", "1")
+    page.script("document.querySelectorAll('tr.line')[7].click()")
+    row = page.script("return location.hash")
+    page.choose("select", "1")
+    assert (page.script("return location.hash"), row) == (
+        "#outputs/left%20pad",
+        "#all-weights/a%2F7%20%25",
+    )
+    page.driver.get("about:blank")
+    page.driver.get(f"{url}#outputs/left%20pad")
+    page.until("return document.querySelector('.plot').data?.[0].y[0] === 2")
+    assert page.texts("b.chosen") == ["left pad"]
+    page.driver.get(f"{url}#all-weights/a%2F50%20%25")
+    page.until("return Boolean(document.querySelector('.detail'))")
+    assert page.texts("tr.open td.name") == ["a/50 %"]
+    assert page.texts("nav a") == ["Outputs", "All weights"]
+    assert page.script("return [...document.querySelectorAll('nav a')].map((a) => a.hash)") == [
+        "#outputs",
+        "#all-weights",
+    ]
+    for nowhere in ("#nosuch/x", "#outputs/nosuch", "#%E0%A4%A", "#all-weights/__proto__"):
+        page.driver.get(f"{url}{nowhere}")
+    assert page.logs() == []
+
+
+def test_sections_of_one_title_have_addresses_of_their_own() -> None:
+    """What repeats is numbered, and what has no letter is called a section."""
+    page = Page(
+        "x", "x", "X", "calm", "x", tuple(Section(title, ()) for title in ["A", "a", "?", "a-2"])
+    )
+    anchors = re.findall(r'<section id="([^"]*)"', page_html(page))
+    assert anchors == ["a", "a-2", "section", "a-2-2"]
+
+
+def test_code_in_sentences() -> None:
+    """What stands between back-ticks is code; a cell of a table is as it is, but where the table has sentences."""
+    blocks = (
+        Notes([("calm", "n", "run `x <y>`")]),
+        Table(("h",), [("`x`",)]),
+        Table(("h",), [("`z`",)], prose=True),
+    )
+    text = page_html(Page("x", "x", "X", "calm", "x", (Section("x", blocks),)))
+    assert "run <code>x &lt;y&gt;</code>" in text
+    assert ("<td>`x`</td>" in text, "<td><code>z</code></td>" in text) == (True, True)
 
 
 @pytest.mark.browser

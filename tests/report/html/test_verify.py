@@ -42,7 +42,8 @@ def test_sections(match: Verification, verification: Verification) -> None:
     covered = Coverage((TensorCoverage("a", 4, 4, 2, 2), TensorCoverage("b", 6, 0, 3, 0)))
     assert verification.outputs
     result = replace(verification, outputs=replace(verification.outputs, coverage=covered))
-    assert titles(result) == ["Summary", "Cause", "Weights", *common, "Coverage", "Environment"]
+    rest = [*common[1:], "Coverage", "Environment"]
+    assert titles(result) == ["Summary", "Cause", "Outputs", "Weights", *rest]
     section = next(
         section for section in verification_page(result).sections if section.title == "Coverage"
     )
@@ -83,7 +84,7 @@ def test_a_match(open_page: Open, match: Verification, tmp_path: Path) -> None:
     page.screenshot(tmp_path / "page.png")
     assert page.texts("h1, .subject") == [
         "Match",
-        f"{match.target} ({match.naming}) against {match.source} ({match.source_naming})",
+        f"{match.target} (PyTorch) against {match.source} (PyTorch)",
     ]
     assert page.texts(".tiles b") == ["101 of 101", "1.7 MB", "9 of 9", "10"]
     assert page.script("return document.querySelector('.plot').layout.shapes || []") == []
@@ -98,9 +99,9 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
     page.draw()
     page.screenshot(tmp_path / "page.png")
     assert page.texts(".verdict .word") == ["Mismatch"]
-    assert page.texts("#section-2 b")[0] == "first output beyond its limit"
+    assert page.texts("#cause b")[0] == "first output beyond its limit"
     plot = page.script(
-        "const p = document.querySelector('#section-4 .plot'); return [p.data, p.layout]"
+        "const p = document.querySelector('#outputs .plot'); return [p.data, p.layout]"
     )
     assert [trace["name"] for trace in plot[0]] == ["allowed", "PyTorch's own rounding", "target"]
     assert plot[0][2]["marker"]["symbol"] == ["circle", *["x"] * 8]
@@ -109,7 +110,7 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
         "first beyond its limit: encoder.1.attention",
     )
     names = page.script(
-        "return [...document.querySelectorAll('#section-5 option')].map((o) => o.textContent)"
+        "return [...document.querySelectorAll('#errors option')].map((o) => o.textContent)"
     )
     assert names == [
         "encoder.1.attention, probe full",
@@ -117,16 +118,16 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
         "encoder.last, probe full",
     ]
     heads = page.script(
-        "const t = document.querySelector('#section-6 .plot').data[0]; return [t.y, t.x, t.z]"
+        "const t = document.querySelector('#attention .plot').data[0]; return [t.y, t.x, t.z]"
     )
     assert heads[:2] == [
         ["encoder.1.attention", "decoder.1.attention", "decoder.1.cross"],
-        ["head 0", "head 1"],
+        ["0", "1"],
     ]
     assert min(value for row in heads[2] for value in row) > 3
-    page.choose("#section-6 select", "2")
+    page.choose("#attention select", "2")
     shape = page.script(
-        "const z = document.querySelectorAll('#section-6 .plot')[1]._fullData[0].z; return [z.length, z[0].length]"
+        "const z = document.querySelectorAll('#attention .plot')[1]._fullData[0].z; return [z.length, z[0].length]"
     )
     assert shape == [6, 7]
     assert page.texts(".aligned .wrong span") == ["-", "."]
@@ -152,6 +153,13 @@ def test_on_a_phone_and_on_paper(
         "return [...document.querySelectorAll('.plots .plot')].every((e) => e.querySelector('.main-svg'))"
     )
     assert (drawn, page.logs()) == (True, [])
+    paper = page.script(
+        "dispatchEvent(new Event('beforeprint'));"
+        "const seen = [getComputedStyle(document.body).color, document.querySelectorAll('tr.line').length];"
+        "dispatchEvent(new Event('afterprint')); return seen"
+    )
+    assert paper == ["rgb(28, 29, 32)", 101]
+    assert len(page.all("tr.line")) == 30
 
 
 @pytest.mark.soak

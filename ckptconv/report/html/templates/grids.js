@@ -89,12 +89,13 @@
     const number = (title) => row[columns.findIndex((column) => column.title === title)];
     const [low, high] = [number("min"), number("max")];
     const step = (high - low) / counts.length;
-    const axis = { gridcolor: "var(--line)", zeroline: false, automargin: true };
+    const axis = (text) => ({ title: { text, standoff: 8 }, gridcolor: "var(--line)", zeroline: false, automargin: true });
     return {
       data: [{ type: "bar", x: counts.map((_, n) => low + step * (n + 0.5)), y: counts, width: step * 0.9,
                marker: { color: "var(--accent)" }, hovertemplate: "%{y} near %{x:.3g}<extra></extra>" }],
-      layout: { height: 220, margin: { l: 40, r: 10, t: 10, b: 30 }, bargap: 0, showlegend: false,
-                paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", xaxis: axis, yaxis: axis },
+      layout: { height: 240, margin: { l: 40, r: 10, t: 10, b: 40 }, bargap: 0, showlegend: false,
+                paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+                xaxis: axis("value"), yaxis: axis("elements of the sample") },
     };
   }
 
@@ -117,7 +118,7 @@
   function start(block) {
     const { columns, rows, sort } = JSON.parse(block.querySelector("script").textContent);
     const inRow = columns.map((_, n) => n).filter((n) => columns[n].shown !== "opened");
-    const state = { by: columns.findIndex((column) => column.title === sort), down: true, text: "", all: false, chosen: {} };
+    const state = { by: columns.findIndex((column) => column.title === sort), down: true, text: "", all: false, chosen: {}, open: new Set() };
 
     const tools = block.appendChild(make("div", "tools"));
     const search = tools.appendChild(make("input"));
@@ -154,6 +155,7 @@
       const th = head.appendChild(make("th", columns[n].shown === "wide" ? "wide" : ""));
       if (isNumber(columns[n])) th.classList.add("number");
       th.scope = "col";
+      th.dataset.title = columns[n].title; // for paper, which repeats no buttons
       if (columns[n].kind === "histogram") {
         th.textContent = columns[n].title;
         continue;
@@ -167,6 +169,7 @@
       th.dataset.column = n;
     }
 
+    let printing = false;
     const words = rows.map((row) => row.filter((value) => typeof value === "string").join("\n").toLowerCase());
     const fits = (n) =>
       state.text.split(/\s+/).every((word) => words[n].includes(word)) &&
@@ -184,8 +187,10 @@
 
     function render() {
       const found = ordered();
-      const visible = state.all ? found : found.slice(0, FIRST);
-      body.replaceChildren(...visible.map(line));
+      const visible = state.all || printing ? found : found.slice(0, FIRST);
+      const opened = [];
+      body.replaceChildren(...visible.flatMap((n) => (state.open.has(n) ? [line(n), ...below(n, opened)] : [line(n)])));
+      for (const part of opened) part.draw();
       count.textContent = found.length === rows.length ? `${rows.length.toLocaleString("en")}` : `${found.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
       more.hidden = visible.length === found.length;
       more.textContent = `Show all ${found.length.toLocaleString("en")}`;
@@ -195,16 +200,28 @@
       }
     }
 
+    function below(n, opened) {
+      opened.push(detail(columns, rows[n]));
+      return [opened.at(-1).tr];
+    }
+
     function line(n) {
-      const tr = make("tr", "line");
+      const tr = make("tr", state.open.has(n) ? "line open" : "line");
       tr.tabIndex = 0;
+      tr.dataset.row = n;
       tr.append(...inRow.map((at) => cell(columns[at], rows[n][at])));
       const toggle = () => {
         if (tr.classList.toggle("open")) {
-          const below = detail(columns, rows[n]);
-          tr.after(below.tr);
-          below.draw();
-        } else tr.nextSibling.remove();
+          state.open.add(n);
+          const part = detail(columns, rows[n]);
+          tr.after(part.tr);
+          part.draw();
+          links.note(block, String(rows[n][0]));
+        } else {
+          state.open.delete(n);
+          tr.nextSibling.remove();
+          links.note(block);
+        }
       };
       tr.addEventListener("click", toggle);
       tr.addEventListener("keydown", (event) => {
@@ -212,6 +229,31 @@
       });
       return tr;
     }
+
+    // Opens the row of a name, and returns it; nothing that was searched or chosen hides it.
+    links.register(block, (name) => {
+      const n = rows.findIndex((row) => row[0] === name);
+      if (n < 0) return null;
+      state.open.add(n);
+      if (!fits(n)) {
+        search.value = state.text = "";
+        state.chosen = {};
+        for (const select of tools.querySelectorAll("select")) select.value = "";
+      }
+      state.all = state.all || ordered().indexOf(n) >= FIRST;
+      render();
+      return body.querySelector(`[data-row="${n}"]`);
+    });
+
+    // Paper shows every row.
+    addEventListener("beforeprint", () => {
+      printing = true;
+      render();
+    });
+    addEventListener("afterprint", () => {
+      printing = false;
+      render();
+    });
 
     search.addEventListener("input", () => {
       state.text = search.value.trim().toLowerCase();

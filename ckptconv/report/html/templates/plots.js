@@ -16,13 +16,29 @@ const plots = (() => {
   const ready = (async () => {
     const packed = document.getElementById("plotly");
     if (!packed) return;
+    const loading = hold();
     const bytes = Uint8Array.from(atob(packed.textContent), (character) => character.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     const script = document.createElement("script");
     script.textContent = await new Response(stream).text();
     document.head.append(script);
     loaded = true;
+    loading.end();
   })();
+
+  // Until plotly.js is there the page counts as loading, so that what prints it at once, as `chromium --print-to-pdf`
+  // does, waits: an empty frame is open so long.
+  function hold() {
+    const frame = document.body.appendChild(document.createElement("iframe"));
+    frame.hidden = true;
+    frame.contentDocument.open();
+    return {
+      end() {
+        frame.contentDocument.close();
+        frame.remove();
+      },
+    };
+  }
 
   function draw(box, figure, width) {
     drawn.set(box, figure);
@@ -46,10 +62,29 @@ const plots = (() => {
     const box = block.querySelector(".plot");
     const select = block.querySelector("select");
     const show = (width) => draw(box, figures[select ? Number(select.value) : 0], width);
-    if (select) select.addEventListener("change", () => show());
+    if (select) choosing(block, select, show);
     box.style.minHeight = `${figures[0].layout.height}px`;
     waiting.set(box, show);
     near.observe(box);
+  }
+
+  // A choice is named in the address bar and on paper; an address chooses.
+  function choosing(block, select, show) {
+    const chosen = block.querySelector(".chosen");
+    const name = () => (chosen.textContent = select.options[select.selectedIndex].text);
+    name();
+    select.addEventListener("change", () => {
+      links.note(block, name());
+      show();
+    });
+    links.register(block, (text) => {
+      const at = [...select.options].findIndex((option) => option.text === text);
+      if (at < 0) return null;
+      select.value = at;
+      name();
+      show();
+      return block;
+    });
   }
 
   // Far below the window a plot waits until someone comes near, or prints.
@@ -72,5 +107,6 @@ const plots = (() => {
     for (const box of [...waiting.keys()]) begin(box, PRINTED);
   });
   addEventListener("afterprint", () => redraw());
+  links.go();
   return { draw };
 })();

@@ -16,6 +16,17 @@ const theme = (() => {
   });
   dark.addEventListener("change", tell);
 
+  // Paper is light. These come before the listeners of those that draw.
+  let chosen;
+  addEventListener("beforeprint", () => {
+    chosen = root.dataset.theme;
+    root.dataset.theme = "light";
+  });
+  addEventListener("afterprint", () => {
+    if (chosen) root.dataset.theme = chosen;
+    else delete root.dataset.theme;
+  });
+
   return {
     listen: (listener) => listeners.push(listener),
     // The colour that `var(--name)` stands for now, as plotly.js understands it.
