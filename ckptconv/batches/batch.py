@@ -74,7 +74,8 @@ def batch(
         tasks = read_plan(Path(plan))
     else:
         raise UsageError(
-            f"{plan}: is not a TOML file; for a pattern of checkpoints, give --to 'out/{{name}}'"
+            f"{plan}: {'is a directory, not a' if Path(plan).is_dir() else 'no such'} TOML file;"
+            " for a pattern of checkpoints, give --to 'out/{name}'"
         )
     store = Records(Path(records) if records else _beside(str(plan), bool(target)))
     here = jobs or max(1, (os.cpu_count() or 2) // 2)

@@ -73,6 +73,8 @@ def read_plan(path: Path) -> tuple[Task, ...]:
         raise SourceError(f"{path}: more than {most} bytes of TOML; {more('json_bytes')}")
     try:
         values = tomllib.loads(raw.decode())
+    except UnicodeDecodeError:
+        raise SourceError(f"{path}: is not TOML: it is not a text in UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: is not TOML: {one_line(str(error))[:200]}") from None
     return _required(str(path), _tasks(values))

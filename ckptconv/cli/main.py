@@ -441,6 +441,9 @@ def _unforeseen(error: Exception) -> CkptconvError:
 
 def _show_usage(error: click.ClickException) -> None:
     """Print what is wrong with the command line. It quotes arguments, among them names of files, in one line."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()  # the help, which quotes nobody
+        return
     context = error.ctx if isinstance(error, click.UsageError) else None
     click.UsageError(one_line(error.format_message()), context).show()
 

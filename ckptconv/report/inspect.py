@@ -51,7 +51,8 @@ def inspection_text(result: Inspection, *, tensors: str = "", screen: Screen = P
 
 def facts(result: Inspection) -> Iterator[tuple[str, str]]:
     """Return what the checkpoint is, as names and values."""
-    yield "model", _what(result)
+    if "model" not in [side.role for side in result.sides]:  # a model of one piece is its only side
+        yield "model", model_name(result)
     yield from ((side.role, _side(side)) for side in result.sides)
     files = result.files[0] if len(result.files) == 1 else f"{len(result.files)} shards"
     yield "weights", f"{result.naming} {result.format}, {files}, {size(result.file_bytes)}"
@@ -60,7 +61,8 @@ def facts(result: Inspection) -> Iterator[tuple[str, str]]:
     yield "saved by", f"transformers {result.saved_by}" if result.saved_by else "unknown"
 
 
-def _what(result: Inspection) -> str:
+def model_name(result: Inspection) -> str:
+    """Return what the model is called: its type, or those of its sides."""
     if result.kind == "pair":
         return result.pair
     alone = {
@@ -73,11 +75,11 @@ def _what(result: Inspection) -> str:
 
 def _side(side: SideSummary) -> str:
     sizes = (
-        side.layers is not None and counted(side.layers, "layer"),
-        side.hidden is not None and f"hidden {side.hidden:,}",
-        side.heads is not None and counted(side.heads, "head"),
-        side.vocabulary is not None and f"vocabulary {side.vocabulary:,}",
-        side.reads and f"reads {side.reads}",
+        "" if side.layers is None else counted(side.layers, "layer"),
+        "" if side.hidden is None else f"hidden {side.hidden:,}",
+        "" if side.heads is None else counted(side.heads, "head"),
+        "" if side.vocabulary is None else f"vocabulary {side.vocabulary:,}",
+        f"reads {side.reads}" if side.reads else "",
     )
     return ", ".join([side.model_type, *filter(None, sizes)])
 

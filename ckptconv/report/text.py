@@ -180,11 +180,13 @@ def _wrapped(line: str, columns: int) -> str:
     if len(line) <= columns:
         return line
     label = LABEL.match(line)
-    indent = label.end() if label else len(line) - len(line.lstrip()) + 2
+    indent = label.end() if label else columns
+    if indent > columns // 3:  # no label, but two spaces somewhere in a sentence
+        indent = len(line) - len(line.lstrip()) + 2
     return fill(
         line,
         columns,
-        subsequent_indent=" " * min(indent, columns // 3),
+        subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
     )

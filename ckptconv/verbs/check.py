@@ -80,6 +80,13 @@ def check(
     path = Path(path)
     if not os.path.lexists(path) and (interrupted := replacement_of(path)):
         raise SourceError(interrupted)
+    if not os.path.isdir(path):  # noqa: PTH112  # takes names that are too long
+        is_file = os.path.lexists(path)
+        raise SourceError(
+            f"{path}: is a file; give the directory that ckptconv wrote."
+            if is_file
+            else f"{path}: no such directory."
+        )
     manifest, declared, raw = read_manifest(path)
     entries, hidden = _listing(path)
     digests = _digests(path, manifest, entries, progress)

@@ -242,6 +242,13 @@ def test_help_is_a_command_too(cli: Cli) -> None:
     assert cli("help", "pt2tf").out == cli("pt2tf", "--help").out != ""
 
 
+def test_no_command_is_asked_for_help(cli: Cli) -> None:
+    """`ckptconv` alone shows the help, line by line, as wrong usage; before, it stood in one line after `Error:`."""
+    alone = cli()
+    assert (alone.code, alone.out) == (2, "")
+    assert alone.err == cli("--help").out
+
+
 def test_a_size_without_a_unit(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """It is asked for, and not taken for bytes."""
     refused = cli("pt2tf", dates, tmp_path / "tf", "--max-shard-size", "5")

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckptconv.base.environment import install_command
+from ckptconv.base.errors import Interrupted
+from ckptconv.batches.task import Outcome, Task
+from ckptconv.cli.commands.batch import resumable
 from ckptconv.schema.family import FAMILIES
 
 if TYPE_CHECKING:
@@ -279,6 +282,57 @@ def test_a_framework_that_is_missing(
         f"Install it with: {install_command(extra)}\n"
         "`ckptconv doctor` shows what works here; `verify --level weights` needs no framework.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ("check nosuch", 3, "nosuch: no such directory."),
+        ("check file.toml", 3, "file.toml: is a file; give the directory that ckptconv wrote."),
+        (
+            "verify --trace org/nosuch dates",
+            3,
+            "org/nosuch: no such file. `ckptconv verify SOURCE --save-trace FILE` records a trace.",
+        ),
+        (
+            "batch nosuch",
+            2,
+            "nosuch: no such TOML file; for a pattern of checkpoints, give --to 'out/{name}'",
+        ),
+        (
+            "batch folder",
+            2,
+            "folder: is a directory, not a TOML file; for a pattern of checkpoints, give --to 'out/{name}'",
+        ),
+        ("batch file.toml", 3, "file.toml: is not TOML: it is not a text in UTF-8"),
+        (
+            "inspect gpt2",
+            3,
+            "gpt2: no such directory. A model on the hub has a name of two parts: openai-community/gpt2.",
+        ),
+    ],
+)
+def test_what_is_not_there_is_called_what_it_is(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: str, code: int, message: str
+) -> None:
+    """A file or a directory that a command cannot take is one sentence with what to give instead."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "folder").mkdir()
+    outcome = cli(*args.split())
+    assert (outcome.code, outcome.out, outcome.err) == (code, "", f"Error: {message}\n")
+
+
+def test_an_interrupted_batch_says_what_is_there() -> None:
+    """What was proven is published, and the same command goes on; before, it said that nothing was written."""
+    task = Task("pt2tf", "a", "b", "weights")
+    proven = Outcome(task, "match", 0, "")
+    stopped = resumable(Interrupted(2), [proven, Outcome(task, "refused", 3, ""), proven])
+    assert str(stopped) == (
+        "interrupted, but every conversion that was proven (2) is published and whole"
+    )
+    assert str(resumable(Interrupted(2), [])) == "interrupted: nothing was written"
+    assert stopped.__notes__ == ["the same command goes on where this one was stopped"]
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def test_a_tensor_by_both_names() -> None:
     )
     assert cause_text(where) == (
         "cause: 1 of the 2 tensors that differ explains it\n"
-        "  first output beyond its limit: full encoder.12: error / PyTorch's own: RMS 8.39e+03 (limit 4), max\n"
-        "    8.39e+03 (limit 8)\n"
+        "  first output beyond its limit: full encoder.12 (output of encoder layer 11): error / PyTorch's\n"
+        "    own: RMS 8.39e+03 (limit 4), max 8.39e+03 (limit 8)\n"
         f"  {QUERY}\n"
         f"    target: tf/{QUERY}\n"
         "    transposed"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckptconv.base.errors import Interrupted
 from ckptconv.cli.main import (
     CIReports,
     as_html,
@@ -22,6 +23,8 @@ from ckptconv.cli.main import (
 from ckptconv.cli.speech import to_stderr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ckptconv.batches.task import Outcome
 
 
@@ -113,12 +116,18 @@ def batch(
         files=[plan] if plan.is_file() else [],
     )
 
+    ended: list[Outcome] = []
+
     def tell(outcome: Outcome, done: int, total: int) -> None:
+        ended.append(outcome)
         if not quiet:
             to_stderr(f"[{done}/{total}] {render.line(outcome)}")
 
     with reporting("batch", junit) as report:
-        result = verb.batch(plan, progress=tell, **options)
+        try:
+            result = verb.batch(plan, progress=tell, **options)
+        except Interrupted as error:
+            raise resumable(error, ended) from None
         report(
             CIReports(
                 lambda seconds: render.batch_junit(result),
@@ -139,6 +148,15 @@ def batch(
         stdout_taken=stdout_taken,
     )
     sys.exit(result.exit_code)
+
+
+def resumable(error: Interrupted, ended: Sequence[Outcome]) -> Interrupted:
+    """Return what a user is told of a batch that was stopped: what is there, and how to go on."""
+    proven = sum(outcome.matches for outcome in ended)
+    if proven:
+        error = Interrupted(error.signal_number, f"every conversion that was proven ({proven:,})")
+    error.add_note("the same command goes on where this one was stopped")
+    return error
 
 
 def _require_sense(options: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckptconv.base.errors import SourceError
 from ckptconv.cli.main import (
     CHECKPOINT,
     PERCENT,
@@ -150,6 +152,10 @@ def verify(
 
     _require_sense(target, level, html or junit, trace, options)
     _require_push(push, target, create_pr)
+    if trace and not os.path.lexists(trace):
+        raise SourceError(
+            f"{trace}: no such file. `ckptconv verify SOURCE --save-trace FILE` records a trace."
+        )
     stdout_taken = require_outputs(
         {
             "--html": html,

@@ -1,1 +1,1 @@
-"""Results as pages: each one file, which opens from disk and asks nobody for anything."""
+"""Results as pages: each one file, which opens from disk and needs no network."""

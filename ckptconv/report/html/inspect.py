@@ -22,7 +22,7 @@ from ckptconv.report.html.blocks import (
 )
 from ckptconv.report.html.figures import colour, figure, label, powers
 from ckptconv.report.html.treemap import treemap
-from ckptconv.report.inspect import PART_HEADERS, answer, facts, notes, part_rows
+from ckptconv.report.inspect import PART_HEADERS, answer, facts, model_name, notes, part_rows
 from ckptconv.report.text import size
 from ckptconv.verbs.inspect import Inspection, TensorLine
 
@@ -36,8 +36,8 @@ COLUMNS = (
     Column("bytes", "bytes", visible="opened"),
     Column("file", visible="opened"),
 )
-SHOWN_ELSEWHERE = ("model", "parameters", "size")
-"""Facts that stand in the heading or in the tiles."""
+SHOWN_ELSEWHERE = ("parameters", "size")
+"""Facts that stand in the tiles."""
 FIGURES = (
     Column("min", "figure", visible="opened"),
     Column("max", "figure", visible="opened"),
@@ -55,7 +55,7 @@ FIGURES = (
 def inspection_page(result: Inspection) -> Page:
     """Return an inspection as a page."""
     word, tone, summary = _verdict(result)
-    subject = f"{result.path}: {dict(facts(result))['model']}".replace("->", "\N{RIGHTWARDS ARROW}")
+    subject = f"{result.path}: {model_name(result)}".replace("->", "\N{RIGHTWARDS ARROW}")
     return Page("inspect", subject, word, tone, summary, tuple(_sections(result)))
 
 
@@ -79,8 +79,9 @@ def _verdict(result: Inspection) -> tuple[str, Tone, str]:
 
 
 def _sections(result: Inspection) -> Iterator[Section]:
-    overview = Facts([fact for fact in facts(result) if fact[0] not in SHOWN_ELSEWHERE])
-    yield Section("Summary", (_tiles(result), overview, *_notes(result)))
+    name = ("model", model_name(result))
+    overview = [fact for fact in facts(result) if fact != name and fact[0] not in SHOWN_ELSEWHERE]
+    yield Section("Summary", (_tiles(result), Facts(overview), *_notes(result)))
     if result.targets:
         rows = [
             (

@@ -409,7 +409,7 @@ def _require_room(parent: Path, needs: int) -> None:
     free = shutil.disk_usage(parent).free
     if free < needs:
         raise DestinationError(
-            f"{parent}: needs {needs} bytes, the disk has {free} free; nothing was written."
+            f"{parent}: needs {needs:,} bytes, the disk has {free:,} free; nothing was written."
         )
 
 
