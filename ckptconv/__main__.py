@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -10,11 +11,15 @@ from typing import NoReturn
 INTERNAL_ERROR = 70
 """Exit code; see `base/errors.py`, which may be what cannot be imported."""
 
+GARBAGE_OBJECTS = 50_000
+"""New objects between two searches for cycles, which are rare here: Python's own 700 take a tenth of a start."""
+
 
 def main() -> NoReturn:
     """Run the command line."""
     # numpy's BLAS, which nothing here computes with, takes memory for each of its threads, and exits with 1 without it
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(GARBAGE_OBJECTS)
     try:
         from ckptconv.cli.main import main as run
     except (ImportError, MemoryError, OSError, RuntimeError) as error:

@@ -411,12 +411,16 @@ class FileReader:
             done += count
 
 
+WRITE_BYTES = 1 << 20
+"""Written at a time: for longer runs Linux looks for huge pages, which may take seconds a GB (measured, ext4, 6.18)."""
+
+
 def write_at(fd: int, offset: int, data: memoryview | bytes) -> None:
     """Write all of `data` at `offset`. Raises OSError."""
     view = memoryview(data)
     done = 0
     while done < len(view):
-        done += os.pwrite(fd, view[done:], offset + done)
+        done += os.pwrite(fd, view[done : done + WRITE_BYTES], offset + done)
 
 
 BLOCK_BYTES = 1 << 20

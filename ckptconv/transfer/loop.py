@@ -28,8 +28,10 @@ from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.casting import NOTHING, TensorValues, require_finite
 from ckptconv.transfer.manifest import FileDigest, Hasher, TensorDigest, hasher
 from ckptconv.transfer.pieces import OpenFiles, Pieces, SharedPieces
-from ckptconv.transfer.publish.stage import fsync
+from ckptconv.transfer.publish.stage import begin_write_back, fsync
 
+EARLY_BYTES = 1 << 20
+"""The system is asked to put runs of this length on the disk at once: while the processor works, the disk does."""
 STEP_BYTES = 1 << 20
 """Read at a time: both digests are made of it while it is in the cache."""
 
@@ -281,6 +283,8 @@ class _Writer:
             if start < extent.nbytes and len(piece):
                 count = min(extent.nbytes - start, len(piece))
                 write_at(self._fd, extent.offset + start, piece[:count])
+                if count >= EARLY_BYTES:
+                    begin_write_back(self._fd, extent.offset + start, count)
                 piece, start = piece[count:], start + count
             start -= extent.nbytes if start >= extent.nbytes else start
 

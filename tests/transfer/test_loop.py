@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from ckptconv.base import workers
+from ckptconv.base import files, workers
 from ckptconv.base.errors import DestinationError, PlanError, SourceError
 from ckptconv.binding.bind import bind
 from ckptconv.binding.plan import Plan, make_plan
@@ -159,6 +159,21 @@ def test_a_byte_that_changes_on_the_way(
         " nothing was published.\n"
         "The disk or the memory of this machine may be faulty."
     )
+
+
+def test_long_runs_are_written_in_parts_that_the_disk_gets_at_once(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short parts, each handed to the disk, make the same file; a descriptor that is none does no harm."""
+    plan = plan_of(pair, tmp_path / "source", "tf")
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    (whole,) = write_weights(plan, FORMATS["safetensors"], "tf", tmp_path / "whole").files
+    monkeypatch.setattr(files, "WRITE_BYTES", 97)
+    monkeypatch.setattr(loop, "EARLY_BYTES", 1)
+    (parts,) = write_weights(plan, FORMATS["safetensors"], "tf", tmp_path / "parts").files
+    assert parts.read_bytes() == whole.read_bytes()
+    loop.begin_write_back(-1, 0, 1)
 
 
 def test_progress_counts_every_byte_twice(pair: Pair, tmp_path: Path) -> None:
