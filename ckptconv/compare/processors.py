@@ -1,5 +1,8 @@
 """Does the processor beside a model make what its encoder reads? From the two configs alone; nothing is run.
 
+What the class could not read, or could not be meant, is refused. What no key of a model's config says, such as the
+rate of its samples, is a remark.
+
 Source: transformers 4.57.6, the image processors and feature extractors of the families that there are tables for.
 """
 
@@ -8,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, read_json
@@ -16,39 +20,113 @@ from ckptconv.schema.family import Encoder
 from ckptconv.schema.model import Model
 
 PROCESSOR = "preprocessor_config.json"
+COMBINED = "processor_config.json"
+SECTIONS = ("image_processor", "feature_extractor")
+"""Of a combined processor's file, where transformers 5 keeps what was a file of its own."""
+OF_SOUND = ("sampling_rate",)
+OF_IMAGES = ("image_processor_type", "image_mean", "do_rescale", "crop_size")
+"""Keys that processors of one kind alone have."""
+READS = {"pixels": "images", "samples": "sound", "features": "sound"}
+RATE = 16000
+"""Samples a second, of the processors of every family of speech as transformers makes them."""
+IDLE = ("processor_class", "_processor_class", "transformers_version", "auto_map")
+"""Keys that change nothing of what a processor makes."""
 
 
 def require_processor(model: Model, folder: Path) -> None:
     """Refuse a processor whose output a model's class cannot read. Raises SourceError: with everything that is wrong.
 
-    One that is not there, or does not say, is no fault.
+    One that is not there, or does not say, is no fault; nor is any beside a model of text.
     """
-    path = folder / PROCESSOR
-    if not os.path.lexists(path):
+    if model.reads == "tokens":
         return
-    problems = list(_problems(model, read_json(path)))
-    if problems:
-        raise SourceError(
-            "\n  ".join([f"{path}: this processor does not fit the model beside it:", *problems])
-        )
+    for path, processor in _processors(folder):
+        problems = list(_problems(model, processor))
+        if problems:
+            raise SourceError(
+                "\n  ".join(
+                    [f"{path}: this processor does not fit the model beside it:", *problems]
+                )
+            )
+
+
+def processor_notices(model: Model, folder: Path) -> Iterator[str]:
+    """Say of a processor what nothing in the model's config can confirm. Raises SourceError: it is malformed."""
+    if READS.get(model.reads) != "sound":
+        return
+    for path, processor in _processors(folder):
+        rate = processor.get("sampling_rate", RATE)
+        if rate != RATE:
+            yield (
+                f"{path.name}: {rate!a:.40} samples a second; no key of a model's config says which rate it was"
+                f" trained with, and the usual one is {RATE}"
+            )
+
+
+def differing_processors(first: Path, second: Path, names: tuple[str, str]) -> Iterator[str]:
+    """Say in which keys two processors differ, or which side has none; nothing where they make the same.
+
+    Args: names: what to call the two checkpoints, such as "the source" and "the target".
+    Raises: SourceError: a file is malformed.
+    """
+    left, right = (
+        {path.name: values for path, values in _files(folder)} for folder in (first, second)
+    )
+    for file in sorted(left.keys() | right.keys()):
+        if file not in left or file not in right:
+            yield f"only {names[file in right]} has {file}"
+            continue
+        keys = [
+            key
+            for key in sorted(left[file].keys() | right[file].keys())
+            if key not in IDLE and left[file].get(key) != right[file].get(key)
+        ]
+        if keys:
+            yield f"the processors differ: {file}: {', '.join(keys)}"
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, Mapping[str, Json]]]:
+    for name in (PROCESSOR, COMBINED):
+        if os.path.lexists(folder / name):
+            yield folder / name, read_json(folder / name)
+
+
+def _processors(folder: Path) -> Iterator[tuple[Path, Mapping[str, Json]]]:
+    """Return every processor of images or sound in a folder, each with the file that says it."""
+    for path, values in _files(folder):
+        if path.name == PROCESSOR:
+            yield path, values
+        sections = (values.get(name) for name in SECTIONS)
+        yield from ((path, section) for section in sections if isinstance(section, dict))
 
 
 def _problems(model: Model, processor: Mapping[str, Json]) -> Iterator[str]:
-    config = model.encoder.config
-    if model.reads == "pixels":
+    kinds = {"sound": OF_SOUND, "images": OF_IMAGES}
+    reads = READS[model.reads]
+    strange = [
+        (kind, key)
+        for kind, keys in kinds.items()
+        for key in keys
+        if kind != reads and key in processor
+    ]
+    if strange and not any(key in processor for key in kinds[reads]):
+        kind, key = strange[0]
+        yield f"{key!r} is of a processor of {kind}, but the encoder reads {reads}"
+    elif model.reads == "pixels":
         yield from _of_images(model, processor)
-    elif model.reads == "samples":
-        if processor.get("feature_size", 1) != 1:
-            yield f"'feature_size' is {processor['feature_size']!a}, but the encoder reads samples, one at a time"
     else:
-        yield from _of_features(config, processor)
+        yield from _of_sound(model, processor)
 
 
 def _of_images(model: Model, processor: Mapping[str, Json]) -> Iterator[str]:
     config, tables = model.encoder.config, model.encoder.tables
-    mean, channels = processor.get("image_mean"), config.size("num_channels")
-    if isinstance(mean, list) and processor.get("do_normalize", True) and len(mean) != channels:
-        yield f"'image_mean' is of {len(mean)} channels, but the encoder reads {channels}"
+    channels = config.size("num_channels")
+    for key in ("image_mean", "image_std") if processor.get("do_normalize", True) else ():
+        values = processor.get(key)
+        if isinstance(values, list) and len(values) != channels:
+            yield f"{key!r} is of {len(values)} channels, but the encoder reads {channels}"
+    if processor.get("do_convert_rgb") is True and channels != 3:
+        yield f"'do_convert_rgb' makes 3 channels, but the encoder reads {channels}"
     size, expected = image_size(processor), config.extent("image_size")
     fixed = isinstance(tables, Encoder) and tables.one_size
     if fixed and size is not None and size != expected:
@@ -67,16 +145,40 @@ def image_size(processor: Mapping[str, Json]) -> tuple[int, int] | None:
         high, wide = size.get("height"), size.get("width")
     else:
         high = wide = size
-    sides = [side for side in (high, wide) if isinstance(side, int) and not isinstance(side, bool)]
+    sides = [side for side in (high, wide) if _is_count(side)]
     return (sides[0], sides[1]) if len(sides) == 2 else None
 
 
-def _of_features(config: Config, processor: Mapping[str, Json]) -> Iterator[str]:
+def _is_count(value: Json) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _of_sound(model: Model, processor: Mapping[str, Json]) -> Iterator[str]:
+    rate = processor.get("sampling_rate", RATE)
+    if not _is_count(rate) or rate < 1:
+        yield f"'sampling_rate' is {rate!a:.40}, which is no number of samples a second"
+    elif model.reads == "features":
+        yield from _of_features(model.encoder.config, processor, rate)
+    if model.reads == "samples" and processor.get("feature_size", 1) != 1:
+        yield f"'feature_size' is {processor['feature_size']!a:.40}, but the encoder reads samples, one at a time"
+
+
+def _of_features(config: Config, processor: Mapping[str, Json], rate: int) -> Iterator[str]:
     whisper = config.get("num_mel_bins") is not None
     bins = config.size("num_mel_bins" if whisper else "input_feat_per_channel")
-    made = processor.get("feature_size")
-    if isinstance(made, int) and made != bins:
-        yield f"'feature_size' is {made}, but the encoder reads {bins} bins a frame"
-    frames, places = processor.get("nb_max_frames"), config.size("max_source_positions")
-    if whisper and isinstance(frames, int) and frames != 2 * places:
+    for key in ("feature_size", "num_mel_bins"):
+        made = processor.get(key)
+        if _is_count(made) and made != bins:
+            yield f"{key!r} is {made}, but the encoder reads {bins} bins a frame"
+    frames, places = _frames(processor, rate), config.size("max_source_positions")
+    if whisper and frames is not None and frames != 2 * places:
         yield f"{frames} frames, but the encoder reads {2 * places}"
+
+
+def _frames(processor: Mapping[str, Json], rate: int) -> int | None:
+    """Return how many frames Whisper's extractor makes: by its own count, whatever the file says beside it."""
+    seconds, hop = processor.get("chunk_length"), processor.get("hop_length", 160)
+    if _is_count(seconds) and _is_count(hop) and hop > 0:
+        return seconds * rate // hop
+    stated = processor.get("nb_max_frames")
+    return stated if _is_count(stated) else None

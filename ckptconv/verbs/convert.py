@@ -14,7 +14,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import counted
 from ckptconv.binding.plan import DtypeChoice, Plan, widening_notice
 from ckptconv.compare.comparison import check_constants, check_equal
-from ckptconv.compare.processors import require_processor
+from ckptconv.compare.processors import processor_notices, require_processor
 from ckptconv.schema.model import Model
 from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
@@ -346,8 +346,7 @@ def convert(
     model, plan, settings = planning.model, planning.plan, planning.settings
     _require_loadable(plan, way, options)
     require_companions(source)
-    if model.reads != "tokens":
-        require_processor(model, source)
+    require_processor(model, source)
     notices = (
         *checkpoint.notices,
         *never_healed_notices(model, checkpoint),
@@ -356,6 +355,7 @@ def convert(
         *_forward_only(model, way),
         *_widening(plan, way, options),
         *_added(settings, way),
+        *processor_notices(model, source),
         *left_behind(source),
     )
     result = Conversion((source,), target, model.label, way.target, way.form.name, plan, notices)

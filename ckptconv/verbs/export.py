@@ -15,6 +15,7 @@ from ckptconv.base.files import ensure_folder
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import counted
+from ckptconv.compare.processors import require_processor
 from ckptconv.run.forward import model_class
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.artefact import is_artefact, write_record
@@ -107,6 +108,7 @@ def export(
     naming: NamingName = checkpoint.weights.naming
     planning = planned(checkpoint, Way(naming, "pytorch", FORMATS["safetensors"]))
     require_companions(path)
+    require_processor(planning.model, path)
     ensure_folder(path)
     require_consistent(planning.plan)
     read, remarks = {"source": source_files(checkpoint)}, list[str]()

@@ -17,6 +17,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.binding.bind import Binding, Equality
 from ckptconv.binding.identify import Identity, identify_alone, identify_part, is_one_part
 from ckptconv.binding.plan import Constant
+from ckptconv.compare.processors import require_processor
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ROLES, Model, Part
 from ckptconv.schema.tensors import NamingName
@@ -561,6 +562,7 @@ def _target(
     ):
         return Target(verb, question(model, checkpoint.path)), ()
     try:
+        require_processor(model, checkpoint.path)
         planning = plan_bound(checkpoint, model, binding, way)
         sides = side_plans(planning) if verb == "split" else ()
     except PlanError as error:

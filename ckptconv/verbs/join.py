@@ -25,9 +25,11 @@ from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
 from ckptconv.binding.identify import identify, identify_part
 from ckptconv.binding.plan import Fill, make_plan
+from ckptconv.compare.processors import require_processor
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.model import Model, read_model
+from ckptconv.schema.models.pair import COMPOSITES
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
 from ckptconv.stores.companions import (
@@ -57,12 +59,6 @@ CrossAttention: TypeAlias = Literal["random", "self"]
 DEFAULT_STD = 0.02
 """initializer_range of every family that has one, unless its config says otherwise."""
 TEXT = "encoder-decoder"
-COMPOSITES = {
-    TEXT: "tokens",
-    "vision-encoder-decoder": "pixels",
-    "speech-encoder-decoder": "samples",
-}
-"""Model type of a whole -> what its encoder reads."""
 NEW_PARTS = ("cross-attention", "head", "bridge")
 """What two models may lack; anything else that is missing is an error."""
 
@@ -157,6 +153,7 @@ def join(
     scope: Scope = "whole" if whole else "tokenizer"
     surroundings = _Surroundings.of(folder, scope, whole)
     require_companions(folder, scope)
+    require_processor(model, folder)
     reading = [notice for part in parts for notice in part.notices]
     left = _left_behind(encoder, decoder, whole)
     beside = f"config and what else belongs to the whole: taken from {folder}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from ckptconv.base.errors import PlanError, Problem, UsageError
 from ckptconv.base.results import Result
 from ckptconv.base.workers import counted
+from ckptconv.compare.processors import require_processor
 from ckptconv.run.fingerprints import STORED, Fingerprint, fingerprints
 from ckptconv.run.forward import Options, Runnable
 from ckptconv.run.inputs import Inputs, read_inputs
@@ -83,6 +84,7 @@ def record(
     checkpoint.require_loadable()
     model = read_model(without_fixes(checkpoint.config))
     require_sentences(model, texts)
+    require_processor(model, checkpoint.path)
     own = read_inputs(inputs, model) if inputs else Inputs()
     if own.examples and model.reads != "tokens":
         raise UsageError(

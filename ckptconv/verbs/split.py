@@ -20,7 +20,7 @@ from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.plan import Plan
 from ckptconv.compare.comparison import check_constants
-from ckptconv.compare.processors import require_processor
+from ckptconv.compare.processors import processor_notices, require_processor
 from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import BRIDGE_TYPE
 from ckptconv.schema.models.seq2seq import Seq2Seq
@@ -103,13 +103,13 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     model, plan = planning.model, planning.plan
     sides = side_plans(planning, options.dtype)
     require_companions(source)
-    if model.reads != "tokens":
-        require_processor(model, source)
+    require_processor(model, source)
     parts = tuple(map(_side, sides)) if sides else tuple(_parts(model, plan))
     notices = (
         *checkpoint.notices,
         *(side_notices(model, sides) if sides else plan.notices),
         *_bridge_notice(parts),
+        *processor_notices(model, source),
         *left_behind(source),
         *(not_taken(source, "decoder") if sides else ()),
     )

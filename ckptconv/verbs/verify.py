@@ -27,6 +27,7 @@ from ckptconv.compare.configs import (
     settings_apart,
     tokenizer_notices,
 )
+from ckptconv.compare.processors import differing_processors, require_processor
 from ckptconv.compare.stream import Relation
 from ckptconv.run.forward import ForwardReport, Options
 from ckptconv.run.inputs import Inputs, read_inputs
@@ -173,6 +174,8 @@ def verify(
     require_no_artefact(first)
     model = read_model(without_fixes(first.config))
     require_sentences(model, texts)
+    for checkpoint in (first, second):
+        require_processor(model, checkpoint.path)
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = _files_report(first, model, second, progress, positions)
     outputs = None
@@ -218,14 +221,16 @@ def _files_report(
     progress: Callable[[int, int], None],
     positions: Positions | None,
 ) -> WeightsReport:
-    """Compare the weights, and say what else the files tell: of what an export changed, and of the tokenizers."""
+    """Compare the weights, and say what else the files tell: of what an export changed, tokenizers and processors."""
     weights = compare_weights(source, model, target, progress, positions)
     names = "the source", "the target"
-    tokenizers = tuple(tokenizer_notices(source.path, target.path, names))
+    beside = [*tokenizer_notices(source.path, target.path, names)]
+    if model.reads != "tokens":
+        beside += differing_processors(source.path, target.path, names)
     missing, remarks = without_converted(weights.problems, target)
     return replace(
         weights,
-        notices=(*weights.notices, *remarks, *tokenizers),
+        notices=(*weights.notices, *remarks, *beside),
         problems=(*missing, *pointers(target)),
     )
 
@@ -257,6 +262,7 @@ def _verify_recorded(
 ) -> Verification:
     """Compare a checkpoint with a trace, which has digests instead of weights."""
     trace, model = open_trace(path)
+    require_processor(model, target.path)
     compared = compare_digests(trace, model, target, progress, positions)
     missing, remarks = without_converted(compared.problems, target)
     problems = (*missing, *pointers(target))

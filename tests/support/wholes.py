@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
+import numpy as np
+
+from ckptconv.schema.config import Config
+from ckptconv.schema.model import read_model
+from ckptconv.stores.formats import safetensors
+from ckptconv.stores.tensor import TensorSpec
 from tiny import ROOT, _fan_in
 
 Json: TypeAlias = dict[str, Any]
@@ -50,6 +57,44 @@ def config_of(kind: str, family: str, variant: str = "plain") -> Json:
     """Return the config.json of a variant, as the classes got it."""
     config: Json = names(kind, family)["variants"][variant]["config"]
     return dict(config)
+
+
+def checkpoint(
+    folder: Path, kind: str, family: str, more: Mapping[str, list[int]] | None = None
+) -> Path:
+    """Write a checkpoint with the tensors that PyTorch's class has, each with values of its own; no framework runs.
+
+    A bias of logits is zero, as no decoder by itself has one. A pair's decoder is what the tables say.
+
+    Args: more: names and shapes of tensors beside.
+    """
+    folder.mkdir()
+    pytorch = names(kind, family)["variants"]["plain"]["pytorch"]
+    tied = {name for group in pytorch["tied"] for name in sorted(group)[:-1]}
+    shapes = {name: shape for name, shape in pytorch["tensors"].items() if name not in tied}
+    if kind in COMPOSITES:
+        shapes |= _decoder_shapes(config_of(kind, family))
+    shapes |= more or {}
+    biases = {"final_logits_bias"} & shapes.keys()
+    specs = [TensorSpec(name, "float32", tuple(shape)) for name, shape in shapes.items()]
+    places = safetensors.create(folder / "model.safetensors", specs, "pytorch", False)
+    noise = np.random.default_rng(0)
+    with (folder / "model.safetensors").open("r+b") as file:
+        for spec in specs:
+            file.seek(places[spec.name][0].offset)
+            values = noise.normal(size=spec.shape) * (spec.name not in biases)
+            file.write(values.astype("<f4").tobytes())
+    (folder / "config.json").write_text(json.dumps(config_of(kind, family)))
+    return folder
+
+
+def _decoder_shapes(config: Json) -> dict[str, list[int]]:
+    """Return name -> shape of what a pair's decoder must have."""
+    return {
+        tensor.key: list(tensor.shape("pytorch"))
+        for tensor in read_model(Config(config)).tensors
+        if tensor.key.startswith("decoder.") and tensor.required
+    }
 
 
 def torch_and_transformers() -> tuple[Any, Any]:

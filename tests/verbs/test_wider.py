@@ -5,40 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import ckptconv
 from ckptconv.base.errors import SourceError
-from ckptconv.schema.config import Config
-from ckptconv.schema.model import read_model
-from ckptconv.stores.formats import safetensors
-from ckptconv.stores.tensor import TensorSpec
-from wholes import config_of, names
-
-
-def checkpoint(folder: Path, kind: str, family: str, decoder: dict[str, list[int]]) -> Path:
-    """Write a checkpoint with the tensors that PyTorch's class has, each with values of its own."""
-    folder.mkdir()
-    pytorch = names(kind, family)["variants"]["plain"]["pytorch"]
-    tied = {name for group in pytorch["tied"] for name in sorted(group)[:-1]}
-    shapes = {
-        name: shape for name, shape in (pytorch["tensors"] | decoder).items() if name not in tied
-    }
-    specs = [TensorSpec(name, "float32", tuple(shape)) for name, shape in shapes.items()]
-    places = safetensors.create(folder / "model.safetensors", specs, "pytorch", False)
-    noise = np.random.default_rng(0)
-    with (folder / "model.safetensors").open("r+b") as file:
-        for spec in specs:
-            file.seek(places[spec.name][0].offset)
-            file.write(noise.normal(size=spec.shape).astype("<f4").tobytes())
-    (folder / "config.json").write_text(json.dumps(config_of(kind, family)))
-    return folder
+from wholes import checkpoint
 
 
 def test_one_piece_gives_the_side_that_a_class_loads(tmp_path: Path) -> None:
     """Of T5 `split` writes the encoder alone, says why not the decoder, and `inspect` knows both beforehand."""
-    source = checkpoint(tmp_path / "t5", "seq2seq", "t5", {})
+    source = checkpoint(tmp_path / "t5", "seq2seq", "t5")
     (source / "README.md").write_text("A model.")
     answers = {target.verb: target for target in ckptconv.inspect(source).targets}
     result = ckptconv.split(source, tmp_path / "out")
@@ -61,7 +37,7 @@ def test_one_piece_gives_the_side_that_a_class_loads(tmp_path: Path) -> None:
 
 def test_one_piece_without_such_a_class_is_not_taken_apart(tmp_path: Path) -> None:
     """`split` refuses NLLB, with the reason that `inspect` gives; everything else would take it."""
-    source = checkpoint(tmp_path / "m2m", "seq2seq", "m2m_100", {})
+    source = checkpoint(tmp_path / "m2m", "seq2seq", "m2m_100")
     answers = {target.verb: target.refusal for target in ckptconv.inspect(source).targets}
     with pytest.raises(
         SourceError, match="no class that holds its encoder or its decoder"
@@ -84,19 +60,13 @@ def test_inspect_says_what_an_encoder_reads(
     kind: str, family: str, reads: str | None, tmp_path: Path
 ) -> None:
     """Images with their size, samples, spectrograms; of text nothing is said."""
-    source = checkpoint(tmp_path / family, kind, family, {})
+    source = checkpoint(tmp_path / family, kind, family)
     assert ckptconv.inspect(source).sides[0].reads == reads
 
 
 def test_a_pair_of_images_comes_apart_and_together(tmp_path: Path) -> None:
     """`split` and `join` give an image pair's bytes back, with and without the whole's config beside the parts."""
-    model = read_model(Config(config_of("vision", "vit")))
-    decoder = {
-        tensor.key: list(tensor.shape("pytorch"))
-        for tensor in model.tensors
-        if tensor.key.startswith("decoder.") and tensor.required
-    }
-    source = checkpoint(tmp_path / "vit", "vision", "vit", decoder)
+    source = checkpoint(tmp_path / "vit", "vision", "vit")
     ckptconv.split(source, tmp_path / "parts")
     ckptconv.join(tmp_path / "parts/encoder", tmp_path / "parts/decoder", tmp_path / "joined")
     (tmp_path / "parts/config.json").unlink()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.schema.config import Config
-from ckptconv.schema.family import Decoder
+from ckptconv.schema.family import Decoder, InputKind
 from ckptconv.schema.model import Model, ModelType, Part, Role, read_part
 from ckptconv.schema.tensors import Module, NamingName, copies, linear, part
 
@@ -21,6 +21,19 @@ INITIALIZER_RANGE = 0.02
 """What nearly all config classes have; the weights replace what it makes."""
 
 
+COMPOSITES: Mapping[str, InputKind] = {
+    "encoder-decoder": "tokens",
+    "vision-encoder-decoder": "pixels",
+    "speech-encoder-decoder": "samples",
+}
+"""Model type of a pair -> what its encoder reads."""
+INPUTS: Mapping[InputKind, str] = {
+    "tokens": "text",
+    "pixels": "images",
+    "samples": "samples of sound",
+    "features": "spectrograms",
+}
+"""The same in words."""
 BRIDGE_TYPE = "ckptconv-bridge"
 """Model type in the config of a bridge by itself: no class of transformers holds a bare projection."""
 
@@ -95,12 +108,20 @@ def read_pair(config: Config) -> Pair:
     Raises: SourceError: no table, no decoder that reads an encoder, or an encoder of something else than text.
     """
     pair = Pair(config, read_parts(config))
-    if pair.reads != "tokens":
-        raise SourceError(
-            f"{pair.encoder.config.where}: {pair.encoder.family.model_type!r} reads {pair.reads}, not text;"
-            " the model type of such a pair is another"
-        )
+    require_kind(pair)
     return pair
+
+
+def require_kind(pair: Pair) -> None:
+    """Refuse a pair whose config calls it one of another kind of input. Raises SourceError."""
+    stated = str(pair.config.get("model_type"))
+    expected = COMPOSITES[stated]
+    if pair.reads != expected:
+        right = next(name for name, reads in COMPOSITES.items() if reads == pair.reads)
+        raise SourceError(
+            f"{pair.config.where}: 'model_type' is {stated!r}, whose encoder reads {INPUTS[expected]}, but"
+            f" {pair.encoder.family.model_type!r} reads {INPUTS[pair.reads]}: a pair with it is {right!r}."
+        )
 
 
 def read_parts(config: Config) -> Mapping[str, Part]:

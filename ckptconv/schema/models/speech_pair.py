@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import ModelType
-from ckptconv.schema.models.pair import Pair, read_parts
+from ckptconv.schema.models.pair import Pair, read_parts, require_kind
 from ckptconv.schema.tensors import NamingName
 
 CLASSES: Mapping[NamingName, str] = {
@@ -47,10 +46,7 @@ class SpeechPair(Pair):
 def read_speech_pair(config: Config) -> SpeechPair:
     """Return the pair that a config describes. Raises SourceError: as `read_pair`, or the encoder reads no speech."""
     pair = SpeechPair(config, read_parts(config))
-    if pair.reads != "samples":
-        raise SourceError(
-            f"{pair.encoder.config.where}: {pair.encoder.family.model_type!r} reads {pair.reads}, not samples"
-        )
+    require_kind(pair)
     return pair
 
 

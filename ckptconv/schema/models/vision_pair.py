@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import Healed
 from ckptconv.schema.model import ModelType
-from ckptconv.schema.models.pair import Pair, read_parts
+from ckptconv.schema.models.pair import Pair, read_parts, require_kind
 from ckptconv.schema.tensors import NamingName
 
 CLASSES: Mapping[NamingName, str] = {
@@ -58,10 +57,7 @@ class VisionPair(Pair):
 def read_vision_pair(config: Config) -> VisionPair:
     """Return the pair that a config describes. Raises SourceError: as `read_pair`, or the encoder reads no images."""
     pair = VisionPair(config, read_parts(config))
-    if pair.reads != "pixels":
-        raise SourceError(
-            f"{pair.encoder.config.where}: {pair.encoder.family.model_type!r} reads {pair.reads}, not images"
-        )
+    require_kind(pair)
     return pair
 
 
