@@ -346,7 +346,8 @@ def convert(
     model, plan, settings = planning.model, planning.plan, planning.settings
     _require_loadable(plan, way, options)
     require_companions(source)
-    require_processor(model, source)
+    if model.reads != "tokens":
+        require_processor(model, source)
     notices = (
         *checkpoint.notices,
         *never_healed_notices(model, checkpoint),
@@ -355,7 +356,7 @@ def convert(
         *_forward_only(model, way),
         *_widening(plan, way, options),
         *_added(settings, way),
-        *processor_notices(model, source),
+        *(processor_notices(model, source) if model.reads != "tokens" else ()),
         *left_behind(source),
     )
     result = Conversion((source,), target, model.label, way.target, way.form.name, plan, notices)

@@ -174,7 +174,7 @@ def verify(
     require_no_artefact(first)
     model = read_model(without_fixes(first.config))
     require_sentences(model, texts)
-    for checkpoint in (first, second):
+    for checkpoint in (first, second) if model.reads != "tokens" else ():
         require_processor(model, checkpoint.path)
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
     weights = _files_report(first, model, second, progress, positions)
