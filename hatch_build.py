@@ -15,6 +15,7 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
+IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)]*)\)\n*")
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)]*)\)")
 PAGES = {"Repository": "", "Changelog": "/blob/main/CHANGELOG.md", "Issues": "/issues"}
 
@@ -61,5 +62,6 @@ def _remembered(root: Path) -> str:
 
 
 def linked(text: str, address: str) -> str:
-    """Return text whose links to files of the repository lead to its address, or are no links."""
+    """Return text whose links to files of the repository lead to its address, or are no links; so do its images."""
+    text = IMAGE.sub(rf"![\1]({address}/raw/main/\2)\n\n" if address else "", text)
     return LINK.sub(rf"[\1]({address}/blob/main/\2)" if address else r"\1", text)

@@ -68,6 +68,7 @@ def test_metadata(wheel: Path) -> None:
     links = [part.partition(")")[0] for part in readme.split("](")[1:]]
     assert len(links) > 10
     assert [link for link in links if not link.startswith("https://")] == []
+    assert f"]({address}/raw/main/docs/assets/report.png)" in readme
 
 
 @pytest.mark.thorough
@@ -77,6 +78,7 @@ def test_a_build_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = metadata(build(ROOT, "wheel", tmp_path, CKPTCONV_REPOSITORY=""))
     assert result.get_all("Project-URL") is None
     assert "](docs/" not in str(result.get_payload())
+    assert "![" not in str(result.get_payload())
 
 
 @pytest.mark.thorough

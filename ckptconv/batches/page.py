@@ -22,7 +22,7 @@ COLUMNS = (
     Column("level", visible="opened", choose=True),
     Column("target is", visible="opened"),
     Column("message", visible="opened"),
-    Column("report", visible="opened"),
+    Column("report", "report", visible="opened"),
 )
 MAX_CAUSES = 30
 """Causes that stand before the table, which has them all."""

@@ -355,14 +355,13 @@ def cause_sentence(where: Where, problems: Sequence[Problem] = ()) -> str:
     sentence = _sentence(where, problems)
     if where.tensors:
         tensor = where.tensors[0]
-        return one_line(
-            f"{sentence}; first: {tensor.source or tensor.name} ({tensor.relation.kind})"
-        )
+        alone = len(where.tensors) + where.later == 1 and not where.config
+        joint = ": " if alone else "; first: "
+        return one_line(f"{sentence}{joint}{tensor.source or tensor.name} ({tensor.relation.kind})")
     if where.config:
         key = where.config[0]
-        return one_line(
-            f"{sentence}; first: {key.key}, {_value(key.first)} -> {_value(key.second)}"
-        )
+        joint = "; first: " if len(where.config) > 1 else "; "
+        return one_line(f"{sentence}{joint}{key.key}, {_value(key.first)} -> {_value(key.second)}")
     return one_line(sentence)
 
 

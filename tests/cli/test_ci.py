@@ -62,7 +62,7 @@ def test_a_mismatch_on_github(
     cause, line = [line for line in outcome.err.splitlines() if line.startswith("::")]
     (result,) = json.loads(outcome.out)["weights"]["differences"]
     assert outcome.code == 1
-    assert cause.startswith("::error title=verify%3A mismatch::cause: 1 tensor differs; first: ")
+    assert cause.startswith("::error title=verify%3A mismatch::cause: 1 tensor differs: ")
     assert line.startswith(f"::error title=verify%3A weights%3A {result['name']}::")
     assert Xml.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
 

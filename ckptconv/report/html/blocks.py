@@ -56,8 +56,10 @@ class Column:
     """A column of a grid."""
 
     title: str
-    kind: Literal["name", "text", "count", "figure", "bytes", "verdict", "histogram"] = "text"
-    """figure: three digits. histogram: counts, drawn small."""
+    kind: Literal["name", "text", "count", "figure", "bytes", "verdict", "histogram", "report"] = (
+        "text"
+    )
+    """figure: three digits. histogram: counts, drawn small. report: lines of a terminal, for a row that is opened."""
     visible: Literal["always", "wide", "opened"] = "always"
     """wide: not on a phone. opened: only below a row that was opened."""
     choose: bool = False

@@ -72,10 +72,12 @@
     td.colSpan = columns.length;
     const facts = td.appendChild(make("dl", "facts"));
     columns.forEach((column, n) => {
-      if (row[n] === null || row[n] === "" || column.kind === "histogram") return;
+      if (row[n] === null || row[n] === "" || ["histogram", "report"].includes(column.kind)) return;
       const line = facts.appendChild(make("div"));
       line.append(make("dt", "", column.title), make("dd", "", shown(column, row[n])));
     });
+    const report = row[columns.findIndex((column) => column.kind === "report")];
+    if (report) td.append(make("pre", "scroll", report));
     const at = columns.findIndex((column) => column.kind === "histogram");
     const values = row[at];
     const tr = make("tr", "detail");
