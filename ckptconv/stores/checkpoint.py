@@ -27,7 +27,7 @@ from ckptconv.stores.companions import (
     unsaid_keys,
     with_readable_dtypes,
 )
-from ckptconv.stores.foreign import foreign_weights
+from ckptconv.stores.foreign import STEMS, foreign_weights
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.layouts import LAYOUTS, Weights, huggingface
 
@@ -168,11 +168,19 @@ def read_config(path: Path) -> Config:
             f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent})."
         )
     if not os.path.lexists(path / "config.json"):
-        foreign = "".join(f"\n{line}" for line in foreign_weights(list(_names(path))))
         raise SourceError(
-            f"{path}: no config.json here, so this is no checkpoint.{_within(path)}{foreign}"
+            f"{path}: no config.json here, so this is no checkpoint.{_within(path)}{_beside_it(path)}"
         )
     return Config(read_json(path / "config.json"), str(path / "config.json"))
+
+
+def _beside_it(path: Path) -> str:
+    """Return what else lies in a directory without a config, and what to do, in lines of their own."""
+    names = list(_names(path))
+    weights = [stem for stem in STEMS if stem in names]
+    if weights:
+        return f"\n{weights[0]} is here: put the config.json of the same model beside it."
+    return "".join(f"\n{line}" for line in foreign_weights(names))
 
 
 def read_weights(path: Path, naming: NamingName | None = None) -> Weights:

@@ -140,7 +140,7 @@ def _variants(names: Collection[str]) -> Iterator[str]:
 
 def _traces(names: Collection[str]) -> Iterator[str]:
     """Return a line for each thing that is told by a name; a name tells one thing."""
-    left = sorted(name for name in names if name.rpartition("/")[2] not in NO_WEIGHTS)
+    left = sorted(name for name in names if name.rpartition("/")[2] not in NO_WEIGHTS + STEMS)
     for trace in TRACES:
         matches = [match for name in left if (match := trace.pattern.fullmatch(name))]
         if matches:

@@ -92,6 +92,16 @@ def test_nothing_to_tell() -> None:
     assert foreign_weights(names) == []
 
 
+def test_weights_without_their_config(tmp_path: Path) -> None:
+    """What is missing is named, and nobody is told to give a file the name that it has."""
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(SourceError) as refusal:
+        ckptconv.inspect(tmp_path)
+    assert str(refusal.value).splitlines()[1:] == [
+        "model.safetensors is here: put the config.json of the same model beside it."
+    ]
+
+
 def tar() -> bytes:
     """Return an archive."""
     raw = io.BytesIO()
