@@ -1,4 +1,4 @@
-# make demo    the main job on the trained checkpoint in fixtures/
+# make demo    the main job on trained checkpoints in fixtures/: dates in words, numbers in pictures
 # make test    in 12 minutes: fast tests, pages, samples of faults and fuzzing, then PyTorch, TensorFlow and JAX
 # make soak    every fault at every call, a checkpoint of 6 GB, 20 seeds of every pair, a bert-base pair: hours, 7 GB
 # make fuzz    fifty times the mutants: a million a format, an hour or two
@@ -42,6 +42,10 @@ demo: $(VENV)/installed
 	$(BIN)/ckptconv pt2flax fixtures/dates $(DEMO)/flax
 	$(BIN)/ckptconv verify fixtures/dates $(DEMO)/tf
 	$(BIN)/ckptconv verify fixtures/dates $(DEMO)/flax
+	$(BIN)/ckptconv pt2tf fixtures/digits $(DEMO)/digits-tf
+	$(BIN)/ckptconv pt2flax fixtures/digits $(DEMO)/digits-flax
+	$(BIN)/ckptconv verify fixtures/digits $(DEMO)/digits-tf --inputs fixtures/digits/heldout/inputs.jsonl
+	$(BIN)/python fixtures/show_digits.py fixtures/digits $(DEMO)/digits-tf $(DEMO)/digits-flax
 	@echo "$(BIN)/ckptconv export fixtures/dates $(DEMO)/FORMAT --format FORMAT, for onnx and savedmodel side by side"
 	@OMP_NUM_THREADS=1 $(BIN)/ckptconv export --quiet fixtures/dates $(DEMO)/onnx --format onnx & first=$$!; \
 	  OMP_NUM_THREADS=1 $(BIN)/ckptconv export --quiet fixtures/dates $(DEMO)/savedmodel --format savedmodel; second=$$?; \
@@ -84,6 +88,7 @@ dist: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/verify.py
+	$(BIN)/python benchmarks/models.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(SITE) dist benchmarks/work .pytest_cache .mypy_cache .ruff_cache

@@ -48,10 +48,11 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process: wall time [s] and peak memory [MB]."""
+    """One process: wall time [s], peak memory [MB] and processor time [s]."""
 
     seconds: float
     megabytes: float
+    processor: float
 
 
 def run(
@@ -77,19 +78,23 @@ def run(
     if output is not None:
         shutil.rmtree(output, ignore_errors=True)
         output.unlink(missing_ok=True)
-    return Run(seconds, usage.ru_maxrss * 1024 / 1e6)
+    return Run(seconds, usage.ru_maxrss * 1024 / 1e6, usage.ru_utime + usage.ru_stime)
 
 
 def median(runs: Sequence[Run]) -> Run:
-    """Return the median time and the highest peak."""
-    return Run(statistics.median(one.seconds for one in runs), max(one.megabytes for one in runs))
+    """Return the median times and the highest peak."""
+    return Run(
+        statistics.median(each.seconds for each in runs),
+        max(each.megabytes for each in runs),
+        statistics.median(each.processor for each in runs),
+    )
 
 
-def in_turns(ways: dict[str, Callable[[], Run]]) -> dict[str, Run]:
+def in_turns(ways: dict[str, Callable[[], Run]], rounds: int = ROUNDS) -> dict[str, Run]:
     """Run every way once a round, in another order each time: what comes first must fetch memory for the others."""
     found: dict[str, list[Run]] = {name: [] for name in ways}
     order = random.Random(0)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name in order.sample(sorted(ways), len(ways)):
             found[name].append(ways[name]())
     return {name: median(runs) for name, runs in found.items()}

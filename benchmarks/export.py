@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from tabulate import tabulate
 
-HERE = Path(__file__).resolve().parent
 SIZES = {
     "mid": {"hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8},
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
 }
 """Of both sides of a bert -> bert pair with 30,522 words: 76 M parameters, and those of two bert-base."""
 BATCHES, SOURCE_TOKENS, NEW_TOKENS, ROUNDS = (1, 8), 64, 32, 3
-HEADING = "## export\n"
+HEADING = "## export"
 THREADS = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -194,9 +194,7 @@ def main(sizes: list[str]) -> None:
     columns = ("pair", "format", "CPU [s]", "wall [s]", "largest process [GB]", "times the weights")
     load = f"Load of the machine while it was measured: {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores."
     text = f"{load}\n\n{speed}\n\n{tabulate(exports, columns, 'github')}"
-    path = HERE / "RESULTS.md"
-    before = path.read_text().partition(HEADING)[0].rstrip()
-    path.write_text(f"{before}\n\n{HEADING}\n{text}\n")
+    results.record(HEADING, text)
     print(text)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import results
 from bench import CKPTCONV, ENVIRONMENT, PYTHON, SOURCE, WORK, run
 from make_pair import make_pair
 from tabulate import tabulate
@@ -28,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 DATES = HERE.parent / "fixtures" / "dates"
 ROUNDS = 7
 POLL_SECONDS = 0.02
-HEADING = "## verify\n"
+HEADING = "## verify"
 SchemaTensor: TypeAlias = tuple[str, float, float | None, float | None]
 """What ran, how long [s], its largest process and all of them at once [MB]."""
 PLAIN = """
@@ -167,12 +168,7 @@ def record(rows: Sequence[SchemaTensor]) -> None:
     headers = ("process", "wall [s], ratio", "largest process [MB]", "all at once [MB]")
     table = tabulate(rows, headers, tablefmt="github", floatfmt=("", ".2f", ".0f", ".0f"))
     print(table)
-    results = HERE / "RESULTS.md"
-    before, _, old = results.read_text().partition(HEADING)
-    _, section, others = old.partition("\n## ")
-    results.write_text(
-        f"{before.rstrip()}\n\n{HEADING}\nThe median of {ROUNDS} rounds, in turns.\n\n{table}\n{section}{others}"
-    )
+    results.record(HEADING, f"The median of {ROUNDS} rounds, in turns.\n\n{table}")
 
 
 if __name__ == "__main__":
