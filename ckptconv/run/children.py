@@ -28,7 +28,7 @@ from weakref import finalize
 import numpy as np
 
 from ckptconv.base.environment import install_advice
-from ckptconv.base.errors import FrameworkError
+from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
 from ckptconv.base.files import ensure_folder
 from ckptconv.base.processes import ending, module_command, with_own_path
 from ckptconv.base.strict_json import Json
@@ -237,7 +237,8 @@ def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answ
     """Start one child a job, and return their answers in the order of the jobs.
 
     Raises: FrameworkError: a framework is missing, or a child died or took longer than `timeout`
-    seconds; the message ends with the last lines of its output. No child is left behind.
+    seconds; the message ends with the last lines of its output. SourceError: an example that a checkpoint's
+    tokenizer or processor cannot read. No child is left behind.
     """
     answers = [answers[0] for answers in run_batches([[job] for job in jobs], timeout)]
     for answer in answers:
@@ -335,7 +336,7 @@ def _wait(turn: Sequence[_Child], children: Sequence[_Child], deadline: _Deadlin
             if code is None:
                 continue
             if code != 0:
-                raise FrameworkError(_reason(child, code))
+                raise _failure(child, code)
             if child in running:
                 child.seconds = time.monotonic() - child.started
                 running.remove(child)
@@ -357,15 +358,17 @@ def _end(child: _Child) -> None:
         child.process.stdin.close()
 
 
-def _reason(child: _Child, code: int) -> str:
-    """Say in one line why a child failed, and show the end of its output."""
+def _failure(child: _Child, code: int) -> CkptconvError:
+    """Return why a child failed: in one line, and the end of its output where it did not say so itself."""
     report = read_report(child.folder / "0")
+    if "refused" in report:
+        return SourceError(report["refused"])
     if "unavailable" in report:
-        return _unavailable(child.name, report["unavailable"])
+        return FrameworkError(_unavailable(child.name, report["unavailable"]))
     lines = _output(child)
     last = f": {lines[-1].strip()}" if lines else ""
     what = f"{child.name}: could not run {child.jobs[0].checkpoint}"
-    return f"{what} ({ending(code)}){last}{_tail(child)}"
+    return FrameworkError(f"{what} ({ending(code)}){last}{_tail(child)}")
 
 
 def _unavailable(name: str, why: str) -> str:

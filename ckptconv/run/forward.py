@@ -395,7 +395,10 @@ class Comparison:
             texts=tuple(zip(self.jobs[0].texts, source.texts, target.texts, strict=True)),
             loading=(
                 *target.problems,
-                *(f"tokens of {name}" for name in _encoded_differently(answers)),
+                *(
+                    f"{name}: its tokenizer or processor makes other arrays of the examples than the source's"
+                    for name in _encoded_differently(answers)
+                ),
             ),
             notices=(
                 *self.left_out,

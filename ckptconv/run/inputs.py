@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.environment import install_advice
+from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.base.files import limits
 from ckptconv.base.strict_json import parse_json
 from ckptconv.run.modalities import Example, Modality, modality_of
@@ -37,12 +39,14 @@ def read_inputs(path: Path, model: Model) -> Inputs:
     input_ids, and perhaps decoder_input_ids, masks (1 where a token is valid), token types, labels. Without masks
     every token is valid; without decoder_input_ids the decoder gets its start token.
 
-    Raises: SourceError: no such file, another kind of file, or one that says something else.
+    Raises: SourceError: no such file, another kind of file, or one that says something else. FrameworkError: what
+    opens the files that it names is not installed.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file")
     modality = modality_of(model)
     if path.suffix == ".jsonl":
+        require_package(path, modality)
         return Inputs(examples=tuple(_examples(path, modality)))
     readers = {".npz": _npz, ".safetensors": _safetensors}
     if path.suffix not in readers:
@@ -53,6 +57,15 @@ def read_inputs(path: Path, model: Model) -> Inputs:
     require_usable(str(path), arrays, model)
     completed = modality.completed(arrays, model)
     return Inputs(probes={f"{PROBE}.{name}": array for name, array in completed.items()})
+
+
+def require_package(where: Path | str, modality: Modality) -> None:
+    """Refuse early what the children could not open. Raises FrameworkError: with what to install."""
+    if modality.package and find_spec(modality.package) is None:
+        raise FrameworkError(
+            f"{where}: opening {modality.item} files needs {modality.package}, which is not installed.\n"
+            f"{install_advice(modality.extra)}; or give the arrays as .npz or .safetensors"
+        )
 
 
 def _examples(path: Path, modality: Modality) -> Iterator[Example]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport
 from ckptconv.schema.config import Config
@@ -277,16 +278,33 @@ def token_facts(model: Model, special: SpecialTokens) -> dict[str, Json]:
 
 
 def own_tokenizer(checkpoint: Path) -> Any:
-    """Return a checkpoint's own tokenizer; in the child."""
-    return import_module("transformers").AutoTokenizer.from_pretrained(
-        str(checkpoint), local_files_only=True
-    )
+    """Return a checkpoint's own tokenizer; in the child. Raises SourceError: there is none, or a damaged one."""
+    return own_part(checkpoint, "AutoTokenizer", "tokenizer")
 
 
-def example_groups(examples: Sequence[Item]) -> Iterator[tuple[str, Sequence[Item]]]:
-    """Yield the probes `inputs-0`, `inputs-1` ... with the examples of each."""
-    for first in range(0, len(examples), EXAMPLES):
-        yield f"inputs-{first // EXAMPLES}", examples[first : first + EXAMPLES]
+def own_part(checkpoint: Path, loader: str, what: str, **options: Any) -> Any:
+    """Return what transformers makes of the files beside a checkpoint's weights; in the child.
+
+    Args: loader: the class of transformers. what: it loads, in a word.
+    Raises: SourceError: there are no such files, or they are damaged.
+    """
+    cls = getattr(import_module("transformers"), loader)
+    try:
+        return cls.from_pretrained(str(checkpoint), local_files_only=True, **options)
+    except Exception as error:  # each class has its own
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise SourceError(
+            f"{checkpoint}: transformers cannot load its {what} ({type(error).__name__}: {first})\n"
+            "Without it, give --inputs arrays instead: .npz or .safetensors."
+        ) from error
+
+
+def example_groups(
+    examples: Sequence[Item], rows: int = EXAMPLES
+) -> Iterator[tuple[str, Sequence[Item]]]:
+    """Yield the probes `inputs-0`, `inputs-1` ... with the examples of each, at most `rows`."""
+    for first in range(0, len(examples), rows):
+        yield f"inputs-{first // rows}", examples[first : first + rows]
 
 
 def fed_decoder(

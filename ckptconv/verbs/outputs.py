@@ -7,6 +7,7 @@ the same yardstick; and it generates by the checkpoint's own settings.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from ckptconv.run.forward import (
     generation_faults,
     prepare,
 )
+from ckptconv.run.inputs import require_package
+from ckptconv.run.modalities import modality_of
 from ckptconv.schema.model import Model
 from ckptconv.stores.artefact import Artefact, is_artefact, read_artefact
 from ckptconv.stores.checkpoint import Checkpoint
@@ -227,9 +230,17 @@ def require_run_arguments(
     require_positions(positions)
 
 
-def require_sentences(model: Model, texts: Sequence[str]) -> None:
-    """Refuse sentences for a model that reads none. Raises UsageError."""
-    if texts and model.reads != "tokens":
+def require_answerable(model: Model, texts: Sequence[str]) -> None:
+    """Refuse what a model cannot answer: of one that reads images or sounds, a text is the name of a file.
+
+    Raises: UsageError: it names none. FrameworkError: what opens such files is not installed.
+    """
+    if not texts or model.reads == "tokens":
+        return
+    modality = modality_of(model)
+    absent = [text for text in texts if not os.path.isfile(text)]
+    if absent:
         raise UsageError(
-            f"texts: {model.label} reads {model.reads}, not sentences; a file of inputs can name images or sounds"
+            f"texts: {model.label} reads {model.reads}, not sentences: {absent[0]!a} is no {modality.item} file"
         )
+    require_package(texts[0], modality)

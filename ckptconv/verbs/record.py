@@ -24,7 +24,6 @@ from ckptconv.verbs.outputs import (
     reference_of,
     require_no_artefact,
     require_run_arguments,
-    require_sentences,
 )
 from ckptconv.verbs.planning import Positions, unrecorded_fixes
 
@@ -83,12 +82,12 @@ def record(
     require_no_artefact(checkpoint)
     checkpoint.require_loadable()
     model = read_model(without_fixes(checkpoint.config))
-    require_sentences(model, texts)
     require_processor(model, checkpoint.path)
     own = read_inputs(inputs, model) if inputs else Inputs()
-    if own.examples and model.reads != "tokens":
+    if (texts or own.examples) and model.reads != "tokens":
         raise UsageError(
-            f"{inputs}: a trace cannot hold images or sounds by name; give their arrays, as .npz or .safetensors"
+            f"{inputs or texts[0]}: a trace cannot hold images or sounds by name; give their arrays, as .npz or"
+            " .safetensors"
         )
     total = sum(stored.spec.nbytes for stored in checkpoint.weights.tensors.values())
     fixes = unrecorded_fixes(model, checkpoint, positions)

@@ -46,9 +46,9 @@ from ckptconv.verbs.outputs import (
     compare_outputs,
     format_name,
     pointers,
+    require_answerable,
     require_no_artefact,
     require_run_arguments,
-    require_sentences,
     runnable_of,
     without_converted,
 )
@@ -147,7 +147,8 @@ def verify(
 
     Args: source: a checkpoint; or a file, the trace of one (see `record`), which needs neither it nor PyTorch,
     and brings its own seed, texts and inputs.
-    texts: sentences to generate for on both sides, with the checkpoint's own tokenizer.
+    texts: sentences to generate for on both sides, with the checkpoint's own tokenizer; names of files for a model
+    that reads images or sound.
     inputs: a file of more inputs, see `read_inputs`. tolerance: takes the place of the yardstick.
     min_coverage: a match needs so large a share of the weights to reach the outputs [percent].
     save_trace: a file for the source's answers, which the target is then held against.
@@ -173,7 +174,7 @@ def verify(
     first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
     require_no_artefact(first)
     model = read_model(without_fixes(first.config))
-    require_sentences(model, texts)
+    require_answerable(model, texts)
     for checkpoint in (first, second) if model.reads != "tokens" else ():
         require_processor(model, checkpoint.path)
     options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import FrameworkError, SourceError, UsageError
 from ckptconv.run.inputs import read_inputs
 from ckptconv.run.modalities import modality_of
 from ckptconv.run.modalities._audio import read_wave
+from ckptconv.run.modalities.pixels import opened
 from ckptconv.run.token_ids import special_tokens
 from ckptconv.run.yardstick import Places
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, read_model
+from ckptconv.verbs.outputs import require_answerable
 from probing import CROSS, probes_of, supports
 from wholes import config_of
 
@@ -213,6 +217,45 @@ def test_a_line_names_a_file_beside_it(tmp_path: Path) -> None:
     path.write_text(json.dumps({"image": "two.png"}))
     with pytest.raises(SourceError, match=r"line 1: .*two\.png: no such file"):
         read_inputs(path, IMAGES)
+
+
+def pictured(path: Path) -> Path:
+    """Write a picture of noise in grey, 40 x 40."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def test_images_have_the_channels_that_a_model_reads(tmp_path: Path) -> None:
+    """A picture in grey becomes one in colours, or an array with an axis for its channel; other files are refused."""
+    picture = pictured(tmp_path / "grey.png")
+    assert np.asarray(opened(picture, 3)).shape == (40, 40, 3)
+    assert opened(picture, 1).shape == (40, 40, 1)
+    for content in (b"", b"no image", picture.read_bytes()[:-100]):
+        (tmp_path / "broken.png").write_bytes(content)
+        with pytest.raises(SourceError, match=r"broken\.png: not an image that Pillow can read"):
+            opened(tmp_path / "broken.png", 3)
+
+
+def test_an_image_to_read_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence is refused as wrong usage; without Pillow an image is too, with what to install."""
+    picture = pictured(tmp_path / "grey.png")
+    require_answerable(IMAGES, [str(picture)])
+    with pytest.raises(UsageError, match="reads pixels, not sentences: '3 May' is no image file"):
+        require_answerable(IMAGES, [str(picture), "3 May"])
+    require_answerable(whole("t5"), ["3 May"])
+    monkeypatch.setitem(sys.modules, "PIL", None)  # as if it were not installed
+    with pytest.raises(FrameworkError, match=r"needs PIL, .*\n.*\[images\]"):
+        require_answerable(IMAGES, [str(picture)])
+
+
+def test_files_with_many_places_run_alone() -> None:
+    """Eight pictures run together; of a real Whisper's length one sound, as in the probes."""
+    large = read_model(Config(config_of("seq2seq", "whisper") | {"max_source_positions": 1500}))
+    rows = [
+        modality_of(model).facts(model, special_tokens(model))["rows"] for model in (IMAGES, large)
+    ]
+    assert rows == [8, 1]
 
 
 def test_sounds_are_read_from_wave_files(tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def _file(help: str, **settings: Any) -> Any:
     "--text",
     "texts",
     multiple=True,
-    help="Let both sides answer this sentence, and compare the tokens; may be repeated.",
+    help="Let both sides answer this sentence, or this file where a model reads images or sound, and compare the"
+    " answers; may be repeated.",
 )
 @click.option(
     "--inputs",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
@@ -45,6 +45,10 @@ class Modality(Protocol):
     """Key of the source in a line of a user's file, such as `text`."""
     generation_probe: str
     """The probe that is generated from."""
+    package: str
+    """The module that opens the files which lines name; empty where the standard library does."""
+    extra: str
+    """`pip install 'ckptconv[EXTRA]'` brings that module."""
 
     def make_probes(self, model: Model, seed: int, supports: Sequence[InputSupport]) -> Probes:
         """Return probes from the config alone, the same for every run, that all runners can answer.
@@ -92,6 +96,12 @@ class Modality(Protocol):
         self, checkpoint: Path, examples: Sequence[Example], facts: Mapping[str, Json]
     ) -> dict[str, dict[str, Array]]:
         """Return probe -> inputs, by the checkpoint's own tokenizer or processor; in the child."""
+        ...
+
+    def answered(
+        self, checkpoint: Path, sources: Sequence[str], facts: Mapping[str, Json]
+    ) -> tuple[dict[str, Array], Any]:
+        """Return the inputs of a generation, and the tokenizer that decodes the answers; in the child."""
         ...
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import wave
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from ckptconv.base.errors import SourceError
 from ckptconv.run.runners import Array
+from ckptconv.run.token_ids import own_part
 
 
 def read_wave(path: Path) -> tuple[Array, int]:
@@ -36,9 +36,7 @@ def extracted(checkpoint: Path, paths: list[Path]) -> Any:
 
     Raises: SourceError: a file that cannot be read, or with another rate than the extractor takes.
     """
-    extractor = import_module("transformers").AutoFeatureExtractor.from_pretrained(
-        str(checkpoint), local_files_only=True
-    )
+    extractor = own_part(checkpoint, "AutoFeatureExtractor", "feature extractor")
     sounds = []
     for path in paths:
         samples, rate = read_wave(path)

@@ -18,6 +18,7 @@ from ckptconv.run.runners import Array, Batch, InputSupport
 from ckptconv.run.token_ids import (
     DECODER_INPUTS,
     DECODER_TOKENS,
+    EXAMPLES,
     FULL,
     LEFT,
     LONG,
@@ -58,6 +59,7 @@ class Media(ABC):
     item: str
     generation_probe = FULL
     """No padding, so that it needs no mask: Flax's class of speech crashes with one."""
+    package = extra = ""
 
     @property
     def main(self) -> str:
@@ -108,8 +110,9 @@ class Media(ABC):
         yield from left_out(model, "decoder", supports, long_row_length(model, supports))
 
     def facts(self, model: Model, special: SpecialTokens) -> dict[str, Json]:
-        """Return how sentences become the decoder's tokens, and inputs places."""
-        return {**token_facts(model, special), **self.place_facts(model)}
+        """Return how sentences become the decoder's tokens, inputs places, and how many examples run together."""
+        rows = 1 if self.place_count(model) > MANY_PLACES else EXAMPLES
+        return {**token_facts(model, special), **self.place_facts(model), "rows": rows}
 
     @abstractmethod
     def place_facts(self, model: Model) -> dict[str, Json]:
@@ -175,11 +178,11 @@ class Media(ABC):
     def encoded(
         self, checkpoint: Path, examples: Sequence[Example], facts: Mapping[str, Any]
     ) -> dict[str, dict[str, Array]]:
-        """Return the probes `inputs-0`, `inputs-1` ... of eight files each."""
+        """Return the probes `inputs-0`, `inputs-1` ... of eight files each; of one where a file has many places."""
         has_targets = any(example.target is not None for example in examples)
         tokenizer = own_tokenizer(checkpoint) if has_targets else None
         probes = {}
-        for probe, some in example_groups(examples):
+        for probe, some in example_groups(examples, facts.get("rows", EXAMPLES)):
             batch = self.processed(checkpoint, [Path(example.source) for example in some], facts)
             targets = [example.target for example in some]
             probes[probe] = batch | fed_decoder(tokenizer, targets, facts)
@@ -190,6 +193,13 @@ class Media(ABC):
         self, checkpoint: Path, paths: Sequence[Path], facts: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Return the encoder's inputs of files, by the checkpoint's own processor; in the child."""
+
+    def answered(
+        self, checkpoint: Path, sources: Sequence[str], facts: Mapping[str, Any]
+    ) -> tuple[dict[str, Array], Any]:
+        """Return the inputs of a generation from files, and the tokenizer that decodes the answers; in the child."""
+        batch = self.processed(checkpoint, [Path(source) for source in sources], facts)
+        return self.generation_inputs(batch), own_tokenizer(checkpoint)
 
 
 def lengths_through(lengths: Array, steps: Sequence[Sequence[int]]) -> Array:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.run.modalities._media import Media
 from ckptconv.run.runners import Array, Batch
-from ckptconv.run.token_ids import LEFT, ROWS
+from ckptconv.run.token_ids import LEFT, ROWS, own_part
 from ckptconv.schema.model import Model
 
 
@@ -23,6 +24,7 @@ class Pixels(Media):
     reads = "pixels"
     inputs: Mapping[str, str] = {"pixel_values": "float32"}
     item = "image"
+    package, extra = "PIL", "images"
 
     def draw(self, model: Model, rng: np.random.Generator, probe: str) -> dict[str, Array]:
         """Return images of noise; in `left` the first is flat, and the second brighter from corner to corner."""
@@ -63,14 +65,21 @@ class Pixels(Media):
         self, checkpoint: Path, paths: Sequence[Path], facts: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Return the pixels of image files."""
-        image_module = import_module("PIL.Image")
-        processor = import_module("transformers").AutoImageProcessor.from_pretrained(
-            str(checkpoint), local_files_only=True, use_fast=False
-        )
-        mode = "L" if facts.get("channels") == 1 else "RGB"
-        images = [image_module.open(path).convert(mode) for path in paths]
+        processor = own_part(checkpoint, "AutoImageProcessor", "image processor", use_fast=False)
+        images = [opened(path, facts.get("channels", 3)) for path in paths]
         pixels = processor(images=images, return_tensors="np")[self.main]
         return {self.main: np.asarray(pixels, np.float32)}
+
+
+def opened(path: Path, channels: int) -> Any:
+    """Return the image in a file, in colours unless a model reads one channel. Raises SourceError: it holds none."""
+    image_module = import_module("PIL.Image")
+    try:
+        with image_module.open(path) as file:
+            image = file.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
+        raise SourceError(f"{path}: not an image that Pillow can read ({error})") from None
+    return np.asarray(image)[..., None] if channels == 1 else image
 
 
 def _shape(model: Model) -> tuple[int, int, int]:

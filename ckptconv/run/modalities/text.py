@@ -64,6 +64,7 @@ class Text:
     }
     item = "text"
     generation_probe = RIGHT
+    package = extra = ""
 
     def make_probes(self, model: Model, seed: int, supports: Sequence[InputSupport]) -> Probes:
         """Return `PROBE.INPUT` -> int64 of shape (3, length), (1, length) for the long probe.
@@ -143,6 +144,14 @@ class Text:
     ) -> dict[str, dict[str, Array]]:
         """Return the probes `inputs-0`, `inputs-1` ... of eight sentences each, padded on the right."""
         return tokenized(own_tokenizer(checkpoint), examples, facts)
+
+    def answered(
+        self, checkpoint: Path, sources: Sequence[str], facts: Mapping[str, Json]
+    ) -> tuple[dict[str, Array], Any]:
+        """Return sentences as tokens and mask, and the tokenizer."""
+        tokenizer = own_tokenizer(checkpoint)
+        encoded = tokenizer(list(sources), return_tensors="np", padding=True)
+        return self.generation_inputs(encoded), tokenizer
 
 
 def _draw(

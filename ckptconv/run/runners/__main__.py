@@ -5,11 +5,13 @@
     job.json      what `ckptconv.run.children.write_job` writes
     probes.npz    PROBE.INPUT -> integers or floats, the first axis counts rows
     answers.npz   see `ckptconv.run.children.Answer`
-    answers.json  framework, versions, problems, settings, generation, texts, reached; or `unavailable`, `failed`: why
+    answers.json  framework, versions, problems, settings, generation, texts, reached; or `unavailable`, `failed`,
+                  `refused`: why
 
 The framework is imported at once; the jobs begin when `TURN` comes in by stdin, and the process ends when stdin does.
 Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
-Exit code 0: answered. 3: the framework cannot be imported. Anything else: it failed, and said why.
+Exit code 0: answered. 3: the framework cannot be imported. 4: the user's inputs are refused. Anything else: it failed,
+and said why.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import read_json
 from ckptconv.compare.configs import METADATA
 from ckptconv.run.modalities import MODALITIES, Example
@@ -36,10 +39,10 @@ from ckptconv.run.runners import RUNNERS, TURN, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
 from ckptconv.run.runners._margins import OwnMargins, rules_of
-from ckptconv.run.token_ids import own_tokenizer, unnamed_tokens
+from ckptconv.run.token_ids import unnamed_tokens
 from ckptconv.run.yardstick import LOOSE, Places, difference
 
-UNAVAILABLE = 3
+UNAVAILABLE, REFUSED = 3, 4
 UNABLE = (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError)
 """What a class that cannot generate raises. Not what a lack of memory does: RuntimeError, MemoryError."""
 RUN_PREFIX = "ckptconv-"
@@ -192,9 +195,8 @@ class Questions:
 
     def _texts(self, session: Session) -> list[str]:
         """Generate for texts with the checkpoint's own tokenizer and generation config."""
-        tokenizer = own_tokenizer(self.checkpoint)
-        encoded = tokenizer(self.job["texts"], return_tensors="np", padding=True)
-        inputs = self.places.modality.generation_inputs(encoded)
+        modality = self.places.modality
+        inputs, tokenizer = modality.answered(self.checkpoint, self.job["texts"], self.job["facts"])
         tokens = session.generate(inputs, self._completed(session))
         if tokens is None:
             raise NotImplementedError(f"{self.runner.name} cannot generate")
@@ -344,6 +346,9 @@ def main(name: str, *folders: str) -> int:
             _answer_in(job, Questions(runner, question, _probes(job)))
         except Exception as error:
             if len(jobs) == 1:
+                if isinstance(error, SourceError):
+                    (job / "answers.json").write_text(json.dumps({"refused": str(error)}))
+                    return REFUSED
                 raise
             failed = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
             (job / "answers.json").write_text(json.dumps({"framework": name, "failed": failed}))

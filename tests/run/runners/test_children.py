@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckptconv.base.errors import FrameworkError
+from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.run import children
 from ckptconv.run.children import SMALL_BYTES, Job, _threads, environment, run_children
+from ckptconv.run.modalities import Example
 from ckptconv.run.runners import RUNNERS
 from ckptconv.run.runners.tf import TensorFlow
 from ckptconv.schema.tensors import NAMING_NAMES
@@ -92,6 +93,26 @@ def test_failed_child_shows_the_end_of_its_output(
     assert first.endswith("(exit code 1): RuntimeError: no luck today")
     assert len(rest) == 16
     assert "line 5" not in "".join(rest)
+
+
+def test_examples_that_cannot_be_read_refuse_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a tokenizer says of its files is one line of an exit with code 3, without the end of any output."""
+    job = fake(tmp_path, monkeypatch, "")
+    (tmp_path / "transformers").mkdir()
+    (tmp_path / "transformers" / "__init__.py").write_text(
+        "class AutoTokenizer:\n"
+        "    def from_pretrained(*folder, **options): raise OSError('no tokenizer.json\\nnor more')"
+    )
+    examples = [Example("3 May 1999")]
+    with pytest.raises(SourceError) as caught:
+        run_children([replace(job, model_class="AutoTokenizer", examples=examples)])
+    assert caught.value.exit_code == 3
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}: transformers cannot load its tokenizer (OSError: no tokenizer.json)",
+        "Without it, give --inputs arrays instead: .npz or .safetensors.",
+    ]
 
 
 @pytest.mark.thorough
