@@ -76,7 +76,9 @@ def _sort(
 ) -> None:
     """Sort one tensor of the schemas."""
     sources = first.source(key), second.source(key)
-    if key not in first.stored and key not in second.stored:
+    if tensor.integers(second.naming):
+        _hold_integers(key, tensor, second, alignment)
+    elif key not in first.stored and key not in second.stored:
         if not any(sources) and tensor.required:
             alignment.absent.append(key)
     elif all(sources) and key in first.tensors and key in second.tensors:
@@ -89,6 +91,17 @@ def _sort(
             )
     else:
         _sort_one_sided(key, tensor, first, second, alignment)
+
+
+def _hold_integers(key: str, tensor: SchemaTensor, second: Binding, alignment: Alignment) -> None:
+    """Hold integers that follow from the config against it: their width is each framework's own."""
+    stored = second.stored.get(key)
+    if stored is not None and not [*second.misfit(key)]:
+        fill = Fill(why=tensor.module.why, formula=tensor.module.formula)
+        labels = tensor.spellings[second.naming].axes
+        alignment.pairs.append(
+            TensorPair(Move(tensor, stored.spec, None, fill=fill), stored, labels)
+        )
 
 
 def _pair(key: str, first: Binding, second: Binding) -> TensorPair | None:

@@ -15,7 +15,7 @@ from ckptconv.schema.fixes import Healed, RowRange, abreast
 from ckptconv.schema.model import Model, applied_fixes
 from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.stores.tensor import FLOATS, Stored
+from ckptconv.stores.tensor import FLOATS, INTEGERS, Stored
 
 WRAPPING = frozenset(
     {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module", "module"}
@@ -120,9 +120,10 @@ class Binding:
                 spec.name,
                 f"expected {list(expected)} ({labels}), found {list(spec.shape)}",
             )
-        if spec.dtype not in FLOATS:
+        dtypes = INTEGERS if tensor.integers(self.naming) else FLOATS
+        if spec.dtype not in dtypes:
             yield Problem(
-                "dtype", spec.name, f"expected one of {', '.join(FLOATS)}, found {spec.dtype}"
+                "dtype", spec.name, f"expected one of {', '.join(dtypes)}, found {spec.dtype}"
             )
 
     def missing(self, provided: Collection[str] = ()) -> Iterator[Problem]:

@@ -237,6 +237,14 @@ class Plan:
         return sum(move.target.nbytes for move in self.moves)
 
 
+def integer_constants(binding: Binding) -> Iterator[Constant]:
+    """Return the integers of a checkpoint, which must be what its config says."""
+    for key, stored in binding.stored.items():
+        tensor = binding.tensors[key]
+        if tensor.module.formula is not None and tensor.integers(binding.naming):
+            yield Constant(stored, tensor.module.formula, tensor.module.why)
+
+
 DtypeChoice: TypeAlias = Literal["keep", "float32", "float16", "bfloat16"]
 
 
@@ -323,6 +331,11 @@ class _Planner:
     def move(self, tensor: SchemaTensor, dtypes: Mapping[str, str]) -> Move:
         """Make the move of one tensor; without a source it is new, in the dtype of its part."""
         key = tensor.key
+        integers = tensor.integers(self.target)
+        if integers:  # which the source holds as the config says, or the plan is refused
+            spec = TensorSpec(tensor.names_in(self.target)[0], integers, tensor.shape(self.target))
+            made = Fill(why=tensor.module.why, formula=tensor.module.formula)
+            return Move(tensor, spec, None, fill=made)
         stored = self.binding.source(key)
         ops: tuple[Op, ...] = ()
         if stored is None and key in self.borrowed:
@@ -366,10 +379,11 @@ class _Planner:
 
     def constants(self) -> Iterator[Constant]:
         """Return the tensors that the target's class computes, so that they must hold what it would."""
+        yield from integer_constants(self.binding)
         for key, stored in self.binding.stored.items():
             tensor = self.binding.tensors[key]
-            formula = tensor.module.formula
-            if formula is not None and not tensor.is_written_in(self.target):
+            formula, integers = tensor.module.formula, tensor.integers(self.target)
+            if formula is not None and not integers and not tensor.is_written_in(self.target):
                 yield Constant(stored, formula, tensor.module.why)
 
     def notices(self, moves: Iterable[Move], fixes: Iterable[Healed]) -> Iterator[str]:
@@ -377,7 +391,8 @@ class _Planner:
         yield from self.binding.wrapper_notices()
         keys_by_values: dict[str, list[str]] = {}
         for move in moves:
-            if move.fill is not None and move.tensor.key not in self.fills:
+            absent = move.tensor.key not in self.binding.stored
+            if move.fill is not None and absent and move.tensor.key not in self.fills:
                 formula = move.tensor.module.formula
                 computed = formula is not None and not isinstance(formula, Zeros)
                 values = f"as {'computed' if computed else 'zeros'} ({move.tensor.module.why})"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from ckptconv.binding.bind import bind_whole
-from ckptconv.binding.plan import Fill, Move, make_plan
-from ckptconv.compare.comparison import check_equal
+from ckptconv.binding.plan import Fill, Move, integer_constants, make_plan
+from ckptconv.compare.comparison import check_constants, check_equal
 from ckptconv.schema.fixes import Healed
 from ckptconv.schema.model import Model
 from ckptconv.stores.checkpoint import Checkpoint
@@ -63,6 +63,7 @@ def fingerprints(
     plan = make_plan(binding, "pytorch", what=str(checkpoint.path), fills=lacks)
     require_checksums(plan.sources.values())
     check_equal(plan.equalities)
+    check_constants([*integer_constants(binding)])
     prints = {}
     with OpenFiles() as files:
         pieces = Pieces(files)
@@ -72,8 +73,10 @@ def fingerprints(
             if not binding.names[move.tensor.key] and move.source is None:
                 continue  # its framework has no place for it, so that nothing can be said of it
             spec = move.target
+            dtypes = () if move.tensor.integers("pytorch") else casts
             digests = {
-                dtype: _digest(pieces, move, dtype) for dtype in dict.fromkeys((spec.dtype, *casts))
+                dtype: _digest(pieces, move, dtype)
+                for dtype in dict.fromkeys((spec.dtype, *dtypes))
             }
             origin = move.source.spec.name if move.source else ""
             prints[spec.name] = Fingerprint(spec.name, spec.dtype, spec.shape, digests, origin)

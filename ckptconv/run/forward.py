@@ -115,7 +115,8 @@ def _tensors(
 ) -> Iterator[TensorCoverage]:
     names: dict[str, list[str]] = {}
     for row in rows:
-        if "pytorch" in row.spellings and row.module.presence != "dropped":
+        weight = row.module.presence != "dropped" and not row.integers("pytorch")
+        if "pytorch" in row.spellings and weight:
             first = row.tied_to if row.tied_to and row.shares else row.key
             names.setdefault(first, []).extend(row.spellings["pytorch"].names)
     for row in rows:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    Table = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    Table = np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.int64]]
 
 BASE = 10000.0
 """Of the wavelengths."""
@@ -22,7 +22,7 @@ class Formula(Protocol):
     """How values follow from a shape."""
 
     def values(self, shape: tuple[int, ...]) -> Table:
-        """Return the tensor, float32, in PyTorch's order of axes."""
+        """Return the tensor, float32 or int64, in PyTorch's order of axes."""
         ...  # pragma: no cover
 
 
@@ -77,4 +77,26 @@ class OffsetSinusoids:
         table = np.zeros((rows, width), np.float32)
         table[:, :half] = np.sin(angles, dtype=np.float32)
         table[:, half : 2 * half] = np.cos(angles, dtype=np.float32)
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDistances:
+    """For each two patches of a window, which row of a table is their distance.
+
+    Source: transformers 4.57.6, `SwinSelfAttention`.
+    """
+
+    high: int
+    """Patches along a window's height."""
+    wide: int
+
+    def values(self, shape: tuple[int, ...]) -> Table:
+        """Return row numbers of (query, key), int64; patches are numbered along the width first."""
+        import numpy as np
+
+        rows, columns = np.divmod(np.arange(self.high * self.wide), self.wide)
+        down = rows[:, None] - rows + self.high - 1
+        across = columns[:, None] - columns + self.wide - 1
+        table: Table = (down * (2 * self.wide - 1) + across).reshape(shape).astype(np.int64)
         return table

@@ -21,6 +21,7 @@ NAMING_NAMES: tuple[NamingName, ...] = ("pytorch", "tf", "flax")
 
 Path: TypeAlias = tuple[str, ...]
 
+INDEX_DTYPES: Mapping[NamingName, str] = {"pytorch": "int64", "tf": "int32", "flax": "int32"}
 MAX_LAYERS = 10_000
 """The deepest models have some hundred."""
 
@@ -153,6 +154,11 @@ def parameter(path: str, **sizes: int) -> Module:
     The keywords are its axes in PyTorch's order; every naming keeps that order.
     """
     return _module("parameter", path, sizes, ("value",))
+
+
+def index(path: str, **sizes: int) -> Module:
+    """Integers that follow from the config, and that a class stores all the same. The keywords are its axes."""
+    return _module("index", path, sizes, ("value",))
 
 
 def buffer(path: str, why: str) -> Module:
@@ -364,6 +370,10 @@ class SchemaTensor:
     def required(self) -> bool:
         """True where a checkpoint must hold the values, under this name or one that shares them."""
         return self.module.presence == "required" and not self.module.tied
+
+    def integers(self, naming: NamingName) -> str:
+        """Return the dtype in which a naming stores it, where it holds integers; empty where it holds floats."""
+        return INDEX_DTYPES[naming] if self.module.kind == "index" else ""
 
     @property
     def is_buffer(self) -> bool:

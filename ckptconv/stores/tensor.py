@@ -45,6 +45,10 @@ FLOATS = ("float64", "float32", "float16", "bfloat16")
 """The dtypes that a cast may touch; the others are kept as they are."""
 
 
+INTEGERS = ("int64", "int32")
+"""The dtypes of numbers that follow from a config."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, dtype (a key of ITEMSIZE) and shape of one tensor; no data."""

@@ -35,7 +35,7 @@ from ckptconv.base.files import FileIdentity, FileReader, require_same
 from ckptconv.base.workers import PerThread
 from ckptconv.binding.plan import Cast, Concat, Fill, Move, Op, Permute, Reshape, Rows, Slice
 from ckptconv.schema.fixes import RowRange
-from ckptconv.stores.tensor import ITEMSIZE, Stored, TensorSpec, read_into
+from ckptconv.stores.tensor import INTEGERS, ITEMSIZE, Stored, TensorSpec, read_into
 from ckptconv.transfer.casting import NOTHING, Items, cast, encode, raw_dtype, special
 
 STEP = 1 << 20
@@ -45,7 +45,11 @@ STEP = 1 << 20
 def drawn(fill: Fill, spec: TensorSpec) -> Iterator[Items]:
     """Return a tensor's items as a fill says, some at a time, in the target's dtype."""
     if fill.formula is not None:
-        yield encode(fill.formula.values(spec.shape).reshape(-1), spec.dtype)
+        table = fill.formula.values(spec.shape).reshape(-1)
+        if spec.dtype in INTEGERS:
+            yield table.astype(f"<i{ITEMSIZE[spec.dtype]}").view(raw_dtype(spec.dtype))
+        else:
+            yield encode(table.astype(np.float32), spec.dtype)
         return
     stream = np.random.Philox(
         key=int.from_bytes(sha256(f"{fill.seed}:{spec.name}".encode()).digest()[:16], "big")

@@ -17,7 +17,8 @@ from ckptconv.base.workers import counted
 from ckptconv.binding.align import UNKNOWN, Alignment, Letter, TensorPair, Unpaired, align
 from ckptconv.binding.bind import bind, bind_whole
 from ckptconv.binding.identify import Identity, identify
-from ckptconv.compare.comparison import PairOutcome, check_equal, compare
+from ckptconv.binding.plan import integer_constants
+from ckptconv.compare.comparison import PairOutcome, check_constants, check_equal, compare
 from ckptconv.compare.configs import (
     ConfigDifference,
     config_differences,
@@ -156,6 +157,7 @@ def diff(
         [stored for checkpoint in opened for stored in checkpoint.weights.tensors.values()]
     )
     check_equal([pair for key in aligned.reordered for pair in left.binding.repeated_rows(key)])
+    check_constants([*integer_constants(left.binding)])
     nbytes = sum(pair.stored.spec.nbytes for pair in aligned.pairs)
     with OpenFiles() as files:
         outcomes = compare(aligned.pairs, files, counted(progress, nbytes))

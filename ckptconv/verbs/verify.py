@@ -18,8 +18,13 @@ from ckptconv.base.results import PagedResult
 from ckptconv.base.workers import counted
 from ckptconv.binding.align import TensorPair, align
 from ckptconv.binding.bind import Binding, bind_whole
-from ckptconv.binding.plan import Move, make_plan
-from ckptconv.compare.comparison import WeightDifference, check_equal, compare
+from ckptconv.binding.plan import Move, integer_constants, make_plan
+from ckptconv.compare.comparison import (
+    WeightDifference,
+    check_constants,
+    check_equal,
+    compare,
+)
 from ckptconv.compare.configs import (
     ConfigDifference,
     differing_settings,
@@ -303,6 +308,7 @@ def compare_weights(
     plan = make_plan(first, target.weights.naming, what=str(source.path), fixes=fixes)
     require_checksums([*plan.sources.values(), *target.weights.tensors.values()])
     check_equal(plan.equalities)
+    check_constants([*integer_constants(first)])
     alignment = align(first, second)
     pairs = [
         _as_stored(pair)

@@ -15,7 +15,7 @@ import numpy as np
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import read_model
 from ckptconv.stores.formats import safetensors
-from ckptconv.stores.tensor import TensorSpec
+from ckptconv.stores.tensor import ITEMSIZE, TensorSpec
 from tiny import ROOT, _fan_in
 
 Json: TypeAlias = dict[str, Any]
@@ -76,14 +76,25 @@ def checkpoint(
         shapes |= _decoder_shapes(config_of(kind, family))
     shapes |= more or {}
     biases = {"final_logits_bias"} & shapes.keys()
-    specs = [TensorSpec(name, "float32", tuple(shape)) for name, shape in shapes.items()]
+    schema = {tensor.key: tensor for tensor in read_model(Config(config_of(kind, family))).tensors}
+    integers = {
+        name: tensor.module.formula
+        for name, tensor in schema.items()
+        if tensor.integers("pytorch") and tensor.module.formula
+    }
+    specs = [
+        TensorSpec(name, "int64" if name in integers else "float32", tuple(shape))
+        for name, shape in shapes.items()
+    ]
     places = safetensors.create(folder / "model.safetensors", specs, "pytorch", False)
     noise = np.random.default_rng(0)
     with (folder / "model.safetensors").open("r+b") as file:
         for spec in specs:
             file.seek(places[spec.name][0].offset)
             values = noise.normal(size=spec.shape) * (spec.name not in biases)
-            file.write(values.astype("<f4").tobytes())
+            if spec.dtype == "int64":
+                values = integers[spec.name].values(spec.shape)
+            file.write(values.astype(f"<{spec.dtype[0]}{ITEMSIZE[spec.dtype]}").tobytes())
     (folder / "config.json").write_text(json.dumps(config_of(kind, family)))
     return folder
 

@@ -1,4 +1,4 @@
-"""`split` of models of one piece: what a class of transformers loads by itself, against that class and the whole."""
+"""`split` beyond the pair of text: what a class of transformers loads by itself, against that class and the whole."""
 
 from __future__ import annotations
 
@@ -183,3 +183,34 @@ def test_what_the_class_of_a_side_does_not_take_is_refused(
     with pytest.raises(SourceError, match=reason):
         ckptconv.split(tmp_path / "whole", tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.frameworks
+@pytest.mark.soak
+@pytest.mark.parametrize("variant", ["plain", "bridge"])
+@pytest.mark.parametrize(
+    "family", ["swin", "donut-swin", "swinv2", "dinov2", "siglip_vision_model"]
+)
+def test_an_encoder_of_images_alone_and_in_a_new_pair(
+    family: str, variant: str, tmp_path: Path
+) -> None:
+    """`AutoModel` loads all of it, and `join` makes the pair anew: states and logits are the same, bit for bit."""
+    if variant not in names("vision", family)["variants"]:
+        pytest.skip("one width alone")
+    torch, transformers = torch_and_transformers()
+    pair_class = transformers.VisionEncoderDecoderModel
+    config = config_of("vision", family, variant)
+    random_model("VisionEncoderDecoderModel", config, tmp_path / "whole")
+    ckptconv.split(tmp_path / "whole", tmp_path / "parts")
+    ckptconv.join(tmp_path / "parts/encoder", tmp_path / "parts/decoder", tmp_path / "joined")
+    side = config["encoder"]["image_size"]
+    pixels = torch.linspace(-2, 2, 2 * 3 * side**2).view(2, 3, side, side)
+    whole = pair_class.from_pretrained(tmp_path / "whole").eval()
+    joined, problems = pair_class.from_pretrained(tmp_path / "joined", output_loading_info=True)
+    assert not any(problems.values()), problems
+    with torch.inference_mode():
+        states = whole.encoder(pixels).last_hidden_state
+        logits = whole(pixels, decoder_input_ids=tokens()).logits
+        assert torch.equal(joined.eval()(pixels, decoder_input_ids=tokens()).logits, logits)
+        encoder = loaded(tmp_path / "parts/encoder")
+        assert torch.equal(encoder(pixels).last_hidden_state, states)

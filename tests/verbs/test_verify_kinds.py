@@ -61,6 +61,7 @@ def compared(verification: Verification) -> set[str]:
         ("seq2seq", "whisper"),
         ("seq2seq", "m2m_100"),
         pytest.param("vision", "deit", marks=pytest.mark.soak),
+        pytest.param("vision", "swin", marks=pytest.mark.soak),
         pytest.param("vision", "data2vec-vision", marks=pytest.mark.soak),
         pytest.param("seq2seq", "speech_to_text", marks=pytest.mark.soak),
         pytest.param("seq2seq", "led", marks=pytest.mark.soak),

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import ckptconv
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import PlanError, SourceError
+from ckptconv.stores.checkpoint import open_checkpoint
+from ckptconv.verbs.convert import WriteOptions
 from wholes import checkpoint
 
 
@@ -76,3 +78,40 @@ def test_a_pair_of_images_comes_apart_and_together(tmp_path: Path) -> None:
         assert config["model_type"] == "vision-encoder-decoder"
         assert config["architectures"] == ["VisionEncoderDecoderModel"]
         assert ckptconv.diff(source, tmp_path / folder).matches
+
+
+INDEX = "encoder.encoder.layers.0.blocks.0.attention.self.relative_position_index"
+
+
+def changed(folder: Path, name: str) -> Path:
+    """Change the first byte of a tensor, where it lies."""
+    stored = open_checkpoint(folder).weights.tensors[name]
+    with stored.path.open("r+b") as file:
+        file.seek(stored.chunks[0].offset)
+        (byte,) = file.read(1)
+        file.seek(stored.chunks[0].offset)
+        file.write(bytes([byte ^ 1]))
+    return folder
+
+
+@pytest.mark.thorough
+def test_integers_that_follow_from_a_config(tmp_path: Path) -> None:
+    """Swin's numbers of distances: int64 to int32 and back, whatever the dtype; others are no such model."""
+    source = checkpoint(tmp_path / "swin", "vision", "swin")
+    ckptconv.pt2tf(source, tmp_path / "tf", options=WriteOptions("float16"))
+    ckptconv.tf2pt(tmp_path / "tf", tmp_path / "back")
+    converted, back = (open_checkpoint(tmp_path / name).weights.tensors for name in ("tf", "back"))
+    index = next(name for name in sorted(converted) if name.endswith("relative_position_index:0"))
+    assert (converted[index].spec.dtype, back[INDEX].spec.dtype) == ("int32", "int64")
+    assert ckptconv.verify(source, tmp_path / "tf", "weights").matches
+    assert ckptconv.diff(source, tmp_path / "back").matches
+    wrong = changed(tmp_path / "tf", index)
+    verification = ckptconv.verify(source, wrong, "weights")
+    assert [difference.name for difference in verification.weights.differences] == [index]
+    assert not ckptconv.diff(source, wrong).matches
+    with pytest.raises(PlanError, match="from what the class computes: which row of the table"):
+        ckptconv.tf2pt(wrong, tmp_path / "again")
+    for verb in (ckptconv.normalize, ckptconv.split, ckptconv.verify):
+        with pytest.raises(PlanError, match=INDEX):
+            verb(changed(source, INDEX), tmp_path / "back")
+        changed(source, INDEX)

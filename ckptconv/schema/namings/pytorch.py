@@ -35,6 +35,7 @@ NAMING = Naming(
         weight_norm_conv bias      bias              out
         shared_embedding weight    weight            row dim
         parameter       value      -                 *
+        index           value      -                 *
         buffer          value      -                 *
     """),
 )

@@ -50,5 +50,6 @@ NAMING = Naming(
         conv2d          bias       bias              out
         shared_embedding weight    embeddings|weight row dim
         parameter       value      -                 *
+        index           value      -                 *
     """),
 )
