@@ -406,3 +406,21 @@ def test_an_operator_without_an_entry_is_refused_by_name() -> None:
     for backend in (JAX, TENSORFLOW):
         with pytest.raises(SourceError, match=r"encode: aten\._fft_r2c\.default \(1 call\)"):
             graph.require({"encode": program}, backend)
+
+
+@pytest.mark.soak
+def test_an_operator_that_onnx_lacks_is_refused_by_name() -> None:
+    """With the program; PyTorch's exporter has a longer table than ours."""
+    import torch
+
+    from ckptconv.artefacts.formats.onnx import translated
+    from ckptconv.artefacts.program import Program
+    from ckptconv.base.errors import SourceError
+
+    class Eigenvalues(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.eigvalsh(x)
+
+    exported = torch.export.export(Eigenvalues(), (torch.rand(3, 3),), strict=False)
+    with pytest.raises(SourceError, match=r"encode: .*aten[.:]+_?linalg_eig"):
+        translated("encode", Program(exported, ("x",), ("y",), {}))

@@ -15,6 +15,7 @@ from typing import Any
 
 from ckptconv.artefacts.formats import ArtefactFormat, UsageExample, Work
 from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS, StoredTensor, stored_tensors
+from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 
 OPSET = 20
@@ -32,12 +33,12 @@ def write(work: Work) -> dict[str, Json]:
     if work.generate is not None:
         programs["generate"] = work.generate
     shelf = _Shelf(work.folder, work.traced.model)
-    graphs = {name: _graph(program, shelf) for name, program in programs.items()}
+    graphs = {name: _graph(name, program, shelf) for name, program in programs.items()}
     shelf.write_constants()
     record: dict[str, Any] = {}
     for name, graph in graphs.items():
         shelf.point(graph)
-        import_module("onnx_ir").save(graph, work.folder / FILES[name])
+        (work.folder / FILES[name]).write_bytes(_serialized(graph))
         record[name] = {"file": FILES[name], "opset": OPSET, **_signature(graph)}
     (work.folder / TRITON).write_text(
         triton_config(record["generate" if work.generate else "encode"])
@@ -63,28 +64,62 @@ def triton_config(program: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _graph(program: Any, shelf: _Shelf) -> Any:
+def translated(name: str, program: Any) -> Any:
+    """Return a program as PyTorch's exporter translates it. Raises SourceError: it has no such operator."""
+    torch = import_module("torch")
+    try:
+        exported = torch.onnx.export(
+            program.exported,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=list(program.inputs),
+            output_names=list(program.outputs),
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise SourceError(f"{name}: {_cause(error)}") from error
+    return exported.model
+
+
+def _graph(name: str, program: Any, shelf: _Shelf) -> Any:
     """Return a program as an ONNX model whose weights have been taken out, to be pointed at."""
-    torch, optimizer = import_module("torch"), import_module("onnxscript.optimizer")
-    exported = torch.onnx.export(
-        program.exported,
-        dynamo=True,
-        optimize=False,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=list(program.inputs),
-        output_names=list(program.outputs),
-    )
-    model = exported.model
+    model, optimizer = translated(name, program), import_module("onnxscript.optimizer")
     weights = _taken_out(model, program, shelf)
     optimizer.optimize_ir(model)
-    _put_back(model, weights)
+    _put_back(model, weights, shelf)
     _hoist(model)
     _add_controls(model, program)
     _crop(model, program)
     _strip(model)
     _name_axes(model)
     return model
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first line of the innermost cause, which names the operator."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _serialized(model: Any) -> bytes:
+    """Return a model's bytes, without what a runtime finds out, or needs for messages alone."""
+    proto = import_module("onnx_ir").to_proto(model)
+    _compact(proto.graph)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def _compact(graph: Any) -> None:
+    """Take the names of nodes and the shapes of what lies between out of a graph, and of those in it."""
+    del graph.value_info[:]
+    for node in graph.node:
+        node.ClearField("name")
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _compact(attribute.g)
 
 
 def _taken_out(model: Any, program: Any, shelf: _Shelf) -> dict[str, Any]:
@@ -105,13 +140,24 @@ def _taken_out(model: Any, program: Any, shelf: _Shelf) -> dict[str, Any]:
     return values
 
 
-def _put_back(model: Any, values: Mapping[str, Any]) -> None:
-    """Make initializers of them again, under the names of what is stored; those without a use are dropped."""
-    graph = model.graph
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
+def _put_back(model: Any, values: Mapping[str, Any], shelf: _Shelf) -> None:
+    """Make initializers of them again, under the names of what is stored; those without a use are dropped.
+
+    What the optimizer computed is stored outside as well where it is large: a row of numbers for every word.
+    """
+    graph, outside = model.graph, dict(values)
+    for name, value in list(graph.initializers.items()):
+        constant = shelf.constant(value) if value.uses() else ""
+        if value.uses() and not constant:
+            continue
         del graph.initializers[name]
-    for name, value in values.items():
+        if constant in outside:
+            value.replace_all_uses_with(outside[constant])
+        elif constant:
+            outside[constant] = value
+    for value in values.values():
         graph.inputs.remove(value)
+    for name, value in outside.items():
         if value.uses():
             value.name = name
             graph.initializers[name] = value
@@ -299,6 +345,10 @@ class _Shelf:
         parameter = program.weights.get(target)
         if parameter in self.names:
             return self.names[parameter]
+        return self.constant(value)
+
+    def constant(self, value: Any) -> str:
+        """Return under which name a computed tensor is stored outside; empty: it stays in the graph."""
         array = value.const_value.numpy()
         if array.nbytes < INLINE_BYTES:
             return ""
