@@ -70,6 +70,6 @@ def _runs(call: Callable[[], Any]) -> bool:
     try:
         with torch.inference_mode():
             call()
-    except (IndexError, RuntimeError, ValueError):
+    except Exception:  # each class has its own way to fail
         return False
     return True

@@ -36,7 +36,22 @@ class Counting:
 
     def expand(self, *sizes: int) -> torch.Tensor:
         """Return the whole, with more rows."""
-        return torch.arange(self.length, dtype=torch.long)[None].expand(*sizes)
+        return self.whole().expand(*sizes)
+
+    def whole(self) -> torch.Tensor:
+        """Return all of the buffer."""
+        return torch.arange(self.length, dtype=torch.long)[None]
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, arguments: Any = (), settings: Any = None
+    ) -> Any:
+        """Stand in any function of PyTorch for the whole: CLIP looks all its positions up."""
+        filled = torch.utils._pytree.tree_map(
+            lambda value: value.whole() if isinstance(value, cls) else value,
+            (arguments, settings or {}),
+        )
+        return function(*filled[0], **filled[1])
 
 
 def count_positions(model: torch.nn.Module) -> None:
