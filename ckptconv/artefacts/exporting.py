@@ -31,6 +31,8 @@ VOCABULARIES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
+TRIED = 3
+"""New tokens of a trial of PyTorch's own `generate`."""
 SHOWN = 5
 """Of the tensors that a class misses or has no place for."""
 
@@ -50,7 +52,7 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
     model = _loaded(folder, job["model_class"])
     examples = _examples(model)
     search = _search(model, job)
-    _require_runs(model, examples)
+    _require_runs(model, examples, job)
     try:
         traced = trace(model, search.start, examples)
     except TraceError as error:
@@ -58,12 +60,13 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
             f"{_families(model)}: PyTorch cannot trace this class\n{error}"
         ) from error
     _require_places(search, traced, job["max_length"])
+    _require_words(search, traced)
     notices = list(_notices(model))
     form = ARTEFACT_FORMATS[job["format"]]
     own = None if notices else search
-    generate = trace_generate(traced, own) if own and not form.traces_search else None
     _write_tokenizer(folder)
     try:
+        generate = trace_generate(traced, own) if own and not form.traces_search else None
         written = dict(form.write(Work(traced, own, generate, folder, job["options"])))
     except SourceError as error:
         raise ExportRefused(
@@ -137,18 +140,40 @@ def _search(model: Any, job: Mapping[str, Any]) -> Search:
         raise ExportRefused(
             f"generation_config.json asks for what no exported search has:\n{problems}"
         ) from error
+    except (LookupError, TypeError, ValueError) as error:  # a word where a number should be
+        raise ExportRefused(f"generation_config.json is malformed\n{_line(error)}") from error
     return search if job["max_length"] is None else replace(search, max_length=job["max_length"])
 
 
-def _require_runs(model: Any, examples: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a model with which PyTorch's own `generate` fails."""
+def _require_runs(model: Any, examples: Mapping[str, torch.Tensor], job: Mapping[str, Any]) -> None:
+    """Refuse a model with which PyTorch's own `generate` fails, by its own settings; it is stopped after a few tokens.
+
+    The class checks what a search here takes as it stands: lengths, penalties, tokens beyond the vocabulary.
+    """
+    settings: dict[str, Any] = {"max_new_tokens": TRIED, "num_beams": 1, "do_sample": False}
+    if not _generates_itself(model):
+        settings = {"stopping_criteria": [_is_enough]}
+        if job["max_length"] is not None:
+            settings |= {"max_length": job["max_length"], "max_new_tokens": None}
+        if job["beams"] is not None:
+            settings["num_beams"] = job["beams"]
     try:
         with torch.inference_mode():
-            model.generate(**examples, max_new_tokens=3, num_beams=1, do_sample=False)
+            model.generate(**examples, **settings)
     except Exception as error:
         raise ExportRefused(
             f"{_families(model)}: PyTorch's own generate fails with this model\n{_line(error)}"
         ) from error
+
+
+def _is_enough(tokens: torch.Tensor, scores: Any, **_settings: Any) -> torch.Tensor:
+    """Return, for each row, whether a trial has its tokens."""
+    return torch.full((tokens.shape[0],), tokens.shape[1] > TRIED)
+
+
+def _generates_itself(model: Any) -> bool:
+    """Tell whether a class has a `generate` of its own."""
+    return type(model).generate is not GenerationMixin.generate
 
 
 def _require_places(search: Search, traced: Traced, asked: int | None) -> None:
@@ -163,9 +188,22 @@ def _require_places(search: Search, traced: Traced, asked: int | None) -> None:
     )
 
 
+def _require_words(search: Search, traced: Traced) -> None:
+    """Refuse forced tokens that the decoder does not have: PyTorch's search fails when it comes to them."""
+    outputs = traced.step.exported.graph.output_node().args[0]
+    words = int(outputs[0].meta["val"].shape[-1])
+    forced = {"forced_bos_token_id": search.forced_bos, "forced_eos_token_id": search.forced_eos}
+    for name, value in forced.items():
+        tokens = value if isinstance(value, tuple) else () if value is None else (value,)
+        if not all(0 <= token < words for token in tokens):
+            raise ExportRefused(
+                f"generation_config.json: {name} {value}: the decoder has the tokens 0 to {words - 1}"
+            )
+
+
 def _notices(model: Any) -> Iterator[str]:
     """Say why there is no `generate`, where there is none."""
-    if type(model).generate is not GenerationMixin.generate:
+    if _generates_itself(model):
         yield (
             f"{type(model).__name__} generates with code of its own, which is not exported:"
             " the artefact has encode and step"

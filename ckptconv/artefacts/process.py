@@ -21,7 +21,7 @@ from typing import Any
 
 from ckptconv.artefacts.__main__ import REFUSED
 from ckptconv.artefacts.formats import ArtefactFormat
-from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.base.errors import DestinationError, FrameworkError, SourceError
 from ckptconv.base.processes import ending, module_command, with_own_path
 from ckptconv.base.strict_json import Json
 
@@ -65,7 +65,8 @@ def run_export(job: Mapping[str, Json], what: str, timeout: float | None = None)
     """Let a child do a job; see `ckptconv.artefacts.__main__`.
 
     Args: what: the checkpoint, for messages.
-    Raises: SourceError: the model cannot be exported. FrameworkError: it died, or took longer than `timeout` [s].
+    Raises: SourceError: the model cannot be exported. DestinationError: the disk is full. FrameworkError: a library
+    failed, the child died, or it took longer than `timeout` [s].
     """
     with tempfile.TemporaryDirectory(prefix="ckptconv-") as name:
         folder = Path(name)
@@ -115,6 +116,10 @@ def _answer(folder: Path, code: int | None, what: str, timeout: float | None) ->
         answer = {}
     if code == REFUSED and "refused" in answer:
         raise SourceError(f"{what}: cannot be exported: {answer['refused']}")
+    if "unwritable" in answer:
+        raise DestinationError(f"{what}: its programs cannot be written: {answer['unwritable']}")
+    if "failed" in answer:
+        raise FrameworkError(f"{what}: the export failed; nothing was written.\n{answer['failed']}")
     if code != 0 or "record" not in answer:
         raise FrameworkError(_reason(folder, code, what))
     return answer

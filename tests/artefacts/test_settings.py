@@ -55,11 +55,13 @@ def test_a_setting_without_a_processor_is_refused(settings: dict[str, Any], name
         {"guidance_scale": 1},
         {"num_return_sequences": 1},
         {"stop_strings": None},
+        {"no_repeat_ngram_size": -1, "encoder_no_repeat_ngram_size": -1},
     ],
 )
 def test_a_setting_that_changes_nothing_is_taken(settings: dict[str, Any]) -> None:
-    """What PyTorch itself ignores is no reason to refuse."""
-    search_of(PLAIN | settings)
+    """What PyTorch itself ignores is no reason to refuse, and no part of the search."""
+    search = search_of(PLAIN | settings)
+    assert (search.no_repeat_ngram_size, search.encoder_no_repeat_ngram_size) == (0, 0)
 
 
 def test_all_problems_are_said_at_once() -> None:

@@ -169,6 +169,11 @@ def unknown_activation(folder: Path) -> None:
         ),
         soak(settings(), {"max_length": 4000}, "64 positions"),
         soak(unknown_activation, {}, "EncoderDecoderModel cannot load it\n.*none_such"),
+        soak(settings(max_length=1), {}, "generate fails with this model\n.*max_length"),
+        soak(settings(repetition_penalty=0.0), {}, "generate fails with this model\n.*penalty"),
+        soak(settings(bad_words_ids=[[4000]]), {}, "generate fails with this model\n.*4000"),
+        soak(settings(exponential_decay_length_penalty=[1]), {}, "malformed\nIndexError"),
+        soak(settings(forced_eos_token_id=4000), {}, r"forced_eos_token_id \(4000,\): .* 0 to 45"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_by_name(
