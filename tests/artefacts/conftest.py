@@ -64,3 +64,10 @@ def greedy(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     root = tmp_path_factory.mktemp("greedy")
     source = random_pair(plain("roberta"), plain("xglm"), root / "source")
     return Exported(source, export(settings(source, **GREEDY), root / "out", "onnx"))
+
+
+@pytest.fixture(scope="session")
+def dates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained example, with its tokenizer."""
+    source = Path(__file__).parents[2] / "fixtures" / "dates"
+    return export(source, tmp_path_factory.mktemp("dates") / "out", "onnx").target

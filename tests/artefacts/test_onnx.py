@@ -20,7 +20,7 @@ from onnx_runs import run
 pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("ignore")]
 
 DATES = Path(__file__).parents[2] / "fixtures" / "dates"
-PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+PAGE = Path(__file__).parents[2] / "docs" / "export" / "onnx.md"
 SHAPES = [(5, 11), (1, 2), (2, 29)]
 """Rows and length of inputs; none is what was traced, and the last is as long as the positions go."""
 
@@ -173,19 +173,18 @@ def test_twice_gives_the_same_bytes(greedy: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_the_example_answers_texts(tmp_path: Path) -> None:
+def test_the_example_answers_texts(dates: Path) -> None:
     """Text in, text out, with the runtime and a tokenizer library, in at most 40 lines; and the page's own recipe."""
-    target = export(DATES, tmp_path / "dates", "onnx").target
-    lines = (target / "run.py").read_text().splitlines()
+    lines = (dates / "run.py").read_text().splitlines()
     assert len(lines) <= 40
     assert not any("transformers" in line or "torch" in line for line in lines)
     pairs = [line.split("\t") for line in (DATES / "heldout.tsv").read_text().splitlines()[:5]]
-    command = [sys.executable, "-P", str(target / "run.py"), *(source for source, _ in pairs)]
+    command = [sys.executable, "-P", str(dates / "run.py"), *(source for source, _ in pairs)]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert process.stdout.splitlines() == [answer for _, answer in pairs]
-    (recipe,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    recipe, *_ = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     given = "import numpy as np, onnxruntime\nids = mask = np.ones((1, 3), np.int64)\n"
-    script = f"{given}{recipe.replace('dates-onnx', str(target))}\nprint(answer[0].shape[0])"
+    script = f"{given}{recipe.replace('OUT', str(dates))}\nprint(answer[0].shape[0])"
     command = [sys.executable, "-P", "-c", script]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert process.stdout == "1\n"
