@@ -7,18 +7,16 @@ whose Python cannot be had is skipped, and says so.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
+from environments import Environment, install, layered
 
 pytestmark = pytest.mark.soak
 
@@ -47,53 +45,6 @@ CORE_TESTS = (
 )
 HUB_TESTS = ("tests/stores/hub",)
 PYTHONS = ("3.12", "3.13", "3.14")
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """An environment, and what runs in it."""
-
-    python: Path
-
-    def run(self, *args: object, code: int = 0) -> str:
-        """Run Python; return what it printed."""
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        process = subprocess.run(
-            [str(self.python), *map(str, args)],
-            cwd=ROOT,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-        assert process.returncode == code, f"{process.stdout[-3000:]}\n{process.stderr[-3000:]}"
-        return process.stdout
-
-    def ckptconv(self, *args: object, code: int = 0) -> str:
-        """Run the command line; return what it printed."""
-        return self.run("-m", "ckptconv", *args, code=code)
-
-    def tests(self, *args: object) -> None:
-        """Run some of these tests there."""
-        self.run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *args)
-
-
-def layered(folder: Path, requirements: Sequence[str]) -> Environment:
-    """Return an environment with some packages of its own, above those that the tests run with."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    packages = folder / "lib" / version / "site-packages"
-    _install(["--target", str(packages), *requirements])
-    (packages / "below.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    return Environment(folder / "bin" / "python")
-
-
-def _install(arguments: Sequence[str], python: str | Path = sys.executable) -> None:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    process = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-    if process.returncode:
-        pytest.skip(f"cannot be installed here: {process.stderr.strip().splitlines()[-1]}")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +92,7 @@ def test_a_newer_python(version: str, dates: Path, tmp_path: Path) -> None:
         pytest.skip(f"there is no Python {version} here")
     subprocess.run([python, "-m", "venv", tmp_path / "environment"], check=True)
     environment = Environment(tmp_path / "environment" / "bin" / "python")
-    _install(
+    install(
         [f"{ROOT}[html,hub]", "pytest", "hypothesis", "ml_dtypes", "msgpack", "safetensors"],
         environment.python,
     )

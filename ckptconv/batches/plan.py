@@ -25,6 +25,7 @@ from typing import Any, get_args
 from ckptconv.base.errors import SourceError, UsageError, one_line
 from ckptconv.base.files import limits, more, read_source
 from ckptconv.batches.task import Task
+from ckptconv.stores.hub import is_address
 from ckptconv.verbs.convert import DIRECTIONS, OWN_OPTIONS, WriteOptions, way_of
 from ckptconv.verbs.verify import Level, require_arguments
 
@@ -167,6 +168,8 @@ def _refusal(key: str, values: Mapping[str, Any]) -> str:
     value, command = values[key], str(values.get("command"))
     if isinstance(value, str) and (not value or "\0" in value):
         return f"{key} = {value!r} is {'not a name' if value else 'empty'}"
+    if key == "target" and command != "verify" and is_address(value):
+        return f"target: {value}: an address can be read, not written"
     if key == "inputs":
         return "" if os.path.isfile(value) else f"inputs: {value}: no such file"
     level = values.get("level", "outputs")

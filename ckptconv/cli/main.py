@@ -216,6 +216,14 @@ class Directory(click.Path):
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; an address as it is, since a Path would take one of its slashes."""
+        from ckptconv.stores.hub import is_address
+
+        if is_address(str(value)) and not os.path.lexists(value):
+            return str(value)
+        return super().convert(value, param, ctx)
+
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
@@ -230,12 +238,8 @@ class CheckpointPath(Directory):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path; an absolute one for what is meant to be here and is not; an address as it is."""
-        from ckptconv.stores.hub import is_address
-
-        if is_address(str(value)) and not os.path.lexists(value):
-            return str(value)  # a Path would take one of its slashes
         path: Any = super().convert(value, param, ctx)
-        here = str(value).startswith("./") and not os.path.lexists(value)
+        here = isinstance(path, Path) and str(value).startswith("./") and not os.path.lexists(value)
         return Path(os.path.abspath(path)) if here else path
 
 

@@ -10,9 +10,10 @@ import atexit
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib import import_module
+from logging import NullHandler, getLogger
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Lock
@@ -34,6 +35,10 @@ MOST_BLOCKS = 256
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._+-]{1,200}(/(?!\.)[A-Za-z0-9._+-]{1,200})?")
 """A file that a checkpoint may have: in the folder, or one below."""
 MOST_FILES = 10_000
+MOST_FOLDERS = 64
+"""Listed below the one that an address names; one with more holds no checkpoint of its own."""
+CONNECT_SECONDS, STALL_SECONDS = 20.0, 60.0
+"""What a server may take to be there, and to send the next bytes; the libraries would wait for minutes, or for ever."""
 WEB = ("http", "https")
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 """Kind of address -> the extra that reads it; all others need `remote`, and what fsspec says."""
@@ -47,6 +52,16 @@ WEB_NAMES = (
     *every_name(),
 )
 """What a web server is asked for, since it lists nothing."""
+DENIED = (
+    *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"),
+    *("DefaultCredentialsError", "RefreshError", "CredentialUnavailableError"),
+    "ClientAuthenticationError",
+)
+"""What the libraries of S3, Google and Azure raise where they have no credentials, or useless ones."""
+MISSING = ("NoSuchBucket", "NoSuchKey")
+"""What S3's library raises where s3fs does not translate it."""
+LOGGERS = ("fsspec", "s3fs", "gcsfs", "adlfs", "azure", "botocore", "aiobotocore")
+"""Whose warnings, and tracebacks, would reach standard error beside our own sentence."""
 ABSENT = (403, 404, 410)
 """What a server answers for what is not there; S3 says 403 to whoever may not list."""
 _MIRRORS: dict[str, tuple[Path, list[RemoteFile]]] = {}
@@ -58,6 +73,10 @@ def mirror(address: str) -> Path:
     Raises: SourceError: nothing lies there, or not for this user. FrameworkError: fsspec, or what it needs for this
         kind of address, is missing; or nobody answers.
     """
+    for name in LOGGERS:
+        logger = getLogger(name)
+        if not logger.handlers:  # a user's own handlers, also of the root, are asked as before
+            logger.addHandler(NullHandler())
     if address not in _MIRRORS or any(file.has_changed() for file in _MIRRORS[address][1]):
         _MIRRORS[address] = _mirrored(address.rstrip("/"))
     return _MIRRORS[address][0]
@@ -155,7 +174,7 @@ def _mark(system: Any, path: str) -> object:
     system.invalidate_cache()
     info = system.info(path)
     keys = ["ETag", "etag", "md5Hash", "content_md5", "generation", "size"]
-    keys += ["LastModified", "Last-Modified", "mtime", "created"]
+    keys += ["LastModified", "Last-Modified", "last_modified", "updated", "mtime", "created"]
     return [str(info[key]) for key in keys if info.get(key) is not None]
 
 
@@ -168,7 +187,7 @@ def _listed(address: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
         return
     try:
         fsspec = import_module("fsspec")
-        system, root = fsspec.core.url_to_fs(address)
+        system, root = fsspec.core.url_to_fs(address, **_timeouts(urlsplit(address).scheme.lower()))
     except ImportError as error:
         extra = EXTRAS.get(urlsplit(address).scheme.lower(), "remote")
         raise FrameworkError(
@@ -182,15 +201,50 @@ def _listed(address: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
 
 def _in_a_store(system: Any, root: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
     start = root.rstrip("/")
-    entries = system.find(start, maxdepth=2, detail=True)
+    entries = system.ls(start, detail=True)
+    folders = [info["name"] for info in entries if info.get("type") == "directory"]
+    if len(folders) <= MOST_FOLDERS:
+        entries += [info for folder in folders for info in system.ls(folder, detail=True)]
     files = {
-        path[len(start) :].lstrip("/"): (system, path, int(info["size"]))
-        for path, info in entries.items()
-        if info.get("type") == "file" and NAME.fullmatch(path[len(start) :].lstrip("/"))
+        name: (system, info["name"], int(info["size"]))
+        for info in entries
+        if info.get("type") == "file" and NAME.fullmatch(name := _below(info["name"], start))
     }
     if len(files) > MOST_FILES:
         raise SourceError(f"{root}: {len(files)} files; a checkpoint has at most {MOST_FILES}.")
     yield from files.items()
+
+
+def _below(path: str, start: str) -> str:
+    """Return a path without the folder in which it lies; some stores begin it with a slash, others do not."""
+    return path.strip("/").removeprefix(start.strip("/")).lstrip("/")
+
+
+def _timeouts(scheme: str) -> dict[str, Any]:
+    """Return the arguments of a store that bound how long it waits; the user's settings for fsspec come first."""
+    kind = EXTRAS.get(scheme)
+    chosen: dict[str, Any] = {}
+    if scheme in WEB:
+        chosen = {"client_kwargs": {"timeout": _patience()}}
+    elif kind == "s3":
+        waits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": STALL_SECONDS}
+        chosen = {"config_kwargs": {**waits, "retries": {"max_attempts": 1}}}  # s3fs tries again
+    elif kind == "gs":
+        chosen = {"requests_timeout": _patience()}
+    elif kind == "az":
+        chosen = {"connection_timeout": int(CONNECT_SECONDS), "read_timeout": int(STALL_SECONDS)}
+    settings = import_module("fsspec.config").conf.get(scheme, {})
+    return {
+        name: {**value, **settings.get(name, {})} if isinstance(value, dict) else value
+        for name, value in chosen.items()
+        if isinstance(value, dict) or name not in settings
+    }
+
+
+def _patience() -> Any:
+    """Return how long aiohttp waits: for the next bytes, not for all of them."""
+    timeout = import_module("aiohttp").ClientTimeout
+    return timeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
 
 
 def _on_the_web(system: Any, root: str) -> Iterator[tuple[str, tuple[Any, str, int]]]:
@@ -264,7 +318,9 @@ def _hub_name(address: str) -> HubName | None:
 def _on_the_hub(name: HubName) -> Iterator[tuple[str, tuple[Any, str, int]]]:
     """Return the files of one commit of a model; the hub lists them, and serves ranges of each."""
     addresses, headers = Hub(name).addresses()
-    system = import_module("fsspec").filesystem("https", client_kwargs={"headers": headers})
+    system = import_module("fsspec").filesystem(
+        "https", client_kwargs={"headers": headers, "timeout": _patience()}
+    )
     for file, (url, known_size) in addresses.items():
         if NAME.fullmatch(file):
             size = known_size if known_size is not None else system.info(url).get("size")
@@ -272,31 +328,35 @@ def _on_the_hub(name: HubName) -> Iterator[tuple[str, tuple[Any, str, int]]]:
                 yield file, (system, url, int(size))
 
 
-class _translated:  # a context manager
-    """Turns what fsspec and its stores raise into our own errors."""
+@contextmanager
+def _translated(address: str) -> Iterator[None]:
+    """Turn what fsspec and its stores raise into our own errors."""
+    try:
+        yield
+    except CkptconvError:
+        raise
+    except Exception as error:
+        raise _own_error(address, error) from None
 
-    def __init__(self, address: str) -> None:
-        self._address = address
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        if not isinstance(error, Exception) or isinstance(error, CkptconvError):
-            return
-        if isinstance(error, FileNotFoundError):
-            if not _is_absent(error) and isinstance(error.__cause__, Exception):
-                self.__exit__(type(error.__cause__), error.__cause__, None)
-            raise SourceError(f"{self._address}: nothing lies there.") from None
-        reason = one_line(f"{type(error).__name__}: {error}")[:200]
-        status = getattr(error, "status", 0)
-        if isinstance(error, PermissionError) or status in (401, 403):
-            raise SourceError(
-                f"{self._address}: may not be read ({reason}).\n"
-                "The store's own settings and variables give access, as for its command line."
-            ) from None
-        if isinstance(error, ValueError | TypeError | KeyError):
-            raise SourceError(f"{self._address}: cannot be read ({reason})") from None
-        raise FrameworkError(f"{self._address}: cannot be reached ({reason})") from None
+def _own_error(address: str, error: Exception) -> CkptconvError:
+    """Return the error that says what a library raised in one sentence, and what to do."""
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, FileNotFoundError) and not _is_absent(error):
+        cause = error.__cause__
+        if isinstance(cause, Exception):
+            return _own_error(address, cause)
+    if isinstance(error, FileNotFoundError) or name in MISSING:
+        return SourceError(f"{address}: nothing lies there.")
+    reason = one_line(f"{name}: {text}" if text else name)[:200]
+    denied = isinstance(error, PermissionError) or getattr(error, "status", 0) in (401, 403)
+    if denied or name in DENIED:
+        return SourceError(
+            f"{address}: may not be read ({reason}).\n"
+            "The store's own settings and variables give access, as for its command line."
+        )
+    if isinstance(error, ValueError | TypeError | KeyError):
+        return SourceError(f"{address}: cannot be read ({reason})")
+    return FrameworkError(
+        f"{address}: cannot be reached ({reason}).\nCheck the network, and run the command again."
+    )

@@ -28,7 +28,7 @@ from ckptconv.stores.companions import (
     write_config,
 )
 from ckptconv.stores.formats import FORMATS, Format
-from ckptconv.stores.hub import resolve
+from ckptconv.stores.hub import local_path, resolve
 from ckptconv.stores.tensor import require_checksums
 from ckptconv.transfer.casting import TensorValues, value_notices
 from ckptconv.transfer.loop import Written, split_shards, write_weights
@@ -339,7 +339,8 @@ def convert(
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     options = options or WriteOptions()
-    source, target = resolve(source, way.source), Path(target)
+    target = local_path(target)
+    source = resolve(source, way.source)
     checkpoint = open_checkpoint(source, way.source)
     require_apart(source, target)
     planning = planned(checkpoint, way, options.dtype)

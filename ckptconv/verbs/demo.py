@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.results import Result
+from ckptconv.stores.hub import local_path
 from ckptconv.transfer.publish.stage import fsync, published
 
 PACKAGE = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ def demo(target: Path | str) -> Demo:
     source = next((place for place in PLACES if (place / "config.json").is_file()), None)
     if source is None:
         raise SourceError("this installation of ckptconv has no demo model; reinstall it.")
-    target = Path(target)
+    target = local_path(target)
     files = sorted(path for path in source.iterdir() if path.is_file())
     nbytes = sum(path.stat().st_size for path in files)
     with published(target, overwrite=False, needs=nbytes) as stage:

@@ -28,7 +28,7 @@ from ckptconv.stores.companions import (
     write_config,
 )
 from ckptconv.stores.formats import FORMATS
-from ckptconv.stores.hub import resolve
+from ckptconv.stores.hub import local_path, resolve
 from ckptconv.transfer.loop import write_weights
 from ckptconv.transfer.manifest import FileDigest, Origin, digested, tables_digest, write_manifest
 from ckptconv.transfer.publish.stage import published
@@ -94,7 +94,7 @@ def export(
     Raises: SourceError: PyTorch cannot run the model, or something in it has no place in the format.
     FrameworkError: a library is missing, or the export died. DestinationError: nothing was published.
     """
-    options, target = options or ExportOptions(), Path(target)
+    options, target = options or ExportOptions(), local_path(target)
     require_choice("format", format, ARTEFACT_FORMATS)
     chosen = ARTEFACT_FORMATS[format]
     require_libraries(chosen, options.settings)

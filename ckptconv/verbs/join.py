@@ -43,7 +43,7 @@ from ckptconv.stores.companions import (
     whole_config,
 )
 from ckptconv.stores.formats import FORMATS
-from ckptconv.stores.hub import resolve
+from ckptconv.stores.hub import local_path, resolve
 from ckptconv.verbs.convert import (
     Content,
     Conversion,
@@ -131,7 +131,8 @@ def join(
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     options = options or JoinOptions()
-    encoder, decoder, target = resolve(encoder), resolve(decoder), Path(target)
+    target = local_path(target)
+    encoder, decoder = resolve(encoder), resolve(decoder)
     parts = open_preferring_pytorch(encoder), open_preferring_pytorch(decoder)
     for source in (encoder, decoder):
         require_apart(source, target)

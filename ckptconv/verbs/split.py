@@ -37,7 +37,7 @@ from ckptconv.stores.companions import (
     write_config,
 )
 from ckptconv.stores.formats import FORMATS
-from ckptconv.stores.hub import resolve
+from ckptconv.stores.hub import local_path, resolve
 from ckptconv.transfer.casting import TensorValues, value_notices
 from ckptconv.transfer.loop import Written, write_weights
 from ckptconv.transfer.manifest import (
@@ -95,7 +95,8 @@ def split(source: Path | str, target: Path | str, options: WriteOptions | None =
     Raises: SourceError: refused, with every problem. DestinationError: nothing was published.
     """
     options = options or WriteOptions()
-    source, target = resolve(source, "pytorch"), Path(target)
+    target = local_path(target)
+    source = resolve(source, "pytorch")
     checkpoint = open_checkpoint(source, "pytorch")
     require_apart(source, target)
     way = Way("pytorch", "pytorch", FORMATS["safetensors"])

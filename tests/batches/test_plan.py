@@ -59,6 +59,7 @@ VALUES = {
     "timeout = inf": "timeout: inf is not a number",
     'inputs = "nosuch.jsonl"': "inputs: nosuch.jsonl: no such file",
     'target = ""': "target = '' is empty",
+    'target = "s3://bucket/a"': "target: s3://bucket/a: an address can be read, not written",
     'source = "a\\u0000b"': "is not a name",
     'command = "tf2pt"\nforward_only = true': "no key 'forward_only'",
 }

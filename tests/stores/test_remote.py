@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import ckptconv
-from ckptconv.base.errors import FrameworkError, SourceError
+from ckptconv.base.errors import DestinationError, FrameworkError, SourceError
 from ckptconv.stores import remote
 from ckptconv.stores.hub import resolve
 from conftest import Cli, MakePair
 from hub_server import Hub, folder_files, serving
+from large import write_large
 from range_server import Web, served
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -108,37 +109,13 @@ def test_inspect_of_a_large_pair_reads_its_header_alone(
         "intermediate_size": 3072,
         "vocab_size": 30522,
     }
-    folder = _large(tmp_path / "web" / "large", sizes | {"num_attention_heads": 12})
+    folder = write_large(tmp_path / "web" / "large", sizes | {"num_attention_heads": 12})
     assert (folder / "model.safetensors").stat().st_size > 900_000_000
     ended = run("inspect", f"{web.url}/large", "--json")
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["bytes"] > 900_000_000
     assert json.loads(ended.out)["path"] == f"{web.url}/large"
     assert web.sent < 1_000_000
-
-
-def _large(folder: Path, sizes: dict[str, int]) -> Path:
-    """Write a pair whose tensors are holes: only its header takes room."""
-    from ckptconv.schema.config import Config
-    from ckptconv.schema.model import read_model
-    from ckptconv.stores.formats import safetensors
-    from ckptconv.stores.tensor import TensorSpec
-
-    side = {"model_type": "bert", "max_position_embeddings": 512, "type_vocab_size": 2, **sizes}
-    config = {
-        "model_type": "encoder-decoder",
-        "encoder": side,
-        "decoder": {**side, "is_decoder": True, "add_cross_attention": True},
-    }
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    specs = [
-        TensorSpec(row.spellings["pytorch"].names[0], "float32", row.shape("pytorch"))
-        for row in read_model(Config(config)).tensors
-        if row.module.presence != "dropped" and not (row.tied_to and row.module.tied)
-    ]
-    safetensors.create(folder / "model.safetensors", specs, "pytorch", False)
-    return folder
 
 
 def test_a_web_server(web: Web, run: Cli, dates: Path, tmp_path: Path) -> None:
@@ -167,6 +144,41 @@ def test_a_server_without_ranges_gives_no_wrong_bytes(web: Web, run: Cli, tmp_pa
     ended = run("pt2tf", f"{web.url}/dates", tmp_path / "tf")
     assert ended.code == 0, ended.err
     assert ckptconv.verify(tmp_path / "web" / "dates", tmp_path / "tf", "weights").matches
+
+
+def test_a_connection_that_is_cut_or_stalls_is_an_outage(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence each, and no wait without an end; nothing is written."""
+    monkeypatch.setattr(remote, "STALL_SECONDS", 0.5)
+    for fault in ("cuts", "stalls"):
+        setattr(web, fault, True)
+        with pytest.raises(FrameworkError, match=r"cannot be reached .*\nCheck the network"):
+            ckptconv.pt2tf(f"{web.url}/dates", tmp_path / fault)
+        setattr(web, fault, False)
+        assert not (tmp_path / fault).exists()
+        remote._MIRRORS.clear()
+
+
+def test_an_address_is_no_target(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """Nothing is written to a store, nor into a directory here that is called as its address."""
+    for command in ("pt2tf", "pt2flax", "normalize", "split"):
+        ended = cli(command, dates, "memory://bucket/out")
+        assert (ended.code, "can be read, not written" in ended.err) == (4, True)
+    assert cli("demo", "s3://bucket/out").code == 4
+    with pytest.raises(DestinationError, match="copy it there"):
+        ckptconv.join(dates, dates, "s3://bucket/out")
+    assert not list(Path.cwd().glob("*:"))
+
+
+def test_a_folder_with_many_below_it_is_listed_alone(bucket: str) -> None:
+    """What a bucket holds beside the checkpoint costs one listing, however much it is."""
+    system = fsspec.filesystem("memory")
+    for number in range(remote.MOST_FOLDERS + 1):
+        system.pipe_file(f"/bucket/dates/{number}/config.json", b"{}")
+    folder = remote.mirror(bucket)
+    assert "config.json" in (names := {path.name for path in folder.iterdir()})
+    assert not names & {"0", "1"}
 
 
 def test_an_address_of_the_hub(dates: Path, run: Cli, tmp_path: Path) -> None:

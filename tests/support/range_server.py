@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import unquote
 
 
@@ -26,6 +26,11 @@ class Web:
     ranges: bool = True
     changes: bool = False
     """Whether every answer says that the file is another one by now."""
+    cuts: bool = False
+    """Whether the connection ends in the midst of every range."""
+    stalls: bool = False
+    """Whether nothing comes after the headers of a range."""
+    ended: Event = field(default_factory=Event)
     url: str = ""
 
 
@@ -74,6 +79,12 @@ class _Handler(BaseHTTPRequestHandler):
             with path.open("rb") as file:
                 file.seek(start)
                 data = file.read(stop - start)
+            if asked and web.stalls:
+                web.ended.wait()
+                return
+            if asked and web.cuts:
+                data = data[: len(data) // 2]
+                self.close_connection = True
             web.sent += len(data)
             self.wfile.write(data)
 
@@ -90,6 +101,7 @@ def served(folder: Path) -> Iterator[Web]:
     try:
         yield web
     finally:
+        web.ended.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -7,12 +7,13 @@ one format. Code never is.
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckptconv.base.errors import SourceError, one_line
+from ckptconv.base.errors import DestinationError, SourceError, one_line
 from ckptconv.base.leftovers import replacement_of
 from ckptconv.stores.hub.names import HubName, full_name, hub_name
 
@@ -26,6 +27,16 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://.+")
 def is_address(source: object) -> bool:
     """Tell whether a source is an address such as `s3://bucket/model`, not a path nor a name on the hub."""
     return isinstance(source, str) and ADDRESS.fullmatch(source) is not None
+
+
+def local_path(target: Path | str) -> Path:
+    """Return the directory that is to be written. Raises DestinationError: an address is none."""
+    if is_address(target) and not os.path.lexists(target):
+        raise DestinationError(
+            f"{target}: an address can be read, not written.\n"
+            "Write to a directory here, and copy it there with the store's own tools."
+        )
+    return Path(target)
 
 
 def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
