@@ -43,7 +43,8 @@ def modules(*args: object) -> set[str]:
 def third_party(names: set[str]) -> set[str]:
     """Return the top-level names that are neither Python's own nor ours (Cython's belong to h5py)."""
     tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
-    return {top for top in tops if "cython" not in top} - {"ckptconv"}
+    # tabulate takes wcwidth where it is installed.
+    return {top for top in tops if "cython" not in top} - {"ckptconv", "wcwidth"}
 
 
 @pytest.mark.thorough
@@ -52,10 +53,10 @@ def third_party(names: set[str]) -> set[str]:
     [
         (("--help",), {"click"}),
         (("--version",), {"click"}),
-        (("inspect", "{dates}"), {"click"}),
+        (("inspect", "{dates}"), {"click", "tabulate"}),
         (("inspect", "{dates}", "--json"), {"click"}),
         (("split", "{dates}", "{out}"), {"blake3", "click", "numpy"}),
-        (("split", "{dates}", "{out}", "--dry-run"), {"click", "numpy"}),
+        (("split", "{dates}", "{out}", "--dry-run"), {"click", "numpy", "tabulate"}),
         (("pt2tf", "{dates}", "{out}"), {"blake3", "click", "numpy", "h5py"}),
         (("pt2flax", "{dates}", "{out}"), {"blake3", "click", "numpy"}),
         (("verify", "{dates}", "{flax}", "--level", "weights"), {"click", "numpy"}),

@@ -34,6 +34,7 @@ OLDEST = (
     "click==8.4.0",
     "blake3==1.0.0",
     "packaging==24.0",
+    "tabulate==0.9.0",
     "tqdm==4.66.0",
 )
 """The lower edges of what the core needs."""

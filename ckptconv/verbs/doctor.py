@@ -29,7 +29,7 @@ State: TypeAlias = Literal["works", "untested", "missing", "broken"]
 """`untested`: it can be imported, in a version outside the range that ckptconv is tested with."""
 
 TIMEOUT_SECONDS = 120.0
-CORE = ("click", "h5py", "numpy", "packaging", "tqdm")
+CORE = ("blake3", "click", "h5py", "numpy", "packaging", "tabulate", "tqdm")
 PURPOSES = {
     "core": "convert, split, join, inspect, diff, verify --level weights",
     "pytorch": "verify: runs PyTorch models",

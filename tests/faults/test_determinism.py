@@ -155,7 +155,7 @@ def test_whatever_the_python(
     """Every Python that is here and has what ckptconv needs writes the same files."""
     python = next(iter(_pythons(version)), None)
     if python is None:
-        pytest.skip(f"no Python {version} here that has click, h5py, numpy and tqdm")
+        pytest.skip(f"no Python {version} here that has click, h5py, numpy, tabulate and tqdm")
     assert all_verbs(dates, tmp_path / "out", python) == reference
 
 
@@ -165,7 +165,7 @@ def _pythons(version: str) -> list[str]:
     places += sorted(
         Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}*/bin")
     )
-    check = f"import click, h5py, numpy, tqdm, sys; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
+    check = f"import click, h5py, numpy, tabulate, tqdm, sys; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
     result = []
     for place in dict.fromkeys(places):
         python = place / f"python{version}"

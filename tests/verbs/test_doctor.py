@@ -24,7 +24,7 @@ BARE = f"""\
 ckptconv {__version__}, Python X
 
 core     works     convert, split, join, inspect, diff, verify --level weights
-                   click X, h5py X, numpy X, packaging X, tqdm X
+                   blake3 X, click X, h5py X, numpy X, packaging X, tabulate X, tqdm X
 pytorch  missing   verify: runs PyTorch models
                    not installed: torch, transformers, safetensors
                    Install it with: {install_command("pytorch")}
@@ -74,9 +74,9 @@ def test_a_machine_with_the_core_alone(run: Cli, tmp_path: Path) -> None:
     """What is optional and missing is named with what to install, and the exit code is 0."""
     outcome = run("doctor", env=machine(tmp_path / "m", without=ALL))
     text = re.sub(
-        r"(?<=, Python )[\w.]+|(?<=(?:h5py|lick|umpy|ging|late|tqdm) )\d[\w.+]+", "X", outcome.out
+        r"(?<=, Python )[\w.]+|(?<=(?:ake3|h5py|lick|umpy|ging|late|tqdm) )\d[\w.+]+", "X", outcome.out
     )
-    text = re.sub(r"X,\s+tqdm", "X, tqdm", text)
+    text = re.sub(r"X,\s+(tabulate|tqdm)", r"X, \1", text)
     text = re.sub(r"machine  \d+ cores?, [\d.]+ GB", "machine  N, N", text)
     text = re.sub(
         r"disk: \S+ \S+ free in .*, \S+ \S+ free in .*",
