@@ -7,7 +7,9 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TRIED = re.compile(r"\b(blake3|click|h5py|numpy|packaging|tabulate|tqdm|jinja2|plotly) (\d+(?:\.\d+)*)")
+TRIED = re.compile(
+    r"\b(blake3|click|h5py|numpy|packaging|tabulate|tqdm|jinja2|plotly) (\d+(?:\.\d+)*)"
+)
 
 
 def bounds() -> dict[str, str]:

@@ -74,7 +74,9 @@ def test_a_machine_with_the_core_alone(run: Cli, tmp_path: Path) -> None:
     """What is optional and missing is named with what to install, and the exit code is 0."""
     outcome = run("doctor", env=machine(tmp_path / "m", without=ALL))
     text = re.sub(
-        r"(?<=, Python )[\w.]+|(?<=(?:ake3|h5py|lick|umpy|ging|late|tqdm) )\d[\w.+]+", "X", outcome.out
+        r"(?<=, Python )[\w.]+|(?<=(?:ake3|h5py|lick|umpy|ging|late|tqdm) )\d[\w.+]+",
+        "X",
+        outcome.out,
     )
     text = re.sub(r"X,\s+(tabulate|tqdm)", r"X, \1", text)
     text = re.sub(r"machine  \d+ cores?, [\d.]+ GB", "machine  N, N", text)
