@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from ckptconv.base.errors import one_line
@@ -41,7 +42,6 @@ def progress_bar(label: str = "") -> Iterator[Callable[[int, int], None]]:
 
 def _bar(label: str) -> Any:
     settings = {"desc": label or None, "unit": "B", "unit_scale": True}
-    try:
-        return import_module("tqdm.auto").tqdm(**settings)
-    except ImportError:  # a notebook without ipywidgets
-        return import_module("tqdm").tqdm(**settings)
+    # Without ipywidgets tqdm.auto draws text as well, and a warning above it.
+    module = "tqdm.auto" if find_spec("ipywidgets") else "tqdm"
+    return import_module(module).tqdm(**settings)

@@ -24,6 +24,10 @@ NOTEBOOK = """\
 import ckptconv
 ckptconv.verify({dates!r}, {tf!r}, "weights")
 """
+PROGRESS = """\
+with ckptconv.progress_bar("reading") as bar:
+    checked = ckptconv.check({tf!r}, progress=bar)
+"""
 COMPLETION = """\
 import IPython
 from IPython.core.completer import provisionalcompleter
@@ -132,11 +136,12 @@ def test_a_wrong_word_is_a_value_error(call: Any, message: str, dates: Path) -> 
 
 @pytest.mark.thorough
 def test_in_a_real_notebook(dates: Path, converted_tf: Path, tmp_path: Path) -> None:
-    """A cell whose value is a result shows its HTML, and plain text for what has no browser."""
+    """A cell whose value is a result shows its HTML, and plain text for what has no browser; a bar is drawn to its end."""
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     cells = (
         NOTEBOOK.format(dates=str(dates), tf=str(converted_tf)),
+        PROGRESS.format(tf=str(converted_tf)),
         COMPLETION,
     )
     root = Path(__file__).parents[2]
@@ -148,9 +153,11 @@ def test_in_a_real_notebook(dates: Path, converted_tf: Path, tmp_path: Path) -> 
         text=True,
         check=True,
     )
-    result, completion = json.loads(run.stdout)
+    result, progress, completion = json.loads(run.stdout)
     assert result["text/html"].startswith('<div><strong style="color:#1a7f37">MATCH</strong>')
     assert result["text/plain"] == (
         "<Verification MATCH: bert -> bert, tf hdf5 against PyTorch, weights>"
     )
+    assert "reading: 100%" in progress["stderr"]
+    assert "Warning" not in progress["stderr"]
     assert completion["text/plain"] == "['pt2flax', 'pt2tf']"

@@ -31,7 +31,15 @@ def run(cells: list[str]) -> list[dict[str, Any]]:
     notebook = nbformat.v4.new_notebook(cells=made)
     manager = AsyncKernelManager(kernel_name="here", kernel_spec_manager=Here())
     nbclient.NotebookClient(notebook, km=manager, timeout=120).execute()
-    return [dict(cell.outputs[-1].data) for cell in notebook.cells]
+    return [_shown(cell.outputs) for cell in notebook.cells]
+
+
+def _shown(outputs: list[Any]) -> dict[str, Any]:
+    """Return the last output of a cell; where it is none but what was printed, name of the stream -> its text."""
+    if outputs[-1].output_type != "stream":
+        return dict(outputs[-1].data)
+    names = {output.name for output in outputs}
+    return {name: "".join(part.text for part in outputs if part.name == name) for name in names}
 
 
 if __name__ == "__main__":
