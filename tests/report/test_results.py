@@ -136,7 +136,7 @@ def test_a_wrong_word_is_a_value_error(call: Any, message: str, dates: Path) -> 
 
 @pytest.mark.thorough
 def test_in_a_real_notebook(dates: Path, converted_tf: Path, tmp_path: Path) -> None:
-    """A cell whose value is a result shows its HTML, and plain text for what has no browser; a bar is drawn to its end."""
+    """A cell whose value is a result shows its HTML, and plain text for what has no browser; a bar reaches its end."""
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     cells = (
