@@ -11,7 +11,8 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from threading import Barrier, Lock, local
+from functools import partial
+from threading import Barrier, Event, Lock, local
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -132,17 +133,27 @@ def workers(count: int | None = None) -> Workers:
     return pool
 
 
-def finish(futures: Sequence[Future[T]]) -> list[T]:
-    """Wait for all; when one raises, or a signal comes, give up those that have not begun."""
-    from concurrent.futures import FIRST_EXCEPTION, wait
+def _note_failure(failed: Event, future: Future[Any]) -> None:
+    if not future.cancelled() and future.exception():
+        failed.set()
 
+
+def finish(futures: Sequence[Future[T]]) -> list[T]:
+    """Wait for all; when one raises, or a signal comes, give up those that have not begun.
+
+    It waits for one after the other: to wait for 100,000 at once looks at each of them again and again.
+    """
+    from concurrent.futures import wait
+
+    failed = Event()
     try:
-        ended = False
-        while not ended:
-            with signals_blocked():
-                waiting = wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)
-            failed = any(not future.cancelled() and future.exception() for future in waiting.done)
-            ended = failed or not waiting.not_done
+        with signals_blocked():
+            for future in futures:
+                future.add_done_callback(partial(_note_failure, failed))
+        for future in futures:
+            while not future.done() and not failed.is_set():
+                with signals_blocked():
+                    wait([future], WAIT_SECONDS)
         return [future.result() for future in futures if future.done() and not future.cancelled()]
     finally:
         for future in futures:

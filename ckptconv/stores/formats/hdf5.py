@@ -373,7 +373,8 @@ def _lay_out(file: h5py.File, specs: Sequence[TensorSpec], shard: bool) -> Tenso
         _set_names(file, "layer_names", [path for path, *_ in paths.values()])
     else:
         paths = _set_layers(file, [spec.name for spec in specs])
-    datasets = {spec.name: _allocate(file, paths[spec.name][0], spec) for spec in specs}
+    groups: dict[str, h5py.Group] = {}
+    datasets = {spec.name: _allocate(file, groups, paths[spec.name][0], spec) for spec in specs}
     for name, places in paths.items():
         for path in places[1:]:  # one data set, where the class saves a copy in each group
             file[path] = datasets[name]
@@ -439,8 +440,13 @@ def _set_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
         group.attrs[f"{key}{index}" if count > 1 else key] = chunk
 
 
-def _allocate(file: h5py.File, name: str, spec: TensorSpec) -> h5py.Dataset:
-    """Make a data set whose bytes have their place in the file, and are not filled."""
+def _allocate(
+    file: h5py.File, groups: dict[str, h5py.Group], name: str, spec: TensorSpec
+) -> h5py.Dataset:
+    """Make a data set whose bytes have their place in the file, and are not filled.
+
+    Args: groups: path -> those that are open; to ask the library for one takes longer than all else here.
+    """
     import h5py
     import numpy as np
 
@@ -450,7 +456,9 @@ def _allocate(file: h5py.File, name: str, spec: TensorSpec) -> h5py.Dataset:
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     plist.set_obj_track_times(False)
     above, _, leaf = name.rpartition("/")
-    group = file.require_group(above) if above else file
+    if above not in groups:
+        groups[above] = file.require_group(above) if above else file
+    group = groups[above]
     # Not `create_dataset`, which forgets the property list of a scalar.
     space = h5py.h5s.create_simple(spec.shape) if spec.shape else h5py.h5s.create(h5py.h5s.SCALAR)
     kind = h5py.h5t.py_create(np.dtype(DTYPES[spec.dtype]))
