@@ -13,19 +13,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
+from io import BytesIO
+from math import prod
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 from weakref import finalize
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_magic
 
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
@@ -80,23 +86,49 @@ class Scratch:
         self.remove = finalize(self, rmtree, self.path, ignore_errors=True)
 
 
+ZIP_HEADER, ZIP_LENGTHS = 30, 26
+"""Bytes before a member's name in a zip file, and where the lengths of the name and of what follows it stand there."""
+NPY_HEADER = 4096
+"""More than the header of any array that a child answers."""
+
+
 class StoredArrays(Mapping[str, Array]):
-    """The arrays of a child's answer, which stay in its file: each access reads one, so that memory holds one."""
+    """The arrays of a child's answer, which stay in its file: each access shows one, and reads what is used of it.
+
+    Whoever asks for a shape alone reads a hundred bytes. Safe to use from several threads.
+    """
 
     def __init__(self, path: Path, keep: Scratch | None = None) -> None:
-        """Open the file of a child; `keep` is the directory that must last as long as this."""
-        self._file: Any = np.load(path, allow_pickle=False)
+        """Open the file of a child, as `np.savez` writes it; `keep` is the directory that must last as long as this.
+
+        Raises: OSError, ValueError: there is none, or it is cut short.
+        """
+        with path.open("rb") as file:
+            self._memory = mmap(file.fileno(), 0, access=ACCESS_READ)
+            try:
+                with ZipFile(file) as archive:
+                    members = {entry.filename: entry.header_offset for entry in archive.infolist()}
+            except BadZipFile as error:
+                raise ValueError(str(error)) from None
+        self._members = {name.removesuffix(".npy"): offset for name, offset in members.items()}
         self._keep = keep
 
     def __getitem__(self, name: str) -> Array:
-        array: Array = self._file[name]
-        return array
+        offset = self._members[name]
+        lengths = struct.unpack_from("<HH", self._memory, offset + ZIP_LENGTHS)
+        start = offset + ZIP_HEADER + sum(lengths)
+        stream = BytesIO(self._memory[start : start + NPY_HEADER])
+        read_magic(stream)
+        shape, columns_first, dtype = read_array_header_1_0(stream)
+        start += stream.tell()
+        values = np.frombuffer(self._memory, dtype, prod(shape), start)
+        return values.reshape(shape, order="F" if columns_first else "C")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._file.files)
+        return iter(self._members)
 
     def __len__(self) -> int:
-        return len(self._file.files)
+        return len(self._members)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ckptconv.base.errors import require_number
 from ckptconv.base.strict_json import Json
+from ckptconv.base.workers import finish, workers
 from ckptconv.run.children import Answer
 from ckptconv.run.modalities import Modality
 from ckptconv.run.runners import Array, Batch
@@ -74,29 +76,56 @@ class Difference:
         return self.rms / self.reference_rms if self.reference_rms else float("inf")
 
 
-def difference(actual: Array, reference: Array) -> Difference:
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A reference, and what is measured of it alone; made once for all that are compared with it."""
+
+    values: NDArray[np.float64]
+    rms: float
+    """Root of the mean square, over its finite elements."""
+    largest: float
+    """Largest magnitude, over its finite elements."""
+
+    @classmethod
+    def of(cls, array: Array) -> Exact:
+        """Measure a reference; integers beyond 2**53 lose bits."""
+        values = np.asarray(array, np.float64)
+        finite = np.isfinite(values)
+        numbers = values.reshape(-1) if finite.all() else values[finite]
+        largest = float(max(numbers.max(), -numbers.min())) if numbers.size else 0.0
+        return cls(values, _rms(numbers, largest), largest)
+
+
+def difference(actual: Array, reference: Array | Exact) -> Difference:
     """Compare two arrays of real numbers of the same shape, in float64.
 
     Equal infinities are equal. Integers beyond 2**53 lose bits here.
 
     Raises: ValueError: the shapes differ, or there is nothing to compare.
     """
-    _require_comparable(actual, reference)
-    left, right = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
+    exact = reference if isinstance(reference, Exact) else Exact.of(reference)
+    right = exact.values
+    _require_comparable(actual, right)
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.where(left == right, 0.0, np.abs(left - right))
-        apart[np.isnan(apart)] = np.inf
-        rms = _rms(apart)
-    where = np.unravel_index(int(np.argmax(apart)), apart.shape)
+        apart = np.asarray(np.subtract(actual, right, dtype=np.float64))
+        np.abs(apart, out=apart)
+        where, nans = np.unravel_index(int(np.argmax(apart)), apart.shape), 0
+        if not np.isfinite(apart[where]):  # a NaN is the largest of all
+            left = np.asarray(actual, np.float64)
+            nans = int(np.count_nonzero(np.isnan(left) | np.isnan(right)))
+            apart[left == right] = 0.0
+            apart[np.isnan(apart)] = np.inf
+            where = np.unravel_index(int(np.argmax(apart)), apart.shape)
+        worst = float(apart[where])
     return Difference(
         compared=int(apart.size),
         differing=int(np.count_nonzero(apart)),
-        worst=float(apart[where]),
+        worst=worst,
         where=tuple(int(n) for n in where),
-        rms=rms,
-        reference_rms=_rms(right[np.isfinite(right)]),
-        reference_max=float(np.max(np.abs(right[np.isfinite(right)]), initial=0.0)),
-        nans=int(np.count_nonzero(np.isnan(left) | np.isnan(right))),
+        rms=_rms(apart, worst),
+        reference_rms=exact.rms,
+        reference_max=exact.largest,
+        nans=nans,
     )
 
 
@@ -109,12 +138,12 @@ def _require_comparable(actual: Array, reference: Array) -> None:
         raise ValueError("there is nothing to compare")
 
 
-def _rms(values: Array) -> float:
-    """Return the root mean square, scaled first so that squares neither overflow nor vanish."""
-    scale = float(np.max(np.abs(values), initial=0.0))
-    if scale == 0.0 or not np.isfinite(scale):
-        return scale
-    return scale * float(np.sqrt(np.mean(np.square(values / scale))))
+def _rms(values: Array, largest: float) -> float:
+    """Return the root mean square, scaled by the largest magnitude so that squares neither overflow nor vanish."""
+    if largest == 0.0 or not np.isfinite(largest):
+        return largest
+    scaled = np.asarray(values / largest)
+    return largest * float(np.sqrt(np.mean(np.square(scaled, out=scaled))))
 
 
 MAPS = (".attention", ".cross")
@@ -480,17 +509,18 @@ class Measuring:
             yield replace(quantity, peak=crests.get(quantity.kind, 0.0) * rms)
 
     def _measured(self) -> Iterator[Quantity]:
-        """Compare each quantity by itself."""
+        """Compare each quantity by itself, on every core; what has none is said in a notice."""
+        with workers() as pool:
+            places = (rest.partition("/") for rest in self._names())
+            measured = finish(
+                [pool.submit(self._quantity, probe, name) for probe, _, name in places]
+            )
         spread: dict[str, float] = {}
-        for rest in self._names():
-            probe, _, name = rest.partition("/")
-            floor = spread.get(probe, 0.0) if name == "loss" else 0.0
-            quantity = self._quantity(probe, name, floor)
-            if quantity is None:
-                continue  # and said in a notice
-            if name == "logits" and quantity.own:
-                spread[probe] = quantity.own.rms
-            yield quantity
+        for quantity in filter(None, measured):
+            if quantity.name == "logits" and quantity.own:
+                spread[quantity.probe] = quantity.own.rms
+            floor = spread.get(quantity.probe, 0.0) if quantity.name == "loss" else 0.0
+            yield replace(quantity, floor=floor)
 
     def not_compared(self) -> dict[str, list[str]]:
         """Return why -> the quantities that were left out for it, as `PROBE NAME`."""
@@ -534,7 +564,7 @@ class Measuring:
             return "the classes lay these attention maps out in different ways"
         return ""
 
-    def _quantity(self, probe: str, name: str, floor: float) -> Quantity | None:
+    def _quantity(self, probe: str, name: str) -> Quantity | None:
         if self._gap(probe, name):
             return None
         exact = self.reference.arrays[f"float64/{probe}/{name}"]
@@ -557,7 +587,7 @@ class Measuring:
             )
         if not valid.any():
             return None
-        right = _chosen(exact, valid)
+        right = Exact.of(_chosen(exact, valid))
 
         def error(array: Array) -> Difference:
             return difference(_chosen(array, valid), right)
@@ -570,8 +600,7 @@ class Measuring:
             measured if self.reference is self.target else error(target),
             measured,
             self.judged,
-            floor,
-            self.tolerance,
+            tolerance=self.tolerance,
         )
 
     def _valid(self, probe: str, name: str, exact: Array) -> Array | None:

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -106,6 +107,19 @@ def after_start(
 
 
 @dataclass(frozen=True, slots=True)
+class Arrays:
+    """The arrays of an answer, written as they come, as `np.savez` writes them: memory holds those of one probe."""
+
+    archive: ZipFile
+
+    def write(self, arrays: Mapping[str, Array]) -> None:
+        """Add arrays to the file. Raises: OSError: it cannot be written. ValueError: one holds objects of Python."""
+        for name, array in arrays.items():
+            with self.archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Questions:
     """One job as the child reads it."""
 
@@ -124,24 +138,29 @@ class Questions:
         """How this model's inputs become places."""
         return Places(MODALITIES[self.job["modality"]], self.job["facts"])
 
-    def answer(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return the arrays and the report that the job asks for; a model a precision, one after the other."""
+    def answer(self, arrays: Arrays) -> dict[str, Any]:
+        """Write the arrays and return the report that the job asks for; a model a precision, one after the other."""
         examples = self._examples()
-        arrays = {
-            f"inputs/{probe}.{name}": array
-            for probe, batch in examples.items()
-            for name, array in batch.items()
-        }
+        arrays.write(
+            {
+                f"inputs/{probe}.{name}": array
+                for probe, batch in examples.items()
+                for name, array in batch.items()
+            }
+        )
         probes = {**self.probes, **examples}
         teller().expect(len(probes), len(self.job["generate"]), self.job["precisions"])
         report: dict[str, Any] = {}
+        searched: dict[str, Array] = {}
         for precision in self.job["precisions"]:
             session = self.runner.load(self.checkpoint, precision, self.job["model_class"])
             if precision == "float32":
                 report = self._report(session)
-            self._run(session, precision, probes, arrays, report)
+            self._probe(session, precision, probes, arrays, report)
+            searched |= self._search(session, precision, probes, searched, report)
             del session  # before the next is loaded
-        return arrays, report
+        arrays.write(searched)
+        return report
 
     def _examples(self) -> dict[str, dict[str, Array]]:
         """Return the probes that the job's examples make."""
@@ -150,15 +169,15 @@ class Questions:
         examples = [Example(**fields) for fields in self.job["examples"]]
         return self.places.modality.encoded(self.checkpoint, examples, self.job["facts"])
 
-    def _run(
+    def _probe(
         self,
         session: Session,
         precision: str,
         probes: Mapping[str, Batch],
-        arrays: dict[str, Array],
+        arrays: Arrays,
         report: dict[str, Any],
     ) -> None:
-        """Answer every probe and every search in one precision, into arrays and report."""
+        """Answer every probe in one precision, into arrays and report."""
         places = self.places
         # In float64, where no gradient is too small.
         measures = self.job["coverage"] and precision == "float64"
@@ -167,21 +186,36 @@ class Questions:
             step = f"probe {probe} ({number} of {len(probes)})"
             teller().begin(precision, step, FORWARD.get(precision, 1.0))
             answered = (reach or session).forward(batch, places.wants_maps(batch))
-            arrays |= {f"{precision}/{probe}/{name}": array for name, array in answered.items()}
+            arrays.write({f"{precision}/{probe}/{name}": array for name, array in answered.items()})
+        if reach:
+            report["reached"] = reach.reached()
+
+    def _search(
+        self,
+        session: Session,
+        precision: str,
+        probes: Mapping[str, Batch],
+        single: Mapping[str, Array],
+        report: dict[str, Any],
+    ) -> dict[str, Array]:
+        """Return what every search gives in one precision; what cannot be made is reported.
+
+        Args: single: what the searches gave in float32.
+        """
+        arrays: dict[str, Array] = {}
         for name, settings in self.job["generate"].items():
             teller().begin(precision, f"search {name}", SEARCH)
             search = SearchRun(session, name, settings, self.job["facts"])
             batch = probes[str(self.job["generate_from"])]
-            inputs = places.modality.generation_inputs(batch)
+            inputs = self.places.modality.generation_inputs(batch)
             if precision == "float32":
                 try:
                     arrays |= search.generate(inputs)
                 except UNABLE as error:
                     report["unable"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
-            elif f"{name}/tokens" in arrays:
-                arrays |= search.judge(inputs, arrays)
-        if reach:
-            report["reached"] = reach.reached()
+            elif f"{name}/tokens" in single:
+                arrays |= search.judge(inputs, single)
+        return arrays
 
     def _report(self, session: Session) -> dict[str, Any]:
         """Return what is to be known of a model, and its answers to texts."""
@@ -369,8 +403,8 @@ def _import(runner: Runner, model_classes: Collection[str]) -> None:
 
 def _answer_in(job: Path, questions: Questions) -> None:
     """Answer one job in its folder."""
-    arrays, report = questions.answer()
-    np.savez(job / "answers.npz", allow_pickle=False, **arrays)
+    with ZipFile(job / "answers.npz", "w") as archive:
+        report = questions.answer(Arrays(archive))
     process = questions.runner.process
     report |= {
         "framework": questions.runner.name,

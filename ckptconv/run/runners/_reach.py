@@ -51,6 +51,8 @@ class _Influence:
     """Tensor of bool: which elements had an influence."""
     largest: float = 0.0
     """The largest gradient."""
+    complete: bool = False
+    """Whether all elements are reached."""
 
     def note(self, parameter: Any) -> None:
         """Take a gradient, and free its memory."""
@@ -60,6 +62,7 @@ class _Influence:
         self.largest = max(self.largest, largest)
         if largest > 0:
             self.reached |= sizes > NOISE * largest
+            self.complete = bool(self.reached.all())
 
 
 class Gradients:
@@ -121,7 +124,7 @@ class Gradients:
         for name, parameter in self.model.named_parameters():
             influence = self._influences.get(name)
             if influence is not None and (
-                bool(influence.reached.all()) or (noise and 0 < influence.largest <= limit)
+                influence.complete or (noise and 0 < influence.largest <= limit)
             ):
                 parameter.requires_grad_(False)
 

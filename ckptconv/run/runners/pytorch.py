@@ -98,6 +98,9 @@ class PyTorch(Runner):
             "USE_FLAX": "0",
             "NVIDIA_TF32_OVERRIDE": "0",
         },
+        hidden=(
+            "scipy",
+        ),  # transformers looks for it, for losses of models that find objects: half a second
     )
     precisions = ("float32", "float64")
 

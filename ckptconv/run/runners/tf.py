@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,7 @@ class TensorFlow(Runner):
         tf = import_module("tensorflow")
         tf.config.experimental.enable_tensor_float_32_execution(False)
         tf.config.optimizer.set_jit(False)
+        _call_layers_plainly()
         with _without_drawing():
             model, info = getattr(import_module("transformers"), model_class).from_pretrained(
                 str(path),
@@ -111,6 +112,16 @@ class TensorFlow(Runner):
             "device": ", ".join(gpus) or "cpu",
         }
         return TensorFlowSession(model, loading_problems(info), settings)
+
+
+def _call_layers_plainly() -> None:
+    """Leave out what tf-keras wraps round each call of a layer, so that an error tells the call's arguments.
+
+    It reads signatures for that, call by call: a tenth of a search by a small model.
+    """
+    with suppress(ImportError):
+        tracebacks: Any = import_module("tf_keras.src.utils.traceback_utils")
+        tracebacks.inject_argument_info_in_traceback = lambda function, object_name=None: function
 
 
 @contextmanager
