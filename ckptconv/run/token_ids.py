@@ -258,7 +258,7 @@ def left_out(
         elif role == "decoder" and not support.decoder_mask:
             yield f"no padding on the left of the {role}: {support.who} takes no mask for it"
         if token_types(side, ()) and not support.token_types:
-            yield f"no token types other than 0 in the {role}: {support.who} takes none"
+            yield f"token types other than 0 are not tried in the {role}: {support.who} takes none"
     limit = position_limit(side, role)
     if limit is not None and longest < limit:
         yield f"the {role} has {limit} positions; the longest probe has {longest}"

@@ -109,8 +109,8 @@ def test_flax_numbers_positions_by_order_and_has_no_token_types() -> None:
     assert left_out(both, "pytorch", "flax") == [
         "no padding on the left of the encoder, and no padding token among its tokens: Flax's class numbers positions"
         " 0, 1, 2 ... there, PyTorch's does not",
-        "no token types other than 0 in the encoder: Flax's class takes none",
-        "no token types other than 0 in the decoder: Flax's class takes none",
+        "token types other than 0 are not tried in the encoder: Flax's class takes none",
+        "token types other than 0 are not tried in the decoder: Flax's class takes none",
     ]
     assert not left_out(both, "pytorch", "tf")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 from ckptconv.report.diff import value_text
 from ckptconv.report.html.blocks import (
@@ -77,7 +78,7 @@ def _sections(result: Verification) -> Iterator[Section]:
     )
     yield Section("Summary", (Tiles(list(_tiles(result))), facts, *remarks))
     if result.where:
-        yield _where(result.where)
+        yield _where(result, result.where)
     if result.config:
         rows = [(key.key, value_text(key.first), value_text(key.second)) for key in result.config]
         yield Section(
@@ -117,13 +118,15 @@ def _tiles(result: Verification) -> Iterator[tuple[str, str]]:
         yield f"{compared:,}", "generated tokens compared"
 
 
-def _where(where: Where) -> Section:
-    """Return what leads to the cause."""
+def _where(result: Verification, where: Where) -> Section:
+    """Return what leads to the cause, and what shows more of it."""
     causes: list[tuple[Tone, str, str]] = []
     if where.first:
         causes.append(("bad", "first output beyond its limit", outside_text(where.first)))
     nearest = where.tensors[:MAX_CAUSES]
-    causes += [("bad", tensor.relation.kind, f"{tensor.name}\n{tensor}") for tensor in nearest]
+    for tensor in nearest:
+        names = (tensor.source, f"target: {tensor.name}") if tensor.source else (tensor.name,)
+        causes.append(("bad", tensor.relation.kind, "\n".join((*names, str(tensor)))))
     if len(where.tensors) > len(nearest):
         causes.append(
             (
@@ -133,13 +136,13 @@ def _where(where: Where) -> Section:
             )
         )
     if where.later:
+        verb = "differs is" if where.later == 1 else "differ are"
         causes.append(
-            (
-                "calm",
-                "later",
-                f"{counted(where.later, 'tensor')} that differ are used only after it",
-            )
+            ("calm", "later", f"{counted(where.later, 'tensor')} that {verb} used only after it")
         )
+    if where.tensors and not result.source.is_file():  # a trace has no weights to be compared
+        sides = f"{quote(str(result.source))} {quote(str(result.target))}"
+        causes.append(("calm", "next", f"`ckptconv diff {sides} --html diff.html`"))
     return Section(
         "Cause",
         (Notes(causes),),

@@ -145,6 +145,9 @@ def test_write_page_replaces_a_file(tmp_path: Path) -> None:
 def test_hostile_names_in_a_browser(open_page: Open, tmp_path: Path) -> None:
     """They are shown as they are, everywhere, and do nothing: also in plots, rows that open, and tooltips."""
     page = open_page(everything(HOSTILE))
+    assert (
+        page.script("return typeof Plotly") == "object"
+    )  # what prints a page at once needs no patience
     page.draw()
     page.script("document.querySelector('tr.line').click()")
     assert page.texts(".brand b") == ["inspect"]

@@ -100,6 +100,9 @@ def test_a_mismatch(open_page: Open, verification: Verification, tmp_path: Path)
     page.screenshot(tmp_path / "page.png")
     assert page.texts(".verdict .word") == ["Mismatch"]
     assert page.texts("#cause b")[0] == "first output beyond its limit"
+    assert page.texts("#cause code") == [
+        f"ckptconv diff {verification.source} {verification.target} --html diff.html"
+    ]
     plot = page.script(
         "const p = document.querySelector('#outputs .plot'); return [p.data, p.layout]"
     )
