@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ckptconv.verbs.families import exported, sides_alone
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
-    from ckptconv.verbs.families import Support
+    from ckptconv.verbs.families import Exported, Support
 
 HEADERS = ("model type", "as", "PyTorch", "TF", "Flax", "ONNX", "SavedModel")
 NAMES = {"pytorch": "PyTorch", "tf": "TF", "flax": "Flax"}
@@ -38,9 +39,10 @@ and run: as encoder or decoder of an `EncoderDecoderModel`, or of one piece, as 
 
 The last two columns are what `ckptconv export` makes of a family beside a bert, or of one piece.
 `fixtures/sweep_exports.py` traced the class, lowered `encode` and `step`, held the encoder's states and every cached
-step against float64 by the yardstick of `verify`, and tried the limits of positions. Refused: by name, before anything
-is written. Not tried: `export` knows no list of families, and will try; `verify` judges what it made. JAX and LiteRT
-lower the same programs as a SavedModel; the search around them knows no family.
+step against float64 by the yardstick of `verify`, and tried the limits of positions: in November 2026, of
+{tried}.
+Refused: by name, before anything is written. Not tried: `export` knows no list of families, and will try; `verify`
+judges what it made. JAX and LiteRT lower the same programs as a SavedModel; the search around them knows no family.
 
 Every exact and healed field of the frameworks is run by `tests/test_pairs.py` and `tests/test_wholes.py`, on random
 models of the real classes. Settings of a config that a class ignores or lacks are refused one by one when they occur: a
@@ -76,7 +78,21 @@ def families_markdown(supports: Sequence[Support]) -> str:
     alone = ["| model type | encoder | decoder |", "|---|---|---|"]
     alone += ["| " + " | ".join(cell or "none" for cell in row) + " |" for row in sides_alone()]
     refused = ["## Refused, and why", "", reasons]
-    return "\n".join([INTRODUCTION, *lines, "", SIDES, *alone, "", *refused])
+    introduction = INTRODUCTION.format(tried=_tried(exported(supports)))
+    return "\n".join([introduction, *lines, "", SIDES, *alone, "", *refused])
+
+
+def _tried(exports: Sequence[Exported]) -> str:
+    """Say of how many rows of the table each format was tried, and what came of it."""
+    counts = {
+        name: Counter(export.status for export in exports if export.format == form)
+        for form, name in FORMATS.items()
+    }
+    tried = (
+        f"{count['exact'] + count['refused']} in {name} ({count['exact']} exact, {count['refused']} refused)"
+        for name, count in counts.items()
+    )
+    return f"{len(exports) // len(FORMATS)} rows, {' and '.join(tried)}"
 
 
 def families_json(supports: Sequence[Support]) -> dict[str, Json]:
