@@ -35,7 +35,7 @@ def verified(folder: Path, target: str) -> bool:
     """Run one comparison, print what was measured, and tell whether it matched."""
     said = folder / f"{target}.json"
     command = (*CKPTCONV, "verify", "--quiet", "--json", folder / "pt", folder / target)
-    seconds, largest, at_once = family_peak(command, {}, said, codes=(0, 1))
+    family = family_peak(command, {}, said, codes=(0, 1))
     report = json.loads(said.read_text())
     outputs = report["outputs"]
     rms, most = (
@@ -44,7 +44,8 @@ def verified(folder: Path, target: str) -> bool:
     print(
         f"bert-base pair, {target}: {report['verdict']}, {len(outputs['quantities'])} quantities,"
         f" largest ratio {rms:.2f} (RMS), {most:.2f} (max), coverage {outputs['coverage']['percent']:.1f} %,"
-        f" {seconds:.0f} s, largest process {largest:.0f} MB, all at once {at_once:.0f} MB",
+        f" {family.seconds:.0f} s ({family.processor:.0f} s of processor), largest process {family.largest:.0f} MB,"
+        f" all at once {family.at_once:.0f} MB",
         flush=True,
     )
     matches: bool = report["verdict"] == "match"

@@ -1,0 +1,143 @@
+"""Time and memory of conversions, inspect, diff and check as checkpoints grow: in bytes, tensors and files.
+
+    python benchmarks/scale.py [CASE ...]     all takes 32 GB of disk and 10 minutes
+
+What grows in proportion is flat in the columns per unit, and its memory does not grow with the bytes. The checkpoints
+are holes: what a disk does with data is in the first table of the results. A case that would leave less than 10 GB free
+is left out, and said.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import results
+from bench import CKPTCONV, WORK, Run, run
+from make_pair import BERT_BASE, PAIR
+from tabulate import tabulate
+
+from ckptconv.base.strict_json import Json, dump_json
+from ckptconv.schema.config import Config
+from ckptconv.schema.model import read_model
+from ckptconv.stores.formats import FORMATS
+from ckptconv.stores.tensor import TensorSpec
+
+FOLDER = WORK / "scale"
+HEADING = "## scale"
+SPARE_BYTES = 10_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One checkpoint."""
+
+    layers: int
+    """Of each side."""
+    hidden: int
+    unit: str
+    """What its rows are divided by: `GB`, or `10,000 tensors`."""
+    shards: int = 1
+    """Files that `normalize` cuts it into."""
+    verbs: tuple[str, ...] = ("inspect", "normalize", "pt2tf", "check", "diff")
+
+
+CASES = {
+    "1 GB": Case(2, 2048, "GB"),
+    "10 GB": Case(20, 2048, "GB"),
+    "30 GB": Case(62, 2048, "GB", verbs=("inspect", "pt2tf", "check", "diff")),
+    "1,000 tensors": Case(24, 8, "10,000 tensors"),
+    "10,000 tensors": Case(240, 8, "10,000 tensors"),
+    "100,000 tensors": Case(2400, 8, "10,000 tensors"),
+    "500 shards": Case(24, 8, "10,000 tensors", 500, ("normalize", "inspect", "check", "diff")),
+    "5,000 shards": Case(240, 8, "10,000 tensors", 5000, ("normalize", "inspect", "check", "diff")),
+}
+
+
+def write(case: Case, folder: Path) -> tuple[int, int]:
+    """Write a checkpoint of holes; return how many tensors and bytes it has."""
+    side: dict[str, Json] = {
+        **BERT_BASE,
+        "hidden_size": case.hidden,
+        "intermediate_size": 4 * case.hidden,
+        "num_hidden_layers": case.layers,
+        "num_attention_heads": max(1, case.hidden // 64),
+        "vocab_size": 30522 if case.unit == "GB" else 103,
+    }
+    config: dict[str, Json] = {
+        **PAIR,
+        "encoder": side,
+        "decoder": {**side, "is_decoder": True, "add_cross_attention": True},
+    }
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes(dump_json(config))
+    specs = [
+        TensorSpec(row.key, "float32", row.shape("pytorch"))
+        for row in read_model(Config(config)).tensors
+        if row.module.presence != "dropped" and not row.module.tied
+    ]
+    create = FORMATS["safetensors"].create
+    assert create is not None
+    create(folder / "model.safetensors", specs, "pytorch", False)
+    return len(specs), sum(spec.nbytes for spec in specs)
+
+
+def measured(case: Case, tensors: int, nbytes: int) -> Iterator[tuple[str, Run]]:
+    """Run the verbs of a case, each once."""
+    source, output = FOLDER / "source", FOLDER / "output"
+    cut = ["--max-shard-size", f"{nbytes // case.shards}B"] if case.shards > 1 else []
+    for verb in case.verbs:
+        if verb in ("normalize", "pt2tf"):
+            shutil.rmtree(output, ignore_errors=True)
+            yield verb, run((*CKPTCONV, verb, "--quiet", source, output, *cut))
+        elif verb == "check":
+            yield verb, run((*CKPTCONV, verb, "--quiet", output))
+        elif verb == "inspect":
+            yield verb, run((*CKPTCONV, verb, "--json", output if cut else source))
+        else:
+            yield verb, run((*CKPTCONV, verb, "--quiet", source, output))
+
+
+def rows(name: str, case: Case) -> Iterator[tuple[str, ...]]:
+    """Write, run, clear up; yield a row a verb."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    try:
+        tensors, nbytes = write(case, FOLDER / "source")
+        if shutil.disk_usage(FOLDER).free < nbytes + SPARE_BYTES:
+            yield name, "left out: the disk has no room", "", "", "", ""
+            return
+        units = nbytes / 1e9 if case.unit == "GB" else tensors / 10_000
+        for verb, each in measured(case, tensors, nbytes):
+            yield (
+                name,
+                verb,
+                f"{each.seconds:.1f}",
+                f"{each.processor:.1f}",
+                f"{each.processor / units:.2f} per {case.unit}",
+                f"{each.megabytes:.0f}",
+            )
+            print(name, verb, each, flush=True)
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def main(names: list[str]) -> None:
+    """Measure and record."""
+    table = tabulate(
+        [row for name in names or CASES for row in rows(name, CASES[name])],
+        ("checkpoint", "verb", "wall [s]", "processor [s]", "processor", "peak [MB]"),
+        tablefmt="github",
+        disable_numparse=True,
+    )
+    print(table)
+    results.record(
+        HEADING, f"Single runs, load {os.getloadavg()[1]:.1f}, checkpoints of holes.\n\n{table}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
