@@ -15,14 +15,12 @@ from math import prod
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 from ckptconv.base.errors import FrameworkError
 from ckptconv.base.strict_json import Json
 from ckptconv.compare.configs import METADATA, generation_file
 from ckptconv.run.children import Answer, Job, run_children
-from ckptconv.run.inputs import Inputs
-from ckptconv.run.modalities import Probes, modality_of
+from ckptconv.run.inputs import Inputs, encoded_differently, encoded_probes
+from ckptconv.run.modalities import modality_of
 from ckptconv.run.runners import RUNNERS, Array, InputSupport
 from ckptconv.run.token_ids import (
     SpecialTokens,
@@ -365,12 +363,26 @@ class Comparison:
     def run(self) -> ForwardReport:
         """Run all sides on the probes, and judge what they answer.
 
-        Raises: FrameworkError: a framework is missing, a child failed, or there was nothing to compare.
-        """
-        return self.judge(*run_children(self.jobs, self.timeout))
+        Images and sounds are processed first, by each side, and the source's arrays are fed to all: Whisper's
+        processor computes with PyTorch where that is installed, so that the last bits differ from process to process.
 
-    def judge(self, *answers: Answer) -> ForwardReport:
+        Raises: FrameworkError: a framework is missing, a child failed, or there was nothing to compare. SourceError:
+        an example that cannot be read.
+        """
+        if not self.jobs[0].examples or modality_of(self.model).reads == "tokens":
+            return self.judge(*run_children(self.jobs, self.timeout))
+        alone = [replace(job, probes={}, precisions=(), generate={}, texts=()) for job in self.jobs]
+        encodings = run_children(alone, self.timeout)
+        probes = {**self.jobs[0].probes, **encoded_probes(encodings[0])}
+        jobs = tuple(replace(job, probes=probes, examples=()) for job in self.jobs)
+        answers = run_children(jobs, self.timeout)
+        fed = replace(self, probes=probes, jobs=jobs)
+        return fed.judge(*answers, apart=encoded_differently(encodings))
+
+    def judge(self, *answers: Answer, apart: Sequence[str] = ()) -> ForwardReport:
         """Compare the answers, in the order of the jobs.
+
+        Args: apart: inputs in which the sides' processors do not agree.
 
         Raises: FrameworkError: there was nothing to compare, or the target cannot generate where the source can.
         """
@@ -398,7 +410,7 @@ class Comparison:
                 *target.problems,
                 *(
                     f"{name}: its tokenizer or processor makes other arrays of the examples than the source's"
-                    for name in _encoded_differently(answers)
+                    for name in (*apart, *encoded_differently(answers))
                 ),
             ),
             notices=(
@@ -430,22 +442,6 @@ class Comparison:
             for name, settings in self.jobs[0].generate.items()
             if all(f"{name}/tokens" in answer.arrays for answer in (source, target, reference))
         ]
-
-
-def encoded_probes(answer: Answer) -> Probes:
-    """Return the probes that a child made of examples."""
-    keys = (key for key in answer.arrays if key.startswith("inputs/"))
-    return {key.partition("/")[2]: answer.arrays[key] for key in keys}
-
-
-def _encoded_differently(answers: Sequence[Answer]) -> list[str]:
-    """Return the inputs in which the sides' tokenizers or processors do not agree."""
-    first, *rest = (encoded_probes(answer) for answer in answers)
-    return sorted(
-        name
-        for name in first
-        if not all(name in probes and np.array_equal(first[name], probes[name]) for probes in rest)
-    )
 
 
 def prepare(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +13,10 @@ from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.base.files import limits
 from ckptconv.base.strict_json import parse_json
-from ckptconv.run.modalities import Example, Modality, modality_of
+from ckptconv.run.children import Answer
+from ckptconv.run.modalities import Example, Modality, Probes, modality_of
 from ckptconv.run.runners import Array, Batch
+from ckptconv.run.yardstick import difference
 from ckptconv.schema.model import Model
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import Stored
@@ -138,3 +140,33 @@ def require_usable(where: str, arrays: Batch, model: Model) -> None:
     problems = list(modality_of(model).problems(arrays, model))
     if problems:
         raise SourceError("\n  ".join([f"{where}: these inputs cannot be used:", *problems]))
+
+
+def encoded_probes(answer: Answer) -> Probes:
+    """Return the probes that a child made of examples."""
+    keys = (key for key in answer.arrays if key.startswith("inputs/"))
+    return {key.partition("/")[2]: answer.arrays[key] for key in keys}
+
+
+def encoded_differently(answers: Sequence[Answer]) -> list[str]:
+    """Return the inputs in which the sides' tokenizers or processors do not agree."""
+    first, *rest = (encoded_probes(answer) for answer in answers)
+    return sorted(
+        name
+        for name in first
+        if not all(name in probes and _alike(first[name], probes[name]) for probes in rest)
+    )
+
+
+PROCESSED = 1e-3
+"""How far apart two libraries may bring one processor, relative to the RMS: 4e-8 for Whisper's, with PyTorch and numpy;
+another mean or another rate is tens of times farther."""
+
+
+def _alike(array: Array, again: Array) -> bool:
+    """Tell whether two sides made the same array of an example: every token, and floats but for rounding."""
+    if array.shape != again.shape or array.dtype.kind != again.dtype.kind:
+        return False
+    if array.dtype.kind != "f":
+        return np.array_equal(array, again)
+    return not difference(again, array).relative > PROCESSED

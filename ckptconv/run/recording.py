@@ -24,13 +24,12 @@ from ckptconv.run.forward import (
     Options,
     Runnable,
     class_faults,
-    encoded_probes,
     generation_faults,
     make_jobs,
     model_class,
     stand_in_notices,
 )
-from ckptconv.run.inputs import require_usable
+from ckptconv.run.inputs import encoded_probes, require_usable
 from ckptconv.run.modalities import Probes, modality_of
 from ckptconv.run.runners import RUNNERS, Batch, InputSupport
 from ckptconv.run.token_ids import special_tokens

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from ckptconv.base.errors import SourceError
-from ckptconv.run.inputs import Inputs, read_inputs
+from ckptconv.run.children import Answer
+from ckptconv.run.inputs import Inputs, encoded_differently, read_inputs
 from ckptconv.run.modalities import Example
 from probing import pair
 
@@ -138,3 +139,27 @@ def test_pickles_and_strangers_are_refused(tmp_path: Path) -> None:
     save_file({"input_ids": np.ones((1, 2), np.float32)}, tmp_path / "floats.safetensors")
     with pytest.raises(SourceError, match="input_ids: expected integers, found float32"):
         read_inputs(tmp_path / "floats.safetensors", PAIR)
+
+
+def test_one_processor_may_round_in_two_ways() -> None:
+    """Floats agree but for rounding, since a processor computes with what is installed; tokens agree exactly."""
+    floats = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)
+    tokens = np.arange(6).reshape(2, 3)
+
+    def answer(**arrays: Any) -> Answer:
+        named = {f"inputs/inputs-0.{name}": array for name, array in arrays.items()}
+        return Answer("pytorch", named, (), {}, {}, {}, (), (), 0.0)
+
+    first = answer(features=floats, ids=tokens)
+    for changes, names in (
+        ({}, []),
+        ({"features": floats * np.float32(1 + 3e-7)}, []),
+        ({"features": floats + np.float32(0.02)}, ["features"]),
+        ({"features": floats[:, :4]}, ["features"]),
+        ({"features": floats * np.nan}, ["features"]),
+        ({"ids": tokens + 1}, ["ids"]),
+    ):
+        again = answer(**({"features": floats, "ids": tokens} | changes))
+        expected = [f"inputs-0.{name}" for name in names]
+        assert encoded_differently([first, again, first]) == expected
+    assert encoded_differently([first, answer(ids=tokens)]) == ["inputs-0.features"]
