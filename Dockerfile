@@ -6,6 +6,8 @@ WORKDIR /src
 COPY pyproject.toml hatch_build.py README.md LICENSE constraints.txt ./
 COPY ckptconv ckptconv
 COPY fixtures/dates fixtures/dates
+COPY fixtures/dates-t5 fixtures/dates-t5
+COPY fixtures/digits fixtures/digits
 RUN pip install --no-cache-dir -c constraints.txt '.[hub,html]' \
     && useradd --create-home --uid 1000 ckptconv
 USER 1000

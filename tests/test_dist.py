@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ckptconv import __version__
+from ckptconv.verbs.demo import MODELS
 
 ROOT = Path(__file__).parents[1]
 BUILD = """
@@ -83,12 +84,17 @@ def test_a_build_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.thorough
 def test_content(wheel: Path, dates: Path) -> None:
-    """The package, its types, templates and the demo model; neither tests nor fixtures."""
+    """The package, its types, templates and the models of `demo`; neither tests nor other fixtures."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        assert archive.read("ckptconv/demo/config.json") == (dates / "config.json").read_bytes()
+        assert (
+            archive.read("ckptconv/demo/dates/config.json") == (dates / "config.json").read_bytes()
+        )
     assert {"ckptconv/py.typed", "ckptconv/__init__.pyi"} <= names
-    assert {f"ckptconv/demo/{path.name}" for path in dates.iterdir()} <= names
+    for model in MODELS:
+        folder = ROOT / "fixtures" / model
+        files = (path for path in folder.rglob("*") if path.is_file())
+        assert {f"ckptconv/demo/{path.relative_to(folder.parent)}" for path in files} <= names
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ckptconv").rglob("*.py")}
     assert sources <= names
     assert {name.split("/")[0] for name in names} == {

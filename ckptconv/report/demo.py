@@ -11,17 +11,26 @@ if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
     from ckptconv.verbs.demo import Demo
 
+PROOFS = {
+    "dates-t5": ' --text "the 3rd of March, 1998"',
+    "digits": " --inputs {path}/heldout/inputs.jsonl",
+}
+"""Model -> how to prove a conversion of it with inputs of its own; of others the weights alone, without a framework."""
+
 
 def demo_text(result: Demo, screen: Screen = PIPE) -> str:
     """Return what was written, and what to try with it."""
+    from ckptconv.verbs.demo import MODELS
+
     path = one_line(str(result.path))
+    proof = PROOFS.get(result.model, " --level weights").format(path=path)
     lines = (
-        f"{path}: bert -> bert, trained to rewrite dates; {counted(len(result.files), 'file')}, {size(result.nbytes)}",
+        f"{path}: {MODELS[result.model]}; {counted(len(result.files), 'file')}, {size(result.nbytes)}",
         "",
         "Try:",
         f"  ckptconv inspect {path}",
         f"  ckptconv pt2tf {path} {path}-tf",
-        f"  ckptconv verify {path} {path}-tf --level weights",
+        f"  ckptconv verify {path} {path}-tf{proof}",
     )
     return printable(prose("\n".join(lines), screen))
 
@@ -30,6 +39,7 @@ def demo_json(result: Demo) -> dict[str, Json]:
     """Return the same for --json."""
     body: dict[str, Json] = {
         "path": str(result.path),
+        "model": result.model,
         "files": list(result.files),
         "bytes": result.nbytes,
     }

@@ -146,6 +146,7 @@ class DemoDocument(Document):
     """`demo`."""
 
     path: str
+    model: str
     files: list[str]
     bytes: int
 

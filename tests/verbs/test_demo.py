@@ -6,10 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import ckptconv
+from ckptconv.base.errors import UsageError
+from ckptconv.verbs.demo import MODELS
 
 if TYPE_CHECKING:
     from conftest import Cli
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def test_it_is_the_model_of_the_repository(cli: Cli, dates: Path, tmp_path: Path) -> None:
@@ -21,6 +27,26 @@ def test_it_is_the_model_of_the_repository(cli: Cli, dates: Path, tmp_path: Path
         assert (tmp_path / "mine" / name).read_bytes() == (dates / name).read_bytes()
     again = cli("demo", tmp_path / "other")
     assert f"  ckptconv inspect {tmp_path / 'other'}\n" in again.out
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_model_is_written_whole(model: str, cli: Cli, tmp_path: Path) -> None:
+    """With what lies in folders of its own; and the command line knows every model that there is."""
+    outcome = cli("demo", tmp_path / "mine", "--model", model)
+    assert (outcome.code, MODELS[model] in " ".join(outcome.out.split())) == (0, True)
+    source = FIXTURES / model
+    for path in (path for path in source.rglob("*") if path.is_file()):
+        assert (tmp_path / "mine" / path.relative_to(source)).read_bytes() == path.read_bytes()
+
+
+def test_a_model_that_there_is_not(cli: Cli, tmp_path: Path) -> None:
+    """Is wrong usage, which names those that there are, in Python as on the command line."""
+    outcome = cli("demo", tmp_path / "mine", "--model", "digit")
+    assert outcome.code == 2
+    assert all(model in outcome.err for model in MODELS)
+    with pytest.raises(UsageError, match="'digit' is not one of 'dates', "):
+        ckptconv.demo(tmp_path / "mine", "digit")
+    assert not (tmp_path / "mine").exists()
 
 
 def test_what_exists_stays(cli: Cli, tmp_path: Path) -> None:

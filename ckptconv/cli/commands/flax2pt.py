@@ -25,7 +25,8 @@ def flax2pt(
 ) -> None:
     """Convert Flax to PyTorch.
 
-    Reads checkpoints saved by FlaxEncoderDecoderModel or written by pt2flax, whose healing it undoes.
+    Reads checkpoints saved by FlaxEncoderDecoderModel (or another class, such as FlaxT5ForConditionalGeneration) or
+    written by pt2flax, whose healing it undoes.
 
     \b
     Example: ckptconv flax2pt dates-flax dates-again

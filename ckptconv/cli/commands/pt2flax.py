@@ -38,7 +38,8 @@ def pt2flax(
 ) -> None:
     """Convert PyTorch to Flax.
 
-    FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result.
+    FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result; of a model of one piece, of images or of speech
+    its own class does, such as FlaxT5ForConditionalGeneration.
 
     \b
     Example: ckptconv pt2flax dates dates-flax

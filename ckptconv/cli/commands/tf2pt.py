@@ -17,7 +17,8 @@ from ckptconv.cli.main import convert, source, target, writing
 def tf2pt(source: Path, target: Path, **options: Any) -> None:
     """Convert TensorFlow to PyTorch.
 
-    Reads checkpoints saved by TFEncoderDecoderModel or written by pt2tf; writes safetensors.
+    Reads checkpoints saved by TFEncoderDecoderModel (or another class, such as TFT5ForConditionalGeneration) or
+    written by pt2tf; writes safetensors.
 
     \b
     Example: ckptconv tf2pt dates-tf dates-again
