@@ -21,6 +21,8 @@ from ckptconv.schema.family import Whole
 from ckptconv.schema.model import Model, Part, Role
 
 Item = TypeVar("Item")
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files that say how images and sounds become arrays."""
 EXAMPLES = 8
 """Examples that run together."""
 
@@ -289,13 +291,15 @@ def own_part(checkpoint: Path, loader: str, what: str, **options: Any) -> Any:
     Raises: SourceError: there are no such files, or they are damaged.
     """
     cls = getattr(import_module("transformers"), loader)
+    advice = "Without it, give --inputs arrays instead: .npz or .safetensors."
+    if loader != "AutoTokenizer" and not any((checkpoint / name).is_file() for name in PROCESSORS):
+        raise SourceError(f"{checkpoint}: has no {what}, which is {PROCESSORS[0]}\n{advice}")
     try:
         return cls.from_pretrained(str(checkpoint), local_files_only=True, **options)
     except Exception as error:  # each class has its own
         first = (str(error).strip().splitlines() or [""])[0]
         raise SourceError(
-            f"{checkpoint}: transformers cannot load its {what} ({type(error).__name__}: {first})\n"
-            "Without it, give --inputs arrays instead: .npz or .safetensors."
+            f"{checkpoint}: transformers cannot load its {what} ({type(error).__name__}: {first[:100]})\n{advice}"
         ) from error
 
 
