@@ -201,6 +201,7 @@ def test_what_is_here_wins(
     assert hub.asked == []
     assert look("org/dates@main").code == 0
     assert hub.asked != []
+    assert look("hf://org/dates").out == look("org/dates@main").out  # as fsspec writes it
 
 
 @pytest.mark.thorough
