@@ -7,10 +7,13 @@ whose Python cannot be had is skipped, and says so.
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,9 @@ CORE_TESTS = (
 )
 HUB_TESTS = ("tests/stores/hub",)
 PYTHONS = ("3.12", "3.13", "3.14")
+README = (ROOT / "README.md").read_text()
+BEYOND_5 = ("verify", "export", "selftest")
+"""Commands of README that need transformers 4.57, or take long; what PyTorch verifies is added to them."""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +121,23 @@ def _python(version: str) -> str | None:
     ):
         return path
     return str(kept[-1]) if kept else None
+
+
+def test_the_commands_of_readme_beside_transformers_5(dates: Path, tmp_path: Path) -> None:
+    """All but those that run TF's or Flax's class, or export, in README's order; and PyTorch's sides are verified."""
+    layer = layered(tmp_path / "environment", [NEW, "huggingface_hub>=2,<3"])
+    shutil.copytree(dates, tmp_path / "models" / "one")
+    environment = replace(layer, folder=tmp_path)
+    commands = [
+        shlex.split(line)
+        for line in re.findall(r"^    ckptconv (.*)$", README, re.MULTILINE)
+        if not line.startswith(BEYOND_5) and " model " not in line
+    ]
+    assert len(commands) > 12
+    for command in commands:
+        environment.ckptconv(*command)
+    for side in ("clean", "dates-again", "dates-once-more"):
+        assert "MATCH" in environment.ckptconv("verify", "dates", side)
 
 
 @pytest.mark.parametrize("extras", ["pytorch,hub"])

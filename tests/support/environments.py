@@ -22,6 +22,8 @@ class Environment:
     python: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     """What it has beside this process's own."""
+    folder: Path = ROOT
+    """Where commands run."""
 
     def run(self, *args: object, code: int = 0) -> str:
         """Run Python; return what it printed."""
@@ -38,7 +40,7 @@ class Environment:
         }
         return subprocess.run(
             [str(self.python), *map(str, args)],
-            cwd=ROOT,
+            cwd=self.folder,
             env=variables,
             capture_output=True,
             text=True,
