@@ -16,6 +16,7 @@ and said why.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -390,8 +391,12 @@ def main(name: str, *folders: str) -> int:
 
 
 def _import(runner: Runner, model_classes: Collection[str]) -> None:
-    """Import what a runner needs. Raises ImportError, AttributeError: it is not there."""
+    """Import what a runner needs. Raises ImportError, AttributeError: it is not there.
+
+    What is imported stays, so nobody looks for cycles in it: that is a fifth of the time that PyTorch's takes.
+    """
     process = runner.process
+    gc.disable()
     if process.fence:
         fence(process.fence)
     sys.modules.update(dict.fromkeys(process.hidden))  # type: ignore[arg-type]  # None: as if it were not installed
@@ -399,6 +404,8 @@ def _import(runner: Runner, model_classes: Collection[str]) -> None:
         import_module(module)
     for model_class in sorted(model_classes):
         runner.require(model_class)
+    gc.freeze()
+    gc.enable()
 
 
 def _answer_in(job: Path, questions: Questions) -> None:
