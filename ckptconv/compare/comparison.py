@@ -74,7 +74,9 @@ def check_constants(constants: Sequence[Constant]) -> None:
             fill = Fill(why=constant.why, formula=constant.formula)
             expected = (memoryview(piece).cast("B") for piece in drawn(fill, stored.spec))
             streamed = compare_stream(expected, stored.spec.dtype, stored, files)
-            if not streamed.same:
+            if (
+                streamed.sums.worst
+            ):  # a zero with a sign is what a class without the tensor adds as well
                 detail = f"{streamed.sums.figures}, from what the class computes: {constant.why}"
                 problems.append(Problem("cannot hold", stored.spec.name, detail))
     if problems:

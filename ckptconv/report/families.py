@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
 from ckptconv.report.text import PIPE, Screen, prose, table
-from ckptconv.verbs.families import exported, sides_alone
+from ckptconv.verbs.families import (
+    NO_CROSS_ATTENTION,
+    RUNS,
+    UNTRIED,
+    exported,
+    sides_alone,
+    tried_in_pytorch,
+)
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json
-    from ckptconv.verbs.families import Exported, Support
+    from ckptconv.verbs.families import Exported, Support, Tried
 
 HEADERS = ("model type", "as", "PyTorch", "TF", "Flax", "ONNX", "SavedModel")
 NAMES = {"pytorch": "PyTorch", "tf": "TF", "flax": "Flax"}
@@ -61,6 +68,18 @@ decoder of a pair, Whisper's excepted; an encoder does not, since `AutoModel` bu
 """
 
 
+EARLY = ("build:", "forward:")
+OTHERS = """\
+## Every other class of PyTorch
+
+`fixtures/find_families.py` made a tiny model of each model type that `AutoModel` (as encoder) and
+`AutoModelForCausalLM` (as decoder) of transformers 4.57.6 know, put it before or behind a bert in the composite class
+that its input asks for, ran it, generated, saved it and loaded it. What PyTorch runs and has no table is refused as
+unknown. Not tried: no tiny model could be made, it reads other things than text, images or sound, or needs a library
+beside PyTorch. The faults are PyTorch's own, with the sizes of the script.
+"""
+
+
 def families_text(supports: Sequence[Support], screen: Screen = PIPE) -> str:
     """Return the table and the reasons."""
     reasons = _reasons(supports, "{0} {1} in {2}: {3}")
@@ -77,9 +96,9 @@ def families_markdown(supports: Sequence[Support]) -> str:
     reasons = _reasons(supports, "- **{0}** {1} in {2}: {3}")
     alone = ["| model type | encoder | decoder |", "|---|---|---|"]
     alone += ["| " + " | ".join(cell or "none" for cell in row) + " |" for row in sides_alone()]
-    refused = ["## Refused, and why", "", reasons]
+    refused = ["## Refused, and why", "", reasons, ""]
     introduction = INTRODUCTION.format(tried=_tried(exported(supports)))
-    return "\n".join([introduction, *lines, "", SIDES, *alone, "", *refused])
+    return "\n".join([introduction, *lines, "", SIDES, *alone, "", *refused, *_others()])
 
 
 def _tried(exports: Sequence[Exported]) -> str:
@@ -93,6 +112,35 @@ def _tried(exports: Sequence[Exported]) -> str:
         for name, count in counts.items()
     )
     return f"{len(exports) // len(FORMATS)} rows, {' and '.join(tried)}"
+
+
+def _others() -> Iterator[str]:
+    """Return the section about every other class of PyTorch's."""
+    tried = tried_in_pytorch()
+    yield OTHERS
+    for side in ("encoder", "decoder"):
+        names = _listed(each for each in tried if (each.side, each.result) == (side, RUNS))
+        yield f"**Runs as {side}, and has no table:** {names}.\n"
+    without = [each for each in tried if each.result == NO_CROSS_ATTENTION]
+    yield f"**No cross-attention, so no decoder of a pair:** {_listed(without)}.\n"
+    untried = [each for each in tried if each.result == UNTRIED]
+    for side in ("encoder", "decoder"):
+        names = _listed(each for each in untried if each.side == side)
+        yield f"**Not tried as {side}:** {names}.\n"
+    yield "| model type | as | what fails |\n|---|---|---|"
+    for each in tried:
+        fails = each.result not in (RUNS, NO_CROSS_ATTENTION, UNTRIED)
+        early = each.result.startswith(EARLY)
+        if fails and not (
+            early and each.has_table
+        ):  # the class of a table runs, with sizes that fit it
+            fault = each.result.replace("|", "\\|").replace("`", "'")
+            yield f"| {each.model_type} | {each.side} | `{fault}` |"
+
+
+def _listed(tried: Iterable[Tried]) -> str:
+    names = [each.model_type for each in tried if not each.has_table]
+    return ", ".join(names) or "none"
 
 
 def families_json(supports: Sequence[Support]) -> dict[str, Json]:

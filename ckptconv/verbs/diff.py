@@ -27,6 +27,7 @@ from ckptconv.compare.configs import (
 )
 from ckptconv.compare.stream import Figures, Kind, Relation, Sums
 from ckptconv.schema.config import Config
+from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.artefact import artefact_notices
 from ckptconv.stores.checkpoint import Checkpoint, open_any
@@ -40,6 +41,8 @@ from ckptconv.verbs.planning import (
     require_positions,
 )
 
+ONE_PIECE = "one piece"
+"""The kind of a model that one class holds, see `MODELS`."""
 Progress: TypeAlias = Callable[[int, int], None]
 
 
@@ -199,11 +202,16 @@ def _remarks(
 def _identified_alike(first: Checkpoint, second: Checkpoint) -> tuple[Identity, Identity]:
     """Return what both are; where no table knows one of them, both by the names of their tensors alone.
 
+    So are a side of one piece and a whole of one piece, which have one name for a tensor.
+
     Raises: SourceError: of different frameworks, so that names tell nothing. PlanError: as `_identified`.
     """
     identities = identify(first), identify(second)
     refusals = [identity.refusal for identity in identities if identity.refusal]
-    if not refusals:
+    one_piece = [identity.kind == ONE_PIECE for identity in identities]
+    part = [identity.is_part for identity in identities]
+    side_of_one = any(one_piece) and any(part) and first.weights.naming == second.weights.naming
+    if not refusals and not side_of_one:
         return _identified(first), _identified(second)
     if first.weights.naming != second.weights.naming:
         raise SourceError(refusals[0])
@@ -280,7 +288,10 @@ def _notices(aligned: Alignment) -> tuple[str, ...]:
 def _by_name_notice(left: Identity, right: Identity) -> tuple[str, ...]:
     if left.kind != "other" and right.kind != "other":
         return ()
-    return ("no table knows the model: tensors are compared by their names alone",)
+    configs = (left.config, right.config)
+    known = all(config and config.get("model_type") in [*FAMILIES] for config in configs)
+    why = "a side of one piece by itself, and another" if known else "no table knows the model"
+    return (f"{why}: tensors are compared by their names alone",)
 
 
 def _form(checkpoint: Checkpoint) -> str:

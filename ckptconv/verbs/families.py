@@ -98,6 +98,39 @@ def families() -> tuple[Support, ...]:
     return tuple(_all())
 
 
+COMPOSITES = "composites.json"
+"""What came of `fixtures/find_families.py`, beside the tables."""
+RUNS, NO_CROSS_ATTENTION = "runs", "no cross-attention"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What PyTorch's composite class does with one model type on one side, tried on a tiny model."""
+
+    model_type: str
+    side: Literal["encoder", "decoder"]
+    result: str
+    """`runs`, `no cross-attention`, `not tried`, or the step that fails, and how."""
+    has_table: bool
+
+
+def tried_in_pytorch() -> tuple[Tried, ...]:
+    """Return what came of every model type that transformers 4.57.6 knows, as an encoder and as a decoder."""
+    results = read_json(Path(__file__).parents[1] / "schema" / COMPOSITES)
+    sides: tuple[SideName, ...] = ("encoder", "decoder")
+    return tuple(
+        Tried(model_type, side, str(result), _has_table(model_type, side))
+        for side in sides
+        if isinstance(by_type := results[side], dict)
+        for model_type, result in sorted(by_type.items())
+    )
+
+
+def _has_table(model_type: str, side: SideName) -> bool:
+    family = FAMILIES.get(model_type)
+    return family is not None and getattr(family, side) is not None
+
+
 def sides_alone() -> tuple[tuple[str, str, str], ...]:
     """Return what `split` gives of each family of one piece: model type, encoder's class, decoder's; empty for none."""
     return tuple(

@@ -35,6 +35,20 @@ def test_one_piece_gives_the_side_that_a_class_loads(tmp_path: Path) -> None:
     reasons = [target.refusal for target in inspection.targets]
     assert "AutoModel builds all of T5Model" in reasons[0]
     assert "cannot be a decoder" in reasons[1]
+    for verb in (ckptconv.pt2tf, ckptconv.normalize):
+        with pytest.raises(SourceError, match="this is one side of 't5' by itself"):
+            verb(tmp_path / "out/encoder", tmp_path / "again")
+
+
+def test_a_side_alone_is_compared_with_its_whole(tmp_path: Path) -> None:
+    """By the names that both have; what the side leaves out is told, and no value differs."""
+    source = checkpoint(tmp_path / "bart", "seq2seq", "bart")
+    ckptconv.split(source, tmp_path / "out")
+    result = ckptconv.diff(source, tmp_path / "out/decoder")
+    assert not result.matches
+    relations = {tensor.verdict for tensor in result.tensors if tensor.differs}
+    assert relations == {"only in A", "only in B"}
+    assert any("a side of one piece" in notice for notice in result.notices)
 
 
 def test_one_piece_without_such_a_class_is_not_taken_apart(tmp_path: Path) -> None:

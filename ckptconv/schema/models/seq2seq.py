@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES, Decoder, Family, SideName, Standalone, Whole
 from ckptconv.schema.model import Model, ModelType, Part, read_part
@@ -76,7 +77,16 @@ def _causal(family: Family, tables: Decoder) -> Standalone:
 
 
 def read_seq2seq(config: Config) -> Seq2Seq:
-    """Return the model of one piece that a config describes. Raises SourceError: a config that no class can take."""
+    """Return the model of one piece that a config describes.
+
+    Raises: SourceError: a config that no class can take, or that of one side by itself.
+    """
+    if config.get("is_encoder_decoder") is False:
+        raise SourceError(
+            f"{config.where}: 'is_encoder_decoder' is false: this is one side of {config.get('model_type')!r} by"
+            " itself, as `ckptconv split` writes it, and no whole model.\n"
+            "`ckptconv inspect` says which side; `ckptconv join` takes a decoder."
+        )
     return Seq2Seq(config, {"": read_part(config, "whole", "")})
 
 
