@@ -52,8 +52,9 @@ def read_inputs(path: Path, model: Model) -> Inputs:
         return Inputs(examples=tuple(_examples(path, modality)))
     readers = {".npz": _npz, ".safetensors": _safetensors}
     if path.suffix not in readers:
+        itself = "" if modality.reads == "tokens" else f"; --text takes an {modality.item} file"
         raise SourceError(
-            f"{path}: inputs are .jsonl, .npz or .safetensors, by the end of the name"
+            f"{path}: inputs are .jsonl, .npz or .safetensors, by the end of the name{itself}"
         )
     arrays = readers[path.suffix](path, modality)
     require_usable(str(path), arrays, model)

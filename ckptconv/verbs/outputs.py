@@ -241,6 +241,7 @@ def require_answerable(model: Model, texts: Sequence[str]) -> None:
     absent = [text for text in texts if not os.path.isfile(text)]
     if absent:
         raise UsageError(
-            f"texts: {model.label} reads {model.reads}, not sentences: {absent[0]!a} is no {modality.item} file"
+            f"texts: {model.label} reads {model.reads}, not sentences; give an {modality.item} file,"
+            f" not {absent[0]!a}: no such file"
         )
     require_package(texts[0], modality)

@@ -237,11 +237,19 @@ def test_images_have_the_channels_that_a_model_reads(tmp_path: Path) -> None:
             opened(tmp_path / "broken.png", 3)
 
 
+def test_an_image_is_no_file_of_inputs(tmp_path: Path) -> None:
+    """Whoever gives an image to `--inputs` is told which option takes it."""
+    with pytest.raises(SourceError, match=r"inputs are \.jsonl.*; --text takes an image file"):
+        read_inputs(pictured(tmp_path / "grey.png"), IMAGES)
+
+
 def test_an_image_to_read_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sentence is refused as wrong usage; without Pillow an image is too, with what to install."""
     picture = pictured(tmp_path / "grey.png")
     require_answerable(IMAGES, [str(picture)])
-    with pytest.raises(UsageError, match="reads pixels, not sentences: '3 May' is no image file"):
+    with pytest.raises(
+        UsageError, match="reads pixels, not sentences; give an image file, not '3 May'"
+    ):
         require_answerable(IMAGES, [str(picture), "3 May"])
     require_answerable(whole("t5"), ["3 May"])
     monkeypatch.setitem(sys.modules, "PIL", None)  # as if it were not installed
