@@ -96,13 +96,10 @@ BACK: dict[str, Callable[[Path, Path], Conversion]] = {
     "flax": ckptconv.flax2pt,
 }
 SAMPLE = [
-    Case("seq2seq", "t5"),
     Case("vision", "vit", "bridge"),
     Case("speech", "wav2vec2", "bridge"),
 ]
-"""One of each kind of input, and a bridge; `make test` tries these."""
-SLOW = ("seq2seq-t5-plain", "flax")
-"""The slowest, 40 s: most of it goes into compiling."""
+"""An image and a sound, each with a bridge; `make test` tries these, and a trained T5 in `test_trained_wider.py`."""
 
 
 def conversions(cases: Sequence[Case]) -> list[tuple[Case, str]]:
@@ -122,7 +119,7 @@ converted = pytest.mark.parametrize(
             case,
             naming,
             id=f"{case.name}-{naming}",
-            marks=() if case in SAMPLE and (case.name, naming) != SLOW else pytest.mark.soak,
+            marks=() if case in SAMPLE else pytest.mark.soak,
         )
         for case, naming in conversions(CASES)
     ],
