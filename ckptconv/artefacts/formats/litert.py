@@ -18,7 +18,7 @@ from ckptconv.run import loaders
 FILE = "model.tflite"
 DRIVER = "driver.py"
 BATCH, LENGTH = 1, 64
-"""Of the inputs, where no option says another."""
+"""Of the inputs, where no option says another; fewer where the encoder has fewer positions."""
 WITHOUT_DRIVER: Mapping[str, tuple[str, Any]] = {
     "encoder_repetition_penalty": ("encoder_repetition_penalty", 1.0),
     "encoder_no_repeat_ngram_size": ("encoder_no_repeat_ngram_size", 0),
@@ -85,12 +85,10 @@ def _sizes(work: Work) -> Any:
     """Return the fixed sizes. Raises SourceError: they do not fit the class or its search."""
     from ckptconv.artefacts.lowering.lite import Sizes
 
-    batch, length = (
-        int(str(work.options.get(name) or usual))
-        for name, usual in (("batch", BATCH), ("length", LENGTH))
-    )
-    problems = []
     search, limit = work.search, work.traced.limits.encoder
+    usual = {"batch": BATCH, "length": min(LENGTH, limit or LENGTH)}
+    batch, length = (int(str(work.options.get(name) or size)) for name, size in usual.items())
+    problems = []
     if search is not None:
         problems += [
             f"{name} = {getattr(search, field)!r}: the LiteRT driver has no such setting"

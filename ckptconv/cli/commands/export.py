@@ -42,7 +42,7 @@ from ckptconv.cli.speech import progress
 @click.option(
     "--length",
     type=click.IntRange(min=1),
-    help="litert: fixed number of tokens of every input; by default 64.",
+    help="litert: fixed number of tokens of every input; by default 64, or the encoder's limit.",
 )
 @click.option(
     "--int8",
