@@ -35,7 +35,7 @@ class Limits:
     tensors: int = 200_000
     """Tensors in one file."""
     json_bytes: int = 16 << 20
-    """A config, an index or another JSON file."""
+    """A config, an index or another JSON file; a manifest may have eight times as many."""
     json_depth: int = 64
     """Objects and lists inside each other."""
     pickle_bytes: int = 64 << 20

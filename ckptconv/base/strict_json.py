@@ -107,12 +107,13 @@ def _reason(error: Exception) -> str:
     )
 
 
-def read_json(path: Path) -> dict[str, Json]:
+def read_json(path: Path, times: int = 1) -> dict[str, Json]:
     """Return the JSON object in a file.
 
+    Args: times: how many times the usual bytes it may have.
     Raises: SourceError: no such file, too large, or not a JSON object.
     """
-    most = limits().json_bytes
+    most = limits().json_bytes * times
     data = read_source(path, most + 1)
     if len(data) > most:
         raise SourceError(f"{path}: more than {most} bytes of JSON; {more('json_bytes')}")

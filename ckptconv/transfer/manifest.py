@@ -197,6 +197,8 @@ NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,200}(/(?!\.)[A-Za-z0-9._-]{1,200}){0,
 """A file below the directory, and nowhere else."""
 LAYOUT = 2
 """Counts the changes of the manifest's own form: 2 has BLAKE3 of the tensors, where 1 had sha256."""
+MANIFEST_TIMES = 8
+"""Of the bytes that other JSON may have: a tensor takes about 370, and a file may hold 200,000 of them."""
 LAYOUTS = (1, 2)
 """Those that are read."""
 KEYS = {
@@ -328,7 +330,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str, bytes]:
             f"{folder}: no {MANIFEST} here, so there is nothing to check against.\n"
             "ckptconv writes one into every directory that it makes."
         )
-    most = limits().json_bytes
+    most = limits().json_bytes * MANIFEST_TIMES
     raw = read_source(path, most + 1)
     if len(raw) > most:
         raise SourceError(f"{path}: more than {most} bytes of JSON; {more('json_bytes')}")

@@ -217,3 +217,16 @@ def test_a_directory_without_one(tmp_path: Path) -> None:
     (tmp_path / "x" / MANIFEST).write_text("{")
     with pytest.raises(SourceError, match="not valid JSON"):
         read_manifest(tmp_path / "x")
+
+
+def test_a_manifest_may_be_longer_than_other_json(pair: Pair, tmp_path: Path) -> None:
+    """What a conversion of many tensors writes is checked and replaced without an option; there is a bound still."""
+    source, output = pair.write(tmp_path / "a"), tmp_path / "b"
+    ckptconv.normalize(source, output)
+    size = (output / MANIFEST).stat().st_size
+    assert size // 2 > (source / "config.json").stat().st_size
+    with ckptconv.limited(json_bytes=size // 2):
+        assert ckptconv.check(output).whole
+        ckptconv.normalize(source, output, WriteOptions(overwrite=True))
+    with ckptconv.limited(json_bytes=size // 10), pytest.raises(SourceError, match="json_bytes"):
+        ckptconv.check(output)

@@ -39,7 +39,7 @@ from ckptconv.base.leftovers import (
 from ckptconv.base.mounts import is_mount_point, mount_points
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.base.workers import signals_blocked
-from ckptconv.transfer.manifest import MANIFEST, NAME, SUMS, file_digest
+from ckptconv.transfer.manifest import MANIFEST, MANIFEST_TIMES, NAME, SUMS, file_digest
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 AT_FDCWD = -100
@@ -353,7 +353,7 @@ def _manifest(folder: Path) -> _Manifest:
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(f"has a {MANIFEST} that is no regular file")
     try:
-        values = read_json(path)
+        values = read_json(path, MANIFEST_TIMES)
     except SourceError:
         raise SourceError(f"has a {MANIFEST} that cannot be read") from None
     declared = values.pop("sha256", None)
