@@ -163,3 +163,6 @@ def test_one_processor_may_round_in_two_ways() -> None:
         expected = [f"inputs-0.{name}" for name in names]
         assert encoded_differently([first, again, first]) == expected
     assert encoded_differently([first, answer(ids=tokens)]) == ["inputs-0.features"]
+    silence, sound = answer(samples=floats * 0), answer(samples=floats * np.float32(1e-6))
+    assert encoded_differently([silence, silence]) == []
+    assert encoded_differently([silence, sound]) == ["inputs-0.samples"]
