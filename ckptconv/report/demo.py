@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ckptconv.report.documents import stamped
@@ -23,16 +24,15 @@ def demo_text(result: Demo, screen: Screen = PIPE) -> str:
     from ckptconv.verbs.demo import MODELS
 
     path = one_line(str(result.path))
-    proof = PROOFS.get(result.model, " --level weights").format(path=path)
-    lines = (
-        f"{path}: {MODELS[result.model]}; {counted(len(result.files), 'file')}, {size(result.nbytes)}",
-        "",
-        "Try:",
-        f"  ckptconv inspect {path}",
-        f"  ckptconv pt2tf {path} {path}-tf",
-        f"  ckptconv verify {path} {path}-tf{proof}",
+    what = f"{path}: {MODELS[result.model]}; {counted(len(result.files), 'file')}, {size(result.nbytes)}"
+    source, target = quote(path), quote(f"{path}-tf")
+    proof = PROOFS.get(result.model, " --level weights").format(path=source)
+    commands = (  # whole, whatever their length, since they are copied
+        f"  ckptconv inspect {source}",
+        f"  ckptconv pt2tf {source} {target}",
+        f"  ckptconv verify {source} {target}{proof}",
     )
-    return printable(prose("\n".join(lines), screen))
+    return printable("\n".join([prose(what, screen), "", "Try:", *commands]))
 
 
 def demo_json(result: Demo) -> dict[str, Json]:

@@ -25,8 +25,9 @@ def test_it_is_the_model_of_the_repository(cli: Cli, dates: Path, tmp_path: Path
     assert written["files"] == sorted(path.name for path in dates.iterdir())
     for name in written["files"]:
         assert (tmp_path / "mine" / name).read_bytes() == (dates / name).read_bytes()
-    again = cli("demo", tmp_path / "other")
-    assert f"  ckptconv inspect {tmp_path / 'other'}\n" in again.out
+    place = tmp_path / f"an other {'place' * 20}"
+    again = cli("demo", place)
+    assert f"  ckptconv pt2tf '{place}' '{place}-tf'\n" in again.out
 
 
 @pytest.mark.parametrize("model", MODELS)
