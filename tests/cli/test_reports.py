@@ -23,6 +23,7 @@ def model(pair: Pair, tmp_path: Path) -> Path:
     return pair.write(tmp_path / "model")
 
 
+@pytest.mark.thorough
 def test_a_report_on_stdout(cli: Cli, model: Path) -> None:
     """`-` is standard output: the report alone is there, and the text goes to stderr."""
     plain = cli("verify", model, model, "--level", "weights")

@@ -52,6 +52,7 @@ def test_a_pipe_gets_plain_lines(run: Cli, dates: Path, tmp_path: Path) -> None:
     assert run("pt2flax", dates, tmp_path / "out", env={"TERM": "xterm-256color"}).err == HEALED
 
 
+@pytest.mark.thorough
 def test_errors_are_red(tmp_path: Path) -> None:
     """The word Error is red on a terminal; a path is never cut in two."""
     long = tmp_path / ("a" * 90)
@@ -85,6 +86,7 @@ def test_the_verdict_is_green_or_red(word: str, colour: str) -> None:
     assert shown.out == f"MATCHES: \\x1b[2J\nthe MATCH: none\n{colour}{word}{PLAIN}: bert -> bert\n"
 
 
+@pytest.mark.thorough
 def test_verbose_tells_versions_and_phases(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """`--verbose` says what ran and how long each phase took, on stderr; the result is the same."""
     plain = cli("pt2tf", dates, tmp_path / "plain")

@@ -49,6 +49,7 @@ def test_help_fits_in_a_pipe(cli: Cli) -> None:
         assert 80 < widest(outcome.out) <= COLUMNS, f"{name}\n{outcome.out}"
 
 
+@pytest.mark.thorough
 def test_results_fit_in_a_pipe(
     cli: Cli, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

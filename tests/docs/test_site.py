@@ -140,6 +140,7 @@ def test_every_command_has_a_page_with_its_options(site: Path, name: str) -> Non
     )
 
 
+@pytest.mark.thorough
 def test_what_can_be_searched_is_there(site: Path) -> None:
     """The index of the search holds every page, and a copy that needs no server."""
     index = json.loads((site / "search.json").read_text())
@@ -151,6 +152,7 @@ def test_what_can_be_searched_is_there(site: Path) -> None:
     assert (site / "search.js").read_text().startswith("var __index =")
 
 
+@pytest.mark.thorough
 def test_the_tools_of_the_site_stay_out_of_it(site: Path) -> None:
     """The code that makes the pages is no page."""
     assert [path for path in site.rglob("*") if path.suffix == ".py" or path.name == "_make"] == []

@@ -57,6 +57,7 @@ def test_the_words_that_classes_read_stay(pair: Pair, tmp_path: Path) -> None:
     assert checkpoint.notices == ()
 
 
+@pytest.mark.thorough
 def test_verify_names_the_key_instead_of_a_traceback(pair: Pair, tmp_path: Path) -> None:
     """No class loads such a checkpoint, so its outputs cannot be compared; its weights can."""
     source = write(pair, tmp_path / "source", "torch_dtype", "auto")

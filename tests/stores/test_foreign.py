@@ -141,6 +141,7 @@ def test_a_file_that_is_no_weights(tmp_path: Path, name: str, kind: str) -> None
     assert advice
 
 
+@pytest.mark.thorough
 def test_formats_under_each_others_names(pair: Pair, tmp_path: Path) -> None:
     """A safetensors file called .bin or .h5, and the other way round: what it is, and how to call it."""
     source = pair.write(tmp_path / "pt")
@@ -161,6 +162,7 @@ def test_formats_under_each_others_names(pair: Pair, tmp_path: Path) -> None:
             )
 
 
+@pytest.mark.thorough
 def test_other_weights_beside(pair: Pair, tmp_path: Path) -> None:
     """A second file of weights is named by every verb that reads the first."""
     source = pair.write(tmp_path / "a")

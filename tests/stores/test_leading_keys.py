@@ -137,6 +137,7 @@ def test_every_vocabulary_argument_is_a_path_key() -> None:
     assert sorted(name for name in arguments if not PATH_KEY.fullmatch(name)) == []
 
 
+@pytest.mark.thorough
 def test_every_attention_kernel_is_known() -> None:
     """What the installed transformers has itself is in our list."""
     kernels = loader_keys.attention_kernels(transformers_source())

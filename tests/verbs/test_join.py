@@ -115,6 +115,7 @@ def test_from_within_a_part(pair: Pair, tmp_path: Path, monkeypatch: pytest.Monk
     assert tree(tmp_path / "b") == tree(source)
 
 
+@pytest.mark.thorough
 def test_shards(make_pair: MakePair, tmp_path: Path) -> None:
     """Parts in shards, joined into one file or into shards, are the original in as many."""
     source = original(make_pair(dec={"hidden_size": 5}), tmp_path / "a")

@@ -230,6 +230,7 @@ def test_refusals(case: Case, target: NamingName) -> None:
         case.plan("pytorch", target)
 
 
+@pytest.mark.thorough
 @over(("case", "source"), HELD)
 def test_the_way_back(case: Case, source: NamingName) -> None:
     """What is planned from a class's tensors is PyTorch's state dict, with each shared tensor once."""

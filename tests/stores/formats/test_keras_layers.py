@@ -63,6 +63,7 @@ def under(model: str, weights: dict[str, Any], side: str) -> dict[str, Any]:
     return {f"{model}/{name.split('/', 2)[2]}": values for name, values in weights.items()}
 
 
+@pytest.mark.thorough
 def test_two_models_that_were_built_apart(tf: Path, dates: Path, tmp_path: Path) -> None:
     """The one with a cross-attention is the decoder, whichever comes first; and it is said."""
     for number, names in enumerate((("tf_bert_model", "tf_bert_lm_head_model"), ("a", "b"))):
