@@ -29,6 +29,10 @@ OF_IMAGES = ("image_processor_type", "image_mean", "do_rescale", "crop_size")
 READS = {"pixels": "images", "samples": "sound", "features": "sound"}
 RATE = 16000
 """Samples a second, of the processors of every family of speech as transformers makes them."""
+CROPPING = ("Beit", "Bit", "CLIP", "ChineseCLIP", "DeiT")
+"""Image processors of families that there are tables for, whose classes crop unless the file says otherwise."""
+CLASS_ENDINGS = ("FeatureExtractor", "ImageProcessor", "ImageProcessorFast")
+TYPE_KEYS = ("image_processor_type", "feature_extractor_type")
 IDLE = ("processor_class", "_processor_class", "transformers_version", "auto_map")
 """Keys that change nothing of what a processor makes."""
 
@@ -135,8 +139,8 @@ def _of_images(model: Model, processor: Mapping[str, Json]) -> Iterator[str]:
 
 def image_size(processor: Mapping[str, Json]) -> tuple[int, int] | None:
     """Return height and width of what an image processor makes; None where its config leaves them open."""
-    if processor.get("do_center_crop"):
-        size = processor.get("crop_size", processor.get("size"))
+    if processor.get("do_center_crop", _crops_by_default(processor)):
+        size = processor.get("crop_size")  # where it is left out, the class has a size of its own
     elif processor.get("do_resize", True):
         size = processor.get("size")
     else:
@@ -147,6 +151,12 @@ def image_size(processor: Mapping[str, Json]) -> tuple[int, int] | None:
         high = wide = size
     sides = [side for side in (high, wide) if _is_count(side)]
     return (sides[0], sides[1]) if len(sides) == 2 else None
+
+
+def _crops_by_default(processor: Mapping[str, Json]) -> bool:
+    """Tell whether a processor's class crops where its file does not say."""
+    cropping = [name + ending for name in CROPPING for ending in CLASS_ENDINGS]
+    return any(processor.get(key) in cropping for key in TYPE_KEYS)
 
 
 def _is_count(value: Json) -> TypeGuard[int]:

@@ -33,6 +33,10 @@ SQUARE = {"height": 15, "width": 15}
         (IMAGES, {"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": SQUARE}),
         (IMAGES, {"size": {"shortest_edge": 99}}),
         (IMAGES, {"do_resize": False, "size": 99}),
+        (IMAGES, {"size": 99, "image_processor_type": "DeiTImageProcessor"}),
+        (IMAGES, {"size": 99, "feature_extractor_type": "CLIPFeatureExtractor", "crop_size": 15}),
+        (IMAGES, {"size": 99, "do_center_crop": True}),
+        (IMAGES, {"size": 15, "image_processor_type": ["ViTImageProcessor"]}),
         (model_of("vision", "dinov2"), {"size": 99}),
         (SOUND, {"feature_size": 1}),
         (WHISPER, {"feature_size": 11, "nb_max_frames": 34}),
@@ -56,6 +60,16 @@ def test_what_fits_or_does_not_say_is_taken(
             IMAGES,
             {"size": {"height": 224, "width": 196}, "image_mean": [0.5]},
             ["of 1 channels, but the encoder reads 3", "224 x 196, but the encoder reads 15 x 15"],
+        ),
+        (
+            IMAGES,
+            {"size": 15, "image_processor_type": "DeiTImageProcessorFast", "crop_size": 99},
+            ["99 x 99, but the encoder reads 15 x 15"],
+        ),
+        (
+            IMAGES,
+            {"size": 99, "image_processor_type": "DeiTImageProcessor", "do_center_crop": False},
+            ["99 x 99, but the encoder reads 15 x 15"],
         ),
         (SOUND, {"feature_size": 80}, ["the encoder reads samples"]),
         (
