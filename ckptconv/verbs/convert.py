@@ -423,9 +423,13 @@ def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str
 
 
 def _widening(plan: Plan, way: Way, options: WriteOptions) -> Iterator[str]:
-    """Say what was widened without being asked for."""
+    """Say which dtypes the target's format lacks: those of the source, or the one that was asked for."""
+    form, wide = way.form.name.upper(), way.form.widened.get(options.dtype)
     if options.dtype == "keep":
-        yield from widening_notice(plan, way.form.name.upper())
+        yield from widening_notice(plan, form)
+    elif wide:
+        dtype = options.dtype
+        yield f"{form} has no {dtype}: --dtype {dtype} writes {wide}, and rounds nothing to {dtype}"
 
 
 def _require_loadable(plan: Plan, way: Way, options: WriteOptions) -> None:

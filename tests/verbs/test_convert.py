@@ -159,6 +159,17 @@ def test_bfloat16_is_widened_for_hdf5_only(pair: Pair, tmp_path: Path) -> None:
         assert data == (expected.astype(np.float32) if folder == "tf" else expected).tobytes()
 
 
+def test_bfloat16_that_is_asked_for_and_not_written(pair: Pair, tmp_path: Path) -> None:
+    """HDF5 gets float32 where `dtype` asks for bfloat16, and a notice says that nothing was rounded."""
+    source = pair.write(tmp_path / "source")
+    result = ckptconv.pt2tf(source, tmp_path / "tf", options=WriteOptions(dtype="bfloat16"))
+    assert {move.target.dtype for move in result.plan.moves} == {"float32"}
+    assert (
+        "HDF5 has no bfloat16: --dtype bfloat16 writes float32, and rounds nothing to bfloat16"
+        in result.notices
+    )
+
+
 def test_a_sharded_source(pair: Pair, tmp_path: Path) -> None:
     """What `split` and `normalize` cut is read through its index; the result is the same file."""
     source = pair.write(tmp_path / "source")
