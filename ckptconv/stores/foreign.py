@@ -45,7 +45,8 @@ TRACES = (
     _trace(
         r"(.*/)?(zero_to_fp32\.py|mp_rank_\d+_model_states\.pt|zero_pp_rank_.*\.pt)",
         "{name} belongs to a DeepSpeed checkpoint:"
-        " `python zero_to_fp32.py . pytorch_model.bin` makes weights of it.",
+        " `python zero_to_fp32.py . OUT` makes weights of it; OUT is a folder for newer versions of"
+        " DeepSpeed, a file such as pytorch_model.bin for older ones.",
     ),
     _trace(
         r"(.*/)?[^/]*\.distcp",

@@ -46,7 +46,7 @@ FOLDERS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "deepspeed": (
         ["latest", "zero_to_fp32.py", "global_step5/mp_rank_00_model_states.pt"],
-        ["DeepSpeed", "zero_to_fp32.py . pytorch_model.bin"],
+        ["DeepSpeed", "zero_to_fp32.py . OUT"],
     ),
     "lightning": (["epoch=3-step=500.ckpt"], ["Lightning", "rename it to pytorch_model.bin"]),
     "tf": (
