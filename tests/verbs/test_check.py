@@ -382,7 +382,7 @@ def test_a_manifest_of_nothing(cli: Cli, tmp_path: Path) -> None:
 
 CHECK = """
 from ckptconv.verbs.check import check
-import ckptconv.stores.formats, ckptconv.transfer.manifest
+import concurrent.futures.thread, ckptconv.stores.formats, ckptconv.transfer.manifest
 become_nobody()
 for finding in check(Path(sys.argv[1])).findings:
     print(finding.kind, finding.name, finding.detail)
