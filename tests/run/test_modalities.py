@@ -284,3 +284,9 @@ def test_sounds_are_read_from_wave_files(tmp_path: Path) -> None:
     path.write_bytes(b"RIFF")
     with pytest.raises(SourceError, match="not a WAVE file"):
         read_wave(path)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(8))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SourceError, match="cut short"):
+        read_wave(path)

@@ -16,7 +16,7 @@ from ckptconv.run.token_ids import own_part
 def read_wave(path: Path) -> tuple[Array, int]:
     """Return samples between -1 and 1, and how many there are a second.
 
-    Raises: SourceError: not a WAVE file of one channel with 16 bits a sample.
+    Raises: SourceError: not a WAVE file of one channel with 16 bits a sample, or one that ends within a sample.
     """
     try:
         with wave.open(str(path), "rb") as file:
@@ -28,6 +28,8 @@ def read_wave(path: Path) -> tuple[Array, int]:
         raise SourceError(
             f"{path}: expected one channel of 16 bits, found {channels} of {8 * width}"
         )
+    if len(data) % width:
+        raise SourceError(f"{path}: is cut short: it ends in the middle of a sample")
     return np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate
 
 
