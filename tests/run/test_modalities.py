@@ -287,6 +287,10 @@ def test_sounds_are_read_from_wave_files(tmp_path: Path) -> None:
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(bytes(8))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(SourceError, match="cut short"):
-        read_wave(path)
+    whole = path.read_bytes()
+    for cut, why in ((1, "cut short"), (4, "4 samples are announced, 2 are whole"), (8, "without")):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(SourceError, match=why):
+            read_wave(path)
+    path.write_bytes(whole.replace(b"data\x08\0\0\0", b"data\xff\xff\xff\xff"))  # from a pipe
+    assert read_wave(path)[0].tolist() == [0, 0, 0, 0]

@@ -12,24 +12,32 @@ from ckptconv.base.errors import SourceError
 from ckptconv.run.runners import Array
 from ckptconv.run.token_ids import own_part
 
+PIPED_SAMPLES = 1 << 29
+"""So many and more are announced by a program that wrote into a pipe, and could not know."""
+
 
 def read_wave(path: Path) -> tuple[Array, int]:
     """Return samples between -1 and 1, and how many there are a second.
 
-    Raises: SourceError: not a WAVE file of one channel with 16 bits a sample, or one that ends within a sample.
+    Raises: SourceError: not a WAVE file of one channel with 16 bits a sample, or one that is cut short.
     """
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            data = file.readframes(file.getnframes())
+            count = file.getnframes()
+            data = file.readframes(count)
     except (wave.Error, EOFError, OSError) as error:
         raise SourceError(f"{path}: not a WAVE file ({error})") from None
     if (channels, width) != (1, 2):
         raise SourceError(
             f"{path}: expected one channel of 16 bits, found {channels} of {8 * width}"
         )
-    if len(data) % width:
-        raise SourceError(f"{path}: is cut short: it ends in the middle of a sample")
+    if not data:
+        raise SourceError(f"{path}: a WAVE file without a sample")
+    if len(data) % width or (len(data) < width * count and count < PIPED_SAMPLES):
+        raise SourceError(
+            f"{path}: is cut short: {count} samples are announced, {len(data) // width} are whole"
+        )
     return np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.run.modalities._audio import extracted
 from ckptconv.run.modalities._media import MASK, Media, frame_mask, length_before
@@ -63,10 +64,17 @@ class Samples(Media):
     def processed(
         self, checkpoint: Path, paths: Sequence[Path], facts: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """Return the samples of files."""
+        """Return the samples of files. Raises: SourceError: one that makes no frame."""
         features = extracted(checkpoint, list(paths))
         values = np.asarray(features[self.main], np.float32)
-        return {self.main: values, MASK: np.asarray(features[MASK], np.int64)}
+        mask = np.asarray(features[MASK], np.int64)
+        least = length_before(1, facts["steps"])
+        for path, count in zip(paths, mask.sum(axis=1).tolist(), strict=True):
+            if count < least:
+                raise SourceError(
+                    f"{path}: {count} samples, of which the encoder makes no frame: it needs {least} or more"
+                )
+        return {self.main: values, MASK: mask}
 
 
 def _steps(model: Model) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
