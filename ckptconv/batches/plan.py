@@ -238,9 +238,14 @@ def _clashes(tasks: Iterable[Task]) -> Iterator[str]:
         targets.setdefault(place, task)
         keys.add(task.key)
     written = {place for place, task in targets.items() if task.command != "verify"}
+    for place in sorted(written):
+        above = written.intersection(map(str, Path(place).parents))
+        if above:
+            yield f"{targets[place].target}: lies in {targets[max(above)].target}, which another conversion writes"
     for task in tasks:
         place = os.path.realpath(task.source)
-        if place in written and os.path.realpath(task.target) != place:
+        places = written.intersection((place, *map(str, Path(place).parents)))
+        if places and os.path.realpath(task.target) not in places:
             yield (
                 f"{task.source}: is read by one conversion and written by another; "
                 "give them two batches"

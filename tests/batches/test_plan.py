@@ -113,12 +113,16 @@ def test_conversions_are_apart(models: Path) -> None:
         'command = "pt2tf"\nsource = "models/a"\ntarget = "out"',
         'command = "pt2flax"\nsource = "models/b"\ntarget = "./out"',
         'command = "tf2pt"\nsource = "out"\ntarget = "back"',
+        'command = "normalize"\nsource = "models/a"\ntarget = "back/parts"',
+        'command = "normalize"\nsource = "back/parts"\ntarget = "last"',
     ]
     (models / "plan.toml").write_text("".join(f"[[conversion]]\n{entry}\n" for entry in entries))
     with pytest.raises(UsageError) as error:
         read_plan(Path("plan.toml"))
     assert "./out: is the target of two conversions" in str(error.value)
     assert "out: is read by one conversion and written by another" in str(error.value)
+    assert "back/parts: lies in back, which another conversion writes" in str(error.value)
+    assert "back/parts: is read by one conversion and written" in str(error.value)
 
 
 def test_a_pattern_is_a_plan(models: Path) -> None:
