@@ -65,11 +65,12 @@ def answers(
 def _beams(form: str, session: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
     """Search beams with settings of one call, as a user of the format would."""
     if form == "savedmodel":
-        result = session._call("generate_beam_with_settings", {**inputs, **settings})
+        result = session.run("generate_beam_with_settings", {**inputs, **settings})
         return {name: value.numpy() for name, value in result.items()}
     if form == "jax":
         buckets = import_module("ckptconv.run.loaders.jax_buckets")
-        return buckets.generate(session.model, "generate_beam", **inputs, **settings)
+        model = import_module("ckptconv.run.loaders.jax_loader").Model(session.path)
+        return buckets.generate(model, "generate_beam", **inputs, **settings)
     usual = session.model.search
     named = {"beams" if name == "num_beams" else name: value for name, value in settings.items()}
     session.model.search = usual | named
@@ -88,14 +89,13 @@ def _done(form: str, session: Any, job: Mapping[str, Any], batch: Mapping[str, A
     if job["do"] == "serving":
         return _served(session.path, inputs)
     if job["do"] == "variables":
-        return {name: variable.numpy() for name, variable in session.model.weights.items()}
+        weights = import_module("tensorflow").saved_model.load(str(session.path)).weights
+        return {name: variable.numpy() for name, variable in weights.items()}
     return {"sequences": session.generate(inputs, None)}
 
 
 def _served(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Run the default signature as TensorFlow Serving does: a session, the tag `serve`, the restore operation."""
-    from importlib import import_module
-
     tf = import_module("tensorflow").compat.v1
     with tf.Graph().as_default(), tf.Session() as session:
         loaded = tf.saved_model.load(session, ["serve"], str(path))
@@ -108,8 +108,6 @@ def _served(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _main(form: str, artefact: str, job: str, source: str, target: str) -> None:
     for name in FORBIDDEN[form]:
         sys.modules[name] = None  # type: ignore[assignment]
-    from importlib import import_module
-
     runner = import_module(f"ckptconv.run.runners.{RUNNERS[form]}").RUNNER
     session = runner.load(Path(artefact), "float32", "")
     session.path = Path(artefact)
