@@ -34,9 +34,8 @@ from ckptconv.verbs.planning import (
     never_healed_notices,
     plan_bound,
     question,
-    side_notices,
-    side_plans,
 )
+from ckptconv.verbs.sides import side_notices, side_plans
 
 if TYPE_CHECKING:
     from ckptconv.compare.initialisation import NewModule

@@ -59,12 +59,10 @@ from ckptconv.verbs.convert import (
 )
 from ckptconv.verbs.planning import (
     Planned,
-    SidePlan,
     Way,
     planned,
-    side_notices,
-    side_plans,
 )
+from ckptconv.verbs.sides import SidePlan, side_notices, side_plans
 
 
 @dataclass(frozen=True, slots=True)

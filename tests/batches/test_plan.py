@@ -12,6 +12,7 @@ from ckptconv.batches.evidence import shaping_options, states
 from ckptconv.batches.plan import COMMANDS, pattern_plan, read_plan
 from ckptconv.batches.task import Task
 from ckptconv.cli.commands import batch as command
+from ckptconv.cli.commands.batch import COMMANDS as OFFERED
 
 GOOD = """
 [defaults]
@@ -123,6 +124,11 @@ def test_conversions_are_apart(models: Path) -> None:
     assert "out: is read by one conversion and written by another" in str(error.value)
     assert "back/parts: lies in back, which another conversion writes" in str(error.value)
     assert "back/parts: is read by one conversion and written" in str(error.value)
+
+
+def test_the_command_line_offers_the_commands_of_a_plan() -> None:
+    """They stand there in full, so that help imports no verb."""
+    assert OFFERED == COMMANDS
 
 
 def test_a_pattern_is_a_plan(models: Path) -> None:
