@@ -76,7 +76,7 @@ def _outputs(report: ForwardReport) -> Iterator[JUnitCase]:
         yield JUnitCase(
             "texts",
             text,
-            "" if source == target else f"source {source!r}, target {target!r}",
+            f"source {source!r}, target {target!r}" if text in report.differing_texts else "",
             source,
         )
     for complaint in report.loading:

@@ -38,6 +38,7 @@ from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
 from ckptconv.base.files import ensure_folder
 from ckptconv.base.processes import ending, module_command, with_own_path
 from ckptconv.base.strict_json import Json
+from ckptconv.run.endings import Ending
 from ckptconv.run.modalities import Example
 from ckptconv.run.phases import tell_phases
 from ckptconv.run.runners import RUNNERS, TURN, Array
@@ -161,6 +162,8 @@ class Answer:
     """Of the reference: parameter -> elements that were reached by some probe, and rows with at least one."""
     unable: Mapping[str, str] = field(default_factory=dict)
     """Search that its class cannot make -> the error that it raises."""
+    endings: tuple[Ending, ...] = ()
+    """How the answers to the texts ended; none in a trace of an older ckptconv."""
 
 
 def write_job(job: Job, folder: Path) -> None:
@@ -446,4 +449,7 @@ def _read(child: _Child, number: int, root: Scratch) -> Answer | FrameworkError:
         seconds=child.seconds,
         reached=report.get("reached", {}),
         unable=report.get("unable", {}),
+        endings=tuple(
+            Ending(tuple(entry["tokens"]), entry["cut"]) for entry in report.get("endings", ())
+        ),
     )

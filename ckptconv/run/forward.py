@@ -22,6 +22,7 @@ from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.inputs import Inputs, encoded_differently, encoded_probes
 from ckptconv.run.modalities import modality_of
 from ckptconv.run.runners import RUNNERS, Array, InputSupport
+from ckptconv.run.texts import judge_texts
 from ckptconv.run.token_ids import (
     SpecialTokens,
     new_tokens,
@@ -288,6 +289,8 @@ class ForwardReport:
     """As `Modality.make_probes` returns them."""
     coverage: Coverage | None = None
     """Which elements of the weights had an influence on all this; None where it was not measured."""
+    undecided_texts: tuple[int, ...] = ()
+    """The texts, as they are counted, whose answers differ in what a notice explains, and may differ."""
 
     @property
     def matches(self) -> bool:
@@ -296,8 +299,17 @@ class ForwardReport:
             bool(self.quantities)
             and all(quantity.matches for quantity in self.quantities)
             and all(generation.matches for generation in self.generations)
-            and all(source == target for _, source, target in self.texts)
+            and not self.differing_texts
             and not self.loading
+        )
+
+    @property
+    def differing_texts(self) -> tuple[str, ...]:
+        """The texts whose answers differ, by more than the limits of two classes."""
+        return tuple(
+            text
+            for number, (text, source, target) in enumerate(self.texts)
+            if source != target and number not in self.undecided_texts
         )
 
     @property
@@ -402,6 +414,7 @@ class Comparison:
         if not quantities:
             raise FrameworkError("nothing was compared: the models have no output in common.")
         generations = tuple(self._generations(source, target, reference))
+        texts = judge_texts(source, target)
         return ForwardReport(
             quantities=quantities,
             generations=generations,
@@ -422,12 +435,14 @@ class Comparison:
                     and name not in {**source.unable, **reference.unable}
                 ),
                 *notices(self.model, self.special, measuring, quantities, generations),
+                *texts.notices,
             ),
             source=source,
             target=target,
             reference=reference,
             probes=probes,
             coverage=coverage(self.model.tensors, reference.reached),
+            undecided_texts=texts.undecided,
         )
 
     def _generations(self, source: Answer, target: Answer, reference: Answer) -> list[Generation]:

@@ -21,6 +21,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader
 from ckptconv.base.strict_json import Json, parse_json
 from ckptconv.run.children import Answer
+from ckptconv.run.endings import Ending
 from ckptconv.run.fingerprints import Fingerprint
 from ckptconv.run.modalities import Example
 from ckptconv.run.runners import Array
@@ -286,6 +287,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
                 "settings": dict(answer.settings),
                 "generation": dict(answer.generation),
                 "texts": list(answer.texts),
+                "endings": [[list(ending.tokens), ending.cut] for ending in answer.endings],
                 "unable": dict(answer.unable),
                 "reached": {name: list(counts) for name, counts in answer.reached.items()},
                 "arrays": list(answer.arrays),
@@ -437,7 +439,19 @@ def _answer(fields: Fields, arrays: Mapping[str, Stored]) -> Answer:
         seconds=0.0,
         reached={name: reached.sizes(name, 2) for name in reached.values},
         unable=_unable(fields),
+        endings=tuple(_endings(fields)),
     )
+
+
+def _endings(fields: Fields) -> Iterator[Ending]:
+    """Yield how answers to texts ended; older traces have no such key. Raises SourceError: malformed."""
+    for value in fields.list("endings") if "endings" in fields.values else ():
+        tokens, cut = value if isinstance(value, list) and len(value) == 2 else (None, None)
+        if not isinstance(tokens, list) or not isinstance(cut, bool):
+            raise SourceError(
+                f"{fields.where}: endings: expected pairs of tokens and whether the limit cut them"
+            )
+        yield Ending(tuple(map(str, tokens)), cut)
 
 
 def _unable(fields: Fields) -> dict[str, str]:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ckptconv.base.errors import DestinationError, SourceError
+from ckptconv.run.endings import Ending
 from ckptconv.run.recording import recorded_model
 from ckptconv.run.trace import PLACEHOLDER, Trace, read_trace, seal, write_trace
 from tracing import made_up
@@ -73,6 +74,18 @@ def test_what_a_class_cannot_do_comes_back(written: tuple[Trace, Path], tmp_path
     assert result.source.unable == source.unable
     assert result.reference.arrays["greedy/own_steps"].tolist() == [1]
     assert read_trace(written[1]).source.unable == {}
+
+
+def test_how_texts_ended_comes_back(written: tuple[Trace, Path], tmp_path: Path) -> None:
+    """The words of an answer, and whether its limit cut it; a trace of an older ckptconv does not say."""
+    trace = written[0]
+    source = replace(trace.source, endings=(Ending(("on", "e"), True),))
+    write_trace(tmp_path / "b.trace", replace(trace, source=source))
+    assert read_trace(tmp_path / "b.trace").source.endings == source.endings
+    older = malformed(
+        written[1], lambda said, tensors, meta: said["answers"]["source"].pop("endings")
+    )
+    assert read_trace(older).source.endings == ()
 
 
 def test_the_reference_library_reads_it(written: tuple[Trace, Path]) -> None:
@@ -160,6 +173,10 @@ CASES: dict[str, tuple[Change, str]] = {
     "reached": (
         lambda said, tensors, meta: said["answers"]["source"].update(reached={"a": [-1, 2]}),
         "reached: 'a' must be a list of sizes",
+    ),
+    "endings": (
+        lambda said, tensors, meta: said["answers"]["source"].update(endings=[["a", True]]),
+        "endings: expected pairs of tokens and whether the limit cut them",
     ),
     "a digest": (
         lambda said, tensors, meta: next(iter(said["weights"].values()))["sha256"].update(

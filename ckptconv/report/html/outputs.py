@@ -123,10 +123,16 @@ def _tokens(report: ForwardReport, words: Mapping[int, str]) -> Iterator[PageBlo
         ]
         yield Aligned(("source", "target"), rows)
     if report.texts:
-        answers = [
-            (*texts, "identical" if texts[1] == texts[2] else "DIFFERENT") for texts in report.texts
-        ]
+        answers = [(*texts, _relation(report, texts)) for texts in report.texts]
         yield Table(("text", "source", "target", ""), answers)
+
+
+def _relation(report: ForwardReport, texts: tuple[str, str, str]) -> str:
+    """Return what two answers to a text are to each other."""
+    text, source, target = texts
+    if source == target:
+        return "identical"
+    return "DIFFERENT" if text in report.differing_texts else "cut differently"
 
 
 def _title(generation: Generation, row: int) -> str:

@@ -5,8 +5,8 @@
     job.json      what `ckptconv.run.children.write_job` writes
     probes.npz    PROBE.INPUT -> integers or floats, the first axis counts rows
     answers.npz   see `ckptconv.run.children.Answer`
-    answers.json  framework, versions, problems, settings, generation, texts, reached; or `unavailable`, `failed`,
-                  `refused`: why
+    answers.json  framework, versions, problems, settings, generation, texts, endings, reached;
+                  or `unavailable`, `failed`, `refused`: why
 
 The framework is imported at once; the jobs begin when `TURN` comes in by stdin, and the process ends when stdin does.
 Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
@@ -24,7 +24,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ import numpy as np
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import read_json
 from ckptconv.compare.configs import METADATA
+from ckptconv.run.endings import ending, without_start
 from ckptconv.run.modalities import MODALITIES, Example
 from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
 from ckptconv.run.runners import RUNNERS, TURN, Array, Batch, Runner, Session
@@ -224,19 +225,32 @@ class Questions:
             "problems": session.problems,
             "settings": session.settings,
             "generation": session.generation,
-            "texts": self._texts(session) if self.job["texts"] else [],
+            **self._texts(session),
             "unable": {},
         }
 
-    def _texts(self, session: Session) -> list[str]:
-        """Generate for texts with the checkpoint's own tokenizer and generation config."""
+    def _texts(self, session: Session) -> dict[str, Any]:
+        """Generate for texts with the checkpoint's own tokenizer and generation config; see `Answer`."""
+        if not self.job["texts"]:
+            return {"texts": [], "endings": []}
         modality = self.places.modality
         inputs, tokenizer = modality.answered(self.checkpoint, self.job["texts"], self.job["facts"])
-        tokens = session.generate(inputs, self._completed(session))
+        completed = self._completed(session)
+        tokens = session.generate(inputs, completed)
         if tokens is None:
             raise NotImplementedError(f"{self.runner.name} cannot generate")
-        answers: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return answers
+        settings = completed or session.generation
+        rows = [[int(token) for token in row] for row in tokens]
+
+        def spelled(ids: Sequence[int]) -> list[str]:
+            shown = [token for token in ids if token not in tokenizer.all_special_ids]
+            return [str(word) for word in tokenizer.convert_ids_to_tokens(shown)]
+
+        answers = [without_start(row, settings) for row in rows]
+        return {
+            "texts": tokenizer.batch_decode(answers, skip_special_tokens=True),
+            "endings": [asdict(ending(row, settings, spelled)) for row in rows],
+        }
 
     def _completed(self, session: Session) -> dict[str, Any] | None:
         """Return the model's own settings with the tokens that they leave open; None where they name them all.
