@@ -141,6 +141,19 @@ class Binding:
             if tensor.required and self.names[key] and self.owner(key) is None:
                 yield key
 
+    def drawn(self) -> dict[str, str]:
+        """Return the tensors that the store's class draws anew, and the name of what has their values, by name.
+
+        The store lacks their name, and the class reads no other in its place.
+        """
+        return {
+            self.names[key][0]: self.stored[owner].spec.name
+            for key, tensor in self.tensors.items()
+            if self.naming in tensor.module.drawn_by
+            and key not in self.stored
+            and (owner := self.owner(key)) is not None
+        }
+
     def problems(self, provided: Collection[str] = ()) -> tuple[Problem, ...]:
         """Return everything for which a conversion refuses the store, sorted; none where it is complete."""
         return tuple(sorted([*self.misfits(), *self.missing(provided)]))

@@ -389,6 +389,13 @@ class _Planner:
     def notices(self, moves: Iterable[Move], fixes: Iterable[Healed]) -> Iterator[str]:
         """Say what happens beside the plain moves: one sentence for each kind."""
         yield from self.binding.wrapper_notices()
+        drawn = self.binding.drawn()
+        if drawn:
+            names, masters = " and ".join(drawn), " and ".join(dict.fromkeys(drawn.values()))
+            yield (
+                f"{names}: not in the source, so that its class of transformers 4.57.6 draws new ones when it loads"
+                f" it; taken to repeat {masters}, as the class saves them, and written where the target has a place"
+            )
         keys_by_values: dict[str, list[str]] = {}
         for move in moves:
             absent = move.tensor.key not in self.binding.stored

@@ -157,6 +157,11 @@ def is_map(name: str, rank: int) -> bool:
     return name.endswith(MAPS) and rank == 4
 
 
+def _pads_blocks(name: str, shape: tuple[int, ...], length: int) -> bool:
+    """Tell whether a map in blocks, of shape (batch, blocks, heads, queries, keys), has more queries than a row."""
+    return name.endswith(MAPS) and len(shape) == 5 and shape[1] * shape[3] > length
+
+
 def batch_of(probes: Mapping[str, Array], probe: str) -> dict[str, Array]:
     """Return the inputs of one probe."""
     split = ((key.partition("."), array) for key, array in probes.items())
@@ -175,7 +180,8 @@ class Places:
         """Return which places of a quantity count, shape (batch, length), or () for a single number.
 
         Those that are not padding, in rows with at least one such place in the encoder. None: there are
-        fewer places than inputs (Funnel's blocks pool them), so that some are of both.
+        fewer places than inputs (Funnel's blocks pool them), so that some are of both; or more, since the class pads
+        the last block by itself (LongT5): what padding attends to is rounding.
 
         Args: batch: one probe. name, shape: the quantity's.
         """
@@ -189,6 +195,8 @@ class Places:
             valid = (batch["decoder_attention_mask"] == 1) & encoder.any(axis=1, keepdims=True)
         if places == valid.shape:
             return np.asarray(valid)
+        if _pads_blocks(name, shape, valid.shape[1]):
+            return None
         return np.ones(places, bool) if valid.size and valid.all() else None
 
     def wants_maps(self, batch: Batch) -> bool:
@@ -557,7 +565,7 @@ class Measuring:
             return "reported by some of the classes only"
         exact = self.reference.arrays[f"float64/{key}"]
         if self._valid(probe, name, exact) is None:
-            return "fewer places than tokens, some of them padding"
+            return "their places are not the tokens', and some of them are padding"
         if name.endswith(MAPS) and any(
             answer.arrays[f"float32/{key}"].shape != exact.shape for answer in self._sides()
         ):

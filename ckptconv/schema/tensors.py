@@ -57,6 +57,8 @@ class Module:
     False: a tensor of its own, that a naming without a place for it holds only when equal."""
     repeated_by: tuple[NamingName, ...] = ()
     """Namings that store a tied tensor once more under this name, where PyTorch has one with two names."""
+    drawn_by: tuple[NamingName, ...] = ()
+    """Namings whose class draws a tied tensor anew where a file lacks this name, whatever else has its values."""
     copied: bool = False
     """True: one tensor in PyTorch, but a copy of its own in every target: a shared encoder."""
 
@@ -263,15 +265,23 @@ def repeats(
     tied: bool,
     held_by: Iterable[NamingName] = NAMING_NAMES,
     repeated_by: Iterable[NamingName] = (),
+    drawn_by: Iterable[NamingName] = (),
 ) -> Module:
     """Mark a module whose tensors repeat those of the module at `of` (a path beside it).
 
     `held_by` names the namings that have a place for it when it is not tied, `repeated_by` those whose class
-    has it whatever the config says of ties.
+    has it whatever the config says of ties, `drawn_by` those whose class reads no other name in its place.
     """
     keep = set(held_by)
     paths = {naming: path for naming, path in module.paths.items() if naming in keep}
-    return replace(module, paths=paths, tied_to=of, tied=tied, repeated_by=tuple(repeated_by))
+    return replace(
+        module,
+        paths=paths,
+        tied_to=of,
+        tied=tied,
+        repeated_by=tuple(repeated_by),
+        drawn_by=tuple(drawn_by),
+    )
 
 
 def copies(modules: Modules, of: Mapping[Path, Module]) -> Iterator[Module]:

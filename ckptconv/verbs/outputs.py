@@ -25,6 +25,7 @@ from ckptconv.base.errors import (
     require_number,
     require_texts,
 )
+from ckptconv.binding.bind import bind_whole
 from ckptconv.run.forward import (
     ForwardReport,
     Options,
@@ -173,7 +174,7 @@ def compare_outputs(
     Raises: SourceError: that conversion is refused, or a side's own class cannot load it.
     FrameworkError: a framework is missing, or a child failed.
     """
-    source.require_loadable()
+    require_loadable(source, model)
     target.require_loadable()
     artefact = artefact_of(target)
     if artefact:
@@ -193,6 +194,23 @@ def compare_outputs(
                 or class_faults(model, second.runner)
             ),
         ).run()
+
+
+def require_loadable(source: Checkpoint, model: Model) -> None:
+    """Refuse a source that its own class cannot load as it is stored: nobody knows what it would answer.
+
+    Raises: SourceError.
+    """
+    source.require_loadable()
+    drawn = bind_whole(model, source).drawn()
+    if drawn:
+        masters = ", ".join(dict.fromkeys(drawn.values()))
+        raise SourceError(
+            f"{source.path}: no {' and no '.join(drawn)}: the config unties the embeddings, so that the class of"
+            f" transformers 4.57.6 draws new ones when it loads this, and does not take {masters} for them.\n"
+            "`ckptconv normalize` writes them under every name that the class reads; verify that, or"
+            " --level weights."
+        )
 
 
 @contextmanager

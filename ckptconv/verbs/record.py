@@ -22,6 +22,7 @@ from ckptconv.transfer.publish.stage import require_apart_from_inputs, require_p
 from ckptconv.verbs.outputs import (
     converted_tensors,
     reference_of,
+    require_loadable,
     require_no_artefact,
     require_run_arguments,
 )
@@ -80,8 +81,8 @@ def record(
     )
     checkpoint = open_preferring_pytorch(checkpoint_path)
     require_no_artefact(checkpoint)
-    checkpoint.require_loadable()
     model = read_model(without_fixes(checkpoint.config))
+    require_loadable(checkpoint, model)
     require_processor(model, checkpoint.path)
     own = read_inputs(inputs, model) if inputs else Inputs()
     if (texts or own.examples) and model.reads != "tokens":

@@ -43,3 +43,12 @@ def test_pooled_states_count_only_without_padding() -> None:
     result = PLACES.valid(whole, "encoder.2", (2, 2, 8))
     assert result is not None
     assert result.tolist() == [[True, True], [True, True]]
+
+
+def test_maps_in_blocks_count_where_the_class_pads_none() -> None:
+    """LongT5 fills up the last block of a row: two blocks of two queries hold three tokens and one padding."""
+    whole = BATCH | {"attention_mask": np.ones((2, 3), int)}
+    assert PLACES.valid(whole, "encoder.1.attention", (2, 2, 4, 2, 6)) is None
+    result = PLACES.valid(whole, "encoder.1.attention", (2, 1, 4, 3, 9))
+    assert result is not None
+    assert result.tolist() == [[True], [True]]

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import ckptconv
+from ckptconv.binding.bind import bind_whole
+from ckptconv.schema.model import read_model
+from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.verbs.verify import Verification
-from wholes import COMPOSITES, config_of, names, random_model
+from wholes import COMPOSITES, config_of, families, names, random_model, torch_and_transformers
 
 pytestmark = pytest.mark.frameworks
 
@@ -189,3 +192,30 @@ def test_the_bias_of_the_logits_counts(tmp_path: Path) -> None:
     assert outputs.coverage is not None
     reached = {tensor.name: tensor.reached for tensor in outputs.coverage.tensors}
     assert reached["final_logits_bias"] == 53
+
+
+@pytest.mark.soak
+def test_which_classes_draw_words_anew(tmp_path: Path) -> None:
+    """Untied and saved with one name of three, the others are drawn anew by just the classes that the tables name."""
+    torch, transformers = torch_and_transformers()
+    measured, stated = {}, {}
+    for family in families("seq2seq", "pytorch"):
+        config = config_of("seq2seq", family) | {"tie_word_embeddings": False}
+        cls = getattr(
+            transformers, names("seq2seq", family)["variants"]["plain"]["pytorch"]["class"]
+        )
+        model = cls(transformers.AutoConfig.for_model(**config))
+        model.save_pretrained(tmp_path / family)
+        loaded = cls.from_pretrained(tmp_path / family).named_parameters(remove_duplicate=False)
+        before = dict(model.named_parameters(remove_duplicate=False))
+        measured[family] = {name for name, value in loaded if not torch.equal(value, before[name])}
+        checkpoint = open_checkpoint(tmp_path / family)
+        stated[family] = set(bind_whole(read_model(checkpoint.config), checkpoint).drawn())
+    assert stated == measured
+    assert {family for family, drawn in stated.items() if drawn} == {
+        "bart",
+        "bigbird_pegasus",
+        "m2m_100",
+        "mbart",
+        "plbart",
+    }

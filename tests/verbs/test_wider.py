@@ -40,6 +40,28 @@ def test_one_piece_gives_the_side_that_a_class_loads(tmp_path: Path) -> None:
             verb(tmp_path / "out/encoder", tmp_path / "again")
 
 
+def test_words_that_a_class_would_draw_anew(tmp_path: Path) -> None:
+    """Of an untied BART, transformers saves one name of three and loads none for the others: said, and not run."""
+    once = checkpoint(tmp_path / "bart", "seq2seq", "bart", {"lm_head.weight": [53, 21]})
+    config = json.loads((once / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (once / "config.json").write_text(json.dumps(config))
+    words = "model.encoder.embed_tokens.weight and model.decoder.embed_tokens.weight"
+    refusal = f"no {words.replace('and', 'and no')}: the config unties the embeddings"
+    with pytest.raises(SourceError, match=refusal):
+        ckptconv.verify(once, once)
+    with pytest.raises(SourceError, match=refusal):
+        ckptconv.record(once, tmp_path / "a.trace")
+    assert ckptconv.verify(once, once, "weights").matches
+    result = ckptconv.normalize(once, tmp_path / "whole")
+    assert any(notice.startswith(f"{words}: not in the source") for notice in result.notices)
+    assert not any(
+        "not in the source" in notice
+        for notice in ckptconv.normalize(tmp_path / "whole", tmp_path / "again").notices
+    )
+    names = open_checkpoint(tmp_path / "whole").weights.tensors
+    assert {f"model.{side}embed_tokens.weight" for side in ("encoder.", "decoder.")} <= names.keys()
+
+
 def test_a_side_alone_is_compared_with_its_whole(tmp_path: Path) -> None:
     """By the names that both have; what the side leaves out is told, and no value differs."""
     source = checkpoint(tmp_path / "bart", "seq2seq", "bart")

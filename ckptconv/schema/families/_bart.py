@@ -66,6 +66,9 @@ class Style:
     """Level of the base model."""
     biased: bool = True
     """True where the logits have a bias that is stored: `final_logits_bias`."""
+    own_words: bool = False
+    """True where each side of PyTorch's class has a module of its own for the words, not the one that both share: it
+    saves one name of three, and untied it draws anew what it does not find under the other two."""
 
 
 def bart_attention(
@@ -140,7 +143,7 @@ def _shared_table(c: Config, above: str) -> Module:
 def shared_words(c: Config, style: Style) -> Iterator[Module]:
     """The table that both sides share, and its other names in PyTorch.
 
-    Untied, PyTorch's class reads all three from a file, and makes anew what it does not find.
+    Untied, PyTorch's class reads all three from a file; see `Style.own_words`.
     """
     vocab, hidden = c.size("vocab_size"), c.size("d_model")
     tied, above = c.flag("tie_word_embeddings", default=True), style.inside
@@ -149,7 +152,12 @@ def shared_words(c: Config, style: Style) -> Iterator[Module]:
         words = embedding(f"{above}.{side}.embed_tokens", vocab, hidden)
         again: tuple[NamingName, ...] = () if tied else ("pytorch",)
         alias = repeats(
-            words, f"{above}.shared", tied=True, held_by=("pytorch",), repeated_by=again
+            words,
+            f"{above}.shared",
+            tied=True,
+            held_by=("pytorch",),
+            repeated_by=again,
+            drawn_by=again if style.own_words else (),
         )
         yield replace(alias, part=side)
 

@@ -99,16 +99,27 @@ def layer_count(c: Config, side: str) -> int:
 
 
 def t5_whole(
-    c: Config, *, attention: str = "SelfAttention", beside: Modules = (), every: bool = False
+    c: Config,
+    *,
+    attention: str = "SelfAttention",
+    beside: Modules = (),
+    every: bool = False,
+    twice: bool = False,
 ) -> Iterator[Module]:
-    """`T5ForConditionalGeneration`; see `t5_stack`."""
+    """`T5ForConditionalGeneration`; see `t5_stack`.
+
+    Args: twice: whether PyTorch's class looks for the table of words under all of its names where the config ties no
+    head; it takes what it finds for the others, and says that they are missing.
+    """
+    again: tuple[NamingName, ...] = ("pytorch",) if twice and _is_untied(c) else ()
     vocab, hidden = c.size("vocab_size"), c.size("d_model")
     yield from part("encoder", [shared_embedding("shared", vocab, hidden)])
     for side in ("encoder", "decoder"):
         own = {"attention": attention, "beside": beside} if side == "encoder" else {}
         stack = t5_stack(c, side, every=every, **own)  # type: ignore[arg-type]
         words = embedding(f"{side}.embed_tokens", vocab, hidden)
-        yield replace(repeats(words, "shared", tied=True, held_by=("pytorch",)), part=side)
+        alias = repeats(words, "shared", tied=True, held_by=("pytorch",), repeated_by=again)
+        yield replace(alias, part=side)
         yield from part(side, under(side, stack))
     heads = c.size("num_heads")
     old = embedding(
@@ -129,20 +140,14 @@ def _is_untied(c: Config) -> bool:
 NO_PAIR = "AutoModel builds all of {} from its config, and no composite runs that"
 
 
-def encoder_alone(
-    whole: ModuleTable, name: str, *, twice: bool = False
-) -> Mapping[SideName, Standalone]:
+def encoder_alone(whole: ModuleTable, name: str) -> Mapping[SideName, Standalone]:
     """Return the encoder with the table that both sides share, as `T5EncoderModel` holds it.
 
-    Args: whole: the table of the class of one piece. name: what the family's classes begin with. twice: whether the
-    class looks for the table under both of its names where the config ties no head.
+    Args: whole: the table of the class of one piece. name: what the family's classes begin with.
     """
 
     def modules(c: Config) -> Iterator[Module]:
-        again: tuple[NamingName, ...] = ("pytorch",) if twice and _is_untied(c) else ()
-        for module in whole(c):
-            if module.part == "encoder":
-                yield replace(module, repeated_by=again) if module.tied else module
+        yield from (module for module in whole(c) if module.part == "encoder")
 
     return {
         "encoder": Standalone(

@@ -24,7 +24,7 @@ from ckptconv.schema.families._bart import (
 from ckptconv.schema.family import Decoder, Family, Whole
 from ckptconv.schema.tensors import Module, Modules, linear, norm, under, word_embedding
 
-STYLE = Style(learned_positions(0), first_norm=True)
+STYLE = Style(learned_positions(0), first_norm=True, own_words=True)
 
 
 def encoder_layer(c: Config) -> Iterator[Module]:

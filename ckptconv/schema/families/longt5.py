@@ -16,13 +16,13 @@ from ckptconv.schema.tensors import Module, embedding, gain
 def whole(c: Config) -> Iterator[Module]:
     """`LongT5ForConditionalGeneration`."""
     if c.text("encoder_attention_type") != "transient-global":
-        return t5_whole(c, attention="LocalSelfAttention")
+        return t5_whole(c, attention="LocalSelfAttention", twice=True)
     buckets, heads = c.size("relative_attention_num_buckets"), c.size("num_heads")
     summaries = (
         embedding("global_relative_attention_bias", buckets, heads),
         gain("global_input_layer_norm", c.size("d_model")),
     )
-    return t5_whole(c, attention="TransientGlobalSelfAttention", beside=summaries)
+    return t5_whole(c, attention="TransientGlobalSelfAttention", beside=summaries, twice=True)
 
 
 FAMILY = Family(
@@ -35,7 +35,7 @@ FAMILY = Family(
         },
         limits=t5_limits,
         notices=CLIP,
-        sides=encoder_alone(whole, "LongT5", twice=True),
+        sides=encoder_alone(whole, "LongT5"),
     ),
     defaults={
         "vocab_size": 32128,

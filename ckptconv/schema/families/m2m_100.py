@@ -47,7 +47,7 @@ def positions(c: Config) -> Iterator[Module]:
     yield from computed(held_by(("tf", "flax"), [table]), first, why=SINES)
 
 
-STYLE = Style(positions, last_norm=True, biased=False)
+STYLE = Style(positions, last_norm=True, biased=False, own_words=True)
 
 own = bart_whole(STYLE)
 

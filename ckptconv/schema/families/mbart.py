@@ -16,7 +16,7 @@ from ckptconv.schema.families._bart import (
 )
 from ckptconv.schema.family import Family, Whole
 
-STYLE = Style(learned_positions(2), first_norm=True, last_norm=True)
+STYLE = Style(learned_positions(2), first_norm=True, last_norm=True, own_words=True)
 
 
 FAMILY = Family(

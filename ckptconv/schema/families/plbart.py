@@ -24,7 +24,7 @@ from ckptconv.schema.families._bart import (
 )
 from ckptconv.schema.family import Decoder, Family, Whole
 
-STYLE = Style(learned_positions(2), first_norm=True)
+STYLE = Style(learned_positions(2), first_norm=True, own_words=True)
 
 
 FAMILY = Family(
