@@ -46,9 +46,9 @@ def attempt(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dic
     Args: record: what an earlier run wrote of this task.
     Returns: the outcome, and the evidence that it rests on; empty where there is no verdict.
     """
-    started = time.monotonic()
+    started, remarks = time.monotonic(), list[str]()
     try:
-        outcome, rests_on = _attempted(task, record)
+        outcome, rests_on = _attempted(task, record, remarks)
     except Interrupted:
         raise
     except CkptconvError as error:
@@ -58,6 +58,7 @@ def attempt(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dic
             f"internal error: {type(error).__name__}: {one_line(str(error))[:300]}"
         )
         outcome, rests_on = _failed(task, kind), {}
+    outcome = replace(outcome, notices=tuple(dict.fromkeys((*remarks, *outcome.notices))))
     return replace(_tame(outcome), seconds=time.monotonic() - started), rests_on
 
 
@@ -82,7 +83,10 @@ def _tame(outcome: Outcome) -> Outcome:
     )
 
 
-def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, dict[str, Json]]:
+def _attempted(
+    task: Task, record: Mapping[str, Json] | None, remarks: list[str]
+) -> tuple[Outcome, dict[str, Json]]:
+    """Return what `attempt` does; `remarks` gets what the conversion says, also where its verification fails."""
     naming, _ = DIRECTIONS.get(task.command, (None, None))
     source = resolve(task.source, naming)
     inputs = task.options.get("inputs")
@@ -97,7 +101,7 @@ def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, 
         assert isinstance(values, dict)
         earlier = replace(outcome_of(values), task=task)
         return replace(earlier, resumed=True, written=False), dict(record["evidence"])
-    written, remarks = _convert(task, source)
+    written = _convert(task, source, remarks)
     target = resolve(target)
     read = (source, target, extra) if extra else (source, target)
     before = states(*read)
@@ -115,8 +119,7 @@ def _attempted(task: Task, record: Mapping[str, Json] | None) -> tuple[Outcome, 
     )
     if states(*read) != before:
         raise SourceError(f"{task}: a file changed while it was verified. Run the batch again.")
-    outcome = replace(_verified(task, result), written=written)
-    return replace(outcome, notices=(*remarks, *outcome.notices)), rests_on
+    return replace(_verified(task, result), written=written), rests_on
 
 
 def _is_of_these_versions(record: Mapping[str, Json]) -> bool:
@@ -125,22 +128,25 @@ def _is_of_these_versions(record: Mapping[str, Json]) -> bool:
     return isinstance(rests_on, dict) and rests_on.get("versions") == dict(versions())
 
 
-def _convert(task: Task, source: Path) -> tuple[bool, tuple[str, ...]]:
-    """Write the target, unless it is there; return whether it was written, and the notices.
+def _convert(task: Task, source: Path, remarks: list[str]) -> bool:
+    """Write the target, unless it is there; return whether it was written.
 
+    Args: remarks: gets the notices; of what an earlier run wrote, those that need no value of a tensor.
     Raises: DestinationError: something else has its place.
     """
     if task.command == "verify":
-        return False, ()
-    if os.path.lexists(task.target) and is_its_output(task, source):
-        return False, ()
+        return False
+    options = write_options(task)
+    written = not (os.path.lexists(task.target) and is_its_output(task, source))
     try:
-        result = convert(source, task.target, way(task), write_options(task))
+        result = convert(source, task.target, way(task), replace(options, dry_run=not written))
     except DestinationError:
         if not is_its_output(task, source):  # a worker that was given up may have come first
             raise
-        return False, ()
-    return True, result.notices
+        written = False
+        result = convert(source, task.target, way(task), replace(options, dry_run=True))
+    remarks += result.notices
+    return written
 
 
 def _verified(task: Task, result: Verification) -> Outcome:

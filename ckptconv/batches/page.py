@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckptconv.batches.batch import Batch
-from ckptconv.batches.report import verdict_text
+from ckptconv.batches.report import notes_text, verdict_text
 from ckptconv.report.html.blocks import Cell, Column, Facts, Grid, Notes, Page, Section, Tiles, Tone
 from ckptconv.report.text import size
 
@@ -80,7 +80,7 @@ def _grid(result: Batch) -> Grid:
                 task.level,
                 "" if task.command == "verify" else origin,
                 outcome.message,
-                outcome.report,
+                "\n\n".join(filter(None, (outcome.report, notes_text(outcome)))),
             )
         )
     return Grid("conversions", COLUMNS, rows)

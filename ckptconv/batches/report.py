@@ -30,6 +30,8 @@ VERDICTS = ("match", "mismatch", "not proven", "refused", "failed")
 HEADERS = ("verdict", "command", "source", "target", "coverage", "seconds")
 MAX_FAILURES = 40
 """Failures that are shown with their causes; --json and --junit have them all."""
+MAX_NOTES = 20
+"""Notes in a summary; --json and --junit have them all."""
 MAX_ANNOTATIONS = 10
 """GitHub's runner shows no more of one step."""
 
@@ -69,6 +71,22 @@ def batch_text(result: Batch, screen: Screen = PIPE) -> str:
     if lines:
         blocks.append(prose("\n".join(lines), screen))
     return printable("\n\n".join([*blocks, closing(verdict_text(result), screen)]))
+
+
+def notes_text(outcome: Outcome) -> str:
+    """Return what the command said beside the verdict, a line each."""
+    return "\n".join(f"note: {one_line(notice)}" for notice in outcome.notices)
+
+
+def notices(result: Batch) -> Iterator[str]:
+    """Return what the commands said beside their verdicts, each sentence once, with whose target it is of."""
+    targets: dict[str, list[str]] = {}
+    for outcome in result.outcomes:
+        for notice in outcome.notices:
+            targets.setdefault(notice, []).append(outcome.task.target)
+    for notice, names in targets.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: {notice}"
 
 
 def verdict(result: Batch) -> str:
@@ -139,7 +157,8 @@ def batch_junit(result: Batch) -> str:
             suite, "testcase", name=name, classname=f"ckptconv.batch.{outcome.task.command}"
         )
         case.set("time", f"{outcome.seconds:.3f}")
-        text = printable(f"{outcome.message}\n\n{outcome.report}".strip())
+        blocks = filter(None, (outcome.message, outcome.report, notes_text(outcome)))
+        text = printable("\n\n".join(blocks).strip())
         if outcome.matches:
             Xml.SubElement(case, "system-out").text = text
             continue
@@ -181,4 +200,7 @@ def batch_summary(result: Batch) -> str:
             cause,
         )
         lines.append(f"| {' | '.join(markdown(one_line(cell)) for cell in cells)} |")
-    return "\n".join([*lines, ""])
+    notes = [f"- {markdown(one_line(notice))}" for notice in notices(result)]
+    if len(notes) > MAX_NOTES:
+        notes[MAX_NOTES:] = [f"- and {len(notes) - MAX_NOTES} more"]
+    return "\n".join([*lines, *(["", *notes] if notes else []), ""])

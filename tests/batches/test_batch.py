@@ -141,6 +141,28 @@ def test_every_command_knows_its_own_output(
 
 
 @pytest.mark.thorough
+def test_notes_reach_every_report(
+    make_models: MakeModels, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a conversion says beside its verdict: also of a target that an earlier run wrote, and of one that fails."""
+    folder = make_models(2)
+    monkeypatch.chdir(folder)
+    (folder / "plan.toml").write_text(PLAN + 'dtype = "bfloat16"\n')
+    note = "HDF5 has no bfloat16: --dtype bfloat16 writes float32, and rounds nothing to bfloat16"
+    first = ckptconv.batch("plan.toml", jobs=1)
+    shutil.rmtree(folder / "plan.batch")
+    ended = run("batch", "plan.toml", "--jobs", 1, "--html", "page.html")
+    assert ended.err.count(note) == 1
+    assert note in (folder / "page.html").read_text()
+    (folder / "models/m001/model.safetensors").write_bytes(b"12345678")
+    again = ckptconv.batch("plan.toml", jobs=1)
+    assert [note in outcome.notices for outcome in first.outcomes] == [True, True]
+    assert [note in outcome.notices for outcome in again.outcomes] == [True, False]
+    for text in (batch_junit(again), batch_summary(again), json.dumps(batch_json(again))):
+        assert text.count(note) == 1
+
+
+@pytest.mark.thorough
 def test_killed_at_random_points_and_resumed(
     make_models: MakeModels, start: Start, counted: Counted
 ) -> None:

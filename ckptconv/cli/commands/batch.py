@@ -17,6 +17,7 @@ from ckptconv.cli.main import (
     quiet,
     reporting,
     require_outputs,
+    say,
     show,
     writable,
 )
@@ -140,6 +141,7 @@ def batch(
         from ckptconv.report.html.page import write_page
 
         write_page(html, batch_page(result))
+    say(quiet, tuple(render.notices(result)))
     show(
         as_json,
         lambda: render.batch_json(result),
