@@ -426,7 +426,7 @@ class _Planner:
                 " shared with the decoder in the source, written in full"
             )
         yield from (f"{fix.module}: {fix.why}" for fix in fixes)
-        yield from (f"{fix.module}: healing undone" for fix in self.binding.fixes.values())
+        yield from (f"{fix.module}: {fix.undoing}" for fix in self.binding.fixes.values())
 
 
 def _part(tensor: SchemaTensor) -> str:

@@ -10,7 +10,7 @@ target's config.json under `ckptconv`, so that it survives `save_pretrained` of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ckptconv.base.errors import SourceError
@@ -60,6 +60,15 @@ class Healed:
     """What is written down, enough to undo it."""
     config: Mapping[str, Json]
     """Config keys that change with it."""
+    trained: bool = field(default=False, compare=False)
+    """True where training in Flax left the table so, as the user says: no `pt2flax` did it, and nothing records it."""
+
+    @property
+    def undoing(self) -> str:
+        """What the way back does, in words."""
+        if self.trained:
+            return "rows moved to where PyTorch counts its positions, as a table that was trained in Flax needs"
+        return "healing undone"
 
     @property
     def entry(self) -> dict[str, Json]:

@@ -53,7 +53,7 @@ def position_fixes(model: Model) -> tuple[Healed, ...]:
         for rule in part.tables.healings
         if isinstance(rule, RollPositions)
     }
-    return tuple(fix for fix in model.fixes() if fix.module in rolled)
+    return tuple(replace(fix, trained=True) for fix in model.fixes() if fix.module in rolled)
 
 
 def is_ambiguous(model: Model, checkpoint: Checkpoint) -> bool:

@@ -87,7 +87,9 @@ def test_as_pytorch_is_exact(saved_by_flax: Path) -> None:
 def test_trained_in_flax_is_exact(saved_by_flax: Path) -> None:
     """The row that Flax reads for a position is the one that PyTorch reads for it afterwards."""
     out = saved_by_flax.parent / "out"
-    ckptconv.flax2pt(saved_by_flax, out, positions="trained-in-flax")
+    result = ckptconv.flax2pt(saved_by_flax, out, positions="trained-in-flax")
+    assert sum("rows moved to where PyTorch counts" in notice for notice in result.notices) == 2
+    assert not any("healing undone" in notice for notice in result.notices)
     for name in TABLES:
         flax = table(saved_by_flax, name.replace(".", "/").replace("weight", "embedding"))
         pytorch = table(out, name)
