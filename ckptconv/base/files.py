@@ -301,6 +301,16 @@ def open_source(path: Path, *, whole: bool = True) -> int:
     return fd
 
 
+def why_no_file(path: Path | str) -> str:
+    """Say why a path that a user names is no file to read: absent, or a directory, pipe ...; empty where it is one."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116  # takes names that are too long
+    except (OSError, ValueError):
+        return "no such file"
+    kind = SPECIAL_FILES.get(stat.S_IFMT(mode))
+    return f"is {kind}, not a file" if kind else ""
+
+
 def read_source(path: Path, at_most: int) -> bytes:
     """Return the first `at_most` bytes of a file. Raises SourceError: as `open_source`, or it cannot be read."""
     if (lazy := lazy_file(path)) is not None:

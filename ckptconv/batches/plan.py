@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ckptconv.base.errors import SourceError, UsageError, one_line
-from ckptconv.base.files import limits, more, read_source
+from ckptconv.base.files import limits, more, read_source, why_no_file
 from ckptconv.batches.task import Task
 from ckptconv.stores.hub import is_address
 from ckptconv.verbs.convert import DIRECTIONS, OWN_OPTIONS, WriteOptions, way_of
@@ -171,7 +171,8 @@ def _refusal(key: str, values: Mapping[str, Any]) -> str:
     if key == "target" and command != "verify" and is_address(value):
         return f"target: {value}: an address can be read, not written"
     if key == "inputs":
-        return "" if os.path.isfile(value) else f"inputs: {value}: no such file"
+        why = why_no_file(value)
+        return f"inputs: {value}: {why}" if why else ""
     level = values.get("level", "outputs")
     try:
         if key in WRITING:

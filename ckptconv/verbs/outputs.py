@@ -7,7 +7,6 @@ the same yardstick; and it generates by the checkpoint's own settings.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from ckptconv.base.errors import (
     require_number,
     require_texts,
 )
+from ckptconv.base.files import why_no_file
 from ckptconv.binding.bind import bind_whole
 from ckptconv.run.forward import (
     ForwardReport,
@@ -256,10 +256,10 @@ def require_answerable(model: Model, texts: Sequence[str]) -> None:
     if not texts or model.reads == "tokens":
         return
     modality = modality_of(model)
-    absent = [text for text in texts if not os.path.isfile(text)]
-    if absent:
-        raise UsageError(
-            f"texts: {model.label} reads {model.reads}, not sentences; give an {modality.item} file,"
-            f" not {absent[0]!a}: no such file"
-        )
+    for text in texts:
+        if why := why_no_file(text):
+            raise UsageError(
+                f"texts: {model.label} reads {model.reads}, not sentences; give an {modality.item} file,"
+                f" not {text!a}: {why}"
+            )
     require_package(texts[0], modality)

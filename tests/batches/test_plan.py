@@ -59,6 +59,7 @@ VALUES = {
     "timeout = 0": "timeout: 0 is not a time",
     "timeout = inf": "timeout: inf is not a number",
     'inputs = "nosuch.jsonl"': "inputs: nosuch.jsonl: no such file",
+    'inputs = "models"': "inputs: models: is a directory, not a file",
     'target = ""': "target = '' is empty",
     'target = "s3://bucket/a"': "target: s3://bucket/a: an address can be read, not written",
     'source = "a\\u0000b"': "is not a name",

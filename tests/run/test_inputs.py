@@ -136,6 +136,8 @@ def test_pickles_and_strangers_are_refused(tmp_path: Path) -> None:
         read_inputs(tmp_path / "inputs.json", PAIR)
     with pytest.raises(SourceError, match="no such file"):
         read_inputs(tmp_path / "inputs.npz.gz", PAIR)
+    with pytest.raises(SourceError, match="is a directory, not a file"):
+        read_inputs(tmp_path, PAIR)
     save_file({"input_ids": np.ones((1, 2), np.float32)}, tmp_path / "floats.safetensors")
     with pytest.raises(SourceError, match="input_ids: expected integers, found float32"):
         read_inputs(tmp_path / "floats.safetensors", PAIR)

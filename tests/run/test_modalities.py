@@ -217,6 +217,11 @@ def test_a_line_names_a_file_beside_it(tmp_path: Path) -> None:
     path.write_text(json.dumps({"image": "two.png"}))
     with pytest.raises(SourceError, match=r"line 1: .*two\.png: no such file"):
         read_inputs(path, IMAGES)
+    (tmp_path / "two.png").mkdir()
+    with pytest.raises(SourceError, match=r"line 1: .*two\.png: is a directory, not a file"):
+        read_inputs(path, IMAGES)
+    with pytest.raises(UsageError, match=r"give an image file, not .*two\.png': is a directory"):
+        require_answerable(IMAGES, [str(tmp_path / "two.png")])
 
 
 def pictured(path: Path) -> Path:
