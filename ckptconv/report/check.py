@@ -13,13 +13,9 @@ def check_text(result: Checked, screen: Screen = PIPE) -> str:
     """Return every finding and, on the last line, the verdict."""
     if result.whole:
         origin = result.manifest.origin
-        extent = ", ".join(
-            [
-                counted(len(result.manifest.files), "file"),
-                counted(result.tensors, "tensor"),
-                size(result.nbytes),
-            ]
-        )
+        counts = {"file": len(result.manifest.files), "tensor": result.tensors}
+        named = [counted(count, noun) for noun, count in counts.items() if count]
+        extent = ", ".join([*named, size(result.nbytes)])
         written = f"every byte is as ckptconv {origin.version} ({origin.command}) wrote it"
         return closing(f"WHOLE: {result.path}: {extent}; {written}", screen)
     lines = [

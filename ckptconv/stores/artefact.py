@@ -127,10 +127,20 @@ def artefact_notices(paths: Iterable[Path]) -> Iterator[str]:
     """Say of each artefact that its programs are more than the weights that are looked at. Raises SourceError."""
     for artefact in map(read_artefact, filter(is_artefact, paths)):
         programs = ", ".join(sorted(artefact.programs))
+        if artefact.converted:
+            yield f"{artefact.path}: {converted_notice(artefact.converted)}"
         yield (
             f"{artefact.path}: an artefact ({artefact.format}) with the programs {programs}, which"
             " `ckptconv verify CHECKPOINT ARTEFACT` judges; here only its weights are looked at"
         )
+
+
+def converted_notice(names: Sequence[str]) -> str:
+    """Say that a converter made others of some tensors, of which there is at least one."""
+    return (
+        f"{len(names)} tensors are not in the file as they are, since no program uses them or the converter made"
+        f" others of them: {names[0]}{' ...' if len(names) > 1 else ''}; the outputs alone judge them"
+    )
 
 
 def write_record(folder: Path, values: Mapping[str, Json]) -> None:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -27,7 +27,7 @@ from ckptconv.base.files import FileReader, limits, more, read_source, require_s
 from ckptconv.base.strict_json import Json, dump_json, parse_json
 from ckptconv.base.workers import finish, workers
 from ckptconv.schema.tensors import NamingName, SchemaTensor
-from ckptconv.stores.tensor import Extent
+from ckptconv.stores.tensor import Extent, Stored
 from ckptconv.version import __version__
 
 Algorithm: TypeAlias = Literal["sha256", "blake3"]
@@ -65,7 +65,7 @@ class TensorDigest:
     extents: tuple[Extent, ...]
     """Where its bytes lie in the file."""
     digest: str
-    """Of its data, row-major, little-endian [64 hex digits]."""
+    """Of its data as it lies there, little-endian [64 hex digits]: row-major but for matrices that LiteRT turns."""
     algorithm: Algorithm = "blake3"
     """Manifests of ckptconv 0.1 have sha256."""
 
@@ -115,6 +115,25 @@ def extents_digest(
             digest.update(block)
             progress(len(block))
     return digest.hexdigest()
+
+
+def stored_digest(path: Path, tensors: Iterable[Stored]) -> FileDigest:
+    """Return the digests of a file that a library wrote, and of the tensors that lie in it, each as it lies there.
+
+    Raises: SourceError: it cannot be read.
+    """
+    whole = file_digest(path)
+    with FileReader(path) as file:
+        digests = {
+            stored.spec.name: TensorDigest(
+                stored.spec.dtype,
+                stored.spec.shape,
+                stored.extents,
+                extents_digest(file, stored.extents, algorithm="blake3"),
+            )
+            for stored in tensors
+        }
+    return replace(whole, tensors=digests)
 
 
 Sources = Mapping[str, Mapping[str, FileDigest]]
@@ -385,7 +404,10 @@ def _file_of(values: Mapping[str, Json]) -> FileDigest:
         for name, tensor in _object(values.get("tensors", {})).items()
     }
     nbytes = _whole(values["bytes"])
-    if sum(run.nbytes for tensor in tensors.values() for run in tensor.extents) > nbytes:
+    runs = {
+        run for tensor in tensors.values() for run in tensor.extents
+    }  # equal tensors may share one
+    if sum(run.nbytes for run in runs) > nbytes:
         raise ValueError("tensors that are larger than their file")
     return FileDigest(nbytes, _text(values, "sha256"), tensors)
 

@@ -242,7 +242,8 @@ def _changes(path: Path, name: str, expected: FileDigest, actual: FileDigest) ->
     if not expected.tensors:
         return [Finding("changed", name, size)]
     try:
-        tensors = list(_in_place(path, expected) if not size else _by_header(path, name, expected))
+        readable = size and huggingface.format_of(name) is not None
+        tensors = list((_by_header if readable else _in_place)(path, name, expected))
     except SourceError as error:
         return [Finding("changed", name, f"{size}; {error}")]
     around = "; every tensor is what it was, the bytes around them are not" if not tensors else ""
@@ -253,12 +254,14 @@ def _changes(path: Path, name: str, expected: FileDigest, actual: FileDigest) ->
     ]
 
 
-def _in_place(path: Path, expected: FileDigest) -> Iterator[Finding]:
-    """Compare every tensor where the manifest says that it lies."""
+def _in_place(path: Path, name: str, expected: FileDigest) -> Iterator[Finding]:
+    """Compare every tensor where the manifest says that it lies; of a file that was cut, what is beyond the end."""
     with FileReader(path) as file:
-        for name, tensor in sorted(expected.tensors.items()):
-            if _tensor_digest(file, tensor.extents, tensor) != tensor.digest:
-                yield Finding("tensor", name, "changed")
+        for own, tensor in sorted(expected.tensors.items()):
+            if any(run.offset + run.nbytes > file.size for run in tensor.extents):
+                yield Finding("tensor", own, "beyond the end")
+            elif _tensor_digest(file, tensor.extents, tensor) != tensor.digest:
+                yield Finding("tensor", own, "changed")
 
 
 def _by_header(path: Path, name: str, expected: FileDigest) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from ckptconv.compare.stream import Figures, Kind, Relation, Sums
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.tensors import SchemaTensor
-from ckptconv.stores.artefact import artefact_notices
+from ckptconv.stores.artefact import artefact_notices, is_artefact, read_artefact
 from ckptconv.stores.checkpoint import Checkpoint, open_any
 from ckptconv.stores.hub import is_address, resolve
 from ckptconv.stores.tensor import Stored, require_checksums
@@ -168,7 +168,7 @@ def diff(
         _compared(pair, outcome, aligned)
         for pair, outcome in zip(aligned.pairs, outcomes, strict=True)
     )
-    tensors = (*compared, *map(_alone, aligned.unpaired))
+    tensors = (*compared, *map(_alone, _comparable(aligned.unpaired, opened)))
     keys = {**left.binding.tensors, **right.binding.tensors}
     order = {key: number for number, key in enumerate(keys)}
     return Diff(
@@ -325,6 +325,24 @@ def _compared(pair: TensorPair, outcome: PairOutcome, aligned: Alignment) -> Ten
         relation = relation and only_in(letter, pair.stored)
     part, layer = tensor.module.part, layer_of(tensor)
     return TensorDiff(tensor.key, part, layer, *names, stored.numel, relation, outcome.sums)
+
+
+def _comparable(
+    unpaired: Sequence[Unpaired], opened: tuple[Checkpoint, Checkpoint]
+) -> Iterator[Unpaired]:
+    """Leave out what one side lacks since an artefact's converter made others of it, which a notice says."""
+    converted = [
+        {*read_artefact(each.path).converted} if is_artefact(each.path) else set[str]()
+        for each in opened
+    ]
+    for each in unpaired:
+        names = {each.tensor.key, *each.tensor.names_in("pytorch")}
+        lost = (
+            (end is None and names & gone)
+            for end, gone in zip((each.first, each.second), converted, strict=True)
+        )
+        if not any(lost):
+            yield each
 
 
 def _alone(unpaired: Unpaired) -> TensorDiff:

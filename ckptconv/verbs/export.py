@@ -29,8 +29,16 @@ from ckptconv.stores.companions import (
 )
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import local_path, resolve
+from ckptconv.stores.layouts.artefacts import LAYOUT
 from ckptconv.transfer.loop import write_weights
-from ckptconv.transfer.manifest import FileDigest, Origin, digested, tables_digest, write_manifest
+from ckptconv.transfer.manifest import (
+    FileDigest,
+    Origin,
+    digested,
+    stored_digest,
+    tables_digest,
+    write_manifest,
+)
 from ckptconv.transfer.publish.stage import published
 from ckptconv.verbs.convert import require_apart, require_consistent, source_files
 from ckptconv.verbs.planning import Planned, Way, planned
@@ -128,7 +136,7 @@ def export(
             digests = {name: digest for name, digest in digests.items() if name != WEIGHTS}
         checkpoint.require_unchanged()
         origin = replace(_origin(planning, naming, chosen, options), sources=sources.result())
-        manifest = write_manifest(stage, origin, digests)
+        manifest = write_manifest(stage, origin, {**digests, **_placed(stage)})
     return Export(
         source=path,
         target=target,
@@ -155,6 +163,15 @@ def _write_weights(
     )
     write_config(stage, config)
     return written.digests
+
+
+def _placed(stage: Path) -> dict[str, FileDigest]:
+    """Return the digests of what holds the weights of a format that keeps them in a file of its own, by path."""
+    return {
+        file.relative_to(stage).as_posix(): stored_digest(file, weights.tensors.values())
+        for weights in LAYOUT.read(stage)
+        for file in weights.files
+    }
 
 
 def _job(

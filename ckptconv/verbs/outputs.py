@@ -37,7 +37,7 @@ from ckptconv.run.forward import (
 from ckptconv.run.inputs import require_package
 from ckptconv.run.modalities import modality_of
 from ckptconv.schema.model import Model
-from ckptconv.stores.artefact import Artefact, is_artefact, read_artefact
+from ckptconv.stores.artefact import Artefact, converted_notice, is_artefact, read_artefact
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.parsers.onnx_graph import ExternalTensor, external_tensors
 from ckptconv.verbs.convert import flax2pt, tf2pt
@@ -109,10 +109,7 @@ def without_converted(
     ]
     if not lost:
         return tuple(problems), ()
-    notice = (
-        f"{len(lost)} tensors are not in the file as they are, since no program uses them or the converter made"
-        f" others of them: {lost[0].name}{' ...' if len(lost) > 1 else ''}; the outputs alone judge them"
-    )
+    notice = converted_notice([problem.name for problem in lost])
     return tuple(problem for problem in problems if problem not in lost), (notice,)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from ckptconv.verbs.check import check
 from ckptconv.verbs.export import export
+from ckptconv.verbs.inspect import inspect
 from ckptconv.verbs.verify import verify
 from wholes import config_of, names, random_model
 
@@ -74,6 +76,9 @@ def test_the_artefact_matches(
     source = checkpoint(kind, family, tmp_path / "source", **settings)
     result = export(source, tmp_path / "out", format)
     assert bool(result.notices) is ("own" not in searches)
+    checked = check(result.target)
+    assert checked.whole
+    assert checked.tensors == len(inspect(result.target).tensors)
     verdict = verify(source, result.target)
     assert verdict.matches, verdict
     assert verdict.outputs is not None

@@ -18,6 +18,9 @@ from ckptconv.artefacts.formats.onnx import triton_config
 from ckptconv.artefacts.process import require_libraries
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.cli.commands.export import export
+from ckptconv.stores.layouts.artefacts import LAYOUT
+from ckptconv.transfer.manifest import Origin, stored_digest, write_manifest
+from ckptconv.verbs.check import check
 from ckptconv.verbs.diff import diff
 from ckptconv.verbs.inspect import inspect
 from ckptconv.verbs.record import record
@@ -98,8 +101,49 @@ def test_what_a_converter_changed_is_said_and_no_difference(
     assert verdict.matches, verdict.weights
     assert verdict.weights.tensors == len(pair.arrays) - 1
     assert any(CONVERTED in notice for notice in verdict.weights.notices)
+    for first, second in ((source, artefact), (artefact, source)):
+        assert diff(first, second).matches
+        assert any(CONVERTED in notice for notice in diff(first, second).notices)
+    assert any(CONVERTED in notice for notice in inspect(artefact).reading)
     flip(artefact / "model.tflite", 5)
     assert not verify(source, artefact, "weights").matches
+
+
+def manifested(artefact: Path) -> int:
+    """Write an artefact's manifest as `export` does; return how many tensors lie in it."""
+    (weights,) = LAYOUT.read(artefact)
+    (file,) = weights.files
+    digests = {file.relative_to(artefact).as_posix(): stored_digest(file, weights.tensors.values())}
+    form = weights.format.name
+    origin = Origin("export", {}, "bert -> bert", "pytorch", form, "", (), {})
+    write_manifest(artefact, origin, digests)
+    return len(weights.tensors)
+
+
+@pytest.mark.parametrize("form", ["savedmodel", "litert"])
+def test_check_counts_and_names_the_tensors_of_an_artefact(
+    form: str, pair: Pair, source: Path, tmp_path: Path
+) -> None:
+    """As `inspect` counts them; one whose byte changed is named, and one that was cut off."""
+    if form == "litert":
+        artefact = litert(source, pair.arrays, tmp_path / "out", CONVERTED)
+    else:
+        artefact = saved_model(source, pair.arrays, tmp_path / "out")
+    count = manifested(artefact)
+    result = check(artefact)
+    assert result.whole
+    assert result.tensors == count == len(inspect(artefact).tensors)
+    assert f"{count} tensors" in str(result)
+    (file,) = (
+        path for path in artefact.rglob("*") if path.suffix in (".tflite", ".data-00000-of-00001")
+    )
+    flip(file, 5)
+    (line,) = (finding for finding in check(artefact).findings if finding.kind == "tensor")
+    assert line.detail == "changed"
+    flip(file, 5)
+    file.write_bytes(file.read_bytes()[:-4])
+    details = {finding.detail for finding in check(artefact).findings if finding.kind == "tensor"}
+    assert details == {"beyond the end"}
 
 
 def test_weights_as_integers_are_a_mismatch(pair: Pair, source: Path, tmp_path: Path) -> None:
@@ -109,6 +153,7 @@ def test_weights_as_integers_are_a_mismatch(pair: Pair, source: Path, tmp_path: 
     assert [problem.name for problem in verify(source, artefact, "weights").weights.problems] == [
         CONVERTED
     ]
+    assert not diff(source, artefact).matches
 
 
 @pytest.mark.parametrize(
