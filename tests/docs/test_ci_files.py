@@ -21,7 +21,8 @@ from ckptconv.cli.main import cli
 yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
-GITLAB = yaml.safe_load((ROOT / "ci" / "gitlab.yml").read_text())[".ckptconv"]
+JOBS = yaml.safe_load((ROOT / "ci" / "gitlab.yml").read_text())
+GITLAB, GITLAB_BATCH = JOBS[".ckptconv"], JOBS[".ckptconv-batch"]
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -122,6 +123,34 @@ def test_the_gitlab_template(tmp_path: Path, shell: dict[str, str]) -> None:
     assert (run.returncode, run.stdout.splitlines()[-1].split(":")[0]) == (0, "MATCH")
     report = GITLAB["artifacts"]["reports"]["junit"]
     assert Xml.parse(tmp_path / report).getroot().get("failures") == "0"
+
+
+@pytest.mark.thorough
+def test_the_gitlab_template_runs_a_batch(
+    tmp_path: Path, shell: dict[str, str], dates: Path
+) -> None:
+    """Of a pattern with a target, by the command that the job names, and of a plan without one."""
+    assert GITLAB_BATCH["extends"] == ".ckptconv"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a").symlink_to(dates)
+    script, report = (
+        "\n".join(GITLAB_BATCH["script"]),
+        GITLAB_BATCH["artifacts"]["reports"]["junit"],
+    )
+    environment = {
+        **GITLAB["variables"],
+        **shell,
+        **FLAX,
+        "SOURCE": "models/*",
+        "TARGET": "out/{name}",
+    }
+    run = bash(script, tmp_path, environment)
+    assert (run.returncode, run.stdout.splitlines()[-1][:21]) == (0, "MATCH: 1 conversion, ")
+    assert (tmp_path / "out" / "a" / "flax_model.msgpack").exists()
+    assert Xml.parse(tmp_path / report).getroot().get("tests") == "1"
+    (tmp_path / "plan.toml").write_text('[[conversion]]\ncommand = "none"\n')
+    refused = bash(script, tmp_path, {**environment, "SOURCE": "plan.toml", "TARGET": ""})
+    assert (refused.returncode, "plan.toml" in refused.stderr) == (2, True)
 
 
 @pytest.mark.thorough
