@@ -20,6 +20,7 @@ from ckptconv.base.leftovers import interrupted_replacements, replacement_of, st
 from ckptconv.base.results import Result
 from ckptconv.base.workers import counted, finish, workers
 from ckptconv.stores.formats import Format
+from ckptconv.stores.hub import is_address
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored
 from ckptconv.transfer.manifest import (
@@ -77,6 +78,10 @@ def check(
     Args: progress: called with bytes read and bytes to read.
     Raises: SourceError: there is no manifest, or it is malformed.
     """
+    if is_address(path):
+        raise SourceError(
+            f"{path}: is an address, and every byte behind it would have to be read; copy it here first."
+        )
     path = Path(path)
     if not os.path.lexists(path) and (interrupted := replacement_of(path)):
         raise SourceError(interrupted)

@@ -150,7 +150,7 @@ def diff(
     left, right = _identified_alike(*opened)
     part = _common_part(first, left, second, right)
     left, right = _positioned(opened, (left, right), positions)
-    aligned = align(left.binding, right.binding, part)
+    aligned = _comparable(align(left.binding, right.binding, part), opened)
     if not aligned.pairs:
         raise SourceError(
             f"{first} ({left.description}) and {second} ({right.description})"
@@ -168,7 +168,7 @@ def diff(
         _compared(pair, outcome, aligned)
         for pair, outcome in zip(aligned.pairs, outcomes, strict=True)
     )
-    tensors = (*compared, *map(_alone, _comparable(aligned.unpaired, opened)))
+    tensors = (*compared, *map(_alone, aligned.unpaired))
     keys = {**left.binding.tensors, **right.binding.tensors}
     order = {key: number for number, key in enumerate(keys)}
     return Diff(
@@ -327,22 +327,32 @@ def _compared(pair: TensorPair, outcome: PairOutcome, aligned: Alignment) -> Ten
     return TensorDiff(tensor.key, part, layer, *names, stored.numel, relation, outcome.sums)
 
 
-def _comparable(
-    unpaired: Sequence[Unpaired], opened: tuple[Checkpoint, Checkpoint]
-) -> Iterator[Unpaired]:
+def _comparable(aligned: Alignment, opened: tuple[Checkpoint, Checkpoint]) -> Alignment:
     """Leave out what one side lacks since an artefact's converter made others of it, which a notice says."""
     converted = [
         {*read_artefact(each.path).converted} if is_artefact(each.path) else set[str]()
         for each in opened
     ]
-    for each in unpaired:
-        names = {each.tensor.key, *each.tensor.names_in("pytorch")}
-        lost = (
-            (end is None and names & gone)
-            for end, gone in zip((each.first, each.second), converted, strict=True)
-        )
-        if not any(lost):
-            yield each
+    lost = dict(zip(("A", "B"), converted, strict=True))
+    if not any(converted):
+        return aligned
+
+    def is_lost(tensor: SchemaTensor, lacks: Letter) -> bool:
+        return not lost[lacks].isdisjoint((tensor.key, *tensor.names_in("pytorch")))
+
+    pairs = [
+        pair
+        for pair in aligned.pairs
+        if (holder := aligned.zeros.get(pair.move.tensor.key)) is None
+        or not is_lost(pair.move.tensor, "B" if holder == "A" else "A")
+    ]
+    unpaired = [
+        each
+        for each in aligned.unpaired
+        if not (each.first is None and is_lost(each.tensor, "A"))
+        and not (each.second is None and is_lost(each.tensor, "B"))
+    ]
+    return replace(aligned, pairs=pairs, unpaired=unpaired)
 
 
 def _alone(unpaired: Unpaired) -> TensorDiff:

@@ -165,9 +165,16 @@ def test_nothing_of_the_exporter_is_left(name: str, request: pytest.FixtureReque
 
 @pytest.mark.soak
 @pytest.mark.thorough
-def test_twice_gives_the_same_bytes(greedy: Any, tmp_path: Path) -> None:
-    """Nothing in an artefact comes from a clock, a path or the order of a set."""
-    export(greedy.source, tmp_path / "again", "onnx")
+@pytest.mark.parametrize("place", ["here", "store"])
+def test_twice_gives_the_same_bytes(place: str, greedy: Any, tmp_path: Path) -> None:
+    """Nothing in an artefact comes from a clock, a path or the order of a set, nor from where the checkpoint lies."""
+    source = str(greedy.source)
+    if place == "store":
+        fsspec = pytest.importorskip("fsspec")
+        source = "memory://greedy/source"
+        for path in greedy.source.iterdir():
+            fsspec.filesystem("memory").pipe_file(f"/greedy/source/{path.name}", path.read_bytes())
+    export(source, tmp_path / "again", "onnx")
     for file in sorted(greedy.target.iterdir()):
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import ckptconv
+from bundles import litert, saved_model
 from ckptconv.base.errors import DestinationError, FrameworkError, SourceError
 from ckptconv.stores import remote
 from ckptconv.stores.hub import resolve
-from conftest import Cli, MakePair
+from conftest import Cli, MakePair, Pair
 from hub_server import Hub, folder_files, serving
 from large import write_large
 from range_server import Web, served
@@ -162,13 +163,34 @@ def test_a_connection_that_is_cut_or_stalls_is_an_outage(
 
 def test_an_address_is_no_target(cli: Cli, dates: Path, tmp_path: Path) -> None:
     """Nothing is written to a store, nor into a directory here that is called as its address."""
-    for command in ("pt2tf", "pt2flax", "normalize", "split"):
+    for command in ("pt2tf", "pt2flax", "normalize", "split", "export"):
         ended = cli(command, dates, "memory://bucket/out")
         assert (ended.code, "can be read, not written" in ended.err) == (4, True)
     assert cli("demo", "s3://bucket/out").code == 4
     with pytest.raises(DestinationError, match="copy it there"):
         ckptconv.join(dates, dates, "s3://bucket/out")
     assert not list(Path.cwd().glob("*:"))
+
+
+def test_an_artefact_in_a_store(pair: Pair, tmp_path: Path) -> None:
+    """Its weights are read where they lie, in files of their own too; `check`, which reads every byte, says no."""
+    source = pair.write(tmp_path / "source")
+    artefacts = {
+        "tf": saved_model(source, pair.arrays, tmp_path / "tf"),
+        "lite": litert(source, pair.arrays, tmp_path / "lite", "encoder.pooler.dense.weight"),
+    }
+    system = fsspec.filesystem("memory")
+    remote._MIRRORS.clear()
+    for name, folder in artefacts.items():
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            system.pipe_file(f"/shop/{name}/{path.relative_to(folder)}", path.read_bytes())
+        address = f"memory://shop/{name}"
+        assert len(ckptconv.inspect(address).tensors) == len(ckptconv.inspect(folder).tensors)
+        assert ckptconv.diff(source, address).matches
+        assert ckptconv.verify(source, address, "weights").matches
+        with pytest.raises(SourceError, match="is an address"):
+            ckptconv.check(address)
+    system.rm("/shop", recursive=True)
 
 
 def test_a_folder_with_many_below_it_is_listed_alone(bucket: str) -> None:
