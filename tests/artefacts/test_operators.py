@@ -57,6 +57,35 @@ def test_tensorflow() -> None:
     assert list(differences(answers, function(*arrays))) == []
 
 
+def test_a_large_product_is_right_for_any_number_of_rows() -> None:
+    """Of one row, few and many: each has a form of its own in TensorFlow, which one graph holds."""
+    import tensorflow as tf
+    import torch
+
+    from ckptconv.artefacts.lowering.graph import GraphScope, run
+    from ckptconv.artefacts.lowering.tf import BACKEND
+
+    layer = torch.nn.Linear(512, 600)
+    batch = torch.export.Dim("batch", max=200)
+    program = torch.export.export(layer, (torch.randn(3, 1, 512),), dynamic_shapes=({0: batch},))
+    weight, bias = (tf.constant(tensor.detach().numpy()) for tensor in layer.parameters())
+    function = tf.function(
+        lambda x: run(program.graph_module, [weight, bias, x], GraphScope(BACKEND))[0],
+        input_signature=[tf.TensorSpec([None, 1, 512])],
+        autograph=False,
+    )
+    operations = {
+        node.op
+        for inner in function.get_concrete_function().graph.as_graph_def().library.function
+        for node in inner.node_def
+    }
+    assert {"MatMul", "BatchMatMulV2"} <= operations
+    for rows in (1, 2, 8, 63, 64, 70):
+        x = torch.randn(rows, 1, 512)
+        expected = layer(x).detach().numpy()
+        np.testing.assert_allclose(function(tf.constant(x.numpy())), expected, 1e-4, 1e-5)
+
+
 @pytest.mark.soak
 def test_jax() -> None:
     """All calls in one program of JAX."""
