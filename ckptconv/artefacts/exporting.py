@@ -57,7 +57,8 @@ def exported(job: Mapping[str, Any]) -> dict[str, Json]:
         traced = trace(model, search.start, examples)
     except TraceError as error:
         raise ExportRefused(
-            f"{_families(model)}: PyTorch cannot trace this class\n{error}"
+            f"{_families(model)}: {error}\n"
+            "Serve it with PyTorch; `ckptconv families` lists what can be exported."
         ) from error
     _require_places(search, traced, job["max_length"])
     _require_words(search, traced)

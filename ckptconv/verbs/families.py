@@ -76,21 +76,9 @@ def _exported(support: Support, form: str, results: Mapping[str, Json]) -> Expor
     result = str(formats.get(form, UNTRIED)) if isinstance(formats, dict) else UNTRIED
     word, _, reason = result.partition(": ")
     if word == "refused":
-        return Exported(support.model_type, support.side, form, "refused", _plain(reason))
+        return Exported(support.model_type, support.side, form, "refused", reason)
     status: Literal["exact", "not tried"] = "exact" if word == "exact" else "not tried"
     return Exported(support.model_type, support.side, form, status)
-
-
-TRACING = {
-    "UserError: Constraints violated": "torch.export cannot trace it with lengths that are free",
-    "GuardOnDataDependentSymNode: ": "torch.export cannot trace it, since it branches on values",
-}
-"""How a reason of torch.export begins -> what it comes to; the rest names symbols of PyTorch's own."""
-
-
-def _plain(reason: str) -> str:
-    """Return a reason as one can read it."""
-    return next((text for start, text in TRACING.items() if reason.startswith(start)), reason)
 
 
 def families() -> tuple[Support, ...]:

@@ -470,6 +470,7 @@ def _layers() -> dict[str, list[Arguments]]:
                 [0, 0],
                 1,
             ),
+            (normal(2, 3, 8, 7), normal(5, 3, 3, 2), None, [2], [1], [1], False, [0], 1),
             (normal(2, 4, 8), normal(4, 1, 3), normal(4), [1], [1], [1], False, [0], 4),
         ],
         "native_layer_norm.default": [

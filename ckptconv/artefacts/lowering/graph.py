@@ -219,6 +219,11 @@ def decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
         ) from error
 
 
+def each_axis(amounts: Sequence[int], axes: int) -> list[int]:
+    """Return an amount an axis; PyTorch says one for all axes as one number, as for `padding="valid"`."""
+    return list(amounts) * axes if len(amounts) == 1 else list(amounts)
+
+
 def graphs(module: torch.fx.GraphModule) -> Iterator[torch.fx.GraphModule]:
     """Yield a graph and those of its loops and branches."""
     return (inner for inner in module.modules() if isinstance(inner, torch.fx.GraphModule))

@@ -12,7 +12,14 @@ from typing import Any
 import torch
 
 from ckptconv.artefacts.tracing.cache import keys_values
-from ckptconv.artefacts.tracing.modules import Encode, Signature, Step, main_input, position_limit
+from ckptconv.artefacts.tracing.modules import (
+    Encode,
+    First,
+    Signature,
+    Step,
+    main_input,
+    position_limit,
+)
 
 TRIED = 4096
 """Beyond so many positions nothing is tried: attention grows with the square."""
@@ -36,7 +43,7 @@ def encoder_limit(model: Any, signature: Signature) -> int | None:
     return _largest(named, runs)
 
 
-def decoder_limit(model: Any, signature: Signature, first: Any) -> int | None:
+def decoder_limit(model: Any, signature: Signature, first: First) -> int | None:
     """Return the longest answer, the start token included; None where none is too long for the class.
 
     Args: first: what `Encode.first` gave.
@@ -44,10 +51,9 @@ def decoder_limit(model: Any, signature: Signature, first: Any) -> int | None:
     named = position_limit(model)
     if named is None:
         return None
-    states, cache = first
-    step = Step(model, replace(signature, limit=None), states.shape[-1], "integer")
-    cross = [tensor[:1] for tensor in keys_values(cache.cross_attention_cache)]
-    own = [tensor[:1, :, :1] for tensor in keys_values(cache.self_attention_cache)]
+    step = Step(model, replace(signature, limit=None), first.states.shape[-1], "integer")
+    cross = [tensor[:1] for tensor in keys_values(first.cache.cross_attention_cache)]
+    own = [tensor[:1, :, :1] for tensor in keys_values(first.cache.self_attention_cache)]
     masks = [torch.ones(1, cross[0].shape[2], dtype=torch.long) for _ in signature.inputs[1:]]
     token = torch.full((1, 1), signature.start)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from transformers.modeling_outputs import BaseModelOutput
@@ -83,6 +83,16 @@ def layer_count(model: Any) -> int:
     )
 
 
+class First(NamedTuple):
+    """What a class answers to its inputs and the start token."""
+
+    states: torch.Tensor
+    """Of the encoder."""
+    cache: Any
+    logits: torch.Tensor
+    """(batch, vocabulary)."""
+
+
 class Encode(torch.nn.Module):
     """inputs -> encoder states (batch, length, width), then the decoder's keys and values of them."""
 
@@ -93,22 +103,30 @@ class Encode(torch.nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the encoder, and one token through the decoder for what its layers make of the encoder's states."""
-        states, cache = self.first(*inputs)
-        return states, *keys_values(cache.cross_attention_cache)
+        first = self.first(*inputs)
+        return first.states, *keys_values(first.cache.cross_attention_cache)
 
-    def first(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        """Return the encoder's states, and the cache after one token."""
-        named = dict(zip(self.signature.inputs, inputs, strict=True))
+    def first(self, *inputs: torch.Tensor) -> First:
+        """Return the encoder's states, and cache and logits after one token."""
         cache = empty_cache(self.signature.layers)
-        start = torch.full((inputs[0].shape[0], 1), self.signature.start, dtype=torch.long)
-        outputs = self.model(
+        outputs = self._outputs(inputs, 1, use_cache=True, past_key_values=cache)
+        return First(outputs.encoder_last_hidden_state, cache, outputs.logits[:, 0])
+
+    def followed(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the logits after one token, where another follows it: (batch, vocabulary)."""
+        logits: torch.Tensor = self._outputs(inputs, 2, use_cache=False).logits[:, 0]
+        return logits
+
+    def _outputs(self, inputs: KeysValues, tokens: int, **settings: Any) -> Any:
+        """Run the whole class with so many start tokens."""
+        named = dict(zip(self.signature.inputs, inputs, strict=True))
+        starts = torch.full((inputs[0].shape[0], tokens), self.signature.start, dtype=torch.long)
+        return self.model(
             **named,
-            decoder_input_ids=start,
-            decoder_attention_mask=torch.ones_like(start),
-            use_cache=True,
-            past_key_values=cache,
+            decoder_input_ids=starts,
+            decoder_attention_mask=torch.ones_like(starts),
+            **settings,
         )
-        return outputs.encoder_last_hidden_state, cache
 
 
 class Step(torch.nn.Module):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +14,14 @@ from ckptconv.artefacts.program import LengthLimits, Program, Traced, cache_name
 from ckptconv.artefacts.tracing.cache import KeysValues, keys_values
 from ckptconv.artefacts.tracing.examples import BATCH
 from ckptconv.artefacts.tracing.limits import decoder_limit, encoder_limit
-from ckptconv.artefacts.tracing.modules import Encode, PositionKind, Signature, Step, signature
+from ckptconv.artefacts.tracing.modules import (
+    Encode,
+    First,
+    PositionKind,
+    Signature,
+    Step,
+    signature,
+)
 from ckptconv.artefacts.tracing.patches import broadcast_masks, count_positions
 
 ROWS = 9
@@ -21,10 +30,12 @@ KINDS: tuple[PositionKind, ...] = ("tensor", "integer")
 """In the order in which they are tried: a tensor leaves no read of a value in the graph, but some
 classes take integers only."""
 FREE = Dim.DYNAMIC
+TOLERANCE = 1e-3
+"""Of numbers that are the same but for rounding, relative and absolute."""
 
 
 class TraceError(Exception):
-    """A class cannot be traced; the message is the first line of PyTorch's own."""
+    """A class cannot be traced; the message says why in one line."""
 
 
 def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Traced:
@@ -32,7 +43,8 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
 
     Args: model: in evaluation mode, float32, with eager attention; its buffers of positions are replaced.
     start: the token that answers begin with. examples: input name -> a batch of `BATCH` rows; `attention_mask` is made.
-    Raises: TraceError: the class does something that depends on the values of its inputs.
+    Raises: TraceError: what the class does depends on the values of its inputs, or it does not answer token by token
+    what it answers at once.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -40,12 +52,13 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
     inputs = tuple(examples[name] for name in sign.inputs)
     with torch.no_grad():
         first = _first(Encode(model, sign), inputs)
+        _require_causal(Encode(model, sign), inputs, first)
         limits = LengthLimits(encoder_limit(model, sign), decoder_limit(model, sign, first))
     count_positions(model)
     with torch.no_grad(), broadcast_masks():
         encode = _encode(model, sign, inputs)
         step, kind = _step(model, sign, inputs[1:], first)
-    own = keys_values(first[1].self_attention_cache)
+    own = keys_values(first.cache.self_attention_cache)
     return Traced(
         model=model,
         encode=encode,
@@ -57,12 +70,26 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
     )
 
 
-def _first(encode: Encode, inputs: KeysValues) -> tuple[torch.Tensor, Any]:
+def _first(encode: Encode, inputs: KeysValues) -> First:
     """Run a class once with our cache. Raises TraceError: it wants another one, or none."""
     try:
         return encode.first(*inputs)
     except Exception as error:
         raise TraceError(_first_line(error)) from error
+
+
+def _require_causal(encode: Encode, inputs: KeysValues, first: First) -> None:
+    """Refuse a class whose answer to a token depends on what follows it, as ProphetNet's does in transformers 4.57.6.
+
+    Its `generate` then answers otherwise than a pass over an answer, and nothing can be held to both.
+    """
+    followed = encode.followed(*inputs)
+    if not torch.allclose(followed, first.logits, rtol=TOLERANCE, atol=TOLERANCE):
+        error, largest = ((followed - first.logits).abs().max(), first.logits.abs().max())
+        raise TraceError(
+            "PyTorch's class answers a token otherwise when another follows it (logits differ by"
+            f" {error:.2g}, the largest is {largest:.2g}), so its `generate` and a pass over the answer disagree"
+        )
 
 
 def _encode(model: Any, sign: Signature, inputs: KeysValues) -> Program:
@@ -83,14 +110,13 @@ def _free(tensor: torch.Tensor, lengths: Collection[int]) -> dict[int, Any]:
 
 
 def _step(
-    model: Any, sign: Signature, masks: KeysValues, first: tuple[torch.Tensor, Any]
+    model: Any, sign: Signature, masks: KeysValues, first: First
 ) -> tuple[Program, PositionKind]:
-    """Trace a step, with the first kind of position that the class takes. Args: first: see `Encode.first`."""
-    states, cache = first
-    cross = keys_values(cache.cross_attention_cache)
+    """Trace a step, with the first kind of position that the class takes."""
+    cross = keys_values(first.cache.cross_attention_cache)
     own = tuple(
         torch.zeros(BATCH, tensor.shape[1], ROWS, tensor.shape[3])
-        for tensor in keys_values(cache.self_attention_cache)
+        for tensor in keys_values(first.cache.self_attention_cache)
     )
     token = torch.full((BATCH, 1), sign.start)
     inputs = (token, torch.tensor(2), tuple(masks), own, cross)
@@ -101,7 +127,7 @@ def _step(
     outputs = ("logits", *cache_names("self", sign.layers, "next_"))
     reasons = []
     for kind in KINDS:
-        module = Step(model, sign, states.shape[-1], kind)
+        module = Step(model, sign, first.states.shape[-1], kind)
         try:
             exported = _exported(module, inputs, free)
             _require_same(exported, module, _longer(inputs))
@@ -117,7 +143,30 @@ def _exported(module: torch.nn.Module, inputs: Any, free: Any) -> ExportedProgra
     try:
         return torch.export.export(module, inputs, dynamic_shapes=free, strict=False)
     except Exception as error:
-        raise TraceError(_first_line(error)) from error
+        raise TraceError(_cause(error, type(module).__name__.lower())) from error
+
+
+def _cause(error: Exception, part: str) -> str:
+    """Say in one line why PyTorch's export fails. Args: part: `encode` or `step`."""
+    if type(error).__name__ == "GuardOnDataDependentSymNode":
+        return (
+            f"`{part}` goes one way or another by the values of a tensor{_place(error)},"
+            " and a program that is traced has one way"
+        )
+    if "Constraints violated" in str(error):
+        return f"`{part}` cannot be traced with inputs of any length, since what it does depends on the length"
+    return f"`{part}`: {_first_line(error)}"
+
+
+def _place(error: Exception) -> str:
+    """Return the line of transformers at which PyTorch's export failed, in brackets; nothing where there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f" ({Path(frame.filename).name}, line {frame.lineno})"
+        for frame in frames
+        if "transformers" in Path(frame.filename).parts
+    ]
+    return places[-1] if places else ""
 
 
 def _first_line(error: Exception) -> str:
@@ -145,5 +194,7 @@ def _require_same(exported: ExportedProgram, module: torch.nn.Module, inputs: An
     except Exception as error:
         raise TraceError(_first_line(error)) from error
     for ours, theirs in zip(traced, module(*inputs), strict=True):
-        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
+        if ours.shape != theirs.shape or not torch.allclose(
+            ours, theirs, rtol=TOLERANCE, atol=TOLERANCE
+        ):
             raise TraceError("the traced step does not answer as the class does at other lengths")

@@ -49,15 +49,22 @@ def states(outputs: Any) -> dict[str, Any]:
 
 def _stack(role: str, layers: Any, **maps: Any) -> dict[str, Any]:
     """Name the states of a stack, each layer's attention before the layer's own."""
-    by_kind = {kind: tuple(layer_maps or ()) for kind, layer_maps in maps.items()}
+    by_kind = {kind: _plain(layer_maps) for kind, layer_maps in maps.items()}
     layers, named = tuple(layers or ()), {}
     for layer in range(max(len(layers), *(len(kind_maps) + 1 for kind_maps in by_kind.values()))):
         for kind, kind_maps in by_kind.items():
             if 0 < layer <= len(kind_maps):
                 named[f"{role}.{layer}.{kind}"] = kind_maps[layer - 1]
         if layer < len(layers):
-            named[f"{role}.{layer}"] = layers[layer]
+            state = layers[layer]  # PEGASUS-X gives its last with the states of its global tokens
+            named[f"{role}.{layer}"] = state[0] if isinstance(state, tuple) else state
     return named
+
+
+def _plain(maps: Any) -> tuple[Any, ...]:
+    """Return a stack's attention; none where a layer's has parts of several shapes, as PEGASUS-X's has."""
+    layers = tuple(maps or ())
+    return () if any(isinstance(layer, Mapping) for layer in layers) else layers
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ckptconv.artefacts.lowering.graph import Call, Entry
+from ckptconv.artefacts.lowering.graph import Call, Entry, each_axis
 from ckptconv.artefacts.lowering.jax_ops.base import (
     EXACT,
     Size,
@@ -62,18 +62,19 @@ def _convolution(
         raise SourceError(
             "the traced program has a transposed convolution, which cannot be written for JAX"
         )
-    spatial = "HWD"[: x.ndim - 2]
+    axes = x.ndim - 2
+    spatial = "HWD"[:axes]
     result = lax.conv_general_dilated(
         x,
         weight,
-        tuple(stride),
-        [(amount, amount) for amount in padding],
-        rhs_dilation=tuple(dilation),
+        each_axis(stride, axes),
+        [(amount, amount) for amount in each_axis(padding, axes)],
+        rhs_dilation=each_axis(dilation, axes),
         dimension_numbers=(f"NC{spatial}", f"OI{spatial}", f"NC{spatial}"),
         feature_group_count=groups,
         precision=EXACT,
     )
-    return result if bias is None else result + bias.reshape(1, -1, *([1] * (x.ndim - 2)))
+    return result if bias is None else result + bias.reshape(1, -1, *([1] * axes))
 
 
 @entry("native_layer_norm.default")

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ckptconv.artefacts.lowering.graph import Call, Entry
+from ckptconv.artefacts.lowering.graph import Call, Entry, each_axis
 from ckptconv.artefacts.lowering.tf_ops.base import (
     HALVES,
     Size,
@@ -114,14 +114,20 @@ def _convolution(
         kind = "a transposed convolution" if transposed else f"a convolution over {spatial} axes"
         raise SourceError(f"the traced program has {kind}, which cannot be written for TensorFlow")
     last = tf.transpose(x, [0, *range(2, spatial + 2), 1])
-    last = tf.pad(last, [[0, 0], *([amount, amount] for amount in padding), [0, 0]])
+    last = tf.pad(
+        last, [[0, 0], *([amount, amount] for amount in each_axis(padding, spatial)), [0, 0]]
+    )
     kernel = tf.transpose(weight, [*range(2, spatial + 2), 1, 0])
     parts = [(last, kernel)]
     if groups > 1:
         parts = list(zip(tf.split(last, groups, -1), tf.split(kernel, groups, -1), strict=True))
     results = [
         tf.nn.convolution(
-            part, piece, strides=list(stride), padding="VALID", dilations=list(dilation)
+            part,
+            piece,
+            strides=each_axis(stride, spatial),
+            padding="VALID",
+            dilations=each_axis(dilation, spatial),
         )
         for part, piece in parts
     ]
