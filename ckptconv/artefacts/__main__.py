@@ -1,8 +1,9 @@
 """The child process: `python -P -m ckptconv.artefacts FOLDER` reads a job there, and leaves its answer there.
 
     job.json      checkpoint (the stage: config, weights, tokenizer), model_class, format, max_length, beams, options
-    answer.json   record, notices; or `refused`: why this model cannot be exported; `unwritable`: why the programs
-                  cannot be written; `failed`: what a library or this program raised
+    answer.json   record, notices; or `refused`: why this model cannot be exported; `unwritable`: why a disk takes no
+                  more, and `temporary`: whether it is this folder's and not the stage's; `failed`: what a library or
+                  this program raised
 
 The programs are written into the stage. Exit code 0: done. 3: refused. Anything else: it failed, and said why.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sys
 import threading
 import traceback
@@ -21,14 +23,18 @@ from typing import Any
 REFUSED = 3
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What the system says where a disk takes no more."""
+SCRATCH = "ckptconv-"
+"""How the name of a job's folder begins; nothing else is ever removed."""
 PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
-def _die_with_the_parent() -> None:
-    """End this process when the parent's end of stdin closes, however the parent came to its end."""
+def _die_with_the_parent(folder: Path) -> None:
+    """End this process when the parent's end of stdin closes, and remove the folder that the parent cannot remove."""
 
     def watch() -> None:
         os.read(0, 1)
+        if folder.name.startswith(SCRATCH):
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -43,6 +49,17 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}{place}"
 
 
+def why_full(text: str) -> str:
+    """Return what the system says of a full disk, where a library passes it on; empty of any other error."""
+    return next((why for why in map(os.strerror, FULL) if why in text), "")
+
+
+def _unwritable(why: str, stage: Path, folder: Path) -> dict[str, Any]:
+    """Say which of two disks takes no more: the one with less room."""
+    rooms = [shutil.disk_usage(place).free for place in (folder, stage)]
+    return {"unwritable": why, "temporary": rooms[0] < rooms[1]}
+
+
 def main(folder: Path) -> int:
     """Do one job; return the exit code."""
     from ckptconv.artefacts.exporting import ExportRefused, exported
@@ -55,15 +72,16 @@ def main(folder: Path) -> int:
         return REFUSED
     except Exception as error:
         traceback.print_exc()
-        kind = "unwritable" if isinstance(error, OSError) and error.errno in FULL else "failed"
-        (folder / "answer.json").write_text(json.dumps({kind: _line(error)}))
+        why = why_full(str(error))
+        failure = _unwritable(why, Path(job["checkpoint"]), folder) if why else {}
+        (folder / "answer.json").write_text(json.dumps(failure or {"failed": _line(error)}))
         return 1
     (folder / "answer.json").write_text(json.dumps(answer))
     return 0
 
 
 if __name__ == "__main__":
-    _die_with_the_parent()
+    _die_with_the_parent(Path(sys.argv[1]))
     status = main(Path(sys.argv[1]))
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -12,14 +12,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ckptconv.artefacts.__main__ import REFUSED
+from ckptconv.artefacts.__main__ import FULL, REFUSED, SCRATCH, why_full
 from ckptconv.artefacts.formats import ArtefactFormat
 from ckptconv.base.errors import DestinationError, FrameworkError, SourceError
 from ckptconv.base.processes import ending, module_command, with_own_path
@@ -61,15 +61,16 @@ def require_libraries(form: ArtefactFormat, options: Mapping[str, Json]) -> None
         )
 
 
-def run_export(job: Mapping[str, Json], what: str, timeout: float | None = None) -> dict[str, Any]:
-    """Let a child do a job; see `ckptconv.artefacts.__main__`.
+def run_export(
+    job: Mapping[str, Json], source: Path, target: Path, timeout: float | None = None
+) -> dict[str, Any]:
+    """Let a child do a job; see `ckptconv.artefacts.__main__`. What its libraries leave lies in a folder that goes.
 
-    Args: what: the checkpoint, for messages.
-    Raises: SourceError: the model cannot be exported. DestinationError: the disk is full. FrameworkError: a library
+    Args: source, target: the checkpoint and the artefact, for messages.
+    Raises: SourceError: the model cannot be exported. DestinationError: a disk is full. FrameworkError: a library
     failed, the child died, or it took longer than `timeout` [s].
     """
-    with tempfile.TemporaryDirectory(prefix="ckptconv-") as name:
-        folder = Path(name)
+    with _scratch() as folder:
         (folder / "job.json").write_text(json.dumps(job))
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
@@ -77,14 +78,34 @@ def run_export(job: Mapping[str, Json], what: str, timeout: float | None = None)
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=with_own_path({**os.environ, **ENVIRONMENT}),
+                env=with_own_path({**os.environ, **ENVIRONMENT, "TMPDIR": str(folder)}),
                 start_new_session=True,
             )
         try:
             code = _wait(process, timeout)
         finally:
             _end(process)
-        return _answer(folder, code, what, timeout)
+        return _answer(folder, code, (source, target), timeout)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make a folder for a child, and remove it. Raises DestinationError: the temporary directory is full."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise _full(Path(tempfile.gettempdir()), str(error.strerror)) from None
+
+
+def _full(place: Path, why: str) -> DestinationError:
+    """Return the error of a temporary directory that takes no more."""
+    return DestinationError(
+        f"{place}: the temporary directory takes no more ({why}); nothing was written.\n"
+        "Free some of it, or set TMPDIR to a directory with more room."
+    )
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int | None:
@@ -107,7 +128,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _answer(folder: Path, code: int | None, what: str, timeout: float | None) -> dict[str, Any]:
+def _answer(
+    folder: Path, code: int | None, ends: tuple[Path, Path], timeout: float | None
+) -> dict[str, Any]:
+    source, target = ends
     if code is None:
         raise FrameworkError(f"export: not finished within {timeout:g} s; nothing was written.")
     try:
@@ -115,20 +139,28 @@ def _answer(folder: Path, code: int | None, what: str, timeout: float | None) ->
     except (OSError, ValueError):
         answer = {}
     if code == REFUSED and "refused" in answer:
-        raise SourceError(f"{what}: cannot be exported: {answer['refused']}")
+        raise SourceError(f"{source}: cannot be exported: {answer['refused']}")
     if "unwritable" in answer:
-        raise DestinationError(f"{what}: its programs cannot be written: {answer['unwritable']}")
+        if answer["temporary"]:
+            raise _full(folder.parent, answer["unwritable"])
+        raise DestinationError(
+            f"{target}: the disk takes no more ({answer['unwritable']}); nothing was written."
+        )
     if "failed" in answer:
-        raise FrameworkError(f"{what}: the export failed; nothing was written.\n{answer['failed']}")
+        raise FrameworkError(
+            f"{source}: the export failed; nothing was written.\n{answer['failed']}"
+        )
     if code != 0 or "record" not in answer:
-        raise FrameworkError(_reason(folder, code, what))
+        output = (folder / "output").read_text(errors="replace")
+        if why := why_full(output):  # so that no answer could be written either
+            raise _full(folder.parent, why)
+        raise FrameworkError(_reason(output, code, source))
     return answer
 
 
-def _reason(folder: Path, code: int, what: str) -> str:
+def _reason(text: str, code: int, source: Path) -> str:
     """Say in one line why a child failed, and show the end of its output."""
-    text = (folder / "output").read_text(errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     tail = "".join(f"\n  {line[:400]}" for line in lines[-TAIL_LINES:])
     shown = f"\nThe end of its output:{tail}" if tail else ""
-    return f"{what}: the export failed ({ending(code)}); nothing was written{shown}"
+    return f"{source}: the export failed ({ending(code)}); nothing was written{shown}"

@@ -342,7 +342,8 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
             bufsize=0,  # a turn is told at once
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_threads(jobs) | environment(jobs[0].runner),
+            # what a library leaves in the temporary directory, as TF does, goes with the folder
+            env=_threads(jobs) | environment(jobs[0].runner) | {"TMPDIR": str(folder)},
             start_new_session=True,
         )
     return _Child(jobs, folder, process, time.monotonic())

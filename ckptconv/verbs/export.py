@@ -128,7 +128,7 @@ def export(
         digests = _write_weights(stage, planning, options)
         copy_companions(path, stage)
         job = _job(stage, model_class(planning.model, "pytorch"), chosen, options)
-        answer = run_export(job, str(path), options.timeout)
+        answer = run_export(job, path, target, options.timeout)
         write_record(stage, answer["record"])
         write_example(stage, chosen, answer["record"])
         if not chosen.keeps_weights:
