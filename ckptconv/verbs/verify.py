@@ -61,6 +61,7 @@ from ckptconv.verbs.planning import Positions, fixes_of_both, never_healed_notic
 from ckptconv.verbs.record import compare_digests, open_trace, record
 
 Level: TypeAlias = Literal["weights", "outputs"]
+NOTHING_IN_COMMON = "the two have no tensor in common, so neither model was run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,8 @@ def verify(
     if save_trace:
         trace = _recorded(path, save_trace, options, inputs, positions)
         outputs = compare_recorded(trace, save_trace, model, runnable_of(second), options)
+    elif level == "outputs" and not weights.tensors:
+        weights = replace(weights, notices=(*weights.notices, NOTHING_IN_COMMON))
     elif level == "outputs":
         outputs = compare_outputs(first, model, second, options, positions)
     return Verification(

@@ -62,6 +62,14 @@ def test_words_that_a_class_would_draw_anew(tmp_path: Path) -> None:
     assert {f"model.{side}embed_tokens.weight" for side in ("encoder.", "decoder.")} <= names.keys()
 
 
+def test_two_models_with_nothing_in_common_are_not_run(tmp_path: Path) -> None:
+    """A mismatch, with no framework started: the class of the one could not load the other."""
+    bart = checkpoint(tmp_path / "bart", "seq2seq", "bart")
+    result = ckptconv.verify(bart, checkpoint(tmp_path / "t5", "seq2seq", "t5"))
+    assert (result.matches, result.outputs) == (False, None)
+    assert result.weights.notices[-1].startswith("the two have no tensor in common")
+
+
 def test_a_side_alone_is_compared_with_its_whole(tmp_path: Path) -> None:
     """By the names that both have; what the side leaves out is told, and no value differs."""
     source = checkpoint(tmp_path / "bart", "seq2seq", "bart")
