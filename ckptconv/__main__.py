@@ -11,7 +11,7 @@ from typing import NoReturn
 INTERNAL_ERROR = 70
 """Exit code; see `base/errors.py`, which may be what cannot be imported."""
 
-GARBAGE_OBJECTS = 50_000
+GARBAGE_OBJECTS = 200_000
 """New objects between two searches for cycles, which are rare here: Python's own 700 take a tenth of a start."""
 
 

@@ -13,9 +13,9 @@ V = TypeVar("V")
 
 
 class Registry(Mapping[K, V]):
-    """What the modules of a package define, by name; the modules are imported when it is first asked.
+    """What the modules of a package define, by name; each is imported when its entry is asked for, or all of them.
 
-    Only ckptconv's own packages are ever named here; nothing from a checkpoint reaches an import.
+    Only ckptconv's own modules are ever imported here; a name from a checkpoint says no more than which comes first.
     """
 
     def __init__(self, package: str, constant: str, key: str | None = "name") -> None:
@@ -27,23 +27,38 @@ class Registry(Mapping[K, V]):
             key: attribute of an entry that names it; None: the module's name does.
         """
         self._package, self._constant, self._key = f"ckptconv.{package}", constant, key
+        self._imported: dict[str, dict[Any, V]] = {}
+        """Module -> its entries."""
+
+    @cached_property
+    def _modules(self) -> tuple[str, ...]:
+        modules = iter_modules(import_module(self._package).__path__)
+        return tuple(sorted(module.name for module in modules if not module.name.startswith("_")))
+
+    def _of(self, module: str) -> dict[Any, V]:
+        """Return the entries of one module."""
+        entries = self._imported.get(module)
+        if entries is None:
+            constant = getattr(import_module(f"{self._package}.{module}"), self._constant)
+            if self._key is None:
+                entries = {module: constant}
+            else:
+                several = constant if isinstance(constant, tuple) else (constant,)
+                entries = {getattr(entry, self._key): entry for entry in several}
+            self._imported[module] = entries
+        return entries
 
     @cached_property
     def _entries(self) -> dict[Any, V]:
-        modules = iter_modules(import_module(self._package).__path__)
-        names = sorted(module.name for module in modules if not module.name.startswith("_"))
-        entries: dict[Any, V] = {}
-        for name in names:
-            constant = getattr(import_module(f"{self._package}.{name}"), self._constant)
-            if self._key is None:
-                entries[name] = constant
-                continue
-            for entry in constant if isinstance(constant, tuple) else (constant,):
-                entries[getattr(entry, self._key)] = entry
-        return entries
+        return {name: entry for module in self._modules for name, entry in self._of(module).items()}
 
     def __getitem__(self, name: K) -> V:
-        return self._entries[name]
+        spelled = name.replace("-", "_") if isinstance(name, str) else ""
+        for module in sorted(self._modules, key=lambda module: module != spelled):
+            entries = self._of(module)
+            if name in entries:
+                return entries[name]
+        raise KeyError(name)
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._entries)

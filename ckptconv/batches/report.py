@@ -10,9 +10,9 @@ from ckptconv.base.errors import markdown
 from ckptconv.base.strict_json import Json
 from ckptconv.batches.batch import Batch
 from ckptconv.batches.task import Outcome
-from ckptconv.report.documents import stamped
 from ckptconv.report.github import command
 from ckptconv.report.junit import counts, document
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import (
     PIPE,
     Screen,

@@ -25,8 +25,8 @@ from ckptconv.schema.model import (
     without_fixes,
 )
 from ckptconv.schema.models.pair import BRIDGE_TYPE, bridge
-from ckptconv.schema.models.seq2seq import stands_alone
 from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.seq2seq import stands_alone
 from ckptconv.schema.tensors import NamingName, SchemaTensor, expand
 from ckptconv.stores.checkpoint import Checkpoint
 

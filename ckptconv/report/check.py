@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptconv.base.strict_json import Json
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, closing, counted, one_line, prose, size
 from ckptconv.transfer.manifest import MANIFEST
 from ckptconv.verbs.check import Checked

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.plan import Move, Plan
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, closing, counted, printable, prose, size, table
 from ckptconv.transfer.casting import TensorValues
 from ckptconv.verbs.convert import Conversion
-from ckptconv.verbs.split import Split
 from ckptconv.version import __version__
+
+if TYPE_CHECKING:
+    from ckptconv.verbs.split import Split
 
 
 def plan_json(plan: Plan) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, counted, one_line, printable, prose, size
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ckptconv.report.documents import stamped
 from ckptconv.report.relations import figures_json, number_text, relation_json, relation_lines
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import (
     PIPE,
     Screen,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, counted, printable, prose, size
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from typing import (
 )
 
 from ckptconv.base.strict_json import Json
+from ckptconv.report.stamp import VERSION
 
-VERSION = 1
 FOLDER = Path(__file__).parent / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -707,11 +707,6 @@ DOCUMENTS: Mapping[str, type[Any]] = {
     "verification": VerificationDocument,
 }
 """Name -> type; `schema` of a document is `ckptconv.` and this name."""
-
-
-def stamped(name: str, body: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a document: its name and version, then its keys."""
-    return {"schema": f"ckptconv.{name}", "schema_version": VERSION, **body}
 
 
 def json_schema(name: str) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckptconv.artefacts.example import EXAMPLE
 from ckptconv.base.strict_json import Json
 from ckptconv.report.conversions import took
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, closing, size
 from ckptconv.verbs.export import Export
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from ckptconv.base.errors import PlanError, markdown
 from ckptconv.base.strict_json import Json
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import (
     MAX_PROBLEMS,
     PIPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, closing, counted, one_line, printable, size
 from ckptconv.report.verify import verification_json, verification_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, closing, printable, size
 
 if TYPE_CHECKING:

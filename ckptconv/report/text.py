@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ckptconv.base.errors import LOG_COMMAND, CkptconvError, Interrupted, PlanError, Problem
 from ckptconv.base.errors import one_line as one_line
 from ckptconv.base.errors import printable as printable
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 
 if TYPE_CHECKING:
     from ckptconv.base.strict_json import Json

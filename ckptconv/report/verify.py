@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ckptconv.report.documents import stamped
 from ckptconv.report.relations import relation_json, relation_lines
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import (
     MAX_PROBLEMS,
     PIPE,

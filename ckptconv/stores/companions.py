@@ -291,8 +291,8 @@ def as_today(config: Config, naming: NamingName, names: Collection[str]) -> Conf
     model_type = config.get("model_type")
     if isinstance(model_type, str) and model_type in FORMER_TYPES:
         config = replace(config, values={**config.values, "model_type": FORMER_TYPES[model_type]})
-    decoder = config.get("decoder")
-    if config.get("model_type") not in list(MODELS) or not isinstance(decoder, dict):
+    decoder, model_type = config.get("decoder"), config.get("model_type")
+    if not isinstance(decoder, dict) or not isinstance(model_type, str) or model_type not in MODELS:
         return config
     # ProphetNet's class reads an encoder unless the file says otherwise, so its files need not say it
     family = FAMILIES.get(str(decoder.get("model_type")))

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, SideName, Whole
-from ckptconv.schema.models.seq2seq import sides_of
+from ckptconv.schema.seq2seq import sides_of
 from ckptconv.schema.tensors import NAMING_NAMES, NamingName
 
 PartSupport: TypeAlias = Literal[

@@ -16,8 +16,8 @@ from ckptconv.binding.plan import Constant, DtypeChoice, Plan, make_plan
 from ckptconv.schema.family import SideName, Standalone
 from ckptconv.schema.formulas import Zeros
 from ckptconv.schema.model import Model
-from ckptconv.schema.models.seq2seq import Seq2Seq
 from ckptconv.schema.namings import NAMINGS
+from ckptconv.schema.seq2seq import Seq2Seq
 from ckptconv.schema.tensors import expand
 from ckptconv.stores.tensor import Stored
 from ckptconv.verbs.planning import Planned

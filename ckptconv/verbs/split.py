@@ -19,11 +19,10 @@ from pathlib import Path
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.plan import Plan
-from ckptconv.compare.comparison import check_constants
 from ckptconv.compare.processors import processor_notices, require_processor
 from ckptconv.schema.model import Model
 from ckptconv.schema.models.pair import BRIDGE_TYPE
-from ckptconv.schema.models.seq2seq import Seq2Seq
+from ckptconv.schema.seq2seq import Seq2Seq
 from ckptconv.stores.checkpoint import Checkpoint, open_checkpoint
 from ckptconv.stores.companions import (
     Scope,
@@ -167,6 +166,8 @@ def _write(
     require_consistent(plan)
     is_pair = not isinstance(model, Seq2Seq)
     if not is_pair:
+        from ckptconv.compare.comparison import check_constants  # takes long to import
+
         check_constants([constant for part in result.parts for constant in part.plan.constants])
     remarks: list[str] = []
     with (
