@@ -1,39 +1,53 @@
 """The only loop that moves tensors: lay the files out, write, read everything back, make it durable.
 
-Two threads, since reading, permuting, checking and writing all release Python's lock. Every target
+Several threads, since reading, permuting, checking and writing all release Python's lock. Every target
 has its place before the first byte is written, so the order of the moves changes nothing in the files.
 
-What was written is read back, every tensor through its format's own reader, and the file as a whole. Both are made from
-what the system returns now, not from what it was given: the tensors' digests must be those of the bytes that were
-written, and the file's digest is what the manifest says. The file is read once for both.
+What was written is read back: the digests of the file and of its tensors are made from what the system returns, not
+from what it was given. The tensors' must be those of the bytes that were written, and the file's is what the manifest
+says. The file is read once for both. Then the format's own reader says where the tensors lie, and it must be where
+their digests were made.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ckptconv.base.errors import DestinationError, one_line
-from ckptconv.base.files import FileReader, write_at
 from ckptconv.base.strict_json import dump_json
 from ckptconv.base.workers import Workers, finish, workers
 from ckptconv.binding.plan import Move, Plan
 from ckptconv.schema.tensors import NamingName
-from ckptconv.stores.formats import Format
+from ckptconv.stores.formats import Format, TensorPlaces
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.casting import NOTHING, TensorValues, require_finite
-from ckptconv.transfer.manifest import FileDigest, Hasher, TensorDigest, hasher
+from ckptconv.transfer.manifest import FileDigest, Stopped, TensorDigest, hasher
 from ckptconv.transfer.pieces import OpenFiles, Pieces, SharedPieces
-from ckptconv.transfer.publish.stage import begin_write_back, fsync
+from ckptconv.transfer.publish.stage import fsync
+from ckptconv.transfer.segments import (
+    SEGMENT_BYTES,
+    DirectFile,
+    Segments,
+    aligned_buffer,
+    runs_of,
+)
 
-EARLY_BYTES = 1 << 20
-"""The system is asked to put runs of this length on the disk at once: while the processor works, the disk does."""
-STEP_BYTES = 1 << 20
-"""Read at a time: both digests are made of it while it is in the cache."""
+READERS = 2
+"""Threads that read a file back: one reads, another one sums."""
+BUFFERS = 3
+"""Segments between reading and summing."""
+MAX_NAMES = 5
+"""Tensors that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,101 +58,132 @@ class WrittenTensor:
     blake3: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A run of bytes that belongs to a tensor."""
+class ReadingBack:
+    """Makes the digests of a file and its tensors from what the system returns: one thread reads, another one sums."""
 
-    start: int
-    stop: int
-    tensor: str
+    def __init__(
+        self, path: Path, places: TensorPlaces, wait_for: Callable[[int], None] = lambda index: None
+    ) -> None:
+        """Take where tensors lie, and what waits until a segment may be read."""
+        self._path, self._places, self._wait_for = path, places, wait_for
+        self._free: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
+        for _ in range(BUFFERS):
+            self._free.put(aligned_buffer(SEGMENT_BYTES))
+
+    def tensors(self, progress: Callable[[int], None]) -> dict[str, str]:
+        """Read the file; return the BLAKE3 of each tensor by name. `whole` must run meanwhile.
+
+        Args: progress: called with bytes of tensors.
+        Raises: DestinationError: the file is shorter than it was. OSError. Stopped: the run ends.
+        """
+        hashers = {name: hasher("blake3") for name in self._places}
+        waiting = iter(runs_of(self._places))
+        run = next(waiting, None)
+        try:
+            for at, block in self._blocks():
+                start, done = at, 0
+                while run is not None and run.start < at + len(block):
+                    start = max(start, run.start)
+                    stop = min(run.stop, at + len(block))
+                    hashers[run.tensor].update(block[start - at : stop - at])
+                    done += stop - start
+                    if run.stop > stop:
+                        break
+                    run = next(waiting, None)
+                self._full.put(block)
+                if done:
+                    progress(done)
+        finally:
+            self._full.put(None)
+        return {name: running.hexdigest() for name, running in hashers.items()}
+
+    def _blocks(self) -> Iterator[tuple[int, memoryview]]:
+        """Return the file, a segment at a time, and where each begins."""
+        with DirectFile(self._path) as file:
+            for at in range(0, file.size, SEGMENT_BYTES):
+                self._wait_for(at // SEGMENT_BYTES)
+                room = self._free.get()
+                if room is None:
+                    raise Stopped
+                nbytes = file.read_into(at, room)
+                if nbytes < min(SEGMENT_BYTES, file.size - at):
+                    raise DestinationError(
+                        f"{self._path.name}: read-back check failed: the file ends at byte {at + nbytes},"
+                        f" {file.size} were written; nothing was published.\n"
+                        "The disk may be faulty, or something else writes to it."
+                    )
+                yield at, room[:nbytes]
+
+    def whole(self) -> FileDigest:
+        """Return size and sha256 of what `tensors` reads, of as much as it reads."""
+        digest, nbytes = sha256(), 0
+        try:
+            for block in iter(self._full.get, None):
+                digest.update(block)
+                nbytes += len(block)
+                self._free.put(memoryview(block.obj))
+        finally:
+            self._free.put(None)
+        return FileDigest(nbytes, digest.hexdigest())
 
 
-def read_back(
+def digests_of(
+    reading: ReadingBack, readers: Workers, progress: Callable[[int], None]
+) -> Callable[[], tuple[FileDigest, dict[str, str]]]:
+    """Begin to read a file back with two threads; return what waits for its digest and those of its tensors."""
+    whole, tensors = readers.submit(reading.whole), readers.submit(reading.tensors, progress)
+
+    def result() -> tuple[FileDigest, dict[str, str]]:
+        finish([whole])  # its errors are causes, those of the other may be consequences
+        (digests,) = finish([tensors])
+        return whole.result(), digests
+
+    return result
+
+
+def require_written(
     form: Format,
     path: Path,
     expected: Mapping[str, WrittenTensor],
-    pool: Workers,
-    progress: Callable[[int], None],
+    places: TensorPlaces,
+    digests: tuple[FileDigest, Mapping[str, str]],
 ) -> FileDigest:
-    """Read a file back through the format's own reader: names, dtypes, shapes and every byte.
+    """Hold what was read back against what was written: names, dtypes, shapes and every byte.
 
+    Args: places: what the digests were made of; the format's own reader must find each tensor there.
     Returns: the digests of the file and its tensors. Raises: DestinationError: something differs.
     """
+    whole, tensors = digests
     stored = form.read(path).tensors
-    wrong = {
+    wrong = sorted(
         name
         for name in {*stored, *expected}
-        if name not in stored or name not in expected or stored[name].spec != expected[name].spec
-    }
-    names = [name for name in stored if name not in wrong]
-    whole, digests = _digests(path, [stored[name] for name in names], pool, progress)
-    named = sorted(wrong) + [name for name in names if digests[name] != expected[name].blake3]
-    if named:
+        if name not in stored
+        or name not in expected
+        or stored[name].spec != expected[name].spec
+        or not _lies_at(stored[name], places.get(name, ()))
+        or tensors[name] != expected[name].blake3
+    )
+    if wrong:
         raise DestinationError(
             f"{path.name}: read-back check failed: data on disk differs from what was written:"
-            f" {', '.join(map(one_line, named[:5]))};"
+            f" {', '.join(map(one_line, wrong[:MAX_NAMES]))};"
             " nothing was published.\nThe disk or the memory of this machine may be faulty."
         )
-    tensors = {
-        name: TensorDigest(
-            stored[name].spec.dtype, stored[name].spec.shape, stored[name].extents, digests[name]
-        )
-        for name in names
-    }
-    return FileDigest(whole.nbytes, whole.sha256, tensors)
-
-
-def _digests(
-    path: Path,
-    tensors: Sequence[Stored],
-    pool: Workers,
-    progress: Callable[[int], None],
-) -> tuple[FileDigest, dict[str, str]]:
-    """Return the digest of a file, and of the tensors in it by name: two threads, one reading."""
-    runs = sorted(
-        (
-            _Run(extent.offset, extent.offset + extent.nbytes, stored.spec.name)
-            for stored in tensors
-            for extent in stored.extents
-        ),
-        key=lambda run: run.start,
+    return FileDigest(
+        whole.nbytes,
+        whole.sha256,
+        {
+            name: TensorDigest(tensor.spec.dtype, tensor.spec.shape, tensor.extents, tensors[name])
+            for name, tensor in stored.items()
+        },
     )
-    whole, hashers = sha256(), {stored.spec.name: hasher("blake3") for stored in tensors}
-    buffer = memoryview(bytearray(STEP_BYTES))
-    waiting = iter(runs)
-    run = next(waiting, None)
-    with FileReader(path) as file:
-        for start in range(0, file.size, STEP_BYTES):
-            block = buffer[: min(STEP_BYTES, file.size - start)]
-            file.read_into(start, block)
-            stop, covered = start + len(block), []
-            while run is not None and run.start < stop:
-                covered.append(run)
-                if run.stop > stop:
-                    break
-                run = next(waiting, None)
-            tensor_data = pool.submit(_feed, hashers, list(_slices(covered, start, block)))
-            whole.update(block)
-            (nbytes,) = finish([tensor_data])
-            progress(nbytes)
-        digest = FileDigest(file.size, whole.hexdigest())
-    return digest, {name: running.hexdigest() for name, running in hashers.items()}
 
 
-def _slices(
-    runs: Sequence[_Run], start: int, block: memoryview
-) -> Iterator[tuple[str, memoryview]]:
-    """Return what of a block that begins at `start` belongs to which tensor."""
-    for run in runs:
-        first, last = max(run.start, start) - start, min(run.stop, start + len(block)) - start
-        yield run.tensor, block[first:last]
-
-
-def _feed(hashers: Mapping[str, Hasher], slices: Sequence[tuple[str, memoryview]]) -> int:
-    """Give each tensor's hasher its bytes, and return how many there were."""
-    for name, data in slices:
-        hashers[name].update(data)
-    return sum(len(data) for _, data in slices)
+def _lies_at(stored: Stored, extents: Sequence[Extent]) -> bool:
+    """Tell whether a tensor lies in these runs; one without bytes lies anywhere."""
+    return not stored.spec.nbytes or stored.extents == tuple(extents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,23 +220,20 @@ def write_weights(
         raise AssertionError(f"{form.name} is only read")
     shards = split_shards(plan.moves, max_shard_bytes)
     names = huggingface.shard_names(form, len(shards))
-    written_tensors: dict[str, WrittenTensor] = {}
+    digests: dict[str, FileDigest] = {}
     values: list[TensorValues] = []
-    with OpenFiles() as files, workers() as pool, workers(1) as syncer:
+    with ExitStack() as outputs, _Threads(outputs, progress) as threads:
+        durable = []
         for name, moves in zip(names, shards, strict=True):
-            places = form.create(
-                folder / name, [move.target for move in moves], naming, len(shards) > 1
-            )
-            writer = _Writer(files, folder / name, places, progress)
-            written_tensors |= writer.run(pool, moves)
+            specs = [move.target for move in moves]
+            places = form.create(folder / name, specs, naming, len(shards) > 1)
+            writer = _Writer(threads, folder / name, places)
+            written, found = writer.run(moves)
             values += writer.values
+            durable.append(threads.syncer.submit(fsync, folder / name))
+            digests[name] = require_written(form, folder / name, written, places, found)
         if not allow_overflow:
             require_finite(_sources(plan), values)
-        durable = [syncer.submit(fsync, folder / name) for name in names]
-        digests = {}
-        for name, moves in zip(names, shards, strict=True):
-            expected = {move.target.name: written_tensors[move.target.name] for move in moves}
-            digests[name] = read_back(form, folder / name, expected, pool, progress)
         finish(durable)
     if len(shards) > 1:
         _write_index(
@@ -221,51 +263,85 @@ def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move
     return shards
 
 
-class _Writer:
-    """Writes the moves of one file."""
+class _Threads:
+    """What the files of one run have in common: open sources, threads, progress; a context manager."""
 
-    def __init__(
+    def __init__(self, outputs: ExitStack, progress: Callable[[int], None]) -> None:
+        """Take what closes outputs once no thread works any more."""
+        self.outputs, self.progress = outputs, progress
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Threads:
+        with ExitStack() as stack:
+            self.shared = SharedPieces(stack.enter_context(OpenFiles()))
+            self.pool = stack.enter_context(workers())
+            self.readers = stack.enter_context(workers(READERS))
+            self.syncer = stack.enter_context(workers(1))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
         self,
-        files: OpenFiles,
-        path: Path,
-        places: Mapping[str, tuple[Extent, ...]],
-        progress: Callable[[int], None],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
-        self._path, self._places, self._progress = path, places, progress
-        self._shared = SharedPieces(files)
-        self._fd = -1
+        self._stack.__exit__(kind, error, tb)
+
+
+class _Writer:
+    """Writes the moves of one file, and reads it back."""
+
+    def __init__(self, threads: _Threads, path: Path, places: TensorPlaces) -> None:
+        self._threads, self._path, self._places = threads, path, places
+        self._segments = threads.outputs.enter_context(Segments(path, runs_of(places)))
         self._values: dict[str, TensorValues] = {}
         self.values: list[TensorValues] = []
         """What the moves found, in the plan's order."""
 
-    def run(self, pool: Workers, moves: Sequence[Move]) -> dict[str, WrittenTensor]:
-        """Write every move's bytes at its place. Raises what a move raises; the others are given up."""
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+    def run(
+        self, moves: Sequence[Move]
+    ) -> tuple[dict[str, WrittenTensor], tuple[FileDigest, dict[str, str]]]:
+        """Write every move's bytes at its place; return what was written, and the digests of what was read back.
+
+        Raises what a move raises; the others are given up.
+        """
+        threads, segments = self._threads, self._segments
         try:
-            # In the target's order: a fifth quicker than in the source's (measured, page cache warm).
+            reading = ReadingBack(self._path, self._places, segments.wait_for)
+            result = digests_of(reading, threads.readers, threads.progress)
+            # In the target's order: few segments are begun at a time, and those at the front are whole soon.
             ordered = sorted(moves, key=lambda move: self._places[move.target.name][0].offset)
             written_tensors = {
                 written.spec.name: written
-                for written in finish([pool.submit(self._move, move) for move in ordered])
+                for written in finish([threads.pool.submit(self._move, move) for move in ordered])
             }
+            if not segments.is_whole:
+                raise AssertionError(f"{self._path}: bytes of it were never written")
             self.values = [
                 self._values[move.target.name] for move in moves if move.target.name in self._values
             ]
-            return written_tensors
-        finally:
-            os.close(self._fd)
+            digests = result()
+        except BaseException:
+            segments.give_up()
+            raise
+        segments.close()
+        return written_tensors, digests
 
     def _move(self, move: Move) -> WrittenTensor:
-        with self._shared.pieces_for(move) as pieces:
+        with self._threads.shared.pieces_for(move) as pieces:
             return self._write(move, pieces)
 
     def _write(self, move: Move, pieces: Pieces) -> WrittenTensor:
-        digest, start = hasher("blake3"), 0
-        for piece in pieces.of(move):
+        digest, start, extents = hasher("blake3"), 0, self._places[move.target.name]
+        for piece in pieces.of(move, lambda at: self._room(extents, at)):
             digest.update(piece)
-            self._put(self._places[move.target.name], start, piece)
+            if pieces.in_place:
+                self._segments.fill(_place(extents, start)[0], len(piece))
+            else:
+                self._put(extents, start, piece)
             start += len(piece)
-            self._progress(len(piece))
+            self._threads.progress(len(piece))
         if start != move.target.nbytes:
             raise AssertionError(
                 f"{move.target.name}: {start} bytes written, {move.target.nbytes} planned"
@@ -277,16 +353,26 @@ class _Writer:
             )
         return WrittenTensor(move.target, digest.hexdigest())
 
+    def _room(self, extents: Sequence[Extent], start: int) -> NDArray[np.uint8]:
+        """Return memory for the bytes of a tensor from `start` on, within one extent."""
+        offset, left = _place(extents, start)
+        return self._segments.room(offset)[:left]
+
     def _put(self, extents: Sequence[Extent], start: int, piece: memoryview) -> None:
         """Write a piece at byte `start` of a tensor, across its extents."""
-        for extent in extents:
-            if start < extent.nbytes and len(piece):
-                count = min(extent.nbytes - start, len(piece))
-                write_at(self._fd, extent.offset + start, piece[:count])
-                if count >= EARLY_BYTES:
-                    begin_write_back(self._fd, extent.offset + start, count)
-                piece, start = piece[count:], start + count
-            start -= extent.nbytes if start >= extent.nbytes else start
+        while len(piece):
+            offset, left = _place(extents, start)
+            self._segments.put(offset, piece[:left])
+            piece, start = piece[left:], start + left
+
+
+def _place(extents: Sequence[Extent], start: int) -> tuple[int, int]:
+    """Return where in the file byte `start` of a tensor lies, and how many bytes of it follow in one run."""
+    for extent in extents:
+        if start < extent.nbytes:
+            return extent.offset + start, extent.nbytes - start
+        start -= extent.nbytes
+    raise AssertionError("more bytes than planned")
 
 
 def _write_index(path: Path, plan: Plan, shards: Mapping[str, Sequence[Move]]) -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from statistics import NormalDist
 from threading import Lock
 from types import TracebackType
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +165,7 @@ def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
 
 
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 1 << 20
 """Small enough to stay in the cache between reading, checking and writing; measured 1 to 16 MiB."""
 HELD_BYTES = 128 << 20
 """A tensor whose axes change is held whole up to this size; of a larger one, a block of this size at a time.
@@ -243,6 +244,14 @@ class OpenFiles:
             file.close()
 
 
+Room: TypeAlias = Callable[[int], NDArray[np.uint8]]
+"""Byte of a target -> memory for the bytes from there on, as many as there may be."""
+
+
+def _no_room(_start: int) -> NDArray[np.uint8]:
+    return np.empty(0, np.uint8)
+
+
 class Pieces:
     """Makes the bytes of moves; keeps its buffers from one move to the next. One for each thread."""
 
@@ -250,26 +259,51 @@ class Pieces:
         self._files = files
         self._source = np.empty(0, np.uint8)
         self._piece = np.empty(PIECE_BYTES, np.uint8)
+        self._room: Room = _no_room
+        self._done = 0
+        """Bytes of the target that were made so far."""
+        self.in_place = False
+        """Whether the piece made last lies in the room that was given for it."""
         self.counts = NOTHING
         """What was not finite in the move made last, or is lost in its cast; known when its pieces are all taken."""
 
-    def of(self, move: Move) -> Iterator[memoryview]:
+    def of(self, move: Move, room: Room | None = None) -> Iterator[memoryview]:
         """Return the target's bytes in order. A piece is valid until the next one is asked for.
 
+        Args: room: where pieces may be made; `in_place` says of each whether it was.
         Raises: SourceError: the source cannot be read.
         """
-        self.counts = NOTHING
+        self.counts, self.in_place, self._done = NOTHING, False, 0
+        self._room = _no_room
         if move.source is None:
             assert move.fill is not None
             yield from (memoryview(piece).cast("B") for piece in drawn(move.fill, move.target))
             return
         source, target = move.source.spec.dtype, move.target.dtype
+        if room is not None and source == target:
+            self._room = room
         for piece in self._ordered(move, move.source):
             result, counts = (
                 (piece, special(piece, source)) if source == target else cast(piece, source, target)
             )
             self.counts += counts
             yield memoryview(result).cast("B")
+            self._done += result.nbytes
+
+    def _place(self, unit: int, most: int, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
+        """Return memory for the next piece: a whole number of units [bytes], at least one, and at most `most` bytes.
+
+        It lies in the room given, where one unit fits and items are aligned; else in the buffer of this object.
+        """
+        room = self._room(self._done)
+        nbytes = min(len(room), most) // unit * unit
+        aligned = len(room) >= dtype.itemsize and room[: dtype.itemsize].view(dtype).flags.aligned
+        self.in_place = aligned and nbytes > 0
+        if self.in_place:
+            return room[:nbytes]
+        # One unit where it does not fit any more, so that the next one has a room again.
+        nbytes = unit if aligned else max(1, min(PIECE_BYTES, most) // unit) * unit
+        return self._piece[:nbytes] if nbytes <= PIECE_BYTES else np.empty(nbytes, np.uint8)
 
     def _ordered(self, move: Move, source: Stored) -> Iterator[Items]:
         """Return the source's items in the target's order, before any cast.
@@ -298,10 +332,12 @@ class Pieces:
     def straight(self, source: Stored, start: int = 0, stop: int | None = None) -> Iterator[Items]:
         """Return a tensor's items as they lie in the file, from byte `start` to byte `stop`."""
         stop = source.spec.nbytes if stop is None else stop
-        for at in range(start, stop, PIECE_BYTES):
-            piece = self._piece[: min(PIECE_BYTES, stop - at)]
-            self._files.read_into(source, at, memoryview(piece))
-            yield piece.view(raw_dtype(source.spec.dtype))
+        dtype = raw_dtype(source.spec.dtype)
+        while start < stop:
+            piece = self._place(dtype.itemsize, stop - start, dtype)
+            self._files.read_into(source, start, memoryview(piece))
+            yield piece.view(dtype)
+            start += len(piece)
 
     def _rows(self, ranges: Sequence[RowRange], source: Stored) -> Iterator[Items]:
         """Return the rows of a table in the order of a healing."""
@@ -358,13 +394,14 @@ class Pieces:
         """Return the items of `array` with its axes in another order, some target rows at a time."""
         array = np.atleast_1d(array.transpose(permutation) if permutation else array)
         row = max(1, prod(array.shape[1:]) * array.itemsize)
-        step = max(1, PIECE_BYTES // row)
-        for start in range(0, len(array), step):
-            part = array[start : start + step]
-            room = self._piece if part.nbytes <= PIECE_BYTES else np.empty(part.nbytes, np.uint8)
-            piece = room[: part.nbytes].view(array.dtype).reshape(part.shape)
+        start = 0
+        while start < len(array) and array.size:
+            room = self._place(row, (len(array) - start) * row, array.dtype)
+            part = array[start : start + len(room) // row]
+            piece = room.view(array.dtype).reshape(part.shape)
             _copy(part, piece)
             yield piece.reshape(-1)
+            start += len(part)
 
 
 def applied(ops: Sequence[Op], arrays: Sequence[Items]) -> Items:

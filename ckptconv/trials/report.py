@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptconv.base.strict_json import Json
-from ckptconv.report.documents import stamped
+from ckptconv.report.stamp import stamped
 from ckptconv.report.text import PIPE, Screen, one_line, prose, table
 from ckptconv.trials.faults import Sweep
 from ckptconv.trials.malformed import Refusals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from ckptconv.base.errors import DestinationError
 from ckptconv.base.workers import workers
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.tensor import TensorSpec
-from ckptconv.transfer.loop import WrittenTensor, read_back
+from ckptconv.transfer.loop import ReadingBack, WrittenTensor, digests_of, require_written
+from ckptconv.transfer.manifest import FileDigest
 
 if TYPE_CHECKING:
     from conftest import Pair
@@ -43,11 +45,20 @@ def poured(file: Path) -> dict[str, WrittenTensor]:
     }
 
 
+def read_back(
+    file: Path, expected: dict[str, WrittenTensor], progress: Callable[[int], None]
+) -> FileDigest:
+    """Read a file back and hold it against what was poured."""
+    places = {name: stored.extents for name, stored in FORM.read(file).tensors.items()}
+    with workers(2) as pool:
+        digests = digests_of(ReadingBack(file, places), pool, progress)()
+    return require_written(FORM, file, expected, places, digests)
+
+
 def test_digests(file: Path) -> None:
     """The file's own, and every tensor's with its place; progress counts every byte of data."""
     expected, seen = poured(file), []
-    with workers(2) as pool:
-        digest = read_back(FORM, file, expected, pool, seen.append)
+    digest = read_back(file, expected, seen.append)
     assert (digest.nbytes, digest.sha256) == (
         file.stat().st_size,
         sha256(file.read_bytes()).hexdigest(),
@@ -75,8 +86,8 @@ def test_another_content(file: Path, lie: str) -> None:
     else:
         spec = TensorSpec(name, "float32", (7, 23)) if lie == "shape" else one.spec
         expected[name] = WrittenTensor(spec, "0" * 64 if lie == "bytes" else one.blake3)
-    with pytest.raises(DestinationError) as refusal, workers(2) as pool:
-        read_back(FORM, file, expected, pool, lambda nbytes: None)
+    with pytest.raises(DestinationError) as refusal:
+        read_back(file, expected, lambda nbytes: None)
     assert str(refusal.value) == (
         f"flax_model.msgpack: read-back check failed:"
         f" data on disk differs from what was written: {name}; nothing was published.\n"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ckptconv.base.errors import DestinationError
+from ckptconv.transfer import loop, segments
 from ckptconv.transfer.publish import stage as publish
 from ckptconv.transfer.publish.stage import published
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 SLOW = """
 import os, time
-from ckptconv.transfer import loop as transfer
+from ckptconv.transfer import segments as transfer
 from ckptconv.cli.main import main
 real = transfer.write_at
 def slow(*args):
@@ -93,6 +94,8 @@ def test_a_disk_that_fills_up(
 
     source = pair.write(tmp_path / "source")
     monkeypatch.setattr(os, "pwrite", full)
+    for module in (segments, loop):
+        monkeypatch.setattr(module, "SEGMENT_BYTES", 64)
     outcome = cli(verb, source, tmp_path / "deep" / "out")
     reason = "cannot be written (No space left on device); nothing was published. Free some space and run again."
     assert (outcome.code, outcome.out, outcome.err.splitlines()[-1]) == (
