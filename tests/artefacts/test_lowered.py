@@ -77,7 +77,7 @@ JOBS = (
     {"do": "generate", "case": "single"},
     {"do": "generate", "case": "longest"},
     {"do": "beams", "case": "single", "settings": BEAMS | {"max_length": LIMIT + 2}},
-    {"do": "serving", "case": "some"},
+    {"do": "serving", "case": "some", "settings": BEAMS},
     {"do": "variables", "case": "single"},
 )
 COMPILED = 4
@@ -197,12 +197,21 @@ def test_the_yardstick_of_checkpoints_judges_artefacts(form: str, written: Writt
     assert not [notice for notice in report.notices if "generation config" in notice]
 
 
-def test_servings_way_of_loading_answers_the_same(written: Written, asked: Any) -> None:
-    """A session, the tag `serve`, the restore operation, and `serving_default`."""
+def test_servings_loader_answers_the_same(written: Written, asked: Any) -> None:
+    """The one of C++ that TensorFlow Serving calls, the tag `serve`, and every signature by its tensor names."""
     answer = asked("savedmodel")[7]
     assert "error" not in answer, answer["error"]
     expected = generated(written.model, "some").sequences.numpy()
     np.testing.assert_array_equal(answer["sequences"], expected)
+    apart = {key.partition("/")[2]: value for key, value in answer.items() if "/" in key}
+    assert {name.removesuffix("_with_settings") for name in apart} == {
+        "serving_default",
+        "generate",
+        "generate_beam",
+        "encode",
+        "step",
+    }
+    assert max(apart.values()) < 1e-5, apart
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -7,6 +7,7 @@ NUMBER.error: what the runtime said.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ def answers(
     np.savez(paths[1], **arrays)
     command = [sys.executable, "-P", __file__, form, artefact, *paths]
     environment = {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_ENABLE_ONEDNN_OPTS": "0",
     }
@@ -87,22 +88,41 @@ def _done(form: str, session: Any, job: Mapping[str, Any], batch: Mapping[str, A
     if job["do"] == "beams":
         return _beams(form, session, inputs, job["settings"])
     if job["do"] == "serving":
-        return _served(session.path, inputs)
+        return _served(session.path, inputs, job["settings"])
     if job["do"] == "variables":
         weights = import_module("tensorflow").saved_model.load(str(session.path)).weights
         return {name: variable.numpy() for name, variable in weights.items()}
     return {"sequences": session.generate(inputs, None)}
 
 
-def _served(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the default signature as TensorFlow Serving does: a session, the tag `serve`, the restore operation."""
-    tf = import_module("tensorflow").compat.v1
-    with tf.Graph().as_default(), tf.Session() as session:
-        loaded = tf.saved_model.load(session, ["serve"], str(path))
-        signature = loaded.signature_def["serving_default"]
-        feed = {signature.inputs[name].name: array for name, array in inputs.items()}
-        outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
-        return dict(session.run(outputs, feed))
+def _served(path: Path, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Run every signature by the loader of C++.
+
+    Returns: the answer of the default one, and `apart/NAME`, how far each signature's is from Python's.
+    A signature's inputs are the encoder's, the settings, a start token, and what `encode` answers.
+    """
+    tf = import_module("tensorflow")
+    loaded, model = import_module("c_loader").Loaded(path), tf.saved_model.load(str(path))
+    encoded = loaded.run("encode", inputs)
+    rows, cache = len(inputs["input_ids"]), {}
+    for name, info in loaded.signatures["step"].inputs.items():
+        if "_self_" in name:
+            _, heads, _, width = (axis.size for axis in info.tensor_shape.dim)
+            cache[name] = np.zeros((rows, heads, 2, width), np.float32)
+    start = {"decoder_input_ids": np.ones((rows, 1), np.int64), "position": np.array(0, np.int64)}
+    usual_types = {int: np.int64, float: np.float32}
+    scalars = {name: np.array(value, usual_types[type(value)]) for name, value in settings.items()}
+    values = {**inputs, **encoded, **cache, **start, **scalars}
+    apart = {}
+    for name, signature in loaded.signatures.items():
+        feed = {key: values[key] for key in signature.inputs}
+        answer = loaded.run(name, feed)
+        usual = model.signatures[name](**{key: tf.constant(value) for key, value in feed.items()})
+        assert answer.keys() == usual.keys(), name
+        apart[f"apart/{name}"] = max(
+            np.abs(answer[key].astype(float) - usual[key].numpy()).max() for key in usual
+        )
+    return {**loaded.run("serving_default", inputs), **apart}
 
 
 def _main(form: str, artefact: str, job: str, source: str, target: str) -> None:
