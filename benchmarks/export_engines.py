@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 BATCHES, SOURCE_TOKENS, NEW_TOKENS, ROUNDS = (1, 8), 64, 32, 3
+ENOUGH = 15
+"""CPU seconds after which no further round is run."""
 Batch: TypeAlias = dict[str, Any]
 Engine: TypeAlias = Callable[[Batch], Any]
 
@@ -148,7 +150,7 @@ def measure(engine: str, path: Path) -> None:
     answer, rows = ENGINES[engine](path), []
     for size in BATCHES:
         batch, seconds = inputs(size), []
-        for _ in range(ROUNDS + 1):
+        while len(seconds) < 2 or (len(seconds) <= ROUNDS and sum(seconds[1:]) < ENOUGH):
             begun = time.process_time()
             tokens = np.asarray(answer(batch))
             seconds.append(time.process_time() - begun)
