@@ -159,9 +159,12 @@ def encoded_differently(answers: Sequence[Answer]) -> list[str]:
     )
 
 
-PROCESSED = 1e-3
-"""How far apart two libraries may bring one processor, relative to the RMS: 4e-8 for Whisper's, with PyTorch and numpy;
-another mean or another rate is tens of times farther."""
+PROCESSED = float(np.finfo(np.float32).eps) ** 0.5
+"""How far apart two libraries may bring one processor, relative to the RMS: half of float32's digits, 3.5e-4.
+
+Both compute one formula, so that rounding alone tells them apart, in the last digits: 4e-8 for Whisper's with PyTorch
+and numpy. Another mean, rate or size moves the first ones. See `differing_processors` for which settings differ.
+"""
 
 
 def _alike(array: Array, again: Array) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ckptconv.base.errors import SourceError
+from ckptconv.run.modalities._media import own_processor
 from ckptconv.run.runners import Array
-from ckptconv.run.token_ids import own_part
 
 PIPED_SAMPLES = 1 << 29
 """So many and more are announced by a program that wrote into a pipe, and could not know."""
@@ -46,7 +46,7 @@ def extracted(checkpoint: Path, paths: list[Path]) -> Any:
 
     Raises: SourceError: a file that cannot be read, or with another rate than the extractor takes.
     """
-    extractor = own_part(checkpoint, "AutoFeatureExtractor", "feature extractor")
+    extractor = own_processor(checkpoint, "AutoFeatureExtractor", "feature extractor")
     sounds = []
     for path in paths:
         samples, rate = read_wave(path)

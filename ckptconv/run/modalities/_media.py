@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ckptconv.run.token_ids import (
     left_out,
     long_row_length,
     next_tokens,
+    own_part,
     own_tokenizer,
     padding_mask,
     pads_left,
@@ -200,6 +202,15 @@ class Media(ABC):
         """Return the inputs of a generation from files, and the tokenizer that decodes the answers; in the child."""
         batch = self.processed(checkpoint, [Path(source) for source in sources], facts)
         return self.generation_inputs(batch), own_tokenizer(checkpoint)
+
+
+@lru_cache(maxsize=1)
+def own_processor(checkpoint: Path, loader: str, what: str, **options: Any) -> Any:
+    """Return a checkpoint's processor of images or sounds, loaded once for all its files; see `own_part`.
+
+    Its calls change nothing in it, unlike those of a tokenizer.
+    """
+    return own_part(checkpoint, loader, what, **options)
 
 
 def lengths_through(lengths: Array, steps: Sequence[Sequence[int]]) -> Array:

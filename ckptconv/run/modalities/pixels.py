@@ -11,9 +11,9 @@ import numpy as np
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
-from ckptconv.run.modalities._media import Media
+from ckptconv.run.modalities._media import Media, own_processor
 from ckptconv.run.runners import Array, Batch
-from ckptconv.run.token_ids import LEFT, ROWS, own_part
+from ckptconv.run.token_ids import LEFT, ROWS
 from ckptconv.schema.model import Model
 
 
@@ -65,7 +65,9 @@ class Pixels(Media):
         self, checkpoint: Path, paths: Sequence[Path], facts: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Return the pixels of image files."""
-        processor = own_part(checkpoint, "AutoImageProcessor", "image processor", use_fast=False)
+        processor = own_processor(
+            checkpoint, "AutoImageProcessor", "image processor", use_fast=False
+        )
         images = [opened(path, facts.get("channels", 3)) for path in paths]
         pixels = processor(images=images, return_tensors="np")[self.main]
         return {self.main: np.asarray(pixels, np.float32)}
