@@ -152,6 +152,9 @@ def test_on_a_phone_and_on_paper(
     )
     assert whole == seen <= PHONE[0]
     assert page.paper(tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    printed = page.script("return document.querySelector('.choice .printed').textContent")
+    choices = page.script("return document.querySelector('.choice select').length")
+    assert printed == f"one of {choices}; the page shows the others on a screen"
     drawn = page.script(
         "return [...document.querySelectorAll('.plots .plot')].every((e) => e.querySelector('.main-svg'))"
     )
