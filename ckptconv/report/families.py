@@ -13,6 +13,7 @@ from ckptconv.verbs.families import (
     RUNS,
     UNTRIED,
     exported,
+    exported_samples,
     sides_alone,
     tried_in_pytorch,
 )
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 HEADERS = ("model type", "as", "PyTorch", "TF", "Flax", "ONNX", "SavedModel")
 NAMES = {"pytorch": "PyTorch", "tf": "TF", "flax": "Flax"}
 FORMATS = {"onnx": "ONNX", "savedmodel": "a SavedModel"}
+SAMPLES = {
+    "onnx search": "Greedy and beam search in ONNX, token for token as PyTorch's `generate`",
+    "jax": "`encode` and `step` in JAX",
+    "litert": "`encode` and `step` in LiteRT",
+}
 AS_PART = {"one piece": "of one piece"}
 """Role -> how a sentence says it, where it is not `as ROLE`."""
 
@@ -49,7 +55,10 @@ The last two columns are what `ckptconv export` makes of a family beside a bert,
 step against float64 by the yardstick of `verify`, and tried the limits of positions: in November 2026, of
 {tried}.
 Refused: by name, before anything is written. Not tried: `export` knows no list of families, and will try; `verify`
-judges what it made. JAX and LiteRT lower the same programs as a SavedModel; the search around them knows no family.
+judges what it made. JAX and LiteRT lower the same programs as a SavedModel, and the search around them knows no family;
+so a sample was tried of these, and was exact:
+
+{samples}
 
 Every exact and healed field of the frameworks is run by `tests/test_pairs.py` and `tests/test_wholes.py`, on random
 models of the real classes. `verify` is run on whole models of each kind by `tests/verbs/test_verify_kinds.py`; its 17
@@ -102,7 +111,9 @@ def families_markdown(supports: Sequence[Support]) -> str:
     alone = ["| model type | encoder | decoder |", "|---|---|---|"]
     alone += ["| " + " | ".join(cell or "none" for cell in row) + " |" for row in sides_alone()]
     refused = ["## Refused, and why", "", reasons, ""]
-    introduction = INTRODUCTION.format(tried=_tried(exported(supports)))
+    introduction = INTRODUCTION.format(
+        tried=_tried(exported(supports)), samples="\n".join(_samples())
+    )
     return "\n".join([introduction, *lines, "", SIDES, *alone, "", *refused, *_others()])
 
 
@@ -117,6 +128,15 @@ def _tried(exports: Sequence[Exported]) -> str:
         for name, count in counts.items()
     )
     return f"{len(exports) // len(FORMATS)} rows, {' and '.join(tried)}"
+
+
+def _samples() -> Iterator[str]:
+    """Say of which rows more was tried than the columns show."""
+    for sample, rows in exported_samples().items():
+        listed = ", ".join(
+            f"{model_type} {AS_PART.get(side, f'as {side}')}" for model_type, side in rows
+        )
+        yield f"- {SAMPLES[sample]}: {listed or 'none'}."
 
 
 def _others() -> Iterator[str]:

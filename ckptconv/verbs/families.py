@@ -70,6 +70,25 @@ def exported(supports: Iterable[Support]) -> tuple[Exported, ...]:
     )
 
 
+EXPORT_SAMPLES = ("onnx search", "jax", "litert")
+"""What some rows were tried for beside the formats of a column."""
+
+
+def exported_samples() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return of each of `EXPORT_SAMPLES` the (model type, side) for which it was exact."""
+    results = read_json(Path(__file__).parents[1] / "schema" / EXPORTS)
+    return {
+        sample: tuple(
+            (model_type, side)
+            for model_type, sides in sorted(results.items())
+            if isinstance(sides, dict)
+            for side, formats in sorted(sides.items())
+            if isinstance(formats, dict) and formats.get(sample) == "exact"
+        )
+        for sample in EXPORT_SAMPLES
+    }
+
+
 def _exported(support: Support, form: str, results: Mapping[str, Json]) -> Exported:
     sides = results.get(support.model_type, {})
     formats = sides.get(support.side, {}) if isinstance(sides, dict) else {}

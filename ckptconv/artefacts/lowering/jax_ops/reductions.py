@@ -70,6 +70,22 @@ def _var(
     )
 
 
+@entry("linalg_vector_norm.default")
+def _vector_norm(
+    call: Call, x: Tensor, order: float = 2, chosen: Any = None, keep: bool = False, **options: Any
+) -> Tensor:
+    dtype = dtype_of(call.dtype)
+    x, over = jnp.abs(cast(x, jnp.float32 if is_half(dtype) else dtype)), axes(x, chosen)
+    if math.isinf(order):
+        return (jnp.max if order > 0 else jnp.min)(x, axis=over, keepdims=keep).astype(dtype)
+    if order == 0:
+        return jnp.sum(x != 0, axis=over, keepdims=keep, dtype=x.dtype).astype(dtype)
+    if order == 2:
+        return jnp.sqrt(jnp.sum(jnp.square(x), axis=over, keepdims=keep)).astype(dtype)
+    power = cast(order, x.dtype)
+    return jnp.power(jnp.sum(x**power, axis=over, keepdims=keep), 1 / power).astype(dtype)
+
+
 @entry("cumsum.default")
 def _cumsum(call: Call, x: Tensor, axis: int, **options: Any) -> Tensor:
     x = cast(x, dtype_of(call.dtype))

@@ -99,6 +99,22 @@ def _var(
     )
 
 
+@entry("linalg_vector_norm.default")
+def _vector_norm(
+    call: Call, x: Tensor, order: float = 2, chosen: Any = None, keep: bool = False, **options: Any
+) -> Tensor:
+    dtype = dtype_of(call.dtype)
+    x, over = tf.abs(cast(x, tf.float32 if dtype in HALVES else dtype)), axes(x, chosen)
+    if math.isinf(order):
+        return cast((_highest if order > 0 else _lowest)(x, over, keep), dtype)
+    if order == 0:
+        return cast(tf.reduce_sum(cast(tf.not_equal(x, 0), x.dtype), over, keep), dtype)
+    if order == 2:
+        return cast(tf.sqrt(tf.reduce_sum(tf.square(x), over, keep)), dtype)
+    power = cast(order, x.dtype)
+    return cast(tf.pow(tf.reduce_sum(tf.pow(x, power), over, keep), 1 / power), dtype)
+
+
 @entry("cumsum.default")
 def _cumsum(call: Call, x: Tensor, axis: int, **options: Any) -> Tensor:
     x = cast(x, dtype_of(call.dtype))
