@@ -1,17 +1,14 @@
 """What a tensor is to ckptconv: a name, a dtype, a shape, and the bytes of files that hold it.
 
-They lie in chunks: runs that follow each other, or boxes, compressed or not. Whoever moves tensors asks for a run of
-the tensor's own bytes, row-major; where they lie is settled here, and so is whether they match the checksums that
-their file carries.
+They lie in runs that follow each other, one almost always. Whoever moves tensors asks for a run of the tensor's own
+bytes, row-major; where they lie is settled here, and so is whether they match the checksums that their file carries.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from math import prod
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -81,23 +78,14 @@ class Extent:
     nbytes: int
 
 
-Box: TypeAlias = tuple[tuple[int, int], ...]
-"""A part of a tensor: for each axis the first index and the one behind the last."""
-
-
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a tensor, and the bytes of a file that hold it."""
+    """The bytes of a file that hold a part of a tensor: what follows the chunk before, in the tensor's own order."""
 
     path: Path
     offset: int
     """From the start of the file [bytes]."""
     nbytes: int
-    """As stored."""
-    box: Box | None = None
-    """Which elements, row-major within the box; None: those that follow the chunk before, in the tensor's own order."""
-    codec: str | None = None
-    """How the bytes are compressed, a key of `CODECS`; None: as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +106,7 @@ class Stored:
 
     spec: TensorSpec
     chunks: tuple[Chunk, ...]
-    """One almost always. Several runs where the format cuts large arrays (Flax msgpack); boxes where it cuts
-    every array (torch DCP, zarr). All have boxes or none has."""
+    """One almost always. Several where the format cuts large arrays (Flax msgpack)."""
     strides: tuple[int, ...] | None = None
     """Elements from one index to the next along each axis, for a PyTorch view that is not
     row-major; then the single chunk spans all elements that the view touches."""
@@ -146,26 +133,20 @@ class Stored:
 
     @property
     def extents(self) -> tuple[Extent, ...]:
-        """The runs of bytes of a tensor that is neither cut into boxes nor compressed."""
-        assert self.is_raw
+        """The runs of bytes, in the tensor's own order."""
         return tuple(Extent(chunk.offset, chunk.nbytes) for chunk in self.chunks)
-
-    @property
-    def is_raw(self) -> bool:
-        """True where the chunks, one after the other, are the tensor's bytes."""
-        return all(chunk.box is None and chunk.codec is None for chunk in self.chunks)
 
     @property
     def span_bytes(self) -> int:
         """Bytes that must be held to hold the tensor: with strides also what lies between its elements."""
-        return sum(chunk.nbytes for chunk in self.chunks) if self.is_raw else self.spec.nbytes
+        return sum(chunk.nbytes for chunk in self.chunks)
 
     def rows(self, start: int, stop: int) -> Stored:
         """Return some rows of a table, as a tensor of its own.
 
         Raises: SourceError: the table lies in several chunks.
         """
-        if len(self.chunks) > 1 or not self.is_raw:
+        if len(self.chunks) > 1:
             raise SourceError(
                 f"{self.path}: {self.spec.name} is stored in several chunks:"
                 " moving rows of such a table is not supported"
@@ -226,15 +207,6 @@ def is_size(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < 1 << 63
 
 
-def _inflate(data: bytes, nbytes: int) -> bytes:
-    """Undo zlib's or gzip's compression, to at most one byte more than is expected. Raises zlib.error."""
-    return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, nbytes + 1)
-
-
-CODECS: Mapping[str, Callable[[bytes, int], bytes]] = {"zlib": _inflate, "gzip": _inflate}
-"""Name of a compression -> what undoes it: (stored bytes, expected size) -> data."""
-
-
 Read: TypeAlias = Callable[[Path, int, memoryview], None]
 """Fills a buffer from a byte of a file on. Raises SourceError: the file ends before, or cannot be read."""
 
@@ -242,85 +214,14 @@ Read: TypeAlias = Callable[[Path, int, memoryview], None]
 def read_into(read: Read, stored: Stored, start: int, buffer: memoryview) -> None:
     """Fill `buffer` with a tensor's bytes from byte `start` of the tensor on.
 
-    Raises: SourceError: a file cannot be read, or a chunk does not hold what it should.
+    Raises: SourceError: a file cannot be read.
     """
-    if not stored.is_raw:
-        _read_boxes(read, stored, start, buffer)
-        return
     for chunk in stored.chunks:
         if start < chunk.nbytes and len(buffer):
             count = min(chunk.nbytes - start, len(buffer))
             read(chunk.path, chunk.offset + start, buffer[:count])
             buffer, start = buffer[count:], start + count
         start -= chunk.nbytes if start >= chunk.nbytes else start
-
-
-def _read_boxes(read: Read, stored: Stored, start: int, buffer: memoryview) -> None:
-    """Copy of every box what lies in the run `start` to `start + len(buffer)` of the tensor's bytes."""
-    stop, item = start + len(buffer), ITEMSIZE[stored.spec.dtype]
-    for chunk in stored.chunks:
-        box = chunk.box or tuple((0, size) for size in stored.spec.shape)
-        data: bytes | None = None
-        for at, inside, nbytes in _runs(stored.spec.shape, box, item, (start, stop)):
-            first, last = max(at, start), min(at + nbytes, stop)
-            if first >= last:
-                continue
-            room, inside = buffer[first - start : last - start], inside + first - at
-            if chunk.codec is None:
-                read(chunk.path, chunk.offset + inside, room)
-                continue
-            data = data if data is not None else _decoded(read, chunk, box, item)
-            room[:] = data[inside : inside + len(room)]
-
-
-def _runs(
-    shape: tuple[int, ...], box: Box, item: int, span: tuple[int, int]
-) -> Iterator[tuple[int, int, int]]:
-    """Return the runs of bytes that a box and the whole tensor have in common: (in the tensor, in the box, length).
-
-    Rows of the first axis that lie outside of the wanted bytes of the tensor are passed over at once.
-    """
-    sizes = [stop - start for start, stop in box]
-    whole = len(shape)  # axes from here on lie in one run: the box has all of them
-    while whole and sizes[whole - 1] == shape[whole - 1]:
-        whole -= 1
-    outer = max(whole - 1, 0)  # the axis before them is cut once, and still one run
-    run = prod(sizes[outer:]) * item
-    steps = [prod(shape[axis + 1 :]) * item for axis in range(len(shape))]
-    inner = [prod(sizes[axis + 1 :]) * item for axis in range(len(shape))]
-    base = sum(start * steps[axis] for axis, (start, _) in enumerate(box))
-    ranges = [range(size) for size in sizes[:outer]]
-    if ranges and steps[0]:
-        first = max(0, (span[0] - base) // steps[0] - 1)
-        last = min(sizes[0], (span[1] - base) // steps[0] + 1)
-        ranges[0] = range(first, max(first, last))
-    for index in product(*ranges):
-        yield (
-            base + sum(number * steps[axis] for axis, number in enumerate(index)),
-            sum(number * inner[axis] for axis, number in enumerate(index)),
-            run,
-        )
-
-
-def _decoded(read: Read, chunk: Chunk, box: Box, item: int) -> bytes:
-    """Return a compressed chunk's data. Raises SourceError: an unknown codec, or not the size of the box."""
-    nbytes = prod(stop - start for start, stop in box) * item
-    decode = CODECS.get(chunk.codec or "")
-    if decode is None:
-        raise SourceError(
-            f"{chunk.path}: a chunk compressed with {chunk.codec!a}; known are {', '.join(CODECS)}."
-        )
-    compressed = bytearray(chunk.nbytes)
-    read(chunk.path, chunk.offset, memoryview(compressed))
-    try:
-        data = decode(bytes(compressed), nbytes)
-    except zlib.error:
-        data = b""
-    if len(data) != nbytes:
-        raise SourceError(
-            f"{chunk.path}: the chunk at byte {chunk.offset} does not decompress to {nbytes} bytes."
-        )
-    return data
 
 
 _PIECE_BYTES = 1 << 20
