@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
@@ -26,6 +27,23 @@ class Steps:
     def stacked(self) -> Array:
         """Return all steps, shape (rows, steps, vocabulary)."""
         return np.stack(self.scores, axis=1)
+
+
+def continuations(
+    sums: Mapping[Tokens, float], tokens: Array, scores: Array, most: int
+) -> list[tuple[float, Tokens]]:
+    """Return the best continuations of one row's running answers, the best first, each with the sum of its scores.
+
+    Args: sums: of the running answers. tokens: (beams, length). scores: (beams, vocabulary).
+    """
+    by_begin = {tuple(begin.tolist()): values for begin, values in zip(tokens, scores, strict=True)}
+    candidates = [
+        (sums[begin] + float(values[token]), (*begin, int(token)))
+        for begin, values in by_begin.items()
+        if begin in sums
+        for token in np.argsort(-values)[:most]
+    ]
+    return sorted(candidates, reverse=True)[:most]
 
 
 @dataclass(slots=True)
@@ -59,18 +77,7 @@ class Margins:
 
     def _step(self, row: int, tokens: Array, scores: Array) -> float:
         """Take one row's step, and return its least margin."""
-        by_begin = {
-            tuple(begin.tolist()): values for begin, values in zip(tokens, scores, strict=True)
-        }
-        candidates: list[tuple[float, Tokens]] = []
-        for begin, values in by_begin.items():
-            if begin in self.sums[row]:
-                best = np.argsort(-values)[: self.beams + 1]
-                candidates += [
-                    (self.sums[row][begin] + float(values[token]), (*begin, int(token)))
-                    for token in best
-                ]
-        candidates = sorted(candidates, reverse=True)[: self.beams + 1]
+        candidates = continuations(self.sums[row], tokens, scores, self.beams + 1)
         self.sums[row] = {answer: total for total, answer in candidates[: self.beams]}
         totals = [total for total, _ in candidates]
         return min((better - worse for better, worse in pairwise(totals)), default=0.0)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ckptconv.run.runners import Array
-from ckptconv.run.runners._listening import Tokens
+from ckptconv.run.runners._listening import Tokens, continuations
 
 FAR = float("inf")
 PENALTIES = ("repetition_penalty", "encoder_repetition_penalty")
@@ -127,17 +127,8 @@ class OwnMargins:
         """Return the best continuations of what runs, the best first, with one more than can count."""
         rules = self.rules
         most = 2 if rules.beams == 1 else rules.beams * max(2, 1 + len(rules.ends)) + 1
-        by_begin = {
-            tuple(begin.tolist()): values for begin, values in zip(tokens, scores, strict=True)
-        }
-        candidates = [
-            (row.sums[begin] + float(values[token]), (*begin, int(token)))
-            for begin, values in by_begin.items()
-            if begin in row.sums
-            for token in np.argsort(-values)[:most]
-            if np.isfinite(values[token])
-        ]
-        return sorted(candidates, reverse=True)[:most]
+        candidates = continuations(row.sums, tokens, scores, most)
+        return [candidate for candidate in candidates if np.isfinite(candidate[0])]
 
     def _border_of_ends(self, candidates: list[tuple[float, Tokens]]) -> float:
         """Return the margin by which an ended candidate is, or is not, among the first: only there does it count."""
