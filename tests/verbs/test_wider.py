@@ -62,6 +62,14 @@ def test_words_that_a_class_would_draw_anew(tmp_path: Path) -> None:
     assert {f"model.{side}embed_tokens.weight" for side in ("encoder.", "decoder.")} <= names.keys()
 
 
+def test_a_table_that_tf_lists_in_several_layers(tmp_path: Path) -> None:
+    """TF's T5 lists its words in three groups of the file: one data set, from which PyTorch's model comes back."""
+    source = checkpoint(tmp_path / "t5", "seq2seq", "t5")
+    ckptconv.pt2tf(source, tmp_path / "tf")
+    ckptconv.tf2pt(tmp_path / "tf", tmp_path / "back")
+    assert ckptconv.diff(source, tmp_path / "back").matches
+
+
 def test_two_models_with_nothing_in_common_are_not_run(tmp_path: Path) -> None:
     """A mismatch, with no framework started: the class of the one could not load the other."""
     bart = checkpoint(tmp_path / "bart", "seq2seq", "bart")

@@ -368,6 +368,8 @@ def create(
 
 def _lay_out(file: h5py.File, specs: Sequence[TensorSpec], shard: bool) -> TensorPlaces:
     """Make groups, lists of names and data sets, and return where the data goes."""
+    import h5py
+
     if shard:
         paths = {spec.name: [flat(spec.name)] for spec in specs}
         _set_names(file, "layer_names", [path for path, *_ in paths.values()])
