@@ -60,6 +60,7 @@ def soak(*values: Any) -> Any:
         soak("seq2seq", "t5", "savedmodel", BEAMS, {"greedy", "own"}),
         soak("seq2seq", "whisper", "savedmodel", {}, {"greedy"}),
         soak("vision", "vit", "savedmodel", GREEDY, OTHER_BEAMS),
+        soak("seq2seq", "t5", "jax", GREEDY, OTHER_BEAMS),
         soak("seq2seq", "marian", "jax", GREEDY, OTHER_BEAMS),
         soak("seq2seq", "bart", "litert", GREEDY, {"greedy", "own"}),
     ],

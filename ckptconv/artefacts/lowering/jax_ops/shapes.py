@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from ckptconv.artefacts.lowering.graph import Call
 from ckptconv.artefacts.lowering.jax_ops.base import Size, Tensor, axes, cast, dtype_of, entry
@@ -45,6 +47,14 @@ def _repeat(call: Call, x: Tensor, counts: Sequence[Size]) -> Tensor:
     return jnp.broadcast_to(x.reshape(between), wide).reshape(call.shape)
 
 
+def from_front(place: Size, length: Size) -> Size:
+    """Return a place counted from the front; below 0 it counts from the end, also as a symbol: `x[-length:]`."""
+    if isinstance(place, int) or is_symbolic_dim(place):
+        with suppress(jax.core.InconclusiveDimensionOperation):
+            return place + length if place < 0 else place
+    return place
+
+
 @entry("slice.Tensor")
 def _slice(
     call: Call,
@@ -56,9 +66,7 @@ def _slice(
 ) -> Tensor:
     axis %= x.ndim
     length = call.shape[axis]
-    first = 0 if start is None else start
-    if isinstance(first, int) and first < 0:
-        first = first + x.shape[axis]
+    first = from_front(0 if start is None else start, x.shape[axis])
     try:
         if step == 1:
             return lax.slice_in_dim(x, first, first + length, axis=axis)
@@ -69,8 +77,7 @@ def _slice(
 
 @entry("select.int")
 def _select(call: Call, x: Tensor, axis: int, index: Size) -> Tensor:
-    if isinstance(index, int) and index < 0:
-        index = index + x.shape[axis]
+    index = from_front(index, x.shape[axis])
     return lax.dynamic_index_in_dim(x, jnp.asarray(index), axis, keepdims=False)
 
 
@@ -84,14 +91,13 @@ def _slice_scatter(
     end: Size | None = None,
     step: int = 1,
 ) -> Tensor:
-    first = 0 if start is None else start
-    first = first + x.shape[axis] if isinstance(first, int) and first < 0 else first
+    first = from_front(0 if start is None else start, x.shape[axis])
     return _placed(x, axis % x.ndim, jnp.arange(source.shape[axis]) * step + first, source)
 
 
 @entry("select_scatter.default")
 def _select_scatter(call: Call, x: Tensor, source: Tensor, axis: int, index: Size) -> Tensor:
-    index = index + x.shape[axis] if isinstance(index, int) and index < 0 else index
+    index = from_front(index, x.shape[axis])
     return _placed(x, axis % x.ndim, jnp.asarray(index).reshape(1), jnp.expand_dims(source, axis))
 
 
