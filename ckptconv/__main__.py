@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -20,6 +21,9 @@ def main() -> NoReturn:
     # numpy's BLAS, which nothing here computes with, takes memory for each of its threads, and exits with 1 without it
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(GARBAGE_OBJECTS)
+    atexit.register(
+        gc.freeze
+    )  # else Python looks for cycles when it ends, for a tenth of a short run
     try:
         from ckptconv.cli.main import main as run
     except (ImportError, MemoryError, OSError, RuntimeError) as error:

@@ -144,9 +144,11 @@ def _side(checkpoint: Checkpoint, name: SideName, side: Standalone) -> Identity:
 def is_one_part(checkpoint: Checkpoint) -> bool:
     """Tell whether the config is that of one model which could be a part of a whole."""
     model_type = checkpoint.config.get("model_type")
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
+    if not isinstance(model_type, str):
         return False
-    return model_type not in MODELS or stands_alone(checkpoint.config)
+    if model_type in MODELS and not stands_alone(checkpoint.config):
+        return False
+    return model_type in FAMILIES
 
 
 def identify_whole(checkpoint: Checkpoint) -> Identity:
