@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ckptconv.base.errors import DestinationError, one_line
 from ckptconv.base.strict_json import dump_json
-from ckptconv.base.workers import Workers, finish, workers
+from ckptconv.base.workers import Workers, finish, signals_blocked, workers
 from ckptconv.binding.plan import Move, Plan
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Format, TensorPlaces
@@ -77,10 +77,10 @@ class ReadingBack:
         Args: progress: called with bytes of tensors.
         Raises: DestinationError: the file is shorter than it was. OSError. Stopped: the run ends.
         """
-        hashers = {name: hasher("blake3") for name in self._places}
-        waiting = iter(runs_of(self._places))
-        run = next(waiting, None)
-        try:
+        try:  # whatever fails, `whole` must not wait for more
+            hashers = {name: hasher("blake3") for name in self._places}
+            waiting = iter(runs_of(self._places))
+            run = next(waiting, None)
             for at, block in self._blocks():
                 start, done = at, 0
                 while run is not None and run.start < at + len(block):
@@ -132,7 +132,8 @@ def digests_of(
     reading: ReadingBack, readers: Workers, progress: Callable[[int], None]
 ) -> Callable[[], tuple[FileDigest, dict[str, str]]]:
     """Begin to read a file back with two threads; return what waits for its digest and those of its tensors."""
-    whole, tensors = readers.submit(reading.whole), readers.submit(reading.tensors, progress)
+    with signals_blocked():  # each of the two waits for the other
+        whole, tensors = readers.submit(reading.whole), readers.submit(reading.tensors, progress)
 
     def result() -> tuple[FileDigest, dict[str, str]]:
         finish([whole])  # its errors are causes, those of the other may be consequences

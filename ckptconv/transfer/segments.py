@@ -229,8 +229,10 @@ class Segments:
         self.close()
 
     def close(self) -> None:
-        """Close the file. A second time it does nothing."""
+        """Close the file, and let its memory go; no thread may be writing. A second time it does nothing."""
         self._file.close()
+        self._free.clear()
+        self._gathered.clear()
 
     def give_up(self) -> None:
         """Let nobody wait, and write no more: who writes or waits gets Stopped."""

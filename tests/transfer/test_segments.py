@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import signal
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from ckptconv.base.errors import DestinationError
-from ckptconv.base.workers import finish, workers
+from ckptconv.base.errors import DestinationError, Interrupted
+from ckptconv.base.workers import SIGNALS, Workers, finish, install, signals_blocked, workers
 from ckptconv.binding.bind import bind
 from ckptconv.binding.plan import Plan, make_plan
 from ckptconv.schema.tensors import NamingName
@@ -32,6 +35,7 @@ from ckptconv.transfer.segments import (
 if TYPE_CHECKING:
     from conftest import Pair
 
+T = TypeVar("T")
 WAYS: Sequence[tuple[NamingName, str]] = [
     ("tf", "hdf5"),
     ("flax", "msgpack"),
@@ -153,3 +157,51 @@ def test_places_that_share_bytes(tmp_path: Path) -> None:
     for extents in ((Extent(0, 60), Extent(59, 10)), (Extent(0, 60), Extent(60, 41))):
         with pytest.raises(AssertionError):
             Segments(path, runs_of({str(extent.offset): (extent,) for extent in extents}))
+
+
+def test_memory_of_files_that_are_done(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files a run writes, it holds the segments of no more than one of them."""
+    plan, memory = plan_of(pair, tmp_path / "source", "flax"), []
+    alive: list[int] = []
+
+    def noted(nbytes: int) -> memoryview:
+        buffer = aligned_buffer(nbytes)
+        memory.append(weakref.ref(buffer.obj))
+        alive.append(sum(reference() is not None for reference in memory))
+        return buffer
+
+    monkeypatch.setattr(segments, "aligned_buffer", noted)
+    (tmp_path / "target").mkdir()
+    written = write_weights(plan, FORMATS["msgpack"], "flax", tmp_path / "target", 1)
+    assert len(written.files) > 10
+    assert max(alive) <= 2
+
+
+def test_a_signal_between_two_readers(tmp_path: Path) -> None:
+    """Who sums waits for who reads: a signal that comes while they are begun finds both at work, or none."""
+    path, places = tmp_path / "file", {"a": (Extent(0, 9000),)}
+    path.write_bytes(bytes(9000))
+    begun: list[object] = []
+
+    class Struck(Workers):
+        def submit(self, work: Callable[..., T], /, *args: Any, **more: Any) -> Future[T]:
+            with signals_blocked():
+                begun.append(work)
+                signal.raise_signal(signal.SIGTERM)
+                return super().submit(work, *args, **more)
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    install()
+    try:
+        with Struck(2) as pool:
+            reading = ReadingBack(path, places)
+            with pytest.raises(Interrupted):
+                digests_of(reading, pool, lambda nbytes: None)
+            if len(begun) == 1:
+                pool.submit(reading.tensors, lambda nbytes: None)  # or this test never ends
+                pytest.fail("who sums waits for ever")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
