@@ -122,14 +122,22 @@ WORKERS = 2
 
 
 def workers(count: int | None = None) -> Workers:
-    """Return a pool whose threads, `WORKERS` of them or another count, have all begun."""
+    """Return a pool whose threads, `WORKERS` of them or another count, have all begun.
+
+    Raises: RuntimeError: the system starts no more threads; those that had begun have ended.
+    """
     count = count or WORKERS
     with signals_blocked():
         pool = Workers(count)
         together = Barrier(count + 1)
-        for _ in range(count):
-            pool.submit(together.wait)
-        together.wait()
+        try:
+            for _ in range(count):
+                pool.submit(together.wait)
+            together.wait()
+        except BaseException:
+            together.abort()  # or those that have begun wait for ever, and the end of the process for them
+            pool.shutdown()
+            raise
     return pool
 
 

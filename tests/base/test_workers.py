@@ -38,6 +38,24 @@ def test_all_threads_stand() -> None:
         assert finish([pool.submit(pow, 2, n) for n in range(5)]) == [1, 2, 4, 8, 16]
 
 
+def test_a_thread_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system starts no more threads, that is an error, and those that had begun end."""
+    start, begun = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        workers(3)
+    for thread in begun:
+        thread.join(60)
+    assert [thread.is_alive() for thread in begun] == [False, False]
+
+
 def test_the_first_error_gives_up_the_rest() -> None:
     """Work that has not begun is not begun any more, and the error is the caller's."""
     begun, go = [], Event()
