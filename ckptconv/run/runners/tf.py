@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,10 @@ from ckptconv.run.runners._outputs import (
     quantities,
     set_generation,
 )
+from ckptconv.run.runners._tf_weights import loading_once
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.model import stands_in, without_fixes
-
-INITIAL = 0.01
-"""What every element is until it is loaded. The class says what it does not find; to draw 247 million numbers first,
-as it does, is half of the time that it loads in."""
-DRAWING = ("TruncatedNormal", "RandomNormal", "RandomUniform", "VarianceScaling", "Orthogonal")
-"""tf-keras' initializers that draw, and whose subclasses draw by them."""
 
 
 class TensorFlowSession(ClassSession):
@@ -97,7 +92,7 @@ class TensorFlow(Runner):
         tf.config.experimental.enable_tensor_float_32_execution(False)
         tf.config.optimizer.set_jit(False)
         _call_layers_plainly()
-        with _without_drawing():
+        with loading_once():
             model, info = getattr(import_module("transformers"), model_class).from_pretrained(
                 str(path),
                 local_files_only=True,
@@ -122,24 +117,6 @@ def _call_layers_plainly() -> None:
     with suppress(ImportError):
         tracebacks: Any = import_module("tf_keras.src.utils.traceback_utils")
         tracebacks.inject_argument_info_in_traceback = lambda function, object_name=None: function
-
-
-@contextmanager
-def _without_drawing() -> Iterator[None]:
-    """Let layers begin with one number instead of drawn ones."""
-    tf, initializers = import_module("tensorflow"), import_module("tf_keras").initializers
-
-    def filled(_self: Any, shape: Any, dtype: Any = None, **_options: Any) -> Any:
-        return tf.fill(shape, tf.cast(INITIAL, dtype or tf.float32))
-
-    drawing = {name: getattr(initializers, name).__call__ for name in DRAWING}
-    for name in drawing:
-        getattr(initializers, name).__call__ = filled
-    try:
-        yield
-    finally:
-        for name, call in drawing.items():
-            getattr(initializers, name).__call__ = call
 
 
 def counts_tokens(path: Path | None) -> bool:
