@@ -1,8 +1,10 @@
 """The parent's side of `python -m ckptconv.run.runners`: what children are asked and answer; start, wait, reap.
 
 Frameworks are imported at once: that takes seconds, and little memory. Then small models run at once, a thread each.
-Large ones run in turn: one after the other has every core and the memory to itself, so the peak is that of the larger
-side, not the sum. A child waits for its turn, which a byte on its stdin says.
+Of large ones two classes run at once in float32, for what one of them leaves of the cores the other takes; then the
+reference has the memory to itself for float64, which takes as much as two models in float32. More of them, and
+artefacts, whose runtimes may hold weights twice, run one after the other. A child waits for its turn, and for the room
+that float64 takes: a byte on its stdin says each.
 
 A child lives in its own process group and watches its stdin, so that none outlives the parent: not
 after Ctrl-C or SIGTERM (the `finally` below), and not after SIGKILL (its stdin closes).
@@ -41,7 +43,7 @@ from ckptconv.base.strict_json import Json
 from ckptconv.run.endings import Ending
 from ckptconv.run.modalities import Example
 from ckptconv.run.phases import tell_phases
-from ckptconv.run.runners import RUNNERS, TURN, Array
+from ckptconv.run.runners import ROOM, RUNNERS, TURN, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +202,16 @@ TELL_SECONDS = 0.5
 """Between two looks at what the children are at."""
 SMALL_BYTES = 50_000_000
 """A checkpoint below this gets one thread, and does not wait for its turn."""
+AT_ONCE = 2
+"""How many large models run at once in float32: as many as take the memory of one in float64."""
 DEFAULTS = {
     "JAX_PLATFORMS": "cpu",
-    # glibc gives blocks beyond this back when they are freed. Left to itself it raises the bound to 32 MB, and the
-    # gaps that attention maps leave add up: 7.1 GB, not 4.2, for a bert-base pair, in the same time.
-    "MALLOC_MMAP_THRESHOLD_": "1048576",
+    # glibc keeps freed blocks, large ones too, to use them again. What it does not keep comes anew from the system,
+    # page by page: 7.2 million page faults for a bert-base pair, not 1.6 million. And it keeps one pool for all
+    # threads: with a pool a thread the gaps that attention maps leave add up, to 7.1 GB, not 3.8.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
     # PyTorch's threads sleep while they wait for each other. They spin else, on cores that others need: on two cores
     # under a load of 17, two searches by a bert-base pair took 44.6 s of processor time so, and take 5.2 s.
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -227,10 +234,20 @@ class _Child:
     process: subprocess.Popen[bytes]
     started: float
     seconds: float = field(default=0.0)
+    has_room: bool = field(default=False)
+    """Whether it may compute in float64."""
 
     @property
     def name(self) -> str:
         return self.jobs[0].runner
+
+    @property
+    def is_reference(self) -> bool:
+        return any(job.is_reference for job in self.jobs)
+
+    @property
+    def runs_classes(self) -> bool:
+        return all(job.model_class for job in self.jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +304,7 @@ def run_batches(
 ) -> list[list[Answer | FrameworkError]]:
     """Start one child a batch; each answers the jobs of its batch, of one runner, one after the other.
 
-    Children of small models run at once; if one model is large, each child waits for the one before it.
+    Children of small models run at once; if one model is large, two at most do, and float64 waits for the other.
 
     Returns: the answers as the jobs were given; a job that failed among others has its error there.
     Raises: FrameworkError: as `run_children`.
@@ -300,9 +317,12 @@ def run_batches(
         try:
             for batch in batches:
                 children.append(_start(batch, root.path / str(len(children))))
-            for turn in _turns(children):
+            small = all(_small(child.jobs) for child in children)
+            for turn in [children] if small else _turns(children):
                 for child in turn:
                     _begin(child)
+                if small:
+                    _make_room(turn)
                 _wait(turn, children, deadline)
             return [
                 [_read(child, number, root) for number in range(len(child.jobs))]
@@ -316,9 +336,9 @@ def run_batches(
 
 
 def _turns(children: Sequence[_Child]) -> list[Sequence[_Child]]:
-    """Return the children that run at once: all, or one after the other."""
-    small = all(_small(child.jobs) for child in children)
-    return [children] if small else [[child] for child in children]
+    """Return the children of large models that run at once: two classes, or one artefact."""
+    count = AT_ONCE if all(child.runs_classes for child in children) else 1
+    return [children[first : first + count] for first in range(0, len(children), count)]
 
 
 def _require(batches: Sequence[Sequence[Job]]) -> None:
@@ -351,16 +371,33 @@ def _start(jobs: Sequence[Job], folder: Path) -> _Child:
 
 def _begin(child: _Child) -> None:
     """Tell a child that its turn has come."""
-    assert child.process.stdin
-    with suppress(BrokenPipeError):  # it has ended, and why is seen by whoever waits for it
-        child.process.stdin.write(TURN)
+    _permit(child, TURN)
     child.started = time.monotonic()
 
 
+def _make_room(children: Sequence[_Child]) -> None:
+    """Tell children that they may compute in float64."""
+    for child in children:
+        if not child.has_room:
+            _permit(child, ROOM)
+            child.has_room = True
+
+
+def _permit(child: _Child, permit: bytes) -> None:
+    assert child.process.stdin
+    with suppress(BrokenPipeError):  # it has ended, and why is seen by whoever waits for it
+        child.process.stdin.write(permit)
+
+
 def _wait(turn: Sequence[_Child], children: Sequence[_Child], deadline: _Deadline) -> None:
-    """Return when every child of a turn has ended well; raise as soon as any has not."""
+    """Return when every child of a turn has ended well; raise as soon as any has not.
+
+    A reference has room when all others have ended.
+    """
     running, told_at = list(turn), 0.0
     while running:
+        if all(child.is_reference for child in running):
+            _make_room(running)
         ended = sum(child.process.poll() is not None for child in children)
         # At an end at once: a child that is quick would have told nobody what it did.
         if time.monotonic() - told_at > TELL_SECONDS or ended > len(children) - len(running):

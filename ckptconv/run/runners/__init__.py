@@ -29,6 +29,8 @@ ValidPlaces: TypeAlias = Callable[[Batch, str, tuple[int, ...]], Array | None]
 """(probe, quantity's name, its shape) -> which of its places count; see `Places`."""
 TURN = b"."
 """What a child reads from its stdin when it may begin."""
+ROOM = b"!"
+"""What a child reads from its stdin when it may load a model in float64, of twice the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Session(ABC):
     """What was fixed so that the answers can be compared: precision, attention kernel, device."""
     generation: Mapping[str, Json] = {}
     """The model's own settings for generation, where they differ from the defaults."""
+    compiles: bool = False
+    """True where a batch of another size is compiled first, which takes longer than more rows do."""
 
     @abstractmethod
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:

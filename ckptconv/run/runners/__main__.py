@@ -8,7 +8,8 @@
     answers.json  framework, versions, problems, settings, generation, texts, endings, reached;
                   or `unavailable`, `failed`, `refused`: why
 
-The framework is imported at once; the jobs begin when `TURN` comes in by stdin, and the process ends when stdin does.
+The framework is imported at once; the jobs begin when `TURN` comes in by stdin, float64 when `ROOM` does, and the
+process ends when stdin does.
 Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
 Exit code 0: answered. 3: the framework cannot be imported. 4: the user's inputs are refused. Anything else: it failed,
 and said why.
@@ -38,10 +39,11 @@ from ckptconv.compare.configs import METADATA
 from ckptconv.run.endings import ending, without_start
 from ckptconv.run.modalities import MODALITIES, Example
 from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
-from ckptconv.run.runners import RUNNERS, TURN, Array, Batch, Runner, Session
+from ckptconv.run.runners import ROOM, RUNNERS, TURN, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._listening import listener
 from ckptconv.run.runners._margins import OwnMargins, rules_of
+from ckptconv.run.runners._memory import give_back
 from ckptconv.run.token_ids import unnamed_tokens
 from ckptconv.run.yardstick import LOOSE, Places, difference
 
@@ -52,24 +54,23 @@ RUN_PREFIX = "ckptconv-"
 """How the name of a run's folder begins; nothing else is ever removed."""
 
 
-def _listen_to_the_parent(folder: Path) -> threading.Event:
-    """Return what is set when this child's turn has come, and end it when the parent's end of stdin closes.
+def _listen_to_the_parent(folder: Path) -> dict[bytes, threading.Event]:
+    """Return what is set when the parent says that this child may go on, and end it when its end of stdin closes.
 
     A parent that was killed could not remove its folder; the child does.
     """
-    turn = threading.Event()
+    permits = {TURN: threading.Event(), ROOM: threading.Event()}
 
     def watch() -> None:
-        while (
-            os.read(0, len(TURN)) == TURN
-        ):  # not sys.stdin: its lock would be held when Python ends
-            turn.set()
+        # not sys.stdin: its lock would be held when Python ends
+        while (permit := os.read(0, 1)) in permits:
+            permits[permit].set()
         if folder.name.startswith(RUN_PREFIX):
             shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    return turn
+    return permits
 
 
 def _version(distribution: str) -> str:
@@ -129,6 +130,8 @@ class Questions:
     job: Mapping[str, Any]
     probes: Mapping[str, Batch]
     """The parent's; those of examples come besides."""
+    room: threading.Event
+    """Set when float64 may be loaded."""
 
     @property
     def checkpoint(self) -> Path:
@@ -155,12 +158,16 @@ class Questions:
         report: dict[str, Any] = {}
         searched: dict[str, Array] = {}
         for precision in self.job["precisions"]:
+            if precision == "float64":
+                self.room.wait()
             session = self.runner.load(self.checkpoint, precision, self.job["model_class"])
+            give_back()
             if precision == "float32":
                 report = self._report(session)
             self._probe(session, precision, probes, arrays, report)
             searched |= self._search(session, precision, probes, searched, report)
             del session  # before the next is loaded
+            give_back()
         arrays.write(searched)
         return report
 
@@ -366,20 +373,23 @@ class SearchRun:
         return after_start(sequences, self._prompt, ends.tolist(), length)
 
     def _rows(self, inputs: Batch) -> Batch:
-        """Return the inputs; for a beam search the first row, as often as there are rows.
+        """Return the inputs; for a beam search the first row alone.
 
         When a batch's search ends is decided row by row in PyTorch, and for all rows at once in TF and Flax, which
-        may change an answer; rows that are equal end together. Flax has compiled that many rows already.
+        may change an answer. A framework that has compiled as many rows gets the row as often: equal rows end together.
         """
         if self.beams == 1:
             return inputs
-        return {name: np.repeat(array[:1], len(array), axis=0) for name, array in inputs.items()}
+        return {
+            name: np.repeat(array[:1], len(array) if self.session.compiles else 1, axis=0)
+            for name, array in inputs.items()
+        }
 
 
 def main(name: str, *folders: str) -> int:
     """Answer the jobs in `folders`; return the exit code."""
     jobs, runner = [Path(folder) for folder in folders], RUNNERS[name]
-    turn = _listen_to_the_parent(jobs[0].absolute().parents[1])
+    permits = _listen_to_the_parent(jobs[0].absolute().parents[1])
     tell_into(jobs[0].absolute().parent)
     questions = [read_json(job / "job.json") for job in jobs]
     try:
@@ -389,10 +399,10 @@ def main(name: str, *folders: str) -> int:
             json.dumps({"framework": name, "unavailable": str(error)})
         )
         return UNAVAILABLE
-    turn.wait()
+    permits[TURN].wait()
     for job, question in zip(jobs, questions, strict=True):
         try:
-            _answer_in(job, Questions(runner, question, _probes(job)))
+            _answer_in(job, Questions(runner, question, _probes(job), permits[ROOM]))
         except Exception as error:
             if len(jobs) == 1:
                 if isinstance(error, SourceError):

@@ -70,6 +70,8 @@ def _names(message: str) -> list[str]:
 class FlaxSession(ClassSession):
     """A model of Flax's class."""
 
+    compiles = True
+
     def forward(self, batch: Batch, maps: bool = False) -> dict[str, Array]:
         """Run one probe, operation by operation; the class gives no loss, so it is computed from its logits."""
         jax = import_module("jax")

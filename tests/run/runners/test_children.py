@@ -50,13 +50,13 @@ def test_environment_switches_the_other_frameworks_off(
     switches = {"pytorch": "USE_TORCH", "tf": "USE_TF", "flax": "USE_FLAX"}
     monkeypatch.setenv("USE_TF", "1")
     monkeypatch.setenv("JAX_PLATFORMS", "tpu")
-    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert environment(name)["OMP_WAIT_POLICY"] == "ACTIVE"
     monkeypatch.delenv("OMP_WAIT_POLICY")
     assert environment(name)["OMP_WAIT_POLICY"] == "PASSIVE"
     result = environment(name)
-    assert result["MALLOC_MMAP_THRESHOLD_"] == "1048576"
+    assert result["MALLOC_ARENA_MAX"] == "1"
     assert {switch for switch in switches.values() if result[switch] == "1"} == {switches[name]}
     assert (result["HF_HUB_OFFLINE"], result["JAX_PLATFORMS"]) == ("1", "tpu")
     monkeypatch.delenv("JAX_PLATFORMS")
@@ -149,13 +149,23 @@ def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("size", "seconds", "expected"), [(1, 60, "ii++--"), (SMALL_BYTES, 1, "ii+-+-")]
+    ("size", "seconds", "model_class", "expected"),
+    [
+        (1, 60, "", "ii++--"),
+        (SMALL_BYTES, 60, "BertModel", "ii++--"),
+        (SMALL_BYTES, 1, "", "ii+-+-"),
+    ],
 )
 @pytest.mark.thorough
-def test_large_models_run_in_turn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, seconds: int, expected: str
+def test_large_artefacts_run_in_turn(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    seconds: int,
+    model_class: str,
+    expected: str,
 ) -> None:
-    """All frameworks are imported at once; small models run at once too, large ones one after the other."""
+    """All frameworks are imported at once; small models and two classes run at once too, artefacts in turn."""
     code = (
         "import os, pathlib, time\n"
         f"log = pathlib.Path({str(tmp_path / 'log')!r})\n"
@@ -171,7 +181,7 @@ def test_large_models_run_in_turn(
         "    note('-')\n"
         "    os._exit(0)"
     )
-    job = fake(tmp_path, monkeypatch, code)
+    job = replace(fake(tmp_path, monkeypatch, code), model_class=model_class)
     (tmp_path / "transformers").mkdir()
     (tmp_path / "transformers" / "__init__.py").write_text("def __getattr__(name): return None")
     (tmp_path / "weights").touch()
