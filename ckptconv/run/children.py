@@ -1,9 +1,9 @@
 """The parent's side of `python -m ckptconv.run.runners`: what children are asked and answer; start, wait, reap.
 
 Frameworks are imported at once: that takes seconds, and little memory. Then small models run at once, a thread each.
-Of large ones two classes run at once in float32, for what one of them leaves of the cores the other takes; then the
-reference has the memory to itself for float64, which takes as much as two models in float32. More of them, and
-artefacts, whose runtimes may hold weights twice, run one after the other. A child waits for its turn, and for the room
+Of large ones PyTorch's and TF's classes run at once in float32, for what one of them leaves of the cores the other
+takes; then the reference has the memory to itself for float64, which takes as much as two models in float32. More of
+them, and whatever holds weights more than once, run one after the other. A child waits for its turn, and for the room
 that float64 takes: a byte on its stdin says each.
 
 A child lives in its own process group and watches its stdin, so that none outlives the parent: not
@@ -246,8 +246,8 @@ class _Child:
         return any(job.is_reference for job in self.jobs)
 
     @property
-    def runs_classes(self) -> bool:
-        return all(job.model_class for job in self.jobs)
+    def is_frugal(self) -> bool:
+        return RUNNERS[self.name].process.frugal
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +336,8 @@ def run_batches(
 
 
 def _turns(children: Sequence[_Child]) -> list[Sequence[_Child]]:
-    """Return the children of large models that run at once: two classes, or one artefact."""
-    count = AT_ONCE if all(child.runs_classes for child in children) else 1
+    """Return the children of large models that run at once: two that are frugal, or one."""
+    count = AT_ONCE if all(child.is_frugal for child in children) else 1
     return [children[first : first + count] for first in range(0, len(children), count)]
 
 

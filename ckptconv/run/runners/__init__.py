@@ -50,6 +50,8 @@ class Process:
     standard library, and nothing else: as if nothing else were installed."""
     hidden: tuple[str, ...] = ()
     """Modules that its packages would import if they were there, and that nothing here needs."""
+    frugal: bool = False
+    """True where it holds little more than a model's weights in float32: two such fit where one in float64 does."""
 
 
 @dataclass(frozen=True, slots=True)

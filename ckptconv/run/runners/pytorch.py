@@ -101,6 +101,7 @@ class PyTorch(Runner):
         hidden=(
             "scipy",
         ),  # transformers looks for it, for losses of models that find objects: half a second
+        frugal=True,
     )
     precisions = ("float32", "float64")
 

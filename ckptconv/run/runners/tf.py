@@ -80,6 +80,7 @@ class TensorFlow(Runner):
             "NVIDIA_TF32_OVERRIDE": "0",
         },
         hidden=("jax",),  # TensorFlow Lite's converter looks for it: a second, and 100 MB
+        frugal=True,
     )
 
     def support(self, path: Path | None) -> InputSupport:

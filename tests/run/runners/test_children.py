@@ -19,6 +19,7 @@ from ckptconv.run import children
 from ckptconv.run.children import SMALL_BYTES, Job, _threads, environment, run_children
 from ckptconv.run.modalities import Example
 from ckptconv.run.runners import RUNNERS
+from ckptconv.run.runners.pytorch import PyTorch
 from ckptconv.run.runners.tf import TensorFlow
 from ckptconv.schema.tensors import NAMING_NAMES
 
@@ -149,23 +150,23 @@ def test_first_failure_ends_the_others(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("size", "seconds", "model_class", "expected"),
+    ("size", "seconds", "frugal", "expected"),
     [
-        (1, 60, "", "ii++--"),
-        (SMALL_BYTES, 60, "BertModel", "ii++--"),
-        (SMALL_BYTES, 1, "", "ii+-+-"),
+        (1, 60, False, "ii++--"),
+        (SMALL_BYTES, 60, True, "ii++--"),
+        (SMALL_BYTES, 1, False, "ii+-+-"),
     ],
 )
 @pytest.mark.thorough
-def test_large_artefacts_run_in_turn(
+def test_large_models_run_in_turn(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     size: int,
     seconds: int,
-    model_class: str,
+    frugal: bool,
     expected: str,
 ) -> None:
-    """All frameworks are imported at once; small models and two classes run at once too, artefacts in turn."""
+    """All frameworks are imported at once; small models run at once too, large ones where memory allows it."""
     code = (
         "import os, pathlib, time\n"
         f"log = pathlib.Path({str(tmp_path / 'log')!r})\n"
@@ -181,7 +182,10 @@ def test_large_artefacts_run_in_turn(
         "    note('-')\n"
         "    os._exit(0)"
     )
-    job = replace(fake(tmp_path, monkeypatch, code), model_class=model_class)
+    runner = PyTorch()
+    runner.process = replace(runner.process, frugal=frugal)
+    monkeypatch.setattr(children, "RUNNERS", {**RUNNERS, "pytorch": runner})
+    job = fake(tmp_path, monkeypatch, code)
     (tmp_path / "transformers").mkdir()
     (tmp_path / "transformers" / "__init__.py").write_text("def __getattr__(name): return None")
     (tmp_path / "weights").touch()
