@@ -77,12 +77,19 @@ def write(
 
 
 def _settle(folder: Path) -> None:
-    """Make the bytes those of the content alone: maps in order, no random identifier."""
+    """Make the bytes those of the content alone: maps in order, no random identifier, no shape that can be inferred."""
     (folder / "fingerprint.pb").unlink(missing_ok=True)  # holds a random number; loaders do without
     with suppress(OSError):
         (folder / "assets").rmdir()  # there are none
     path = folder / "saved_model.pb"
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for graph_definition in (meta_graph.graph_def for meta_graph in model.meta_graphs):
+        functions = graph_definition.library.function
+        for node in (
+            *graph_definition.node,
+            *(node for body in functions for node in body.node_def),
+        ):
+            node.attr.pop("_output_shapes", None)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
