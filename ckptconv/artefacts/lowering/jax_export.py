@@ -23,6 +23,7 @@ from ckptconv.artefacts.lowering.prepare import metas as metas_of
 from ckptconv.artefacts.lowering.prepare import signature
 from ckptconv.artefacts.program import Program
 from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS
+from ckptconv.base.errors import SourceError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 NARROW = {"int64": "int32", "float64": "float32"}
@@ -116,7 +117,14 @@ def _exported(
     }
     sizes = _sizes(program, metas, limits)
     arguments = [_argument(meta, sizes) for meta in metas]
-    return export.export(jax.jit(call), platforms=PLATFORMS)(tensors, *arguments)
+    try:
+        return export.export(jax.jit(call), platforms=PLATFORMS)(tensors, *arguments)
+    except jax.errors.InconclusiveDimensionOperation as error:
+        line = str(error).strip().splitlines()[0]
+        raise SourceError(
+            f"JAX cannot tell for inputs of every length what the class computes: {line}\n"
+            "Other formats can have it: --format onnx or savedmodel."
+        ) from error
 
 
 def narrow(dtype: str) -> str:
