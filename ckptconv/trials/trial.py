@@ -20,6 +20,8 @@ from pathlib import Path
 
 from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
+from ckptconv.schema.family import FAMILIES
+from ckptconv.schema.model import MODELS
 from ckptconv.trials.case import MalformedCase
 from ckptconv.trials.memory import Peak, give_back
 from ckptconv.trials.watch import Watch
@@ -105,6 +107,8 @@ def warm_up(folder: Path) -> None:
 
     for name in LATE:
         __import__(name)
+    for registry in (FAMILIES, MODELS):
+        list(registry)  # a sound checkpoint asks for its own family and kind alone
     (folder / "pt").mkdir()
     write(folder / "pt", zipped(parts()))
     pt2tf(folder / "pt", folder / "tf")
