@@ -11,6 +11,8 @@ from typing import NoReturn
 
 INTERNAL_ERROR = 70
 """Exit code; see `base/errors.py`, which may be what cannot be imported."""
+INTERRUPTED = 130
+"""Exit code; so is this one."""
 
 GARBAGE_OBJECTS = 200_000
 """New objects between two searches for cycles, which are rare here: Python's own 700 take a tenth of a start."""
@@ -33,6 +35,10 @@ def main() -> NoReturn:
         with suppress(OSError):
             os.write(2, text.encode())
         sys.exit(INTERNAL_ERROR)
+    except KeyboardInterrupt:  # from here on `base/workers.py` takes signals
+        with suppress(OSError):
+            os.write(2, b"Error: interrupted: nothing was written\n")
+        os._exit(INTERRUPTED)
     run()
 
 

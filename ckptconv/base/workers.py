@@ -49,6 +49,11 @@ def install() -> None:
             signal.signal(number, _interrupt)
 
 
+def note_done() -> None:
+    """Let no signal disturb how Python ends: all that was asked for is done and said."""
+    _State.ended = True
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     if _State.ended:
         return

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ckptconv.base.errors import MAX_SEED, CkptconvError, Interrupted, one_line
-from ckptconv.base.workers import install
+from ckptconv.base.workers import install, note_done
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
     OutputStyle,
@@ -434,6 +434,7 @@ def run(cli: click.Group) -> NoReturn:
         _fail(error, style)
     except Exception as error:
         _fail(_unforeseen(error), style, error)
+    note_done()
     sys.exit(0)
 
 

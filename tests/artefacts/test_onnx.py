@@ -195,3 +195,17 @@ def test_the_example_answers_texts(dates: Path) -> None:
     command = [sys.executable, "-P", "-c", script]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert process.stdout == "1\n"
+
+
+def test_a_fraction_less_integers_is_what_pytorch_answers() -> None:
+    """XLNet takes a mask of integers from 1.0; in a program both are fractions before."""
+    import torch
+
+    from ckptconv.artefacts.tracing.patches import LowerableCalls
+
+    masks = [torch.tensor([0, 1, 3]), torch.tensor([0.5, 1], dtype=torch.float16)]
+    expected = [1.0 - mask for mask in masks]
+    with LowerableCalls():
+        answers = [1.0 - mask for mask in masks]
+    assert [answer.dtype for answer in answers] == [torch.float32, torch.float16]
+    assert all(map(torch.equal, answers, expected))

@@ -224,6 +224,48 @@ def test_an_ignored_signal_stays_ignored(
             assert shell("rm -r out", tmp_path).returncode == 0
 
 
+INTERRUPTED_AT_THE_START = """
+import importlib.abc, os, signal, sys
+
+class Ctrl(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "ckptconv.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Ctrl())
+from ckptconv.__main__ import main
+main()
+"""
+INTERRUPTED_AT_THE_END = """
+import atexit, os, signal
+from ckptconv.__main__ import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main()
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("script", "code", "message"),
+    [
+        (INTERRUPTED_AT_THE_START, 130, "Error: interrupted: nothing was written\n"),
+        (INTERRUPTED_AT_THE_END, 0, ""),
+    ],
+    ids=["while the command line is imported", "when all is said"],
+)
+def test_a_signal_at_the_edges(script: str, code: int, message: str, model: Path) -> None:
+    """No traceback, whenever it comes."""
+    process = subprocess.run(
+        [sys.executable, "-c", script, "inspect", str(model)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (code, message)
+    assert bool(process.stdout) == (code == 0)
+
+
 @pytest.mark.thorough
 def test_a_fault_of_our_own(model: Path, tmp_path: Path) -> None:
     """Exit code 70 and one sentence that begins no line with what a stranger wrote; --verbose adds the traceback."""

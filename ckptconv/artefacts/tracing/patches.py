@@ -2,6 +2,7 @@
 
 - A buffer that holds 0, 1, 2, ... is made anew at each call: a slice of the stored one would fix its length.
 - Masks are made by broadcasting: transformers maps a function over indices with vmap, which no format has.
+- Integers that are taken from a fraction become fractions first: PyTorch has no way to ONNX for the two at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from transformers import masking_utils
 
 
@@ -112,3 +114,16 @@ def broadcast_masks() -> Iterator[None]:
         yield
     finally:
         functions["eager"] = usual
+
+
+class LowerableCalls(TorchFunctionMode):
+    """Puts calls that every format has in the place of calls that answer the same and that one lacks."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Any = (), settings: Any = None
+    ) -> Any:
+        """Run a function of PyTorch, or ours in its place."""
+        if function is torch.Tensor.__rsub__ and isinstance(arguments[1], float):
+            tensor, number = arguments
+            return function(tensor.to(torch.result_type(tensor, number)), number)
+        return function(*arguments, **(settings or {}))

@@ -22,7 +22,7 @@ from ckptconv.artefacts.tracing.modules import (
     Step,
     signature,
 )
-from ckptconv.artefacts.tracing.patches import broadcast_masks, count_positions
+from ckptconv.artefacts.tracing.patches import LowerableCalls, broadcast_masks, count_positions
 
 ROWS = 9
 """Of the buffers that a step is traced with; unlike any size in `examples`, which would be taken for the same."""
@@ -55,7 +55,7 @@ def trace(model: Any, start: int, examples: Mapping[str, torch.Tensor]) -> Trace
         _require_causal(Encode(model, sign), inputs, first)
         limits = LengthLimits(encoder_limit(model, sign), decoder_limit(model, sign, first))
     count_positions(model)
-    with torch.no_grad(), broadcast_masks():
+    with torch.no_grad(), broadcast_masks(), LowerableCalls():
         encode = _encode(model, sign, inputs)
         step, kind = _step(model, sign, inputs[1:], first)
     own = keys_values(first.cache.self_attention_cache)
