@@ -11,6 +11,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -43,8 +44,8 @@ NUMBERS: dict[Any, Entry] = {
     operator.neg: lambda x: -x,
 }
 """Arithmetic on sizes."""
-COMPARISONS = (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)
-"""Of sizes: only guards use them."""
+EXTREMES: dict[Any, str] = {torch.sym_min: "smallest", torch.sym_max: "largest"}
+"""Of two sizes -> the backend's method."""
 
 
 class Backend(Protocol):
@@ -104,7 +105,7 @@ class GraphScope:
     symbols: dict[Any, Value] = field(default_factory=dict)
 
     def bind(self, value: Value, meta: Any) -> None:
-        """Learn the sizes of an input."""
+        """Learn the sizes of an input, or of a result that depend on values."""
         if isinstance(meta, torch.SymInt):
             if meta.node.expr.is_Symbol:
                 self.symbols.setdefault(meta.node.expr, value)
@@ -229,25 +230,38 @@ def graphs(module: torch.fx.GraphModule) -> Iterator[torch.fx.GraphModule]:
     return (inner for inner in module.modules() if isinstance(inner, torch.fx.GraphModule))
 
 
+def checks(graph: torch.fx.Graph) -> set[torch.fx.Node]:
+    """Return the calls that only check what tracing assumed, and what is computed for these alone, or for nothing."""
+    unused: set[torch.fx.Node] = set()
+    for node in reversed(graph.nodes):
+        is_check = str(node.target).startswith(CHECKS)
+        is_read = node.users.keys() - unused or node.meta.get("unbacked_bindings")
+        if node.op == "call_function" and (is_check or not is_read):
+            unused.add(node)
+    return unused
+
+
 def missing(module: torch.fx.GraphModule, backend: Backend) -> Counter[str]:
     """Count the operators of a program that the backend has no entry for."""
     names: Counter[str] = Counter()
     for inner in graphs(module):
+        unused = checks(inner.graph)
         for node in inner.graph.nodes:
-            if node.op == "call_function" and not _is_known(node.target, backend):
-                names[str(node.target)] += 1
+            called = node.op == "call_function" and node not in unused
+            if called and not _is_known(node.target, backend):
+                names[_name(node.target)] += 1
     return names
+
+
+def _name(target: Any) -> str:
+    """Return an operator's name; Python spells a function of its own with its address."""
+    return target.__name__ if isinstance(target, FunctionType) else str(target)
 
 
 def _is_known(target: Any, backend: Backend) -> bool:
     name = str(target)
-    built_in = target in NUMBERS or target in COMPARISONS or target is operator.getitem
-    return (
-        built_in
-        or name in (*LOOPS, *INLINE, CALL)
-        or name in backend.table
-        or name.startswith(CHECKS)
-    )
+    built_in = target in NUMBERS or target in EXTREMES or target is operator.getitem
+    return built_in or name in (*LOOPS, *INLINE, CALL) or name in backend.table
 
 
 def require(programs: Mapping[str, torch.export.ExportedProgram], backend: Backend) -> None:
@@ -274,7 +288,10 @@ def run(module: torch.fx.GraphModule, arguments: Sequence[Value], scope: GraphSc
     def resolve(argument: Any) -> Any:
         return torch.fx.node.map_arg(argument, lambda node: values[node.name])
 
+    unused = checks(module.graph)
     for node in module.graph.nodes:
+        if node in unused:
+            continue
         if node.op == "placeholder":
             values[node.name] = next(inputs)
             scope.bind(values[node.name], node.meta.get("val"))
@@ -287,8 +304,8 @@ def run(module: torch.fx.GraphModule, arguments: Sequence[Value], scope: GraphSc
         else:
             arguments_, options = resolve(node.args), dict(resolve(node.kwargs))
             values[node.name] = _call(node, arguments_, options, scope)
-            for symbol in node.meta.get("unbacked_bindings") or ():
-                scope.symbols.setdefault(symbol, values[node.name])
+            if node.meta.get("unbacked_bindings"):
+                scope.bind(values[node.name], node.meta.get("val"))
     raise AssertionError("a graph has no output")
 
 
@@ -299,10 +316,10 @@ def _call(
     name, target = str(node.target), node.target
     if target is operator.getitem:
         return arguments[0][arguments[1]]
-    if target in COMPARISONS or name.startswith(CHECKS):
-        return None
     if target in NUMBERS:
         return NUMBERS[target](*arguments)
+    if target in EXTREMES:
+        return getattr(scope.backend, EXTREMES[target])(*arguments)
     if name in INLINE:
         position = INLINE[name]
         return run(arguments[position], arguments[position + 1 :], scope)
