@@ -6,8 +6,8 @@ Each engine generates 32 tokens from 64, greedily, in a process of its own, batc
 best of the next three counts, or of as many as end in a quarter of a minute. CPU seconds of the process, since the
 machine may have other work. A row that fails, or answers other tokens than PyTorch, is shown as such, and the exit
 code is 1. PYTHON is the interpreter of a virtual environment that has torch, transformers and optimum-onnx with
-onnxruntime, and ctranslate2 besides. All models and rows, with peers, take about 25 minutes of two idle cores; their
-tables go into RESULTS.md, in the place of the last ones. Those of some models or rows are printed.
+onnxruntime, and ctranslate2 besides. The two pairs without LiteRT take 13 minutes of two idle cores. The tables of all
+models and rows go into RESULTS.md, in the place of the last ones; those of some are printed.
 """
 
 from __future__ import annotations
