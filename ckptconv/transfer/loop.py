@@ -12,12 +12,11 @@ their digests were made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +99,7 @@ class ReadingBack:
 
     def _blocks(self) -> Iterator[tuple[int, memoryview]]:
         """Return the file, a segment at a time, and where each begins."""
-        with DirectFile(self._path) as file:
+        with closing(DirectFile(self._path)) as file:
             for at in range(0, file.size, SEGMENT_BYTES):
                 self._wait_for(at // SEGMENT_BYTES)
                 room = self._free.get()
@@ -223,7 +222,7 @@ def write_weights(
     names = huggingface.shard_names(form, len(shards))
     digests: dict[str, FileDigest] = {}
     values: list[TensorValues] = []
-    with ExitStack() as outputs, _Threads(outputs, progress) as threads:
+    with _threads(progress) as threads:
         durable = []
         for name, moves in zip(names, shards, strict=True):
             specs = [move.target for move in moves]
@@ -264,30 +263,30 @@ def split_shards(moves: Sequence[Move], max_bytes: int | None) -> list[list[Move
     return shards
 
 
+@dataclass(frozen=True, slots=True)
 class _Threads:
-    """What the files of one run have in common: open sources, threads, progress; a context manager."""
+    """What the files of one run have in common: open sources, threads, progress."""
 
-    def __init__(self, outputs: ExitStack, progress: Callable[[int], None]) -> None:
-        """Take what closes outputs once no thread works any more."""
-        self.outputs, self.progress = outputs, progress
-        self._stack = ExitStack()
+    outputs: ExitStack
+    """Closes outputs once no thread works any more."""
+    shared: SharedPieces
+    pool: Workers
+    readers: Workers
+    syncer: Workers
+    progress: Callable[[int], None]
 
-    def __enter__(self) -> _Threads:
-        with ExitStack() as stack:
-            self.shared = SharedPieces(stack.enter_context(OpenFiles()))
-            self.pool = stack.enter_context(workers())
-            self.readers = stack.enter_context(workers(READERS))
-            self.syncer = stack.enter_context(workers(1))
-            self._stack = stack.pop_all()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, tb)
+@contextmanager
+def _threads(progress: Callable[[int], None]) -> Iterator[_Threads]:
+    """Open what the files of one run have in common; when the block ends, the threads end first."""
+    with (
+        ExitStack() as outputs,
+        OpenFiles() as files,
+        workers() as pool,
+        workers(READERS) as readers,
+        workers(1) as syncer,
+    ):
+        yield _Threads(outputs, SharedPieces(files), pool, readers, syncer, progress)
 
 
 class _Writer:
@@ -295,7 +294,7 @@ class _Writer:
 
     def __init__(self, threads: _Threads, path: Path, places: TensorPlaces) -> None:
         self._threads, self._path, self._places = threads, path, places
-        self._segments = threads.outputs.enter_context(Segments(path, runs_of(places)))
+        self._segments = threads.outputs.enter_context(closing(Segments(path, runs_of(places))))
         self._values: dict[str, TensorValues] = {}
         self.values: list[TensorValues] = []
         """What the moves found, in the plan's order."""

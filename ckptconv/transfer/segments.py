@@ -26,7 +26,6 @@ from itertools import pairwise
 from mmap import mmap
 from pathlib import Path
 from threading import Condition
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +52,7 @@ def aligned_buffer(nbytes: int) -> memoryview:
 
 
 class DirectFile:
-    """A file that exists, open for positioned reads, and for writes where `flags` say so; a context manager."""
+    """A file that exists, open for positioned reads, and for writes where `flags` say so, until it is closed."""
 
     def __init__(self, path: Path, flags: int = os.O_RDONLY) -> None:
         """Open it. Raises OSError."""
@@ -68,17 +67,6 @@ class DirectFile:
         except OSError:
             os.close(self._fd)
             raise
-
-    def __enter__(self) -> DirectFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close it; no thread may be reading or writing. A second time it does nothing."""
@@ -194,7 +182,7 @@ class _Segment:
 
 
 class Segments:
-    """A file that several threads write; a context manager, to be left when none of them works any more."""
+    """A file that several threads write, to be closed when none of them works any more."""
 
     def __init__(self, path: Path, runs: Sequence[TensorRun]) -> None:
         """Open a file that was laid out. Raises OSError."""
@@ -216,17 +204,6 @@ class Segments:
         self._ended = False
         with self._changed:
             self._advance()
-
-    def __enter__(self) -> Segments:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file, and let its memory go; no thread may be writing. A second time it does nothing."""

@@ -8,6 +8,7 @@ import signal
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,7 +101,10 @@ def test_a_full_disk_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(segments, "write_at", full)
-    with DirectFile(path, os.O_RDWR) as file, pytest.raises(OSError, match="No space left"):
+    with (
+        closing(DirectFile(path, os.O_RDWR)) as file,
+        pytest.raises(OSError, match="No space left"),
+    ):
         file.write(0, aligned_buffer(ALIGNMENT))
 
 
@@ -111,7 +115,7 @@ def test_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(range(251)) * 41
     path.write_bytes(b"\xff" * 7 + bytes(9000) + b"\xee" * 9 + bytes(len(data) - 9016))
     runs = runs_of({"a": (Extent(7, 9000),), "b": (Extent(9016, len(data) - 9016),)})
-    with Segments(path, runs) as target:
+    with closing(Segments(path, runs)) as target:
         for run in reversed(runs):
             for start in reversed(range(run.start, run.stop, 1000)):
                 assert not target.is_whole
@@ -125,7 +129,7 @@ def test_who_waits_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     small_segments(monkeypatch)
     path, places = tmp_path / "file", {"a": (Extent(0, 9000),)}
     path.write_bytes(bytes(9000))
-    with Segments(path, runs_of(places)) as target, workers(2) as pool:
+    with closing(Segments(path, runs_of(places))) as target, workers(2) as pool:
         result = digests_of(ReadingBack(path, places, target.wait_for), pool, lambda nbytes: None)
         target.put(0, memoryview(bytes(ALIGNMENT)))
         target.give_up()

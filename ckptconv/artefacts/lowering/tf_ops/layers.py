@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -37,8 +38,6 @@ def _linear(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = None) -
 
 LARGE, FEW = 2**18, 64
 """Elements from which on a matrix is multiplied by the number of rows, and the number that is no longer few."""
-_BY_ROWS: dict[Any, Any] = {}
-"""Dtype -> the function of two matrices that a graph has once for all its products."""
 
 
 def _by_rows(rows: Tensor, weight: Tensor) -> Tensor:
@@ -48,12 +47,15 @@ def _by_rows(rows: Tensor, weight: Tensor) -> Tensor:
     product itself: with oneDNN up to twice as long, without it five times and more. On the left it is read in place.
     A single row is a product of a matrix and a vector in either form, and quicker in the usual one.
     """
-    if rows.dtype not in _BY_ROWS:
-        matrix = tf.TensorSpec([None, None], rows.dtype)
-        with tf.init_scope():
-            function = tf.function(_product_by_rows, autograph=False)
-            _BY_ROWS[rows.dtype] = function.get_concrete_function(matrix, matrix)
-    return _BY_ROWS[rows.dtype](rows, weight)
+    return _products(rows.dtype)(rows, weight)
+
+
+@cache
+def _products(dtype: Any) -> Any:
+    """Return the function of two matrices that a graph has once for all its products."""
+    matrix = tf.TensorSpec([None, None], dtype)
+    with tf.init_scope():
+        return tf.function(_product_by_rows, autograph=False).get_concrete_function(matrix, matrix)
 
 
 def _product_by_rows(rows: Tensor, weight: Tensor) -> Tensor:
