@@ -34,7 +34,7 @@ def ending(
     spelled: spells those of some tokens that are not special.
     """
     content = without_start(row, generation)
-    ends = _ids(generation.get("eos_token_id"))
+    ends = setting_ids(generation.get("eos_token_id"))
     stop = next((place for place, token in enumerate(content) if token in ends), None)
     forced = generation.get("forced_eos_token_id") is not None
     at_limit = stop is None or (forced and stop + 2 >= _limit(generation))
@@ -51,7 +51,7 @@ def _start(generation: Mapping[str, Json]) -> Json:
     return generation.get("bos_token_id") if start is None else start
 
 
-def _ids(value: Json) -> tuple[int, ...]:
+def setting_ids(value: Json) -> tuple[int, ...]:
     """Return the ids that a setting names, one or several."""
     ids = value if isinstance(value, list) else [value]
     return tuple(token for token in ids if isinstance(token, int))

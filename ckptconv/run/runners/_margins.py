@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptconv.run.endings import setting_ids
 from ckptconv.run.runners import Array
 from ckptconv.run.runners._listening import Tokens, continuations
 
@@ -41,8 +42,7 @@ class Rules:
 
 def rules_of(generation: Mapping[str, Any], beams: int | None = None) -> Rules:
     """Return the rules of a generation config. Args: beams: in place of its own."""
-    end = generation.get("eos_token_id")
-    ends = [] if end is None else np.ravel(end).tolist()
+    ends = setting_ids(generation.get("eos_token_id"))
     growth = 1.0
     for name in PENALTIES:
         penalty = float(generation.get(name) or 1.0)
