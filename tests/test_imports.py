@@ -91,6 +91,32 @@ def test_help_imports_the_command_line_alone() -> None:
 
 
 @pytest.mark.thorough
+def test_headers_of_safetensors_take_no_other_reader(dates: Path) -> None:
+    """`inspect` imports the reader of the format that is there, and nothing that writes, digests or starts processes."""
+    imported = modules("inspect", dates, "--json")
+    parsers = {name for name in imported if name.startswith("ckptconv.stores.parsers.")}
+    # `stream` words refusals; the others are of Flax's format, since `pt2flax` is asked what it would write
+    assert {name.rpartition(".")[2] for name in parsers} <= {
+        "stream",
+        "msgpack_tree",
+        "flax_training",
+    }
+    assert not {name for name in imported if name.startswith("ckptconv.transfer")}
+    assert not imported & {
+        "ckptconv.compare.configs",
+        "ckptconv.stores.foreign",
+        "concurrent.futures",
+        "difflib",
+        "hashlib",
+        "importlib.metadata",
+        "logging",
+        "secrets",
+        "shutil",
+        "subprocess",
+    }
+
+
+@pytest.mark.thorough
 def test_pages_need_no_framework(dates: Path, tmp_path: Path) -> None:
     """`--html` imports what draws, and nothing that runs a model; plotly takes Pillow where it is installed."""
     imported = third_party(modules("inspect", dates, "--json", "--html", tmp_path / "page.html"))

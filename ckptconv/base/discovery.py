@@ -29,6 +29,8 @@ class Registry(Mapping[K, V]):
         self._package, self._constant, self._key = f"ckptconv.{package}", constant, key
         self._imported: dict[str, dict[Any, V]] = {}
         """Module -> its entries."""
+        self._by_name: dict[Any, V] = {}
+        """What was asked for before: a name is looked up for each tensor of a model."""
 
     @cached_property
     def _modules(self) -> tuple[str, ...]:
@@ -53,6 +55,12 @@ class Registry(Mapping[K, V]):
         return {name: entry for module in self._modules for name, entry in self._of(module).items()}
 
     def __getitem__(self, name: K) -> V:
+        if name not in self._by_name:
+            self._by_name[name] = self._searched(name)
+        return self._by_name[name]
+
+    def _searched(self, name: K) -> V:
+        """Import modules until one has the entry, the one of that name first. Raises KeyError."""
         spelled = name.replace("-", "_") if isinstance(name, str) else ""
         for module in sorted(self._modules, key=lambda module: module != spelled):
             entries = self._of(module)

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
-from hashlib import new, sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeAlias
@@ -461,6 +460,11 @@ def require_same_digest(path: Path, digest: str) -> None:
 
 
 def _require(path: Path) -> None:
+    from hashlib import (
+        new,
+        sha256,
+    )  # here, since OpenSSL takes long to load, and few files have such a name
+
     name = blob_name(path)
     if name is None:
         return

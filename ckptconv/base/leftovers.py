@@ -12,8 +12,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
-import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -45,7 +43,7 @@ class Leftover:
 
 def new_stage(target: Path) -> Path:
     """Return a hidden name beside `target` that nobody uses."""
-    return stage_path(target, secrets.token_hex(4))
+    return stage_path(target, os.urandom(4).hex())
 
 
 def stage_path(target: Path, token: str) -> Path:
@@ -126,6 +124,8 @@ def stages_of(target: Path) -> Iterator[str]:
 
 def _described(leftover: Leftover) -> str:
     """Say where the old and the new output lie."""
+    import shlex  # here, since few runs find a leftover
+
     target, old = leftover.target, leftover.path
     if not is_directory(old):
         return f"{old}: has the name of a replaced output, but is no directory; it was left alone"

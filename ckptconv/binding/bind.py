@@ -75,6 +75,8 @@ class Binding:
 
     def owner(self, key: str) -> str | None:
         """Return the key under which the values of a tensor are stored: its own, or one that shares or repeats it."""
+        if key in self.stored:
+            return key
         tensor = self.tensors.get(key)
         keys = [key]
         if tensor and tensor.tied_to and (tensor.shares or not self.names[key]):

@@ -8,8 +8,10 @@ writers can lay their files out before a byte is moved, and `--dry-run` can say 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Literal, TypeAlias
@@ -143,11 +145,12 @@ def in_order(order: Sequence[int]) -> bool:
     return list(order) == list(range(len(order)))
 
 
+@lru_cache(maxsize=1024)  # layers are alike
 def ops_between(
-    axes: Sequence[str],
-    sizes: Sequence[int],
-    target_axes: Sequence[str],
-    ranges: Sequence[RowRange] = (),
+    axes: tuple[str, ...],
+    sizes: Shape,
+    target_axes: tuple[str, ...],
+    ranges: tuple[RowRange, ...] = (),
 ) -> tuple[Op, ...]:
     """Return the operations that bring a stored tensor into the order of axes that is wanted.
 
@@ -157,14 +160,14 @@ def ops_between(
     dense_axes = [(label, size) for label, size in zip(axes, sizes, strict=True) if label != "1"]
     labels, shape = [label for label, _ in dense_axes], tuple(size for _, size in dense_axes)
     ops: list[Op] = []
-    if shape != tuple(sizes):
-        ops.append(Reshape(tuple(sizes), shape))
+    if shape != sizes:
+        ops.append(Reshape(sizes, shape))
     order = tuple(labels.index(label) for label in target_axes if label != "1")
     if not in_order(order):
         ops.append(Permute(order))
         shape = ops[-1].shape(shape)
     if ranges:
-        ops.append(Rows(tuple(ranges)))
+        ops.append(Rows(ranges))
         shape = ops[-1].shape(shape)
     dense = iter(shape)
     target = tuple(1 if label == "1" else next(dense) for label in target_axes)
@@ -436,12 +439,11 @@ def _part(tensor: SchemaTensor) -> str:
 
 def prevalent(specs: Collection[TensorSpec]) -> str:
     """Return the float dtype that holds the most elements, of several the widest; float32 of no tensor."""
-    elements = {
-        dtype: sum(spec.numel for spec in specs if spec.dtype == dtype)
-        for dtype in FLOATS
-        if any(spec.dtype == dtype for spec in specs)
-    }
-    return max(elements, key=lambda dtype: elements[dtype], default="float32")
+    elements = Counter[str]()
+    for spec in specs:
+        elements[spec.dtype] += spec.numel
+    stored = [dtype for dtype in FLOATS if dtype in elements]
+    return max(stored, key=lambda dtype: elements[dtype], default="float32")
 
 
 def _hint(binding: Binding, problems: Sequence[Problem]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -433,6 +432,8 @@ def family_of(model_type: str, where: str) -> Family:
     """
     if model_type in FAMILIES:
         return FAMILIES[model_type]
+    from difflib import get_close_matches
+
     near = get_close_matches(model_type, FAMILIES, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     raise SourceError(

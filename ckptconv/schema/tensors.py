@@ -430,7 +430,8 @@ def _row(module: Module, role: str, namings: Mapping[NamingName, Naming]) -> Sch
             tuple(naming.spell(path, spelling) for spelling in leaf.names), axes
         )
     home = namings["pytorch" if "pytorch" in module.paths else next(iter(module.paths))]
-    leaf_name = home.kinds[module.kind, role].names[0]
-    key = home.spell(module.paths[home.name], leaf_name)
-    tied_to = module.tied_to and home.spell(level(module.tied_to), leaf_name)
+    key = spellings[home.name].names[0]
+    tied_to = module.tied_to
+    if tied_to is not None:
+        tied_to = home.spell(level(tied_to), home.kinds[module.kind, role].names[0])
     return SchemaTensor(key, module.sizes, spellings, module, tied_to)

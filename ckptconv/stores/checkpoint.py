@@ -27,7 +27,6 @@ from ckptconv.stores.companions import (
     unsaid_keys,
     with_readable_dtypes,
 )
-from ckptconv.stores.foreign import STEMS, foreign_weights
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.layouts import LAYOUTS, Weights, huggingface
 
@@ -176,6 +175,8 @@ def read_config(path: Path) -> Config:
 
 def _beside_it(path: Path) -> str:
     """Return what else lies in a directory without a config, and what to do, in lines of their own."""
+    from ckptconv.stores.foreign import STEMS, foreign_weights  # here: its many patterns take long
+
     names = list(_names(path))
     weights = [stem for stem in STEMS if stem in names]
     if weights:
@@ -222,6 +223,8 @@ def _beside(chosen: Weights, candidates: Sequence[Weights]) -> Iterator[str]:
 
 def _no_weights(path: Path) -> str:
     """Say that there are no weights, and what there is in their place."""
+    from ckptconv.stores.foreign import foreign_weights
+
     foreign = foreign_weights(list(_names(path)))
     if foreign:
         return "\n".join(["no weights here that ckptconv reads.", *foreign])

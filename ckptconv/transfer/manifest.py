@@ -14,13 +14,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader, limits, more, read_source, require_same_digest
@@ -29,6 +28,9 @@ from ckptconv.base.workers import finish, workers
 from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.tensor import Extent, Stored
 from ckptconv.version import __version__
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Algorithm: TypeAlias = Literal["sha256", "blake3"]
 BLOCK_BYTES = 1 << 20

@@ -28,6 +28,7 @@ from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.hub import resolve
 from ckptconv.stores.tensor import Stored, TensorSpec, require_checksums
 from ckptconv.verbs.planning import (
+    Planned,
     Way,
     is_ambiguous,
     is_written_as_pytorch,
@@ -517,17 +518,16 @@ def _code_hooks(checkpoint: Checkpoint) -> Iterator[str]:
     yield from sorted(entry.name for entry in checkpoint.path.glob("*.py"))
 
 
-def _ways() -> dict[str, Way]:
-    """Return every verb that converts a whole pair, with the format that it writes by default."""
-    safetensors, hdf5, msgpack = (FORMATS[name] for name in ("safetensors", "hdf5", "msgpack"))
-    return {
-        "split": Way("pytorch", "pytorch", safetensors),
-        "normalize": Way("pytorch", "pytorch", safetensors),
-        "pt2tf": Way("pytorch", "tf", hdf5),
-        "pt2flax": Way("pytorch", "flax", msgpack, heal=True),
-        "tf2pt": Way("tf", "pytorch", safetensors),
-        "flax2pt": Way("flax", "pytorch", safetensors),
-    }
+def _ways(source: NamingName) -> list[tuple[Way, tuple[str, ...]]]:
+    """Return how a whole pair of a naming is converted, in the default formats, and the verbs that do it so."""
+    to_pytorch = Way(source, "pytorch", FORMATS["safetensors"])
+    if source != "pytorch":
+        return [(to_pytorch, (f"{source}2pt",))]
+    return [
+        (to_pytorch, ("split", "normalize")),
+        (Way("pytorch", "tf", FORMATS["hdf5"]), ("pt2tf",)),
+        (Way("pytorch", "flax", FORMATS["msgpack"], heal=True), ("pt2flax",)),
+    ]
 
 
 def _targets(
@@ -539,40 +539,53 @@ def _targets(
         return tuple(_as_part(checkpoint, part, role) for role, part in roles), {}
     targets: list[Target] = []
     by_verb: dict[str, tuple[Condition, ...]] = {}
-    for verb, way in _ways().items():
-        if identity.model is not None and way.source == checkpoint.weights.naming:
-            target, compared = _target(checkpoint, identity.model, identity.binding, verb, way)
+    if identity.model is None:
+        return (), {}
+    refusal = next(conditions(checkpoint.config, checkpoint.weights.tensors), "")
+    for way, verbs in _ways(checkpoint.weights.naming):
+        planning = refusal or _planned(checkpoint, identity.model, identity.binding, way)
+        for verb in verbs:
+            target, compared = _target(planning, verb)
             targets.append(target)
             if target.converts:
                 by_verb[verb] = compared
     return tuple(targets), by_verb
 
 
-def _target(
-    checkpoint: Checkpoint, model: Model, binding: Binding, verb: str, way: Way
-) -> tuple[Target, tuple[Condition, ...]]:
-    """Ask one verb for its plan."""
-    for condition in conditions(checkpoint.config, checkpoint.weights.tensors):
-        return Target(verb, condition), ()
+def _planned(checkpoint: Checkpoint, model: Model, binding: Binding, way: Way) -> Planned | str:
+    """Return what a conversion would do, or why it is refused."""
     if (
         way.source == "flax"
         and is_ambiguous(model, checkpoint)
         and not is_written_as_pytorch(checkpoint)
     ):
-        return Target(verb, question(model, checkpoint.path)), ()
+        return question(model, checkpoint.path)
     try:
         require_processor(model, checkpoint.path)
-        planning = plan_bound(checkpoint, model, binding, way)
-        sides = side_plans(planning) if verb == "split" else ()
-    except PlanError as error:
-        count = len(error.problems)
-        return Target(verb, f"{count} problem{'s' if count != 1 else ''} with its tensors"), ()
+        return plan_bound(checkpoint, model, binding, way)
     except SourceError as error:
-        return Target(verb, str(error)), ()
+        return _refusal(error)
+
+
+def _refusal(error: SourceError) -> str:
+    if not isinstance(error, PlanError):
+        return str(error)
+    count = len(error.problems)
+    return f"{count} problem{'s' if count != 1 else ''} with its tensors"
+
+
+def _target(planning: Planned | str, verb: str) -> tuple[Target, tuple[Condition, ...]]:
+    """Return the answer of one verb, and what it must compare before it writes."""
+    if isinstance(planning, str):
+        return Target(verb, planning), ()
+    try:
+        sides = side_plans(planning) if verb == "split" else ()
+    except SourceError as error:
+        return Target(verb, _refusal(error)), ()
     plan = planning.plan
     constants = (constant for side in sides for constant in side.plan.constants)
     compared: tuple[Condition, ...] = (*plan.equalities, *plan.constants, *constants)
-    notices = tuple(side_notices(model, sides)) if sides else plan.notices
+    notices = tuple(side_notices(planning.model, sides)) if sides else plan.notices
     return Target(verb, "", tuple(map(_words, compared)), notices), compared
 
 

@@ -17,7 +17,6 @@ from ckptconv.base.errors import SourceError, require_choice
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import MADE_OF_ONE_ROW, Binding, bind_whole
 from ckptconv.binding.plan import DtypeChoice, Plan, make_plan
-from ckptconv.compare.configs import stated_defaults, with_defaults
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import Healed, RollPositions
 from ckptconv.schema.model import (
@@ -32,7 +31,6 @@ from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.checkpoint import Checkpoint
 from ckptconv.stores.companions import GENERATION
 from ckptconv.stores.formats import Format
-from ckptconv.transfer.manifest import MANIFEST, file_digest, read_manifest
 
 Positions: TypeAlias = Literal["trained-in-flax", "as-pytorch"]
 """Trained in Flax: the row of the first position is the first. As PyTorch: it is row `pad_token_id + 1`."""
@@ -133,6 +131,8 @@ def _settled(model: Model) -> str:
 
 def is_written_as_pytorch(checkpoint: Checkpoint) -> bool:
     """Tell whether these very weights are what `pt2flax --no-heal` wrote, by the manifest beside them."""
+    from ckptconv.transfer.manifest import MANIFEST, file_digest, read_manifest
+
     if not (checkpoint.path / MANIFEST).is_file():
         return False
     try:
@@ -289,6 +289,8 @@ def _defaults(part: Part, keys: Mapping[str, Json]) -> dict[str, Json]:
 
     Args: keys: what the config says beside for that class.
     """
+    from ckptconv.compare.configs import stated_defaults, with_defaults
+
     values = part.config.values
     own = with_defaults(Config(values))
     read = with_defaults(Config({**values, **keys}))

@@ -76,6 +76,6 @@ def test_axes_go_by_their_labels(axes: list[str], wanted: list[str]) -> None:
     """Whatever the two orders, and with an axis of length one that comes or goes, numpy agrees."""
     sizes = {"out": 2, "in": 3, "kernel": 5}
     array = np.random.default_rng(1).standard_normal([sizes[axis] for axis in axes], np.float32)
-    ops = ops_between(["1", *axes], (1, *array.shape), [*wanted, "1"])
+    ops = ops_between(("1", *axes), (1, *array.shape), (*wanted, "1"))
     expected = array.transpose([axes.index(axis) for axis in wanted])[..., None]
     assert np.array_equal(applied(ops, [array[None]]), expected)

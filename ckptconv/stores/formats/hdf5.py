@@ -18,7 +18,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -47,6 +46,8 @@ from ckptconv.stores.formats import Contents, Format, TensorPlaces
 from ckptconv.stores.tensor import MAX_RANK, Extent, Stored, TensorSpec, is_size, require_name
 
 if TYPE_CHECKING:
+    import subprocess
+
     import h5py
 
 
@@ -82,6 +83,8 @@ class _Server:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Return the process, a new one where there is none, or the last one ended, or it is another's."""
+        import subprocess  # here, since few commands that ask what the format is read a file in it
+
         if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
             self.stop()
             self.owner = os.getpid()

@@ -13,7 +13,6 @@ from ckptconv.base.strict_json import Json
 from ckptconv.stores.artefact import MARKS, RECORD, Artefact, is_artefact, read_artefact
 from ckptconv.stores.formats import Contents, Format
 from ckptconv.stores.layouts import Layout, Weights
-from ckptconv.stores.parsers.tensor_bundle import variables
 from ckptconv.stores.tensor import ITEMSIZE, Extent, Stored, TensorSpec, is_size, require_name
 
 VARIABLES = "variables"
@@ -41,6 +40,8 @@ def _saved_model(folder: Path) -> Weights:
 
 
 def _variables(index: Path) -> dict[str, Stored]:
+    from ckptconv.stores.parsers.tensor_bundle import variables
+
     places = variables(index, index.with_name(DATA))
     return {name: stored for name, stored in places.items() if not name.startswith(CONSTANT)}
 

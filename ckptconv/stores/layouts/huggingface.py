@@ -15,16 +15,15 @@ from ckptconv.base.files import START_BYTES, kind_of, read_source
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import FORMAT_TAGS, FORMATS, Contents, Format
 from ckptconv.stores.layouts import Layout, Weights
-from ckptconv.stores.parsers.shard_index import read_index
 
 FILE_NAMES: Mapping[str, str] = {
-    "safetensors": "model.safetensors",
-    "torch": "pytorch_model.bin",
-    "torch legacy": "pytorch_model.bin",
     "hdf5": "tf_model.h5",
     "msgpack": "flax_model.msgpack",
+    "safetensors": "model.safetensors",
+    "torch legacy": "pytorch_model.bin",
+    "torch": "pytorch_model.bin",
 }
-"""Format -> what its file is called where the weights are one file."""
+"""Format -> what its file is called where the weights are one file. Names alone tell which reader to import."""
 
 
 def weights_name(form: Format) -> str:
@@ -34,7 +33,11 @@ def weights_name(form: Format) -> str:
 
 def index_name(form: Format) -> str:
     """Return the file name of the index of shards."""
-    return f"{weights_name(form)}.index.json"
+    return _index_of(weights_name(form))
+
+
+def _index_of(weights: str) -> str:
+    return f"{weights}.index.json"
 
 
 def shard_name(form: Format, number: int, count: int) -> str:
@@ -52,9 +55,9 @@ def shard_names(form: Format, count: int) -> list[str]:
 
 def every_name() -> Iterator[str]:
     """Return the file names under which transformers looks for weights: in one file, or an index of shards."""
-    for form in FORMATS.values():
-        yield weights_name(form)
-        yield index_name(form)
+    for weights in FILE_NAMES.values():
+        yield weights
+        yield _index_of(weights)
 
 
 def format_of(name: str) -> Format | None:
@@ -98,10 +101,11 @@ def present(folder: Path, naming: NamingName) -> bool:
 
 def read(folder: Path) -> Iterator[Weights]:
     """Open every set of weights in a directory; see `Layout.read`."""
-    for form in FORMATS.values():
-        single, index = folder / weights_name(form), folder / index_name(form)
+    for name, weights in FILE_NAMES.items():
+        single, index = folder / weights, folder / _index_of(weights)
         # What is no file, or a link that leads nowhere, is refused when it is opened.
         if os.path.lexists(single):
+            form = FORMATS[name]
             if _is(form, single):
                 contents = form.read(single)
                 yield Weights(
@@ -112,7 +116,7 @@ def read(folder: Path) -> Iterator[Weights]:
                     notices=contents.notices,
                 )
         elif os.path.lexists(index):
-            yield from _sharded(form, index)
+            yield from _sharded(FORMATS[name], index)
 
 
 def read_file(path: Path) -> Weights:
@@ -121,7 +125,7 @@ def read_file(path: Path) -> Weights:
     Raises: SourceError: of no format that is read, or malformed.
     """
     kind = kind_of(read_source(path, START_BYTES))
-    by_suffix = {Path(name).suffix: name_of for name_of, name in FILE_NAMES.items()}
+    by_suffix = {Path(FILE_NAMES[form]).suffix: form for form in reversed(list(FILE_NAMES))}
     name = kind.form if kind and kind.form else by_suffix.get(path.suffix, "")
     if not name:
         what = kind.name if kind else "a file of no known format"
@@ -135,7 +139,7 @@ def read_file(path: Path) -> Weights:
 
 def _is(form: Format, path: Path) -> bool:
     """Tell formats apart that share a file name; a file of no known beginning goes to the first."""
-    rivals = [rival for rival in FORMATS.values() if weights_name(rival) == weights_name(form)]
+    rivals = [FORMATS[name] for name, own in FILE_NAMES.items() if own == weights_name(form)]
     if len(rivals) == 1:
         return True
     start = read_source(path, 16)
@@ -153,6 +157,8 @@ def _naming(form: Format, contents: Contents) -> NamingName:
 
 def _sharded(form: Format, index: Path) -> Iterator[Weights]:
     """Open the shards that an index names, and check the index against them."""
+    from ckptconv.stores.parsers.shard_index import read_index
+
     listing = read_index(index)
     files = tuple(index.parent / name for name in listing.files)
     listing.require_files(weights_name(form))
