@@ -12,7 +12,7 @@ from ckptconv.base.files import limited as limited
 from ckptconv.batches.batch import Batch as Batch
 from ckptconv.batches.batch import batch as batch
 from ckptconv.report.bar import progress_bar as progress_bar
-from ckptconv.run.yardstick import Tolerance as Tolerance
+from ckptconv.run.tolerance import Tolerance as Tolerance
 from ckptconv.trials.selftest import SelfTest as SelfTest
 from ckptconv.trials.selftest import selftest as selftest
 from ckptconv.verbs.check import Checked as Checked

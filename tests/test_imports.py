@@ -92,7 +92,7 @@ def test_help_imports_the_command_line_alone() -> None:
 
 @pytest.mark.thorough
 def test_headers_of_safetensors_take_no_other_reader(dates: Path) -> None:
-    """`inspect` imports the reader of the format that is there, and nothing that writes, digests or starts processes."""
+    """`inspect` imports the reader of the format that is there, and nothing that writes or starts processes."""
     imported = modules("inspect", dates, "--json")
     parsers = {name for name in imported if name.startswith("ckptconv.stores.parsers.")}
     # `stream` words refusals; the others are of Flax's format, since `pt2flax` is asked what it would write
@@ -113,6 +113,24 @@ def test_headers_of_safetensors_take_no_other_reader(dates: Path) -> None:
         "secrets",
         "shutil",
         "subprocess",
+    }
+
+
+@pytest.mark.thorough
+def test_weights_alone_take_nothing_that_runs_models(dates: Path, converted_tf: Path) -> None:
+    """`verify --level weights` of equal checkpoints imports nothing that runs, converts or names differences."""
+    imported = modules("verify", dates, converted_tf, "--level", "weights")
+    running = {
+        name for name in imported if name.startswith(("ckptconv.run.", "ckptconv.artefacts.f"))
+    }
+    assert running == {"ckptconv.run.tolerance"}
+    assert not imported & {
+        "ckptconv.compare.analysis",
+        "ckptconv.verbs.convert",
+        "ckptconv.verbs.record",
+        "importlib.metadata",
+        "numpy.random",
+        "statistics",
     }
 
 

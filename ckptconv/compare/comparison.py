@@ -9,20 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ckptconv.base.errors import PlanError, Problem
-from ckptconv.base.workers import finish, workers
+from ckptconv.base.workers import PerThread, finish, workers
 from ckptconv.binding.align import TensorPair
 from ckptconv.binding.bind import Equality
 from ckptconv.binding.plan import Constant, Fill
-from ckptconv.compare.analysis import LARGE_BYTES, ItemPair, relate
-from ckptconv.compare.stream import Figures, Relation, Streamed, Sums, compare_stream, in_dtype
+from ckptconv.compare.stream import (
+    Figures,
+    Reader,
+    Relation,
+    Streamed,
+    Sums,
+    compare_stream,
+    in_dtype,
+)
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.tensor import ITEMSIZE
 from ckptconv.transfer.casting import Items, raw_dtype
 from ckptconv.transfer.pieces import OpenFiles, Pieces, SharedPieces, drawn
+
+if TYPE_CHECKING:
+    from ckptconv.compare.analysis import ItemPair
+
+# `analysis` names what differs, which most pairs do not: it is imported where a pair does.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ def check_constants(constants: Sequence[Constant]) -> None:
             stored, path = constant.stored, str(constant.stored.path)
             fill = Fill(why=constant.why, formula=constant.formula)
             expected = (memoryview(piece).cast("B") for piece in drawn(fill, stored.spec))
-            streamed = compare_stream(expected, stored.spec.dtype, stored, files)
+            streamed = compare_stream(expected, stored.spec.dtype, stored, Reader(files))
             if (
                 streamed.sums.worst
             ):  # a zero with a sign is what a class without the tensor adds as well
@@ -99,7 +112,7 @@ def check_equal(equalities: Sequence[Equality]) -> None:
             if replace(pair.first, spec=pair.second.spec) == pair.second:
                 continue  # the same bytes, read in the same way
             expected = (memoryview(piece).cast("B") for piece in Pieces(files).plain(pair.first))
-            streamed = compare_stream(expected, pair.first.spec.dtype, pair.second, files)
+            streamed = compare_stream(expected, pair.first.spec.dtype, pair.second, Reader(files))
             if not streamed.same:
                 detail = f"{streamed.sums.figures}, from {pair.first.spec.name}; {pair.why}"
                 problems.append(Problem(pair.kind, pair.second.spec.name, detail))
@@ -112,6 +125,7 @@ class PairOutcome:
     """What became of one pair."""
 
     sums: Sums
+    """Of equal pairs none where only differences were measured."""
     relation: Relation | None
     """None where every bit is right."""
 
@@ -120,13 +134,19 @@ def compare(
     pairs: Sequence[TensorPair],
     files: OpenFiles,
     progress: Callable[[int], None] = lambda nbytes: None,
+    *,
+    measured: bool = True,
 ) -> list[PairOutcome]:
     """Compare every pair, in the order of `pairs`.
 
-    Args: progress: called with the bytes of each found tensor once it is compared.
+    Args:
+        pairs: what each tensor should be, and where it lies.
+        files: reads both.
+        progress: called with the bytes of each found tensor once it is compared.
+        measured: give sums of pairs that are equal too, which takes another pass over values in the cache.
     Raises: SourceError: a file cannot be read.
     """
-    streamer = _Streamer(files, progress)
+    streamer = _Streamer(files, progress, measured)
     with workers() as pool:
         streamed = finish([pool.submit(streamer.run, pair) for pair in pairs])
         relater = _Relater(files, pairs, streamed)
@@ -143,9 +163,10 @@ def compare(
 class _Streamer:
     """Compares pairs piece by piece; each thread keeps its buffers from one to the next."""
 
-    def __init__(self, files: OpenFiles, progress: Callable[[int], None]) -> None:
-        self._files, self._progress = files, progress
+    def __init__(self, files: OpenFiles, progress: Callable[[int], None], measured: bool) -> None:
+        self._progress, self._measured = progress, measured
         self._shared = SharedPieces(files)
+        self._readers = PerThread(lambda: Reader(files))
 
     def run(self, pair: TensorPair) -> Streamed:
         """Make one pass over both sides."""
@@ -155,9 +176,13 @@ class _Streamer:
         return result
 
     def _compare(self, pair: TensorPair, pieces: Pieces) -> Streamed:
-        return compare_stream(
-            pieces.of(pair.move), pair.move.target.dtype, pair.stored, self._files
-        )
+        dtype, reader = pair.move.target.dtype, self._readers.own
+        if not self._measured:
+            expected = pieces.of(pair.move)
+            streamed = compare_stream(expected, dtype, pair.stored, reader, measured=False)
+            if streamed.same and not streamed.casts:
+                return streamed
+        return compare_stream(pieces.of(pair.move), dtype, pair.stored, reader)
 
 
 class _Relater:
@@ -173,6 +198,8 @@ class _Relater:
 
     def run(self, number: int) -> Relation | None:
         """Say how one pair differs."""
+        from ckptconv.compare.analysis import relate
+
         pair, streamed = self._pairs[number], self._streamed[number]
         relation = self._swapped(number) or relate(
             streamed, pair.stored.spec.shape, pair.labels, lambda: self._load(pair, streamed.dtype)
@@ -219,6 +246,8 @@ class _Relater:
 
     def _load(self, pair: TensorPair, dtype: str) -> ItemPair:
         """Read both sides, or as much of them as is looked at."""
+        from ckptconv.compare.analysis import ItemPair
+
         with self._alone:
             expected, actual = self._expected(pair, dtype), self._found(pair, dtype)
         return ItemPair(expected, actual, whole=actual.size == pair.stored.spec.numel)
@@ -237,6 +266,8 @@ class _Relater:
 
 def _joined(pieces: Iterable[Items], stored_as: str, dtype: str) -> Items:
     """Return the pieces as one array of a dtype, up to the size that is looked at."""
+    from ckptconv.compare.analysis import LARGE_BYTES
+
     parts: list[Items] = []
     room = LARGE_BYTES // ITEMSIZE[dtype]
     for piece in pieces:

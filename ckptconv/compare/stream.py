@@ -173,21 +173,61 @@ class Streamed:
         return min(self.found_dtype, self.expected_dtype, key=ITEMSIZE.__getitem__)
 
 
+class Reader:
+    """Reads stored tensors in pieces of any length, one after the other; keeps its buffer from one to the next."""
+
+    def __init__(self, files: OpenFiles) -> None:
+        self._files = files
+        self._buffer = np.empty(0, np.uint8)
+
+    def whole(self, stored: Stored) -> Items | None:
+        """Return the items of a view that is not row-major, which is held whole; None for any other tensor."""
+        if stored.strides is None:
+            return None
+        parts = [piece.copy() for piece in Pieces(self._files).plain(stored)]
+        return np.concatenate(parts) if parts else np.empty(0, raw_dtype(stored.spec.dtype))
+
+    def take(self, stored: Stored, count: int, start: int) -> Items:
+        """Return `count` items of a row-major tensor from item `start` on; valid until the next call."""
+        item = ITEMSIZE[stored.spec.dtype]
+        if len(self._buffer) < count * item:
+            self._buffer = np.empty(count * item, np.uint8)
+        buffer = self._buffer[: count * item]
+        self._files.read_into(stored, start * item, memoryview(buffer))
+        return buffer.view(raw_dtype(stored.spec.dtype))
+
+
 def compare_stream(
-    expected: Iterator[memoryview], dtype: str, actual: Stored, files: OpenFiles
+    expected: Iterator[memoryview],
+    dtype: str,
+    actual: Stored,
+    reader: Reader,
+    *,
+    measured: bool = True,
 ) -> Streamed:
     """Compare bytes as they come, in row-major order, with a stored tensor of as many elements.
 
-    Args: dtype: of the expected bytes; that of `found` may be another if both are floats.
+    Args:
+        expected: the bytes.
+        dtype: theirs; that of `actual` may be another if both are floats.
+        actual: where the tensor lies.
+        reader: reads it.
+        measured: add up how far the two are apart. False: only tell whether every bit is the same, which ends at the
+            first piece that is not, and leaves the sums empty.
     Raises: SourceError: a file cannot be read.
     """
     result = Streamed(dtype, actual.spec.dtype)
-    reader = _Sequential(actual, files)
-    start = 0
+    whole, start = reader.whole(actual), 0
     for piece in expected:
         left = np.frombuffer(piece, raw_dtype(dtype))
-        right = reader.take(left.size, start)
-        _compare_piece(result, left, right, start)
+        right = (
+            reader.take(actual, left.size, start)
+            if whole is None
+            else whole[start : start + left.size]
+        )
+        _compare_piece(result, left, right, start, measured)
+        if not measured and not result.same:
+            break
         start += left.size
     return result
 
@@ -197,7 +237,9 @@ def in_dtype(items: Items, dtype: str, target: str) -> Items:
     return items if dtype == target else encode(decode(items, dtype), target)
 
 
-def _compare_piece(result: Streamed, expected: Items, actual: Items, start: int) -> None:
+def _compare_piece(
+    result: Streamed, expected: Items, actual: Items, start: int, measured: bool
+) -> None:
     """Add one piece to the result."""
     left = in_dtype(expected, result.expected_dtype, result.dtype)
     right = in_dtype(actual, result.found_dtype, result.dtype)
@@ -210,7 +252,8 @@ def _compare_piece(result: Streamed, expected: Items, actual: Items, start: int)
         unequal = left != right
         differing = int(np.count_nonzero(unequal))
         _keep(result, left, right, unequal, start)
-    result.sums += _sums(result, expected, actual, differing)
+    if measured:
+        result.sums += _sums(result, expected, actual, differing)
 
 
 def _keep(
@@ -231,31 +274,6 @@ def _sums(result: Streamed, left: Items, right: Items, differing: int) -> Sums:
             _numbers(left, result.expected_dtype), _numbers(right, result.found_dtype), differing
         )
     return _reference(_numbers(left, result.expected_dtype))
-
-
-class _Sequential:
-    """Reads a stored tensor in pieces of any length; a view that is not row-major is held whole."""
-
-    def __init__(self, stored: Stored, files: OpenFiles) -> None:
-        self._stored, self._files = stored, files
-        self._buffer = np.empty(0, np.uint8)
-        self._whole: Items | None = None
-        if stored.strides is not None:
-            parts = [piece.copy() for piece in Pieces(files).plain(stored)]
-            self._whole = (
-                np.concatenate(parts) if parts else np.empty(0, raw_dtype(stored.spec.dtype))
-            )
-
-    def take(self, count: int, start: int) -> Items:
-        """Return `count` items from item `start` on; valid until the next call."""
-        if self._whole is not None:
-            return self._whole[start : start + count]
-        item = ITEMSIZE[self._stored.spec.dtype]
-        if len(self._buffer) < count * item:
-            self._buffer = np.empty(count * item, np.uint8)
-        buffer = self._buffer[: count * item]
-        self._files.read_into(self._stored, start * item, memoryview(buffer))
-        return buffer.view(raw_dtype(self._stored.spec.dtype))
 
 
 def _same_bytes(left: Items, right: Items) -> bool:

@@ -24,7 +24,6 @@ from ckptconv.report.text import (
     size,
     table,
 )
-from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
 
 if TYPE_CHECKING:
     from ckptconv.base.errors import Problem
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
     from ckptconv.compare.configs import ConfigDifference
     from ckptconv.run.forward import Coverage, ForwardReport, TensorCoverage
     from ckptconv.run.localization import Where
-    from ckptconv.run.yardstick import Difference, Fork, Generation, Quantity, Tolerance
+    from ckptconv.run.tolerance import Tolerance
+    from ckptconv.run.yardstick import Difference, Fork, Generation, Quantity
     from ckptconv.verbs.verify import Verification, WeightsReport
 
 
@@ -152,6 +152,8 @@ def kind_headers(report: ForwardReport) -> tuple[str, str, str, str, str]:
     """Return the headers of `kind_rows`: each ratio with its limit, or errors where a tolerance was chosen."""
     if _tolerance(report):
         return ("outputs", "passed", "largest\nerror", "\nlimit", "largest error at")
+    from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
+
     rms, maximum = f"RMS ratio\n(limit {RMS_FACTOR:g})", f"max ratio\n(limit {MAX_FACTOR:g})"
     return ("outputs", "passed", rms, maximum, "largest error at")
 
@@ -241,6 +243,8 @@ def figures_text(quantity: Quantity) -> str:
     if quantity.tolerance and quantity.errors:
         largest, limit, _ = _errors([quantity])
         return f"largest error {largest} (limit {limit})"
+    from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
+
     rms, maximum = quantity.ratios
     return (
         f"error / PyTorch's own: RMS {rms:.3g} (limit {RMS_FACTOR:g}), "

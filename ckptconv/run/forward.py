@@ -29,13 +29,13 @@ from ckptconv.run.token_ids import (
     special_tokens,
     unnamed_tokens,
 )
+from ckptconv.run.tolerance import Tolerance
 from ckptconv.run.yardstick import (
     LOOSE,
     Generation,
     Measuring,
     Places,
     Quantity,
-    Tolerance,
     judge_tokens,
 )
 from ckptconv.schema.config import Config

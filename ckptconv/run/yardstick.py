@@ -39,12 +39,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptconv.base.errors import require_number
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import finish, workers
 from ckptconv.run.children import Answer
 from ckptconv.run.modalities import Modality
 from ckptconv.run.runners import Array, Batch
+from ckptconv.run.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,19 +224,6 @@ LOOSE = 1e-2
 answer to this model then, or its cached steps are not what its full pass says."""
 
 KINDS = {"attention": "self-attention", "cross": "cross-attention"}
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """What a user allows instead: |error| <= atol + rtol * |largest value of the reference|, for every element."""
-
-    atol: float
-    rtol: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse what is no tolerance. Raises UsageError."""
-        require_number("atol", self.atol)
-        require_number("rtol", self.rtol)
 
 
 def least(own: Difference) -> float:

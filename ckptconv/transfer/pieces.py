@@ -24,7 +24,6 @@ from functools import cache
 from hashlib import sha256
 from math import prod
 from pathlib import Path
-from statistics import NormalDist
 from threading import Lock
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -52,22 +51,25 @@ def drawn(fill: Fill, spec: TensorSpec) -> Iterator[Items]:
         else:
             yield encode(table.astype(np.float32), spec.dtype)
         return
+    counts = (min(STEP, spec.numel - start) for start in range(0, spec.numel, STEP))
+    if not fill.std:
+        yield from (encode(np.full(count, fill.mean, np.float32), spec.dtype) for count in counts)
+        return
+    # Only here, since numpy imports its random numbers where they are first asked for.
     stream = np.random.Philox(
         key=int.from_bytes(sha256(f"{fill.seed}:{spec.name}".encode()).digest()[:16], "big")
     )
-    for start in range(0, spec.numel, STEP):
-        count = min(STEP, spec.numel - start)
-        if fill.std:
-            raw = stream.random_raw((count + 3) // 4).astype("<u8").view("<u2")[:count]
-            values = _quantiles()[raw] * np.float32(fill.std) + np.float32(fill.mean)
-        else:
-            values = np.full(count, fill.mean, np.float32)
+    for count in counts:
+        raw = stream.random_raw((count + 3) // 4).astype("<u8").view("<u2")[:count]
+        values = _quantiles()[raw] * np.float32(fill.std) + np.float32(fill.mean)
         yield encode(values, spec.dtype)
 
 
 @cache
 def _quantiles() -> NDArray[np.float32]:
     """Return the standard normal's quantiles at the middles of 65,536 equal steps; the largest is 4.3."""
+    from statistics import NormalDist  # takes long to import, and few values are drawn
+
     normal = NormalDist()
     upper = [normal.inv_cdf((index + 0.5) / 65536) for index in range(32768, 65536)]
     half = np.array(upper, np.float32)

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import TIMEOUT_MAX
+from typing import TYPE_CHECKING
 
-from ckptconv.artefacts.formats import ARTEFACT_FORMATS
-from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS, StoredTensor, stored_tensors
 from ckptconv.base.errors import (
     MAX_SEED,
     Problem,
@@ -26,22 +24,17 @@ from ckptconv.base.errors import (
 )
 from ckptconv.base.files import why_no_file
 from ckptconv.binding.bind import bind_whole
-from ckptconv.run.forward import (
-    ForwardReport,
-    Options,
-    Runnable,
-    class_faults,
-    generation_faults,
-    prepare,
-)
-from ckptconv.run.inputs import require_package
-from ckptconv.run.modalities import modality_of
 from ckptconv.schema.model import Model
 from ckptconv.stores.artefact import Artefact, converted_notice, is_artefact, read_artefact
 from ckptconv.stores.checkpoint import Checkpoint
-from ckptconv.stores.parsers.onnx_graph import ExternalTensor, external_tensors
-from ckptconv.verbs.convert import flax2pt, tf2pt
 from ckptconv.verbs.planning import Positions, require_positions
+
+if TYPE_CHECKING:
+    from ckptconv.artefacts.stored import StoredTensor
+    from ckptconv.run.forward import ForwardReport, Options, Runnable
+    from ckptconv.stores.parsers.onnx_graph import ExternalTensor
+
+# What runs models takes longer to import than a small checkpoint to compare: it is imported where one is run.
 
 ONNX = ".onnx"
 
@@ -65,6 +58,9 @@ def runnable_of(checkpoint: Checkpoint) -> Runnable:
 
     Raises: SourceError: an artefact of a format that is not known here, or with a damaged record.
     """
+    from ckptconv.artefacts.formats import ARTEFACT_FORMATS
+    from ckptconv.run.forward import Runnable
+
     artefact = artefact_of(checkpoint)
     if artefact is None:
         return Runnable(checkpoint.weights.naming, checkpoint.path)
@@ -124,6 +120,9 @@ def pointer_problems(artefact: Artefact) -> tuple[Problem, ...]:
 
     Raises: SourceError: a graph or a file of weights is damaged.
     """
+    from ckptconv.artefacts.stored import CONSTANTS, WEIGHTS
+    from ckptconv.stores.parsers.onnx_graph import external_tensors
+
     files = {
         name: _places(artefact.path / name)
         for name in (WEIGHTS, CONSTANTS)
@@ -139,6 +138,8 @@ def pointer_problems(artefact: Artefact) -> tuple[Problem, ...]:
 
 
 def _places(path: Path) -> dict[str, StoredTensor]:
+    from ckptconv.artefacts.stored import stored_tensors
+
     try:
         return stored_tensors(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -148,6 +149,8 @@ def _places(path: Path) -> dict[str, StoredTensor]:
 def _pointer_problems(
     graph: str, tensor: ExternalTensor, files: dict[str, dict[str, StoredTensor]]
 ) -> Iterator[Problem]:
+    from ckptconv.artefacts.stored import StoredTensor
+
     stored = files.get(tensor.file, {}).get(tensor.name)
     pointer = StoredTensor(tensor.dtype, tensor.shape, tensor.offset, tensor.nbytes)
     if stored is None:
@@ -171,6 +174,8 @@ def compare_outputs(
     Raises: SourceError: that conversion is refused, or a side's own class cannot load it.
     FrameworkError: a framework is missing, or a child failed.
     """
+    from ckptconv.run.forward import Runnable, class_faults, generation_faults, prepare
+
     require_loadable(source, model)
     target.require_loadable()
     artefact = artefact_of(target)
@@ -221,6 +226,10 @@ def reference_of(
     if "pytorch" in names:
         yield None
         return
+    from tempfile import TemporaryDirectory
+
+    from ckptconv.verbs.convert import flax2pt, tf2pt
+
     with TemporaryDirectory(prefix="ckptconv-reference-") as folder:
         if source.weights.naming == "tf":
             tf2pt(source.path, Path(folder) / "pytorch")
@@ -252,6 +261,9 @@ def require_answerable(model: Model, texts: Sequence[str]) -> None:
     """
     if not texts or model.reads == "tokens":
         return
+    from ckptconv.run.inputs import require_package
+    from ckptconv.run.modalities import modality_of
+
     modality = modality_of(model)
     for text in texts:
         if why := why_no_file(text):

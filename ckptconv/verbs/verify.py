@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ckptconv.base.errors import Problem, UsageError, require_choice, require_number
 from ckptconv.base.results import PagedResult
@@ -34,12 +34,7 @@ from ckptconv.compare.configs import (
 )
 from ckptconv.compare.processors import differing_processors, require_processor
 from ckptconv.compare.stream import Relation
-from ckptconv.run.forward import ForwardReport, Options
-from ckptconv.run.inputs import Inputs, read_inputs
-from ckptconv.run.localization import Where, find_where
-from ckptconv.run.recording import compare_recorded
-from ckptconv.run.trace import Trace
-from ckptconv.run.yardstick import Tolerance
+from ckptconv.run.tolerance import Tolerance
 from ckptconv.schema.config import Config
 from ckptconv.schema.model import Model, read_model, without_fixes
 from ckptconv.schema.tensors import NamingName
@@ -58,7 +53,10 @@ from ckptconv.verbs.outputs import (
     without_converted,
 )
 from ckptconv.verbs.planning import Positions, fixes_of_both, never_healed_notices
-from ckptconv.verbs.record import compare_digests, open_trace, record
+
+if TYPE_CHECKING:
+    from ckptconv.run.forward import ForwardReport, Options
+    from ckptconv.run.localization import Where
 
 Level: TypeAlias = Literal["weights", "outputs"]
 NOTHING_IN_COMMON = "the two have no tensor in common, so neither model was run"
@@ -130,6 +128,8 @@ class Verification(PagedResult):
         """What leads from a difference to its cause; None where there is none."""
         if self.same:
             return None
+        from ckptconv.run.localization import find_where
+
         outputs = (self.outputs.outside, self.outputs.quantities) if self.outputs else ((), ())
         return find_where(self.weights.differences, self.weights.matches, self.config, *outputs)
 
@@ -172,10 +172,11 @@ def verify(
         timeout=timeout,
         positions=positions,
     )
-    path, options = resolve(source), Options(seed, texts, Inputs(), tolerance, timeout)
+    path = resolve(source)
     if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
         recorded_target = open_checkpoint(resolve(target))
-        verdict = _verify_recorded(path, recorded_target, level, options, positions, progress)
+        recorded = _options(seed, texts, tolerance, timeout)
+        verdict = _verify_recorded(path, recorded_target, level, recorded, positions, progress)
         return replace(verdict, min_coverage=min_coverage)
     first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
     require_no_artefact(first)
@@ -183,16 +184,14 @@ def verify(
     require_answerable(model, texts)
     for checkpoint in (first, second) if model.reads != "tokens" else ():
         require_processor(model, checkpoint.path)
-    options = replace(options, inputs=read_inputs(inputs, model) if inputs else Inputs())
+    runs = level == "outputs" or save_trace is not None
+    options = _options(seed, texts, tolerance, timeout, inputs, model) if runs or inputs else None
     weights = _files_report(first, model, second, progress, positions)
     outputs = None
-    if save_trace:
-        trace = _recorded(path, save_trace, options, inputs, positions)
-        outputs = compare_recorded(trace, save_trace, model, runnable_of(second), options)
-    elif level == "outputs" and not weights.tensors:
+    if runs and not save_trace and not weights.tensors:
         weights = replace(weights, notices=(*weights.notices, NOTHING_IN_COMMON))
-    elif level == "outputs":
-        outputs = compare_outputs(first, model, second, options, positions)
+    elif runs and options:
+        outputs = _answers(first, model, second, options, positions, save_trace, inputs)
     return Verification(
         first.path,
         second.path,
@@ -244,21 +243,48 @@ def _files_report(
     )
 
 
-def _recorded(
-    source: Path, path: Path, options: Options, inputs: Path | None, positions: Positions | None
-) -> Trace:
-    """Record the source's answers in a file, and return what the file says."""
+def _options(
+    seed: int,
+    texts: Sequence[str],
+    tolerance: Tolerance | None,
+    timeout: float | None,
+    inputs: Path | None = None,
+    model: Model | None = None,
+) -> Options:
+    """Return what is asked of the outputs. Raises SourceError: the file of inputs has none for the model."""
+    from ckptconv.run.forward import Options
+    from ckptconv.run.inputs import Inputs, read_inputs
+
+    own = read_inputs(inputs, model) if inputs and model else Inputs()
+    return Options(seed, texts, own, tolerance, timeout)
+
+
+def _answers(
+    source: Checkpoint,
+    model: Model,
+    target: Checkpoint,
+    options: Options,
+    positions: Positions | None,
+    save_trace: Path | None,
+    inputs: Path | None,
+) -> ForwardReport:
+    """Run both models; or record the source's answers in a file, and hold the target against it."""
+    if save_trace is None:
+        return compare_outputs(source, model, target, options, positions)
+    from ckptconv.run.recording import compare_recorded
+    from ckptconv.verbs.record import open_trace, record
+
     record(
-        source,
-        path,
+        source.path,
+        save_trace,
         seed=options.seed,
         texts=options.texts,
         inputs=inputs,
         timeout=options.timeout,
         positions=positions,
     )
-    trace, _ = open_trace(path)
-    return trace
+    trace, _ = open_trace(save_trace)
+    return compare_recorded(trace, save_trace, model, runnable_of(target), options)
 
 
 def _verify_recorded(
@@ -270,6 +296,9 @@ def _verify_recorded(
     progress: Callable[[int, int], None],
 ) -> Verification:
     """Compare a checkpoint with a trace, which has digests instead of weights."""
+    from ckptconv.run.recording import compare_recorded
+    from ckptconv.verbs.record import compare_digests, open_trace
+
     trace, model = open_trace(path)
     require_processor(model, target.path)
     compared = compare_digests(trace, model, target, progress, positions)
@@ -320,7 +349,7 @@ def compare_weights(
     ]
     nbytes = sum(pair.stored.spec.nbytes for pair in pairs)
     with OpenFiles() as files:
-        outcomes = compare(pairs, files, counted(progress, nbytes))
+        outcomes = compare(pairs, files, counted(progress, nbytes), measured=False)
     judged = list(zip(pairs, outcomes, strict=True))
     absent = {key for key, letter in alignment.zeros.items() if letter == "A"}
     lost = [pair for pair, outcome in judged if _key(pair) in absent and outcome.relation]

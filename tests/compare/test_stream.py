@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckptconv.compare.stream import MAX_CHANGES, Change, Streamed, compare_stream
+from ckptconv.compare.stream import MAX_CHANGES, Change, Reader, Streamed, compare_stream
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.pieces import OpenFiles
 
@@ -28,7 +28,7 @@ def streamed(
     data = memoryview(expected.tobytes())
     with OpenFiles() as files:
         pieces = (data[start : start + 24] for start in range(0, len(data), 24))
-        return compare_stream(pieces, str(expected.dtype), stored, files)
+        return compare_stream(pieces, str(expected.dtype), stored, Reader(files))
 
 
 def test_changes_have_their_places(tmp_path: Path) -> None:

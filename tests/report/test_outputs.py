@@ -12,7 +12,7 @@ import pytest
 from answering import TOKENS, answers, changed, judged
 from ckptconv.report.verify import outputs_json, outputs_text, outside_text
 from ckptconv.run.forward import Options
-from ckptconv.run.yardstick import Tolerance
+from ckptconv.run.tolerance import Tolerance
 
 
 def test_a_match(monkeypatch: pytest.MonkeyPatch) -> None:

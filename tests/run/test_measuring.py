@@ -10,7 +10,8 @@ import pytest
 from answering import answers, changed, judged
 from ckptconv.base.errors import FrameworkError
 from ckptconv.run.forward import Options
-from ckptconv.run.yardstick import LOOSE, MAX_FACTOR, RMS_FACTOR, Tolerance
+from ckptconv.run.tolerance import Tolerance
+from ckptconv.run.yardstick import LOOSE, MAX_FACTOR, RMS_FACTOR
 
 
 def test_rounding_matches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in l
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a `Tolerance`; anything but one or two numbers of at least 0 is wrong usage."""
-        from ckptconv.run.yardstick import Tolerance
+        from ckptconv.run.tolerance import Tolerance
 
         try:
             parts = [float(part) for part in str(value).split(",")]
@@ -149,6 +149,7 @@ def verify(
     \b
     Example: ckptconv verify dates dates-tf
     """
+    _read_ahead(source, target)
     from ckptconv.verbs import verify as verb
 
     _require_sense(target, level, html or junit, trace, options)
@@ -200,18 +201,23 @@ def verify(
         sys.exit(1)
 
 
+def _read_ahead(*checkpoints: Path | str | None) -> None:
+    """Start what reads HDF5 beside the imports of what compares."""
+    from ckptconv.stores.layouts.huggingface import read_ahead
+
+    read_ahead(*(path for path in checkpoints if isinstance(path, Path)))
+
+
 def _print(
     result: Verification, uploaded: Push | None, as_json: bool, quiet: bool, stdout_taken: bool
 ) -> None:
     """Print the notices, the result, and where it was uploaded to."""
     from ckptconv.report import verify as render
-    from ckptconv.run.forward import is_routine
 
     def document() -> dict[str, Json]:
         return render.verification_json(result) | _pushed_json(uploaded)
 
-    notices = render.notices(result)
-    say(quiet, tuple(notice for notice in notices if verbose() or not is_routine(notice)))
+    say(quiet, _telling(result, tuple(render.notices(result))))
     show(
         as_json,
         document,
@@ -223,6 +229,15 @@ def _print(
         from ckptconv.report.push import pushed
 
         to_stderr(pushed(uploaded))
+
+
+def _telling(result: Verification, notices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the notices without those that almost every run of the models has."""
+    if result.outputs is None or verbose():
+        return notices
+    from ckptconv.run.forward import is_routine
+
+    return tuple(notice for notice in notices if not is_routine(notice))
 
 
 def _pushed_json(uploaded: Push | None) -> dict[str, Json]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
@@ -58,6 +59,19 @@ def every_name() -> Iterator[str]:
     for weights in FILE_NAMES.values():
         yield weights
         yield _index_of(weights)
+
+
+def read_ahead(*folders: Path) -> None:
+    """Start the process that reads HDF5 where a directory has such weights: it takes as long to start as all imports.
+
+    A process that cannot be started is a refusal of whoever reads the file.
+    """
+    names = (FILE_NAMES["hdf5"], _index_of(FILE_NAMES["hdf5"]))
+    if any(os.path.isfile(folder / name) for folder in folders for name in names):
+        from ckptconv.stores.formats.hdf5 import start
+
+        with suppress(OSError):
+            start()
 
 
 def format_of(name: str) -> Format | None:
