@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import limits, more, read_source
@@ -16,6 +17,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 MAX_DIGITS = 64
 """Of a number in JSON; tokenizers write 31 for "no limit". Python takes seconds for a number of millions."""
+_ODD_INTEGER = re.compile(rb"-0|\d{%d}" % (MAX_DIGITS + 1))
+"""In whose absence every whole number is what Python takes it for."""
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -82,7 +85,7 @@ def parse_json(text: str | bytes, where: str) -> dict[str, Json]:
             data.decode(),
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_constant,
-            parse_int=_integer,
+            parse_int=_integer if _ODD_INTEGER.search(data) else int,
             parse_float=_float,
         )
         if b"\\u" in data:
@@ -120,6 +123,104 @@ def read_json(path: Path, times: int = 1) -> dict[str, Json]:
     return parse_json(data, str(path))
 
 
+BLOCK_PARTS = 1 << 12
+"""Pieces of text that are encoded together: some 100 kB."""
+COMPACT_MEMBERS = 64
+"""Of an object, encoded together."""
+_spelled = json.encoder.encode_basestring_ascii
+_scalar = json.JSONEncoder().encode
+
+
 def dump_json(value: Mapping[str, Json]) -> bytes:
     """Return the bytes that transformers would write for a config: sorted, two spaces, newline."""
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+    return b"".join(json_blocks(value))
+
+
+def json_blocks(
+    value: Mapping[str, object], default: Callable[[Any], Json] | None = None
+) -> Iterator[bytes]:
+    """Return what `dump_json` does some kB at a time, so that a long text is never in memory as a whole.
+
+    Args: default: turns what is no JSON into JSON, as in `json.dumps`.
+    """
+    texts = _lines(value, default, "\n")
+    while block := "".join(islice(texts, BLOCK_PARTS)):
+        yield block.encode()
+    yield b"\n"
+
+
+def compact_blocks(
+    value: Mapping[str, object], default: Callable[[Any], Json] | None = None
+) -> Iterator[bytes]:
+    """Return sorted JSON without any space, some kB at a time; see `json_blocks`."""
+    encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=default).encode
+    return (text.encode() for text in _compact(value, encode))
+
+
+def indented(value: Mapping[str, Json]) -> str:
+    """Return what `json.dumps(value, indent=2)` does, in less time; keys stay in their order."""
+    return _text(value, "\n", list)
+
+
+def _compact(value: Mapping[str, object], encode: Callable[[object], str]) -> Iterator[str]:
+    """Return the text of an object; what holds no objects some members at a time, which is what encoders are for."""
+    lead, keys = "{", sorted(value)
+    for start in range(0, len(keys), COMPACT_MEMBERS):
+        members = {key: value[key] for key in keys[start : start + COMPACT_MEMBERS]}
+        if not any(isinstance(item, dict) for item in members.values()):
+            yield lead + encode(members)[1:-1]
+            lead = ","
+            continue
+        for key, item in members.items():
+            yield f"{lead}{_spelled(key)}:"
+            if isinstance(item, dict):
+                yield from _compact(item, encode)
+            else:
+                yield encode(item)
+            lead = ","
+    yield "}" if value else "{}"
+
+
+def _lines(
+    value: Mapping[str, object], default: Callable[[Any], Json] | None, newline: str
+) -> Iterator[str]:
+    """Return the text of an object, a member at a time. `newline` is the line break with the indent around it."""
+    inner, lead = newline + "  ", "{"
+    for key in sorted(value):
+        item = value[key]
+        yield f"{lead}{inner}{_spelled(key)}: "
+        if isinstance(item, dict):
+            yield from _lines(item, default, inner)
+        else:
+            yield _text(item, inner, sorted, default)
+        lead = ","
+    yield newline + "}" if value else "{}"
+
+
+def _text(
+    value: object,
+    newline: str,
+    order: Callable[[Iterable[str]], list[str]],
+    default: Callable[[Any], Json] | None = None,
+) -> str:
+    """Return the text of any value. `order` puts the keys of its objects into theirs."""
+    if isinstance(value, str):
+        return _spelled(value)
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, dict | list | tuple):
+        if default is None or value is None or isinstance(value, bool | int | float):
+            return _scalar(value)
+        return _text(default(value), newline, order)
+    if not value:
+        return "{}" if isinstance(value, dict) else "[]"
+    inner = newline + "  "
+    if isinstance(value, dict):
+        members = [
+            f"{_spelled(key)}: {_text(value[key], inner, order, default)}" for key in order(value)
+        ]
+        return f"{{{inner}{f',{inner}'.join(members)}{newline}}}"
+    items = [
+        str(item) if type(item) is int else _text(item, inner, order, default) for item in value
+    ]
+    return f"[{inner}{f',{inner}'.join(items)}{newline}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -168,7 +167,9 @@ def _wrapped(line: str, columns: int) -> str:
 
 def dump(value: Mapping[str, Json]) -> str:
     """Return JSON in pure ASCII, so that no name from a checkpoint can steer a terminal or the runner of a CI."""
-    return LOG_COMMAND.sub(r"\\u0023", json.dumps(value, indent=2, ensure_ascii=True))
+    from ckptconv.base.strict_json import indented  # here, since every command imports this
+
+    return LOG_COMMAND.sub(r"\\u0023", indented(value))
 
 
 def finite(value: float) -> float | None:

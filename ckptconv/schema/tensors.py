@@ -325,15 +325,18 @@ class Naming:
     kinds: Mapping[tuple[str, str], Leaf]
     """(kind, role) -> leaf."""
 
-    def spell(self, path: Path, leaf: str) -> str:
-        """Return the full tensor name of a leaf below a path."""
+    def spell(self, path: Path, leaves: Iterable[str]) -> tuple[str, ...]:
+        """Return the full tensor names of leaves below a path."""
         levels: list[str] = []
         for step in path:
             if step.isdigit() and levels:
                 levels[-1] = self.number.format(levels[-1], step)
             else:
                 levels.append(step)
-        return self.separator.join([*levels, leaf] if leaf else levels) + self.suffix
+        return tuple(
+            self.separator.join([*levels, leaf] if leaf else levels) + self.suffix
+            for leaf in leaves
+        )
 
 
 def kinds(text: str) -> dict[tuple[str, str], Leaf]:
@@ -415,23 +418,51 @@ class SchemaTensor:
         return tuple(1 if axis == "1" else self.sizes[axis] for axis in self.spellings[naming].axes)
 
 
+class Spellings(Mapping[NamingName, Spelling]):
+    """How one tensor is spelt in each naming that has it; worked out where it is asked for.
+
+    Most runs ask for two of the three namings or one, and of 100,000 tensors each takes 50 MB.
+    """
+
+    __slots__ = ("_module", "_namings", "_role", "_spelt")
+
+    def __init__(self, module: Module, role: str, namings: Mapping[NamingName, Naming]) -> None:
+        self._module, self._role, self._namings = module, role, namings
+        self._spelt: tuple[tuple[NamingName, Spelling], ...] = ()
+
+    def __getitem__(self, name: NamingName) -> Spelling:
+        for spelt, spelling in self._spelt:
+            if spelt == name:
+                return spelling
+        path, naming = self._module.paths[name], self._namings[name]
+        leaf = naming.kinds[self._module.kind, self._role]
+        axes = tuple(self._module.sizes) if leaf.axes == ("*",) else leaf.axes
+        spelling = Spelling(naming.spell(path, leaf.names), axes)
+        self._spelt += ((name, spelling),)
+        return spelling
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._module.paths
+
+    def __iter__(self) -> Iterator[NamingName]:
+        return iter(self._module.paths)
+
+    def __len__(self) -> int:
+        return len(self._module.paths)
+
+
 def expand(modules: Modules, namings: Mapping[NamingName, Naming]) -> tuple[SchemaTensor, ...]:
     """Return every tensor of the modules, spelled in every naming."""
+    namings = dict(namings)  # of a registry, which looks for each name anew
     return tuple(_row(module, role, namings) for module in modules for role in module.roles)
 
 
 def _row(module: Module, role: str, namings: Mapping[NamingName, Naming]) -> SchemaTensor:
-    spellings: dict[NamingName, Spelling] = {}
-    for name, path in module.paths.items():
-        naming = namings[name]
-        leaf = naming.kinds[module.kind, role]
-        axes = tuple(module.sizes) if leaf.axes == ("*",) else leaf.axes
-        spellings[name] = Spelling(
-            tuple(naming.spell(path, spelling) for spelling in leaf.names), axes
-        )
     home = namings["pytorch" if "pytorch" in module.paths else next(iter(module.paths))]
+    spellings = Spellings(module, role, namings)
     key = spellings[home.name].names[0]
-    tied_to = module.tied_to
-    if tied_to is not None:
-        tied_to = home.spell(level(tied_to), home.kinds[module.kind, role].names[0])
+    tied_to = None
+    if module.tied_to is not None:
+        leaf = home.kinds[module.kind, role].names[0]
+        (tied_to,) = home.spell(level(module.tied_to), (leaf,))
     return SchemaTensor(key, module.sizes, spellings, module, tied_to)

@@ -134,7 +134,7 @@ class Stored:
     @property
     def extents(self) -> tuple[Extent, ...]:
         """The runs of bytes, in the tensor's own order."""
-        return tuple(Extent(chunk.offset, chunk.nbytes) for chunk in self.chunks)
+        return tuple([Extent(chunk.offset, chunk.nbytes) for chunk in self.chunks])
 
     @property
     def span_bytes(self) -> int:

@@ -11,6 +11,7 @@ their digests were made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -23,14 +24,14 @@ from numpy.typing import NDArray
 
 from ckptconv.base.errors import DestinationError, one_line
 from ckptconv.base.strict_json import dump_json
-from ckptconv.base.workers import Workers, finish, signals_blocked, workers
+from ckptconv.base.workers import Workers, finish, run_all, signals_blocked, workers
 from ckptconv.binding.plan import Move, Plan
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Format, TensorPlaces
 from ckptconv.stores.layouts import huggingface
 from ckptconv.stores.tensor import Extent, Stored, TensorSpec
 from ckptconv.transfer.casting import NOTHING, TensorValues, require_finite
-from ckptconv.transfer.manifest import FileDigest, Stopped, TensorDigest, hasher
+from ckptconv.transfer.manifest import FileDigest, Hasher, Stopped, TensorDigest, hasher
 from ckptconv.transfer.pieces import OpenFiles, Pieces, SharedPieces
 from ckptconv.transfer.publish.stage import fsync
 from ckptconv.transfer.segments import (
@@ -77,25 +78,15 @@ class ReadingBack:
         Raises: DestinationError: the file is shorter than it was. OSError. Stopped: the run ends.
         """
         try:  # whatever fails, `whole` must not wait for more
-            hashers = {name: hasher("blake3") for name in self._places}
-            waiting = iter(runs_of(self._places))
-            run = next(waiting, None)
+            digests = _RunningDigests(self._places)
             for at, block in self._blocks():
-                start, done = at, 0
-                while run is not None and run.start < at + len(block):
-                    start = max(start, run.start)
-                    stop = min(run.stop, at + len(block))
-                    hashers[run.tensor].update(block[start - at : stop - at])
-                    done += stop - start
-                    if run.stop > stop:
-                        break
-                    run = next(waiting, None)
+                done = digests.update(at, block)
                 self._full.put(block)
                 if done:
                     progress(done)
         finally:
             self._full.put(None)
-        return {name: running.hexdigest() for name, running in hashers.items()}
+        return digests.result()
 
     def _blocks(self) -> Iterator[tuple[int, memoryview]]:
         """Return the file, a segment at a time, and where each begins."""
@@ -125,6 +116,43 @@ class ReadingBack:
         finally:
             self._free.put(None)
         return FileDigest(nbytes, digest.hexdigest())
+
+
+class _RunningDigests:
+    """Makes the digests of a file's tensors as its bytes pass; of few at once, since what makes one takes 2 kB."""
+
+    def __init__(self, places: TensorPlaces) -> None:
+        self._runs, self._number = runs_of(places), 0
+        self._left = Counter(self._runs.tensors)
+        """Runs that are not done, by tensor."""
+        self._running: dict[str, Hasher] = {}
+        self._digests = dict.fromkeys(places, "")
+
+    def update(self, at: int, block: memoryview) -> int:
+        """Take the bytes of the file from `at` on; return how many of them belong to tensors."""
+        runs, end, done = self._runs, at + len(block), 0
+        while self._number < len(runs) and runs.starts[self._number] < end:
+            start = max(at, runs.starts[self._number])
+            stop = min(end, runs.stops[self._number])
+            name = runs.tensors[self._number]
+            digest = self._running.get(name)
+            if digest is None:
+                digest = self._running[name] = hasher("blake3")
+            digest.update(block[start - at : stop - at])
+            done += stop - start
+            if runs.stops[self._number] > end:
+                break
+            self._number += 1
+            self._left[name] -= 1
+            if not self._left[name]:
+                self._digests[name] = self._running.pop(name).hexdigest()
+        return done
+
+    def result(self) -> dict[str, str]:
+        """Return the BLAKE3 of each tensor by name, of as many bytes as there were."""
+        nothing = hasher("blake3").hexdigest()
+        rest = {name: digest.hexdigest() for name, digest in self._running.items()}
+        return {name: digest or rest.get(name, nothing) for name, digest in self._digests.items()}
 
 
 def digests_of(
@@ -158,7 +186,7 @@ def require_written(
     stored = form.read(path).tensors
     wrong = sorted(
         name
-        for name in {*stored, *expected}
+        for name in stored.keys() | expected.keys()
         if name not in stored
         or name not in expected
         or stored[name].spec != expected[name].spec
@@ -171,19 +199,20 @@ def require_written(
             f" {', '.join(map(one_line, wrong[:MAX_NAMES]))};"
             " nothing was published.\nThe disk or the memory of this machine may be faulty."
         )
-    return FileDigest(
-        whole.nbytes,
-        whole.sha256,
-        {
-            name: TensorDigest(tensor.spec.dtype, tensor.spec.shape, tensor.extents, tensors[name])
-            for name, tensor in stored.items()
-        },
-    )
+    digests_by_name = {}
+    for name, tensor in stored.items():
+        spec = expected[name].spec
+        extents = places[name] if spec.nbytes else tensor.extents
+        digests_by_name[name] = TensorDigest(spec.dtype, spec.shape, extents, tensors[name])
+    return FileDigest(whole.nbytes, whole.sha256, digests_by_name)
 
 
 def _lies_at(stored: Stored, extents: Sequence[Extent]) -> bool:
     """Tell whether a tensor lies in these runs; one without bytes lies anywhere."""
-    return not stored.spec.nbytes or stored.extents == tuple(extents)
+    if not stored.spec.nbytes:
+        return True
+    runs = [(chunk.offset, chunk.nbytes) for chunk in stored.chunks]
+    return runs == [(extent.offset, extent.nbytes) for extent in extents]
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,8 +342,7 @@ class _Writer:
             # In the target's order: few segments are begun at a time, and those at the front are whole soon.
             ordered = sorted(moves, key=lambda move: self._places[move.target.name][0].offset)
             written_tensors = {
-                written.spec.name: written
-                for written in finish([threads.pool.submit(self._move, move) for move in ordered])
+                written.spec.name: written for written in run_all(threads.pool, self._move, ordered)
             }
             if not segments.is_whole:
                 raise AssertionError(f"{self._path}: bytes of it were never written")

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader, limits, more, read_source, require_same_digest
-from ckptconv.base.strict_json import Json, dump_json, parse_json
+from ckptconv.base.strict_json import Json, compact_blocks, json_blocks, parse_json
 from ckptconv.base.workers import finish, workers
 from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.tensor import Extent, Stored
@@ -192,25 +193,35 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
     }
 
 
+ROWS = 64
+"""Tensors of a model that are spelt together."""
+
+
 def tables_digest(rows: Iterable[SchemaTensor], namings: Iterable[NamingName]) -> str:
     """Return the digest of what the tables say of a model in some namings: names, axes, sizes, ties."""
     sorted_namings = sorted(set(namings))
-    content = [
-        {
-            "key": row.key,
-            "kind": row.module.kind,
-            "presence": row.module.presence,
-            "sizes": dict(row.sizes),
-            "spellings": {
-                naming: [row.spellings[naming].names, row.spellings[naming].axes]
-                for naming in sorted_namings
-                if naming in row.spellings
-            },
-            "tied": [row.tied_to, row.module.tied, row.module.copied],
-        }
-        for row in rows
-    ]
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    encode = json.JSONEncoder(sort_keys=True).encode
+    content, digest, lead = (_row_json(row, sorted_namings) for row in rows), sha256(), "["
+    while some := list(islice(content, ROWS)):  # as the text of one list
+        digest.update((lead + encode(some)[1:-1]).encode())
+        lead = ", "
+    digest.update(b"]" if lead != "[" else b"[]")
+    return digest.hexdigest()
+
+
+def _row_json(row: SchemaTensor, namings: Iterable[NamingName]) -> dict[str, object]:
+    return {
+        "key": row.key,
+        "kind": row.module.kind,
+        "presence": row.module.presence,
+        "sizes": dict(row.sizes),
+        "spellings": {
+            naming: [row.spellings[naming].names, row.spellings[naming].axes]
+            for naming in namings
+            if naming in row.spellings
+        },
+        "tied": [row.tied_to, row.module.tied, row.module.copied],
+    }
 
 
 MANIFEST, SUMS = "ckptconv.json", "SHA256SUMS"
@@ -264,8 +275,8 @@ class Manifest:
     """Path below the directory, with slashes -> digests."""
     layout: int = LAYOUT
 
-    def content(self) -> dict[str, Json]:
-        """Return everything but the manifest's own digest."""
+    def content(self) -> dict[str, object]:
+        """Return everything but the manifest's own digest: JSON, but for tensors, which `tensor_json` makes it."""
         origin = self.origin
         return {
             "manifest": self.layout,
@@ -287,35 +298,42 @@ class Manifest:
     @property
     def digest(self) -> str:
         """The digest of the content, in JSON without spaces: the same whatever the file looks like."""
-        return sha256(
-            json.dumps(self.content(), sort_keys=True, separators=(",", ":")).encode()
-        ).hexdigest()
+        digest = sha256()
+        for block in compact_blocks(self.content(), tensor_json):
+            digest.update(block)
+        return digest.hexdigest()
+
+    def blocks(self) -> Iterator[bytes]:
+        """Return the one and only spelling of the manifest, some kB at a time: sorted, ASCII."""
+        return json_blocks({**self.content(), "sha256": self.digest}, tensor_json)
 
     def dump(self) -> bytes:
-        """Return the one and only spelling of the manifest: sorted, ASCII."""
-        return dump_json({**self.content(), "sha256": self.digest})
+        """Return that spelling as a whole."""
+        return b"".join(self.blocks())
 
-    def sums(self, dumped: bytes) -> bytes:
-        """Return what `sha256sum -c` reads: every file, and the manifest, whose bytes are `dumped`."""
-        digests = {name: digest.sha256 for name, digest in self.files.items()}
-        digests[MANIFEST] = sha256(dumped).hexdigest()
+    def sums(self, digest: str) -> bytes:
+        """Return what `sha256sum -c` reads: every file, and the manifest, whose sha256 is `digest`."""
+        digests = {name: file.sha256 for name, file in self.files.items()}
+        digests[MANIFEST] = digest
         return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
 
 
-def _file(digest: FileDigest) -> Json:
-    """Return a file as JSON; only a weights file has tensors."""
-    values: dict[str, Json] = {"bytes": digest.nbytes, "sha256": digest.sha256}
+def _file(digest: FileDigest) -> dict[str, object]:
+    """Return a file as JSON but for its tensors; only a weights file has some."""
+    values: dict[str, object] = {"bytes": digest.nbytes, "sha256": digest.sha256}
     if digest.tensors:
-        values["tensors"] = {
-            name: {
-                "dtype": tensor.dtype,
-                "shape": list(tensor.shape),
-                "extents": [_extent(run) for run in tensor.extents],
-                tensor.algorithm: tensor.digest,
-            }
-            for name, tensor in digest.tensors.items()
-        }
+        values["tensors"] = dict(digest.tensors)
     return values
+
+
+def tensor_json(tensor: TensorDigest) -> Json:
+    """Return a tensor as the manifest has it."""
+    return {
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "extents": [_extent(run) for run in tensor.extents],
+        tensor.algorithm: tensor.digest,
+    }
 
 
 def _extent(extent: Extent) -> Json:
@@ -334,9 +352,12 @@ def write_manifest(folder: Path, origin: Origin, digests: Mapping[str, FileDiges
     manifest = Manifest(
         origin, {name: digests.get(name) or file_digest(folder / name) for name in names}
     )
-    dumped = manifest.dump()
-    (folder / MANIFEST).write_bytes(dumped)
-    (folder / SUMS).write_bytes(manifest.sums(dumped))
+    dumped = sha256()
+    with (folder / MANIFEST).open("wb") as file:
+        for block in manifest.blocks():
+            file.write(block)
+            dumped.update(block)
+    (folder / SUMS).write_bytes(manifest.sums(dumped.hexdigest()))
     return manifest
 
 

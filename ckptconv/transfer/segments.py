@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from mmap import mmap
 from pathlib import Path
 from threading import Condition
@@ -151,23 +151,29 @@ LAG_SEGMENTS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class TensorRun:
-    """A run of bytes of a file that belongs to a tensor."""
+class TensorRuns:
+    """The runs of bytes of a file that belong to tensors, in the order of the file: 24 bytes each."""
 
-    start: int
-    stop: int
-    tensor: str
+    starts: array[int]
+    stops: array[int]
+    tensors: tuple[str, ...]
+    """Whose each run is."""
+
+    def __len__(self) -> int:
+        return len(self.tensors)
 
 
-def runs_of(places: Mapping[str, Iterable[Extent]]) -> list[TensorRun]:
-    """Return where tensors lie, in the order of the file."""
-    runs = (
-        TensorRun(extent.offset, extent.offset + extent.nbytes, name)
+def runs_of(places: Mapping[str, Iterable[Extent]]) -> TensorRuns:
+    """Return where tensors lie."""
+    runs = sorted(
+        (extent.offset, extent.offset + extent.nbytes, name)
         for name, extents in places.items()
         for extent in extents
         if extent.nbytes
     )
-    return sorted(runs, key=lambda run: run.start)
+    starts = array("q", (start for start, _, _ in runs))
+    stops = array("q", (stop for _, stop, _ in runs))
+    return TensorRuns(starts, stops, tuple(name for _, _, name in runs))
 
 
 @dataclass(slots=True)
@@ -184,15 +190,16 @@ class _Segment:
 class Segments:
     """A file that several threads write, to be closed when none of them works any more."""
 
-    def __init__(self, path: Path, runs: Sequence[TensorRun]) -> None:
+    def __init__(self, path: Path, runs: TensorRuns) -> None:
         """Open a file that was laid out. Raises OSError."""
-        for run, follower in pairwise(runs):
-            if run.stop > follower.start:
-                raise AssertionError(f"{run.tensor} and {follower.tensor} share bytes of {path}")
-        self._runs, self._starts = runs, [run.start for run in runs]
+        for number, (stop, start) in enumerate(zip(runs.stops, runs.starts[1:], strict=False)):
+            if stop > start:
+                names = " and ".join(runs.tensors[number : number + 2])
+                raise AssertionError(f"{names} share bytes of {path}")
+        self._runs = runs
         self._file = DirectFile(path, os.O_RDWR)
-        if runs and runs[-1].stop > self._file.size:
-            raise AssertionError(f"{runs[-1].tensor} ends behind the end of {path}")
+        if runs and runs.stops[-1] > self._file.size:
+            raise AssertionError(f"{runs.tensors[-1]} ends behind the end of {path}")
         self._count = -(-self._file.size // SEGMENT_BYTES)
         self._changed = Condition()
         self._gathered: dict[int, _Segment] = {}
@@ -283,12 +290,12 @@ class Segments:
 
     def _covered(self, at: int, end: int) -> Iterator[tuple[int, int]]:
         """Return the parts of a run of the file that belong to tensors."""
-        for number in range(max(0, bisect_right(self._starts, at) - 1), len(self._runs)):
-            run = self._runs[number]
-            if run.start >= end:
+        starts, stops = self._runs.starts, self._runs.stops
+        for number in range(max(0, bisect_right(starts, at) - 1), len(starts)):
+            if starts[number] >= end:
                 return
-            if run.stop > at:
-                yield max(run.start, at), min(run.stop, end)
+            if stops[number] > at:
+                yield max(starts[number], at), min(stops[number], end)
 
     def _write(self, index: int, segment: _Segment) -> None:
         offset = index * SEGMENT_BYTES

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from threading import Event
@@ -200,7 +201,7 @@ def _manifest_findings(
         return
     try:
         with FileReader(folder / SUMS) as file:
-            expected = manifest.sums(dumped)
+            expected = manifest.sums(sha256(dumped).hexdigest())
             same = file.size == len(expected) and file.read(0, file.size) == expected
     except SourceError as error:
         yield Finding("unreadable", SUMS, str(error))

@@ -112,7 +112,7 @@ def _uploads(target: Path, result: Verification, card: str) -> dict[str, Upload]
     complete = replace(manifest, files={**manifest.files, **added})
     dumped = complete.dump()
     files[MANIFEST] = upload_of(dumped)
-    files[SUMS] = upload_of(complete.sums(dumped))
+    files[SUMS] = upload_of(complete.sums(sha256(dumped).hexdigest()))
     return dict(sorted(files.items()))
 
 

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from ckptconv.base.workers import finish, workers
+from ckptconv.base.workers import finish, run_all, workers
 
 SIGNALLED = """
 import random, signal
@@ -75,6 +75,40 @@ def test_the_first_error_gives_up_the_rest() -> None:
             finish(futures)
     assert len(begun) < 100
     assert any(future.cancelled() for future in futures)
+
+
+def test_results_are_in_the_items_order() -> None:
+    """Every item is done once, by all threads, whichever of them is free first."""
+    names: set[str] = set()
+
+    def work(number: int) -> int:
+        if number < 3:
+            together.wait()
+        names.add(threading.current_thread().name)
+        return number * number
+
+    together = threading.Barrier(3, timeout=60)
+    with workers(3) as pool:
+        assert run_all(pool, work, range(50)) == [number * number for number in range(50)]
+        assert run_all(pool, work, []) == []
+    assert len(names) == 3
+
+
+def test_of_several_errors_the_first_items_is_raised() -> None:
+    """Whichever fails first in time, and no item begins after it."""
+    begun, failed = [], Event()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            failed.wait(60)
+            raise KeyError("first item")
+        failed.set()
+        raise KeyError("first in time")
+
+    with workers(2) as pool, pytest.raises(KeyError, match="first item"):
+        run_all(pool, work, range(1000))
+    assert sorted(begun) == [0, 1]
 
 
 @pytest.mark.thorough

@@ -87,7 +87,7 @@ def test_it_is_read_as_it_was_written(make_pair: MakePair, tmp_path: Path) -> No
     ckptconv.pt2flax(make_pair("roberta", "roberta").write(tmp_path / "a"), tmp_path / "b")
     result, declared, raw = read_manifest(tmp_path / "b")
     assert (result.dump(), result.digest) == (raw, declared)
-    assert (tmp_path / "b" / SUMS).read_bytes() == result.sums(raw)
+    assert (tmp_path / "b" / SUMS).read_bytes() == result.sums(sha256(raw).hexdigest())
     assert [record["tensor"] for record in result.origin.healed] == [
         f"{side}.embeddings.{kind}_embeddings.weight"
         for side, kind in (

@@ -116,10 +116,10 @@ def test_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b"\xff" * 7 + bytes(9000) + b"\xee" * 9 + bytes(len(data) - 9016))
     runs = runs_of({"a": (Extent(7, 9000),), "b": (Extent(9016, len(data) - 9016),)})
     with closing(Segments(path, runs)) as target:
-        for run in reversed(runs):
-            for start in reversed(range(run.start, run.stop, 1000)):
+        for first, stop in zip(reversed(runs.starts), reversed(runs.stops), strict=True):
+            for start in reversed(range(first, stop, 1000)):
                 assert not target.is_whole
-                target.put(start, memoryview(data)[start : min(start + 1000, run.stop)])
+                target.put(start, memoryview(data)[start : min(start + 1000, stop)])
         assert target.is_whole
     assert path.read_bytes() == b"\xff" * 7 + data[7:9007] + b"\xee" * 9 + data[9016:]
 

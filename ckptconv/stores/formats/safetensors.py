@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeGuard
 
@@ -21,6 +23,7 @@ from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import FORMAT_TAGS, Contents, Format, TensorPlaces
 from ckptconv.stores.tensor import (
     MAX_RANK,
+    Chunk,
     Extent,
     Stored,
     TensorSpec,
@@ -49,6 +52,9 @@ JOINER = {"flax": "."}
 """transformers joins Flax's nested names with dots here, and with slashes in the index of msgpack shards."""
 
 FIELDS = {"dtype", "shape", "data_offsets"}
+ENTRIES = 64
+"""Of a header, written together: 100,000 of them take 60 MB before they are text."""
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def read(path: Path) -> Contents:
@@ -64,13 +70,15 @@ def read(path: Path) -> Contents:
     if len(header) > limits().tensors:
         raise SourceError(f"{path}: header: {len(header)} tensors; {more('tensors')}")
     joiner = JOINER.get(str(metadata.get("format")), "")
-    tensors = {}
-    for spelled, entry in header.items():
-        require_name(spelled, f"{path}: header")
+    where, flattened = f"{path}: header", metadata.get("format") == FORMAT_TAGS["tf"]
+    tensors, shapes, names = {}, _Shapes(), list(header)
+    for spelled in names:
+        require_name(spelled, where)
         name = spelled.replace(joiner, "/") if joiner else spelled
-        name = unflat(name) if metadata.get("format") == FORMAT_TAGS["tf"] else name
-        tensors[name] = _stored(name, entry, path, 8 + len(raw))
-    if len(tensors) != len(header):
+        name = unflat(name) if flattened else name
+        # An entry of the header takes more than what it says, and is not needed any more.
+        tensors[name] = _stored(name, header.pop(spelled), path, 8 + len(raw), shapes)
+    if len(tensors) != len(names):
         raise SourceError(f"{path}: header: two names differ only in '/' and {joiner!r}")
     _check_no_holes(path, tensors, 8 + len(raw), size)
     texts = {name: str(value) for name, value in metadata.items()}
@@ -118,28 +126,38 @@ def _header(file: FileReader) -> bytes:
     return raw
 
 
-def _stored(name: str, entry: Json, path: Path, base: int) -> Stored:
+class _Shapes(dict[tuple[int, ...], tuple[int, ...]]):
+    """Each shape once: models repeat theirs in every layer."""
+
+    def __missing__(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        self[shape] = shape
+        return shape
+
+
+def _stored(name: str, entry: Json, path: Path, base: int, shapes: _Shapes) -> Stored:
     """Turn one header entry into a place. Raises SourceError where a field is not as the format says."""
-    where = f"{path}: header: {ascii(name)[:200]}"
-    if not isinstance(entry, dict) or set(entry) != FIELDS:
-        raise SourceError(f"{where}: expected the fields {', '.join(sorted(FIELDS))}")
+    if not isinstance(entry, dict) or entry.keys() != FIELDS:
+        raise _malformed(path, name, f"expected the fields {', '.join(sorted(FIELDS))}")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in DTYPES:
-        raise SourceError(
-            f"{where}: dtype {ascii(code)[:40]} is not one that ckptconv moves"
-            f"{quantised_dtype(code) if isinstance(code, str) else ''}"
+        advice = quantised_dtype(code) if isinstance(code, str) else ""
+        raise _malformed(
+            path, name, f"dtype {ascii(code)[:40]} is not one that ckptconv moves{advice}"
         )
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
-        raise SourceError(
-            f"{where}: shape and data_offsets must be lists of integers, at most {MAX_RANK}"
-        )
-    spec = TensorSpec(name, DTYPES[code], tuple(shape))
+        what = f"shape and data_offsets must be lists of integers, at most {MAX_RANK}"
+        raise _malformed(path, name, what)
+    spec = TensorSpec(name, DTYPES[code], shapes[tuple(shape)])
     begin, end = offsets
-    if end - begin != spec.nbytes:
-        raise SourceError(
-            f"{where}: {code} {list(shape)} takes {spec.nbytes} bytes, the header gives {end - begin}"
-        )
-    return Stored.in_file(spec, path, (Extent(base + begin, spec.nbytes),))
+    nbytes = spec.nbytes
+    if end - begin != nbytes:
+        what = f"{code} {list(shape)} takes {nbytes} bytes, the header gives {end - begin}"
+        raise _malformed(path, name, what)
+    return Stored(spec, (Chunk(path, base + begin, nbytes),))
+
+
+def _malformed(path: Path, name: str, what: str) -> SourceError:
+    return SourceError(f"{path}: header: {ascii(name)[:200]}: {what}")
 
 
 def _sizes(value: Json) -> TypeGuard[list[int]]:
@@ -151,13 +169,13 @@ def _check_no_holes(path: Path, tensors: Mapping[str, Stored], base: int, size: 
     """Refuse overlaps, holes and trailing bytes, as the format demands."""
     position = base
     for stored in sorted(
-        tensors.values(), key=lambda stored: (stored.chunks[0].offset, stored.spec.nbytes)
+        tensors.values(), key=lambda stored: (stored.chunks[0].offset, stored.chunks[0].nbytes)
     ):
-        extent = stored.extents[0]
-        if extent.offset != position:
-            kind = "a hole" if extent.offset > position else "an overlap"
+        chunk = stored.chunks[0]
+        if chunk.offset != position:
+            kind = "a hole" if chunk.offset > position else "an overlap"
             raise SourceError(f"{path}: {kind} in the data before {ascii(stored.spec.name)[:200]}")
-        position += extent.nbytes
+        position += chunk.nbytes
     if position != size:
         raise SourceError(
             f"{path}: the header describes {position} bytes, the file has {size}.\nFetch or save it again."
@@ -168,40 +186,52 @@ def create(
     path: Path, specs: Sequence[TensorSpec], naming: NamingName, _shard: bool
 ) -> TensorPlaces:
     """Write header and length; see `Format.create`. The order is the reference's: dtype, then name."""
-    spelled = {spec.name: flat(spec.name) if naming == "tf" else spec.name for spec in specs}
-    renamed = [spec.renamed(spelled[spec.name]) for spec in specs]
     joiner = JOINER.get(FORMAT_TAGS[naming], "/")
-    places = create_with(path, renamed, {"format": FORMAT_TAGS[naming]}, joiner)
-    return {name: places[spelling] for name, spelling in spelled.items()}
+
+    def spelled(name: str) -> str:
+        return (flat(name) if naming == "tf" else name).replace("/", joiner)
+
+    return create_with(path, specs, {"format": FORMAT_TAGS[naming]}, spelled)
 
 
 def create_with(
-    path: Path, specs: Sequence[TensorSpec], metadata: Mapping[str, str], joiner: str = "/"
+    path: Path,
+    specs: Sequence[TensorSpec],
+    metadata: Mapping[str, str],
+    spelled: Callable[[str], str] = str,
 ) -> TensorPlaces:
-    """Write header and length with metadata of one's own; `joiner` stands where names have a slash."""
-    ordered = sorted(specs, key=lambda spec: (-RANK[spec.dtype], spec.name.replace("/", joiner)))
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    places, position = {}, 0
-    for spec in ordered:
-        end = position + spec.nbytes
-        entry = {
-            "dtype": CODES[spec.dtype],
-            "shape": list(spec.shape),
-            "data_offsets": [position, end],
+    """Write header and length with metadata of one's own; `spelled` gives a name as the file has it."""
+    ordered = [
+        specs[number]
+        for _, _, number in sorted(
+            (-RANK[spec.dtype], spelled(spec.name), number) for number, spec in enumerate(specs)
+        )
+    ]
+    ends = array("q", accumulate((spec.nbytes for spec in ordered), initial=0))
+    texts = [_ENCODE({"__metadata__": dict(metadata)})[1:-1]]
+    for start in range(0, len(ordered), ENTRIES):
+        header = {
+            spelled(spec.name): {
+                "dtype": CODES[spec.dtype],
+                "shape": spec.shape,
+                "data_offsets": (ends[number], ends[number + 1]),
+            }
+            for number, spec in enumerate(ordered[start : start + ENTRIES], start)
         }
-        header[spec.name.replace("/", joiner)] = entry
-        places[spec.name] = Extent(position, spec.nbytes)
-        position = end
-    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        texts.append(_ENCODE(header)[1:-1])
+    raw = f"{{{','.join(texts)}}}".encode()
     raw += b" " * (-len(raw) % 8)
     base = 8 + len(raw)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         write_at(fd, 0, len(raw).to_bytes(8, "little") + raw)
-        os.truncate(fd, base + position)
+        os.truncate(fd, base + ends[-1])
     finally:
         os.close(fd)
-    return {name: (Extent(base + extent.offset, extent.nbytes),) for name, extent in places.items()}
+    return {
+        spec.name: (Extent(base + ends[number], ends[number + 1] - ends[number]),)
+        for number, spec in enumerate(ordered)
+    }
 
 
 FORMAT = Format("safetensors", ("pytorch", "tf", "flax"), read, create)
