@@ -379,14 +379,18 @@ def _lay_out(file: h5py.File, specs: Sequence[TensorSpec], shard: bool) -> Tenso
     else:
         paths = _set_layers(file, [spec.name for spec in specs])
     allocation = _Allocation(file)
-    datasets = {spec.name: allocation.dataset(paths[spec.name][0], spec) for spec in specs}
-    for name, places in paths.items():
-        for path in places[1:]:  # one data set, where the class saves a copy in each group
-            file[path] = h5py.Dataset(datasets[name])
+    places: dict[str, tuple[Extent, ...]] = {}
+    repeated: dict[str, h5py.h5d.DatasetID] = {}
+    for spec in specs:  # an open data set takes 12 kB, so that few are kept
+        dataset = allocation.dataset(paths[spec.name][0], spec)
+        places[spec.name] = (Extent(dataset.get_offset() or 0, spec.nbytes),)
+        if len(paths[spec.name]) > 1:
+            repeated[spec.name] = dataset
+    for name, dataset in repeated.items():
+        for path in paths[name][1:]:  # one data set, where the class saves a copy in each group
+            file[path] = h5py.Dataset(dataset)
     file.flush()
-    return {
-        spec.name: (Extent(datasets[spec.name].get_offset() or 0, spec.nbytes),) for spec in specs
-    }
+    return places
 
 
 def _system_error(error: BaseException) -> OSError:
