@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ckptconv.base.errors import PlanError, Problem
-from ckptconv.base.workers import PerThread, finish, workers
+from ckptconv.base.workers import PerThread, run_all, workers
 from ckptconv.binding.align import TensorPair
 from ckptconv.binding.bind import Equality
 from ckptconv.binding.plan import Constant, Fill
@@ -148,12 +148,12 @@ def compare(
     """
     streamer = _Streamer(files, progress, measured)
     with workers() as pool:
-        streamed = finish([pool.submit(streamer.run, pair) for pair in pairs])
+        streamed = run_all(pool, streamer.run, pairs)
         relater = _Relater(files, pairs, streamed)
         differing = [
             number for number, stream in enumerate(streamed) if not stream.same or stream.casts
         ]
-        named = finish([pool.submit(relater.run, number) for number in differing])
+        named = run_all(pool, relater.run, differing)
     relations = dict(zip(differing, named, strict=True))
     return [
         PairOutcome(stream.sums, relations.get(number)) for number, stream in enumerate(streamed)
@@ -178,11 +178,11 @@ class _Streamer:
     def _compare(self, pair: TensorPair, pieces: Pieces) -> Streamed:
         dtype, reader = pair.move.target.dtype, self._readers.own
         if not self._measured:
-            expected = pieces.of(pair.move)
+            expected = pieces.of(pair.move, counted=False)
             streamed = compare_stream(expected, dtype, pair.stored, reader, measured=False)
             if streamed.same and not streamed.casts:
                 return streamed
-        return compare_stream(pieces.of(pair.move), dtype, pair.stored, reader)
+        return compare_stream(pieces.of(pair.move, counted=False), dtype, pair.stored, reader)
 
 
 class _Relater:

@@ -273,10 +273,13 @@ class Pieces:
         self.counts = NOTHING
         """What was not finite in the move made last, or is lost in its cast; known when its pieces are all taken."""
 
-    def of(self, move: Move, room: Room | None = None) -> Iterator[memoryview]:
+    def of(
+        self, move: Move, room: Room | None = None, *, counted: bool = True
+    ) -> Iterator[memoryview]:
         """Return the target's bytes in order. A piece is valid until the next one is asked for.
 
         Args: room: where pieces may be made; `in_place` says of each whether it was.
+        counted: also count what is not finite where nothing is cast.
         Raises: SourceError: the source cannot be read.
         """
         self.counts, self.in_place, self._done = NOTHING, False, 0
@@ -289,9 +292,10 @@ class Pieces:
         if room is not None and source == target:
             self._room = room
         for piece in self._ordered(move, move.source):
-            result, counts = (
-                (piece, special(piece, source)) if source == target else cast(piece, source, target)
-            )
+            if source != target:
+                result, counts = cast(piece, source, target)
+            else:
+                result, counts = piece, special(piece, source) if counted else NOTHING
             self.counts += counts
             yield memoryview(result).cast("B")
             self._done += result.nbytes
