@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptconv.artefacts.formats import ArtefactFormat
+from ckptconv.base.presence import is_file
 
 EXAMPLE = "run.py"
 
@@ -78,7 +79,7 @@ def write_example(folder: Path, form: ArtefactFormat, record: Mapping[str, Any])
     inputs = record["programs"]["encode"]["inputs"] if record["search"] else []
     if not form.example or "input_ids" not in [value["name"] for value in inputs]:
         return
-    names = [name for name in TOKENIZERS if (folder / name).is_file()]
+    names = [name for name in TOKENIZERS if is_file(folder / name)]
     library, functions = TOKENIZERS[names[0]] if names else NUMBERS
     search, pad = record["search"], record["encoder_pad"] or 0
     ends = search["ends"] or [-1]

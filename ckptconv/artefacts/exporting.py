@@ -21,6 +21,7 @@ from ckptconv.artefacts.program import Traced
 from ckptconv.artefacts.tracing.examples import examples_of
 from ckptconv.artefacts.tracing.trace import TraceError, trace
 from ckptconv.base.errors import SourceError
+from ckptconv.base.presence import lies_at
 from ckptconv.base.strict_json import Json
 
 TOKENIZER = "tokenizer.json"
@@ -118,7 +119,7 @@ def _examples(model: Any) -> Mapping[str, torch.Tensor]:
 
 def _write_tokenizer(folder: Path) -> None:
     """Write a tokenizer in the one form that runs without transformers, where only its vocabulary files are there."""
-    if (folder / TOKENIZER).exists() or not any((folder / name).exists() for name in VOCABULARIES):
+    if lies_at(folder / TOKENIZER) or not any(lies_at(folder / name) for name in VOCABULARIES):
         return
     with suppress(Exception):  # it is a convenience: the vocabulary travels in any case
         tokenizer = import_module("transformers").AutoTokenizer.from_pretrained(

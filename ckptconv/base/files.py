@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Protocol, TypeAlias
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.presence import files_below, is_link, names_in, readable_status, reading
 from ckptconv.base.workers import finish, workers
 
 
@@ -156,14 +157,12 @@ def identity(status: os.stat_result) -> FileIdentity:
 def identity_now(path: Path) -> FileIdentity | None:
     """Return the identity of what a path leads to, here or where it lies; None where it leads nowhere.
 
-    Raises: SourceError, FrameworkError: it lies elsewhere, and cannot be asked for.
+    Raises: SourceError: nobody can tell. FrameworkError: it lies elsewhere, and cannot be asked for.
     """
     if (lazy := lazy_file(path)) is not None:
         return lazy.identity()
-    try:
-        return identity(path.stat())
-    except OSError:
-        return None
+    status = readable_status(path)
+    return None if status is None else identity(status)
 
 
 def require_same(path: Path, before: FileIdentity | None, fd: int | None = None) -> None:
@@ -174,24 +173,22 @@ def require_same(path: Path, before: FileIdentity | None, fd: int | None = None)
     if (
         before is None
         or identity_now(path) != before
-        or (fd is not None and identity(os.fstat(fd)) != before)
+        or (fd is not None and _identity_open(path, fd) != before)
     ):
         raise SourceError(
             f"{path}: changed while it was read; nothing was published.\nRun again when nothing writes to it."
         )
 
 
+def _identity_open(path: Path, fd: int) -> FileIdentity:
+    with reading(path):
+        return identity(os.fstat(fd))
+
+
 def _before(path: Path) -> FileIdentity | None:
     """Return what a file is before it is read; of one that lies elsewhere and was read, what it was then."""
     lazy = lazy_file(path)
     return lazy.first() if lazy else identity_now(path)
-
-
-def files_below(path: Path) -> list[Path]:
-    """Return the files at any depth below a directory, in order; a file is the only one below itself."""
-    if path.is_file():
-        return [path]
-    return sorted(Path(root, name) for root, _, names in os.walk(path) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,21 +199,13 @@ class Snapshot:
 
     @classmethod
     def of(cls, *folders: Path) -> Snapshot:
-        """Look at every entry; a folder that cannot be listed has none: whoever reads it says why."""
-        identities: dict[Path, FileIdentity] = {}
-        for folder in folders:
-            try:
-                names = sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed
-            except OSError:
-                continue
-            identities |= {
-                folder / name: before for name in names if (before := _before(folder / name))
-            }
-        return cls(identities)
+        """Look at every entry. Raises SourceError: a folder cannot be listed, or an entry not be looked at."""
+        files = (folder / name for folder in folders for name in names_in(folder))
+        return cls({file: before for file in files if (before := _before(file))})
 
     @classmethod
     def below(cls, *paths: Path) -> Snapshot:
-        """Look at every file at any depth below some directories; a file stands for itself."""
+        """Look at every file at any depth below some directories; a file stands for itself. Raises SourceError."""
         files = [file for path in paths for file in files_below(path)]
         return cls({file: before for file in files if (before := _before(file))})
 
@@ -268,7 +257,7 @@ def follows_links() -> bool:
 
 def blob_name(path: Path) -> str | None:
     """Return the name of what a link leads to in a cache of the hub: a digest of its bytes; None: of another."""
-    if not path.is_symlink():
+    if not is_link(path):
         return None
     real = Path(os.path.realpath(path))
     return real.name if _is_blob(real) else None
@@ -289,15 +278,21 @@ def open_source(path: Path, *, whole: bool = True) -> int:
     """
     if whole:
         ensure_whole(path)
-    try:
+    with reading(path):
         fd = _open(path)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+        try:
+            _require_regular(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _require_regular(fd: int, path: Path) -> None:
+    """Refuse what is open and no file. Raises SourceError. OSError."""
     kind = SPECIAL_FILES.get(stat.S_IFMT(os.fstat(fd).st_mode))
     if kind is not None:
-        os.close(fd)
         raise SourceError(f"{path}: is {kind}, not a file")
-    return fd
 
 
 def why_no_file(path: Path | str) -> str:
@@ -314,21 +309,20 @@ def read_source(path: Path, at_most: int) -> bytes:
     """Return the first `at_most` bytes of a file. Raises SourceError: as `open_source`, or it cannot be read."""
     if (lazy := lazy_file(path)) is not None:
         lazy.ensure(0, at_most)
-    with os.fdopen(open_source(path, whole=False), "rb", buffering=0) as file:
-        try:
-            return b"".join(iter(lambda: file.read(min(at_most - file.tell(), 1 << 20)), b""))
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+    fd = open_source(path, whole=False)
+    with reading(path), os.fdopen(fd, "rb", buffering=0) as file:
+        return b"".join(iter(lambda: file.read(min(at_most - file.tell(), 1 << 20)), b""))
 
 
 def _open(path: Path) -> int:
     """Open a file, or what a link that may be followed leads to. Raises OSError, SourceError."""
-    return os.open(real_path(path) if path.is_symlink() else path, FLAGS)
+    return os.open(real_path(path) if is_link(path) else path, FLAGS)
 
 
 def real_path(path: Path) -> Path:
-    """Return where a file really lies. Raises OSError: nowhere. SourceError: a link leads out of the checkpoint."""
-    folder, real = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path, strict=True))
+    """Return where a file really lies. Raises SourceError: nowhere, or a link leads out of the checkpoint."""
+    with reading(path):
+        folder, real = (Path(os.path.realpath(each, strict=True)) for each in (path.parent, path))
     inside = folder in real.parents or real.parent == _blobs(folder) or _is_blob(real)
     if not inside and not _FOLLOWS.get():
         raise SourceError(
@@ -346,6 +340,10 @@ def _blobs(folder: Path) -> Path | None:
     return None
 
 
+BLOCK_BYTES = 1 << 20
+"""Read at a time."""
+
+
 class FileReader:
     """One file open for positioned reads; a context manager. Raises SourceError as `open_source` does.
 
@@ -357,7 +355,12 @@ class FileReader:
         self._lazy = lazy_file(path)
         first = self._lazy.first() if self._lazy else None
         self._fd = open_source(path, whole=False)
-        status = os.fstat(self._fd)
+        try:
+            with reading(path):
+                status = os.fstat(self._fd)
+        except SourceError:
+            self.close()
+            raise
         self.identity = first or identity(status)
         """What changes when the file is written to or replaced."""
         self.size = status.st_size
@@ -379,6 +382,11 @@ class FileReader:
     def close(self) -> None:
         """Close the file; it cannot be read any more."""
         os.close(self._fd)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Return the bytes in order, `BLOCK_BYTES` at a time. Raises SourceError: as `read`."""
+        for at in range(0, self.size, BLOCK_BYTES):
+            yield self.read(at, min(BLOCK_BYTES, self.size - at))
 
     def require_unchanged(self) -> None:
         """Raise SourceError where the file is not what it was when it was opened."""
@@ -432,8 +440,6 @@ def write_at(fd: int, offset: int, data: memoryview | bytes) -> None:
         done += os.pwrite(fd, view[done : done + WRITE_BYTES], offset + done)
 
 
-BLOCK_BYTES = 1 << 20
-"""Read at a time."""
 SHA256_DIGITS = 64
 
 
@@ -473,8 +479,8 @@ def _require(path: Path) -> None:
             digest = sha256()
         else:
             digest = new("sha1", f"blob {file.size}\0".encode(), usedforsecurity=False)
-        for at in range(0, file.size, BLOCK_BYTES):
-            digest.update(file.read(at, min(BLOCK_BYTES, file.size - at)))
+        for block in file.blocks():
+            digest.update(block)
     if digest.hexdigest() != name:
         raise _differs(path, name, digest.hexdigest())
 

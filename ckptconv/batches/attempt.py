@@ -29,6 +29,7 @@ from ckptconv.base.errors import (
     one_line,
 )
 from ckptconv.base.files import following_links, limited, with_addresses
+from ckptconv.base.presence import lies_at
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import install
 from ckptconv.batches.evidence import evidence, is_its_output, states, way, write_options
@@ -93,7 +94,7 @@ def _attempted(
     target, extra = Path(task.target), Path(str(inputs)) if inputs else None
     if (
         record
-        and os.path.lexists(target)
+        and lies_at(target)
         and _is_of_these_versions(record)
         and evidence(source, target, extra) == record["evidence"]
     ):
@@ -137,7 +138,7 @@ def _convert(task: Task, source: Path, remarks: list[str]) -> bool:
     if task.command == "verify":
         return False
     options = write_options(task)
-    written = not (os.path.lexists(task.target) and is_its_output(task, source))
+    written = not (lies_at(task.target) and is_its_output(task, source))
     try:
         result = convert(source, task.target, way(task), replace(options, dry_run=not written))
     except DestinationError:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ckptconv.base.environment import versions
 from ckptconv.base.errors import CkptconvError, SourceError
-from ckptconv.base.files import FileIdentity, files_below, identity_now
+from ckptconv.base.files import FileIdentity, identity_now
+from ckptconv.base.presence import files_below
 from ckptconv.base.strict_json import Json
 from ckptconv.batches.plan import WRITING
 from ckptconv.batches.task import Task

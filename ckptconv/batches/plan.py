@@ -24,6 +24,7 @@ from typing import Any, get_args
 
 from ckptconv.base.errors import SourceError, UsageError, one_line
 from ckptconv.base.files import limits, more, read_source, why_no_file
+from ckptconv.base.presence import is_file, lies_at
 from ckptconv.batches.task import Task
 from ckptconv.stores.hub import is_address
 from ckptconv.verbs.convert import DIRECTIONS, OWN_OPTIONS, WriteOptions, way_of
@@ -212,11 +213,11 @@ def _expanded(where: str, values: Mapping[str, Any]) -> Iterator[Task | str]:
     options = CONVERSION[command] | VERIFICATION
     chosen = {key: value for key, value in values.items() if key in options}
     level, overwrite = values.get("level", "outputs"), values.get("overwrite", False)
-    if not any(character in source for character in "*?[") or os.path.lexists(source):
+    if not any(character in source for character in "*?[") or lies_at(source):
         name = os.path.basename(source.rstrip("/"))  # noqa: PTH119  # a name of the hub is no path
         yield Task(command, source, target.replace(NAME, name), level, chosen, overwrite)
         return
-    folders = [path for path in sorted(glob(source)) if Path(path, "config.json").is_file()]  # noqa: PTH207
+    folders = [path for path in sorted(glob(source)) if is_file(Path(path, "config.json"))]  # noqa: PTH207
     if not folders:
         yield f"{where}: {source} matches no directory with a config.json"
     if len(folders) > 1 and NAME not in target:

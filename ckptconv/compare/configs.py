@@ -12,14 +12,15 @@ and null is none; only values that `generate` treats alike by its own definition
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import eq
 from pathlib import Path
 from typing import TypeAlias
 
-from ckptconv.base.files import open_source
+from ckptconv.base.files import FileReader
+from ckptconv.base.presence import is_file, lies_at
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
@@ -368,9 +369,6 @@ def is_generation(key: str) -> bool:
     return key in generate_defaults() and key not in MODEL_TOKENS
 
 
-BLOCK_BYTES = 1 << 20
-
-
 def tokenizer_notices(first: Path, second: Path, names: tuple[str, str]) -> Iterator[str]:
     """Say in one sentence which files of the tokenizers differ, or which side lacks them; nothing where none does.
 
@@ -380,7 +378,7 @@ def tokenizer_notices(first: Path, second: Path, names: tuple[str, str]) -> Iter
     changed: list[str] = []
     alone: dict[str, list[str]] = {name: [] for name in names}
     for file in TOKENIZER:
-        there = [os.path.lexists(folder / file) for folder in (first, second)]
+        there = [lies_at(folder / file) for folder in (first, second)]
         if all(there):
             if not _equal(first / file, second / file):
                 changed.append(file)
@@ -396,16 +394,8 @@ def tokenizer_notices(first: Path, second: Path, names: tuple[str, str]) -> Iter
 
 def _equal(first: Path, second: Path) -> bool:
     """Tell whether two files hold the same bytes."""
-    with (
-        os.fdopen(open_source(first), "rb") as left_file,
-        os.fdopen(open_source(second), "rb") as right_file,
-    ):
-        if os.fstat(left_file.fileno()).st_size != os.fstat(right_file.fileno()).st_size:
-            return False
-        blocks = iter(
-            lambda: (left_file.read(BLOCK_BYTES), right_file.read(BLOCK_BYTES)), (b"", b"")
-        )
-        return all(left == right for left, right in blocks)
+    with FileReader(first) as left, FileReader(second) as right:
+        return left.size == right.size and all(map(eq, left.blocks(), right.blocks()))
 
 
 def differing_settings(source: Checkpoint, target: Checkpoint) -> tuple[ConfigDifference, ...]:
@@ -445,7 +435,7 @@ def settings_apart(
 def generation_file(checkpoint: Path) -> dict[str, Json] | None:
     """Return what `generation_config.json` holds; None where there is none."""
     path = checkpoint / GENERATION
-    return read_json(path) if path.is_file() else None
+    return read_json(path) if is_file(path) else None
 
 
 def _resolved(file: Mapping[str, Json] | None, config: Config) -> dict[str, Json]:

@@ -8,12 +8,12 @@ Source: transformers 4.57.6, the image processors and feature extractors of the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeGuard
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.presence import lies_at
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Encoder
@@ -91,7 +91,7 @@ def differing_processors(first: Path, second: Path, names: tuple[str, str]) -> I
 
 def _files(folder: Path) -> Iterator[tuple[Path, Mapping[str, Json]]]:
     for name in (PROCESSOR, COMBINED):
-        if os.path.lexists(folder / name):
+        if lies_at(folder / name):
             yield folder / name, read_json(folder / name)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.presence import is_file
 from ckptconv.base.strict_json import Json
 from ckptconv.run.runners import Array, Batch, InputSupport
 from ckptconv.schema.config import Config
@@ -292,7 +293,7 @@ def own_part(checkpoint: Path, loader: str, what: str, **options: Any) -> Any:
     """
     cls = getattr(import_module("transformers"), loader)
     advice = "Without it, give --inputs arrays instead: .npz or .safetensors."
-    if loader != "AutoTokenizer" and not any((checkpoint / name).is_file() for name in PROCESSORS):
+    if loader != "AutoTokenizer" and not any(is_file(checkpoint / name) for name in PROCESSORS):
         raise SourceError(f"{checkpoint}: has no {what}, which is {PROCESSORS[0]}\n{advice}")
     try:
         return cls.from_pretrained(str(checkpoint), local_files_only=True, **options)

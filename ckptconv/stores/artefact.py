@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.presence import is_file
 from ckptconv.base.strict_json import Json, dump_json, read_json
 
 RECORD = "artefact.json"
@@ -84,13 +85,13 @@ class Artefact:
 
 def is_artefact(path: Path) -> bool:
     """Tell whether a directory is an artefact: by its record, or by a file that only artefacts have."""
-    return any((path / name).is_file() for name in MARKS) or _is_record(path / RECORD)
+    return any(is_file(path / name) for name in MARKS) or _is_record(path / RECORD)
 
 
 def _is_record(path: Path) -> bool:
     """Tell a record of ours from a file of that name that someone else left; what cannot be read counts as ours."""
     try:
-        return path.is_file() and "artefact" in read_json(path)
+        return is_file(path) and "artefact" in read_json(path)
     except SourceError:
         return True
 
@@ -100,7 +101,7 @@ def read_artefact(path: Path) -> Artefact:
 
     Raises: SourceError: there is no record, it is malformed, or of a later version of ckptconv.
     """
-    if not (path / RECORD).is_file():
+    if not is_file(path / RECORD):
         raise SourceError(
             f"{path}: no {RECORD} here, without which an artefact of `ckptconv export` cannot be judged."
         )

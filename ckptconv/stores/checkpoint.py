@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError, one_line
 from ckptconv.base.files import Snapshot, require_announced
 from ckptconv.base.leftovers import replacement_of
+from ckptconv.base.presence import is_file, is_folder, is_link, lies_at, names_in
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import NamingName
@@ -95,7 +96,7 @@ class Checkpoint:
         weights = self.weights
         config = [self.path / "config.json"] if self.path not in weights.files else []
         read = [*config, *weights.indexes, *weights.files]
-        present = [path for path in companions(self.path) if os.path.lexists(path)]
+        present = [path for path in companions(self.path) if lies_at(path)]
         travelled = [path for path in self.companions if path not in present]
         rivals = (self.path / name for name in huggingface.every_name())
         self.before.require_none_new([*present, *rivals])
@@ -136,7 +137,7 @@ def open_any(path: Path) -> Checkpoint:
 
     Raises: SourceError: no checkpoint, no such file, or one that is malformed.
     """
-    if not os.path.isfile(path):
+    if not is_file(path):
         checkpoint = _opened(path)
         weights = checkpoint.weights
         notices = (*weights.notices, *conditions(checkpoint.config, weights.tensors))
@@ -162,11 +163,11 @@ def read_config(path: Path) -> Config:
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
     if not exists:
         raise SourceError(replacement_of(path) or f"{path}: no such directory.{_near(path)}")
-    if not path.is_dir():
+    if not is_folder(path):
         raise SourceError(
             f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent})."
         )
-    if not os.path.lexists(path / "config.json"):
+    if not lies_at(path / "config.json"):
         raise SourceError(
             f"{path}: no config.json here, so this is no checkpoint.{_within(path)}{_beside_it(path)}"
         )
@@ -189,7 +190,7 @@ def read_weights(path: Path, naming: NamingName | None = None) -> Weights:
     candidates = [
         weights
         for layout in sorted(LAYOUTS.values(), key=attrgetter("rank"))
-        if not layout.marks or any((path / name).is_file() for name in layout.marks)
+        if not layout.marks or any(is_file(path / name) for name in layout.marks)
         for weights in layout.read(path)
     ]
     if not candidates:
@@ -234,13 +235,13 @@ def _no_weights(path: Path) -> str:
 
 def _names(path: Path) -> Iterator[str]:
     """Return the names of the files in a directory, and of those one level down but in other checkpoints."""
-    for entry in sorted(path.iterdir()):
-        if not entry.is_symlink() and entry.is_dir():
-            if not os.path.lexists(entry / "config.json"):
-                names = islice(os.scandir(entry), MOST_NAMES)
-                yield from (f"{entry.name}/{below.name}" for below in names)
+    for name in names_in(path):
+        entry = path / name
+        if is_folder(entry) and not is_link(entry):
+            if not lies_at(entry / "config.json"):
+                yield from (f"{name}/{below}" for below in names_in(entry)[:MOST_NAMES])
         else:
-            yield entry.name
+            yield name
 
 
 def _near(path: Path) -> str:
@@ -248,12 +249,14 @@ def _near(path: Path) -> str:
     from difflib import get_close_matches
 
     parent = path.parent
-    names = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    names: list[str] = []
+    with suppress(SourceError):  # it is a hint
+        names = [name for name in names_in(parent) if is_folder(parent / name)]
     near = get_close_matches(path.name, names, n=1)
     return f" Did you mean {parent}{os.sep}{one_line(near[0])}?" if near else ""
 
 
 def _within(path: Path) -> str:
     """Name the checkpoints one level down, where a directory holds some."""
-    inside = sorted(entry.parent.name for entry in path.glob("*/config.json"))[:5]
+    inside = [name for name in names_in(path) if lies_at(path / name / "config.json")][:5]
     return f" There is one in: {', '.join(map(one_line, inside))}." if inside else ""

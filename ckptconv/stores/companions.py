@@ -18,7 +18,6 @@ the cross-attention and fails when it runs. So the weights show what is missing.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.files import HTML, POINTER, START_BYTES, kind_of, open_source, read_source
+from ckptconv.base.files import HTML, POINTER, START_BYTES, FileReader, kind_of, read_source
+from ckptconv.base.presence import is_folder, is_link, lies_at, names_in
 from ckptconv.base.strict_json import Json, dump_json, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
@@ -171,7 +171,7 @@ def require_no_adapter(folder: Path) -> None:
     Source: transformers 4.57.6, modeling_utils.py: `from_pretrained` then loads `base_model_name_or_path` of
     adapter_config.json in place of the directory's own weights, and the adapter on top.
     """
-    if os.path.lexists(folder / "adapter_config.json"):
+    if lies_at(folder / "adapter_config.json"):
         raise SourceError(
             f"{folder}: adapter_config.json lies beside the weights: where PEFT is installed, transformers loads the"
             " model that it names, with the adapter on top, and not these weights.\n"
@@ -483,17 +483,14 @@ def companion_folders(source: Path) -> tuple[Path, ...]:
 
 def _listing(source: Path) -> Iterator[str]:
     """Return the names in a directory, and those in its folders that could be a tokenizer's; no link is followed."""
-    try:
-        entries = sorted(os.scandir(source), key=lambda entry: entry.name)
-    except OSError:  # whoever reads the config says why
-        return
-    for entry in entries:
-        if entry.name in (GENERATION, *TOKENIZER, *PROCESSOR) or not _is_folder(entry):
-            yield entry.name
-        if entry.is_dir(follow_symlinks=False):
-            for name in ("config.json", *TOKENIZER, *PROCESSOR):
-                if os.path.lexists(source / entry.name / name):
-                    yield f"{entry.name}/{name}"
+    for name in names_in(source):
+        path = source / name
+        if name in (GENERATION, *TOKENIZER, *PROCESSOR) or not is_folder(path):
+            yield name
+        if is_folder(path) and not is_link(path):
+            for below in ("config.json", *TOKENIZER, *PROCESSOR):
+                if lies_at(path / below):
+                    yield f"{name}/{below}"
 
 
 def require_companions(source: Path, scope: Scope = "whole") -> None:
@@ -509,14 +506,6 @@ def require_companions(source: Path, scope: Scope = "whole") -> None:
             raise SourceError(f"{path}: found {kind.name} in its place.\n{kind.advice}")
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a directory, or leads to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
 def copy_companions(source: Path, target: Path, scope: Scope = "whole") -> None:
     """Copy what travels along: byte for byte, but for keys that lead elsewhere.
 
@@ -530,16 +519,16 @@ def copy_companions(source: Path, target: Path, scope: Scope = "whole") -> None:
         if path.name in CHECKED and any(leads(path.name, content := read_json(path))):
             copy.write_bytes(dump_json(without_leads(path.name, content)))
             continue
-        with open(open_source(path), "rb") as file, copy.open("xb") as written:  # noqa: PTH123
-            shutil.copyfileobj(file, written, 1 << 20)
+        with FileReader(path) as file, copy.open("xb") as written:
+            written.writelines(file.blocks())
 
 
 def left_behind(source: Path) -> Iterator[str]:
     """Say which code, and which keys that lead elsewhere, do not travel. Raises SourceError: a malformed config."""
-    code = sorted(entry.name for entry in source.glob("*.py"))
+    code = [name for name in names_in(source) if name.endswith(".py")]
     if code:
         yield f"left behind: {', '.join(code)} (ckptconv never copies code)"
-    config = [source / "config.json"] if os.path.lexists(source / "config.json") else []
+    config = [source / "config.json"] if lies_at(source / "config.json") else []
     for path in (*config, *companions(source)):
         if path.name in CHECKED:
             yield from notices(path.relative_to(source).as_posix(), read_json(path))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader, limits, more, read_source, require_same_digest
+from ckptconv.base.presence import files_below, is_file
 from ckptconv.base.strict_json import Json, compact_blocks, json_blocks, parse_json
 from ckptconv.base.workers import finish, workers
 from ckptconv.schema.tensors import NamingName, SchemaTensor
@@ -346,9 +347,7 @@ def write_manifest(folder: Path, origin: Origin, digests: Mapping[str, FileDiges
     Args: digests: digests of the weights files, by path below the folder; the others are made here.
     Raises: OSError: the destination failed.
     """
-    names = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
+    names = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
     manifest = Manifest(
         origin, {name: digests.get(name) or file_digest(folder / name) for name in names}
     )
@@ -367,7 +366,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str, bytes]:
     Raises: SourceError: there is none, it is malformed, or of a later version of ckptconv.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_file(path):
         raise SourceError(
             f"{folder}: no {MANIFEST} here, so there is nothing to check against.\n"
             "ckptconv writes one into every directory that it makes."

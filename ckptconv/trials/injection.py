@@ -50,8 +50,25 @@ SYSCALLS = (
     "utimensat",
 )
 """What changes a disk. Of `openat` only the calls that write count."""
+READING = (
+    "access",
+    "fstat",
+    "getdents64",
+    "lseek",
+    "newfstatat",
+    "openat",
+    "pread64",
+    "preadv",
+    "read",
+    "readlink",
+    "stat",
+    "lstat",
+    "statx",
+)
+"""What reads a file or a directory, or asks what lies at a path."""
 CALL = re.compile(r"^(\d+) +(\w+)\((.*)")
 WRITING = re.compile(r"O_CREAT|O_WRONLY|O_RDWR")
+NAMED = re.compile(r'"(/[^"]*)"')
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -109,8 +126,14 @@ class Injected:
     ) -> None:
         self._process.communicate()
 
-    def run(self, args: Sequence[str], fault: Fault | None = None) -> Ended:
-        """Run the command line. Raises FrameworkError: this system does not let its processes be traced."""
+    def run(
+        self, args: Sequence[str], fault: Fault | None = None, *, at: Sequence[Path] = ()
+    ) -> Ended:
+        """Run the command line.
+
+        Args: at: paths; only calls that concern one of them count. Empty: all. For strace alone.
+        Raises: FrameworkError: this system does not let its processes be traced.
+        """
         if fault is None:
             return self._ask({"args": args})
         if self._injector == "shim":
@@ -129,7 +152,20 @@ class Injected:
             "-e",
             f"inject={fault.call.name}:{what}:when={when}",
         ]
-        return self._ask({"args": args, "strace": [*trace, "-o", "/dev/null"]})
+        only = [word for path in at for word in ("-P", str(path))]
+        return self._ask({"args": args, "strace": [*trace, *only, "-o", "/dev/null"]})
+
+    def paths(self, args: Sequence[str], below: Path) -> list[Path]:
+        """Run the command line undisturbed and return what it asks for at and below a directory, also in vain."""
+        quiet = ["-e", "trace=%file", "-e", "signal=none", "-s", "4096"]
+        self._ask({"args": args, "strace": [*quiet, "-o", str(self._note)]})
+        named = NAMED.findall(self._note.read_text(errors="replace"))
+        return sorted({Path(name) for name in named if Path(name).is_relative_to(below)})
+
+    def reads(self, args: Sequence[str], at: Sequence[Path]) -> list[Call]:
+        """Run the command line undisturbed and return every call that reads, or asks for, one of some paths, sorted."""
+        words = [word for path in at for word in ("-P", str(path))]
+        return self._traced(args, READING, words)
 
     def calls(self, args: Sequence[str]) -> list[Call]:
         """Run the command line undisturbed and return every call that changes the disk, sorted."""
@@ -139,14 +175,17 @@ class Injected:
             return sorted(
                 Call(name, nth) for name, count in counts.items() for nth in range(1, count + 1)
             )
-        names = ",".join(f"?{name}" for name in SYSCALLS)
-        self._ask(
-            {
-                "args": args,
-                "strace": ["-e", f"trace={names}", "-e", "signal=none", "-o", str(self._note)],
-            }
-        )
-        return sorted(set(_logged(self._note.read_text(errors="replace").splitlines())))
+        return self._traced(args, SYSCALLS, [])
+
+    def _traced(
+        self, args: Sequence[str], names: Sequence[str], words: Sequence[str]
+    ) -> list[Call]:
+        """Run the command line under strace and return the calls of these names, sorted."""
+        traced = "trace=" + ",".join(f"?{name}" for name in names)
+        quiet = ["-e", "signal=none", "-o", str(self._note)]
+        self._ask({"args": args, "strace": ["-e", traced, *quiet, *words]})
+        lines = self._note.read_text(errors="replace").splitlines()
+        return sorted(set(_logged(lines, names)))
 
     def _ask(self, request: dict[str, Any]) -> Ended:
         assert self._process.stdin is not None
@@ -163,7 +202,7 @@ class Injected:
         return Ended(answer["code"], answer["said"])
 
 
-def _logged(lines: Sequence[str]) -> Iterator[Call]:
+def _logged(lines: Sequence[str], names: Sequence[str]) -> Iterator[Call]:
     """Return the calls in a log of strace; it counts the calls of each thread for themselves."""
     counts: Counter[tuple[str, str]] = Counter()
     for line in lines:
@@ -171,7 +210,7 @@ def _logged(lines: Sequence[str]) -> Iterator[Call]:
             continue
         thread, name, rest = match.groups()
         counts[thread, name] += 1
-        if name != "openat" or WRITING.search(rest):
+        if names is READING or name != "openat" or WRITING.search(rest):
             yield Call(name, counts[thread, name])
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader
 from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
+from ckptconv.base.presence import is_folder, is_link, lies_at
 from ckptconv.base.results import Result
 from ckptconv.base.workers import counted, finish, workers
 from ckptconv.stores.formats import Format
@@ -84,13 +85,12 @@ def check(
             f"{path}: is an address, and every byte behind it would have to be read; copy it here first."
         )
     path = Path(path)
-    if not os.path.lexists(path) and (interrupted := replacement_of(path)):
+    if not lies_at(path) and (interrupted := replacement_of(path)):
         raise SourceError(interrupted)
-    if not os.path.isdir(path):  # noqa: PTH112  # takes names that are too long
-        is_file = os.path.lexists(path)
+    if not is_folder(path):
         raise SourceError(
             f"{path}: is a file; give the directory that ckptconv wrote."
-            if is_file
+            if lies_at(path)
             else f"{path}: no such directory."
         )
     manifest, declared, raw = read_manifest(path)
@@ -124,7 +124,7 @@ def _listing(folder: Path) -> tuple[set[str], list[Finding]]:
     for root, folders, names in os.walk(folder, onerror=errors.append):
         above = Path(root).relative_to(folder)
         entries |= {(above / name).as_posix() for name in names}
-        links = (name for name in folders if Path(root, name).is_symlink())
+        links = (name for name in folders if is_link(Path(root, name)))
         entries |= {f"{(above / name).as_posix()}/" for name in links}
         if not folders and not names and root != str(folder):
             entries.add(f"{above.as_posix()}/")

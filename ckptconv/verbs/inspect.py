@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ckptconv.base.errors import PlanError, Problem, SourceError
+from ckptconv.base.presence import names_in, size_of
 from ckptconv.base.results import PagedResult
 from ckptconv.base.strict_json import Json
 from ckptconv.binding.bind import Binding, Equality
@@ -417,7 +418,7 @@ def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, 
             *artefact_notices([checkpoint.path]),
         ),
         files=tuple(file.name for file in weights.files),
-        file_bytes=sum(file.stat().st_size for file in weights.files),
+        file_bytes=sum(map(size_of, weights.files)),
         dtypes=tuple(sorted({tensor.spec.dtype for tensor in stored.values()})),
         parameters=sum(tensor.spec.numel for tensor in stored.values()),
         nbytes=sum(tensor.spec.nbytes for tensor in stored.values()),
@@ -515,7 +516,7 @@ def _code_hooks(checkpoint: Checkpoint) -> Iterator[str]:
     """Name what would make transformers fetch or run code, or read another file; ckptconv acts on none of it."""
     config = dict(checkpoint.config.values)
     yield from sorted(f"config.json: {lead.place}" for lead in leads("config.json", config))
-    yield from sorted(entry.name for entry in checkpoint.path.glob("*.py"))
+    yield from (name for name in names_in(checkpoint.path) if name.endswith(".py"))
 
 
 def _ways(source: NamingName) -> list[tuple[Way, tuple[str, ...]]]:

@@ -21,6 +21,7 @@ from ckptconv.base.errors import (
     require_integer,
 )
 from ckptconv.base.files import Snapshot
+from ckptconv.base.presence import is_file, is_folder
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
 from ckptconv.binding.identify import identify, identify_part
@@ -213,7 +214,7 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
     """Return the config of the whole that lies beside both parts, if it is the one they came from."""
     folder = encoder.path.resolve().parent
     path = folder / "config.json"
-    if folder != decoder.path.resolve().parent or not path.is_file():
+    if folder != decoder.path.resolve().parent or not is_file(path):
         return None
     whole = Config(read_json(path), str(path))
     if whole.get("model_type") not in COMPOSITES:
@@ -313,7 +314,7 @@ def _bridge(model: Model, encoder: Path, options: JoinOptions) -> Checkpoint | N
             )
         return None
     beside = encoder.resolve().parent / "bridge"
-    if options.bridge is None and not beside.is_dir():
+    if options.bridge is None and not is_folder(beside):
         return None
     return open_preferring_pytorch(resolve(options.bridge) if options.bridge else beside)
 

@@ -23,6 +23,7 @@ from ckptconv.base.errors import (
     require_texts,
 )
 from ckptconv.base.files import why_no_file
+from ckptconv.base.presence import is_file
 from ckptconv.binding.bind import bind_whole
 from ckptconv.schema.model import Model
 from ckptconv.stores.artefact import Artefact, converted_notice, is_artefact, read_artefact
@@ -126,7 +127,7 @@ def pointer_problems(artefact: Artefact) -> tuple[Problem, ...]:
     files = {
         name: _places(artefact.path / name)
         for name in (WEIGHTS, CONSTANTS)
-        if (artefact.path / name).is_file()
+        if is_file(artefact.path / name)
     }
     return tuple(
         problem

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ckptconv.base.errors import SourceError, require_choice
+from ckptconv.base.presence import is_file
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import MADE_OF_ONE_ROW, Binding, bind_whole
 from ckptconv.binding.plan import DtypeChoice, Plan, make_plan
@@ -133,7 +134,7 @@ def is_written_as_pytorch(checkpoint: Checkpoint) -> bool:
     """Tell whether these very weights are what `pt2flax --no-heal` wrote, by the manifest beside them."""
     from ckptconv.transfer.manifest import MANIFEST, file_digest, read_manifest
 
-    if not (checkpoint.path / MANIFEST).is_file():
+    if not is_file(checkpoint.path / MANIFEST):
         return False
     try:
         manifest, _, _ = read_manifest(checkpoint.path)
@@ -238,7 +239,7 @@ def _require_healable(model: Model, source: Path) -> None:
     """
     if not any(isinstance(rule, RollPositions) for rule in model.decoder.tables.healings):
         return
-    generation = read_json(source / GENERATION) if (source / GENERATION).is_file() else {}
+    generation = read_json(source / GENERATION) if is_file(source / GENERATION) else {}
     start = generation.get("decoder_start_token_id", model.config.get("decoder_start_token_id"))
     if start is not None and start == model.decoder.config.get("pad_token_id"):
         raise SourceError(

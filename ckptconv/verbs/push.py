@@ -18,6 +18,7 @@ from typing import Any
 
 from ckptconv.base.errors import FrameworkError, SourceError, UsageError, one_line
 from ckptconv.base.files import Snapshot
+from ckptconv.base.presence import is_file
 from ckptconv.base.results import Result
 from ckptconv.stores.hub.names import HubName, hub_name
 from ckptconv.stores.hub.upload import CARD, HubRepository, Upload, upload_of
@@ -100,7 +101,7 @@ def _uploads(target: Path, result: Verification, card: str) -> dict[str, Upload]
     manifest, _, _ = read_manifest(target)
     files = {name: Upload(target / name, digest.sha256) for name, digest in manifest.files.items()}
     own = target / CARD
-    text = card or (own.read_text(encoding="utf-8", errors="replace") if own.is_file() else "")
+    text = card or (own.read_text(encoding="utf-8", errors="replace") if is_file(own) else "")
     files[CARD] = upload_of(with_section(text, card_section(result, manifest)).encode())
     if page := _page(result):
         files[PAGE] = upload_of(page)

@@ -7,13 +7,13 @@ source's own rounding error (see `forward.py`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ckptconv.base.errors import Problem, UsageError, require_choice, require_number
+from ckptconv.base.presence import is_file
 from ckptconv.base.results import PagedResult
 from ckptconv.base.workers import counted
 from ckptconv.binding.align import TensorPair, align
@@ -173,7 +173,7 @@ def verify(
         positions=positions,
     )
     path = resolve(source)
-    if os.path.isfile(path):  # which, unlike Path's, takes a name that is too long
+    if is_file(path):
         recorded_target = open_checkpoint(resolve(target))
         recorded = _options(seed, texts, tolerance, timeout)
         verdict = _verify_recorded(path, recorded_target, level, recorded, positions, progress)

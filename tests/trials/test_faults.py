@@ -8,7 +8,7 @@ import pytest
 
 from ckptconv.trials import faults
 from ckptconv.trials.faults import Violation, tree
-from ckptconv.trials.injection import Call, Ended, Fault, _logged
+from ckptconv.trials.injection import SYSCALLS, Call, Ended, Fault, _logged
 
 OLD, NEW, HALF = {"a": "1"}, {"a": "2"}, {"a": "3"}
 LOG = """\
@@ -38,7 +38,7 @@ def judged(
 
 def test_calls_are_counted_by_thread() -> None:
     """Each thread counts for itself, what is resumed is not another call, and reading is none."""
-    assert sorted(set(_logged(LOG.splitlines()))) == [
+    assert sorted(set(_logged(LOG.splitlines(), SYSCALLS))) == [
         Call("fsync", 1),
         Call("openat", 2),
         Call("pwrite64", 1),

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ckptconv.base.presence import is_file
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.compare.configs import METADATA, generate_defaults
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Session
@@ -33,7 +34,7 @@ def artefact_support(who: str) -> InputSupport:
 
 def own_settings(path: Path) -> dict[str, Json]:
     """Return the generation settings beside an artefact that are no defaults, as PyTorch's class gives its own."""
-    settings = read_json(path / GENERATION) if (path / GENERATION).is_file() else {}
+    settings = read_json(path / GENERATION) if is_file(path / GENERATION) else {}
     usual = generate_defaults()
     return {
         name: value

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ckptconv.base.presence import is_file
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.run.runners import Array, Batch, InputSupport, Listener, Process, Runner
 from ckptconv.run.runners._outputs import (
@@ -122,7 +123,7 @@ def _call_layers_plainly() -> None:
 
 def counts_tokens(path: Path | None) -> bool:
     """Tell whether a checkpoint's config says that a class of another family loads it, which counts all tokens."""
-    if path is None or not (path / "config.json").is_file():
+    if path is None or not is_file(path / "config.json"):
         return False
     config = Config(read_json(path / "config.json"), str(path / "config.json"))
     if not stands_in(config):

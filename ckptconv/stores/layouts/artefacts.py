@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.presence import is_file, size_of
 from ckptconv.base.strict_json import Json
 from ckptconv.stores.artefact import MARKS, RECORD, Artefact, is_artefact, read_artefact
 from ckptconv.stores.formats import Contents, Format
@@ -51,9 +52,9 @@ def _litert(artefact: Artefact) -> Weights:
     file = artefact.path / LITERT_FILE
     places = artefact.values.get("stored")
     where = f"{artefact.path / 'artefact.json'}: stored"
-    if not isinstance(places, dict) or not file.is_file():
+    if not isinstance(places, dict) or not is_file(file):
         raise SourceError(f"{where}: expected the places of tensors in {LITERT_FILE}")
-    size = file.stat().st_size
+    size = size_of(file)
     tensors = {name: _constant(file, size, name, entry, where) for name, entry in places.items()}
     return Weights(LITERT, "pytorch", (file,), tensors, layout=LAYOUT.name)
 

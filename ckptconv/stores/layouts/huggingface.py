@@ -6,13 +6,13 @@ frameworks for which file comes first.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import START_BYTES, kind_of, read_source
+from ckptconv.base.presence import lies_at
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import FORMAT_TAGS, FORMATS, Contents, Format
 from ckptconv.stores.layouts import Layout, Weights
@@ -118,7 +118,7 @@ def read(folder: Path) -> Iterator[Weights]:
     for name, weights in FILE_NAMES.items():
         single, index = folder / weights, folder / _index_of(weights)
         # What is no file, or a link that leads nowhere, is refused when it is opened.
-        if os.path.lexists(single):
+        if lies_at(single):
             form = FORMATS[name]
             if _is(form, single):
                 contents = form.read(single)
@@ -129,7 +129,7 @@ def read(folder: Path) -> Iterator[Weights]:
                     contents.tensors,
                     notices=contents.notices,
                 )
-        elif os.path.lexists(index):
+        elif lies_at(index):
             yield from _sharded(FORMATS[name], index)
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.presence import is_file
 from ckptconv.base.strict_json import read_json
 from ckptconv.schema.config import Config
 from ckptconv.stores.companions import part_config
@@ -30,15 +31,13 @@ REQUIRED = ("encoder", "decoder")
 def read(folder: Path) -> Iterator[Weights]:
     """Open the parts as one model; nothing where the directory is of another layout. See `Layout.read`."""
     config = folder / "config.json"
-    if not all((folder / part / "config.json").is_file() for part in REQUIRED):
+    if not all(is_file(folder / part / "config.json") for part in REQUIRED):
         return
-    whole = Config(read_json(config), str(config)) if config.is_file() else None
+    whole = Config(read_json(config), str(config)) if is_file(config) else None
     if whole is None or whole.get("model_type") != COMPOSITE:
         return
     parts = {
-        part: _pytorch(folder / part)
-        for part in LEVELS
-        if (folder / part / "config.json").is_file()
+        part: _pytorch(folder / part) for part in LEVELS if is_file(folder / part / "config.json")
     }
     if not all(parts.get(part) for part in REQUIRED):
         return

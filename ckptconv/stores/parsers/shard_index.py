@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.base.errors import PlanError, Problem, SourceError
+from ckptconv.base.presence import is_file, names_in
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents
@@ -43,10 +44,10 @@ class Index:
         problems = [
             Problem("missing", name, "the index names this file")
             for name in self.files
-            if not (folder / name).is_file()
+            if not is_file(folder / name)
         ]
         shard = shard_pattern(weights)
-        shards = sorted(path.name for path in folder.iterdir() if shard.fullmatch(path.name))
+        shards = [name for name in names_in(folder) if shard.fullmatch(name)]
         problems += [
             Problem("unexpected", name, "a shard that the index does not name")
             for name in shards

@@ -37,6 +37,7 @@ from ckptconv.base.leftovers import (
     stage_token,
 )
 from ckptconv.base.mounts import is_mount_point, mount_points
+from ckptconv.base.presence import status_of
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.base.workers import signals_blocked
 from ckptconv.transfer.manifest import MANIFEST, MANIFEST_TIMES, NAME, SUMS, file_digest
@@ -423,8 +424,14 @@ class Lock:
             os.ftruncate(self.fd, len(text))
 
     def _lies_there(self, name: str) -> bool:
+        """Tell whether a stage is there, or what it replaced; where nobody can tell, it stays recorded."""
         beside = self.target.with_name(name)
-        return any(map(os.path.lexists, (beside, beside.with_name(name + OLD))))
+        try:
+            return any(
+                status_of(path, follow=False) for path in (beside, beside.with_name(name + OLD))
+            )
+        except OSError:
+            return True
 
     @property
     def clean(self) -> bool:
@@ -537,7 +544,7 @@ def clear(lock: Lock) -> list[str]:
                 f"{leftover.path}: has the name of a stage, but ckptconv cannot tell that it made it;"
                 " it was left alone"
             )
-        elif leftover.is_old and not os.path.lexists(lock.target):
+        elif leftover.is_old and status_of(lock.target, follow=False) is None:
             place(leftover.path, lock.target)
             remarks.append(
                 f"{lock.target}: was put back, since a run was killed while it replaced it"

@@ -24,10 +24,11 @@ from functools import cache
 from itertools import combinations, islice
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, NoReturn, TypeAlias
 
 from ckptconv.base.errors import CkptconvError, DestinationError, SourceError
 from ckptconv.base.leftovers import interrupted_replacements, new_stage
+from ckptconv.base.presence import files_below, status_of
 from ckptconv.base.workers import note_published, signals_blocked
 from ckptconv.transfer.publish.lock import (
     clear,
@@ -315,8 +316,7 @@ def _objection(path: Path, checkpoints: Sequence[Path], files: Sequence[Path]) -
 
 def _inodes(folder: Path) -> Iterator[Inode]:
     """Return every file below a directory, and what links there lead to."""
-    files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    for file in islice(files, MAX_ENTRIES):
+    for file in islice(files_below(folder), MAX_ENTRIES):
         inode = _inode(file)
         if inode is not None:
             yield inode
@@ -362,7 +362,7 @@ def published(
     try:
         target = Path(os.path.abspath(target))
         _require_free(target, overwrite=overwrite)
-        absent = [parent for parent in target.parents if not parent.exists()]
+        absent = [parent for parent in target.parents if status_of(parent) is None]
         with _without(absent), locked(target) as lock:
             if lock.exclusive:
                 remarks += clear(lock)
@@ -423,7 +423,7 @@ def _removed(stage: _Stage, remarks: list[str]) -> Iterator[None]:
 
 def _require_free(target: Path, *, overwrite: bool) -> None:
     """Refuse a target that exists, and even with `overwrite` one that ckptconv did not write."""
-    if not os.path.lexists(target):
+    if status_of(target, follow=False) is None:
         return
     if not overwrite:
         raise DestinationError(
@@ -443,7 +443,7 @@ def _require_room(parent: Path, needs: int) -> None:
 def _publish(stage: _Stage, target: Path, absent: Sequence[Path], *, overwrite: bool) -> None:
     """Put the stage in the target's place; no signal comes between the rename and the knowledge of it."""
     with signals_blocked():
-        if overwrite and os.path.lexists(target):
+        if overwrite and status_of(target, follow=False):
             require_replaceable(target)  # once more: minutes have passed
             stage.path = exchange(stage.path, target)
         else:
@@ -454,10 +454,15 @@ def _publish(stage: _Stage, target: Path, absent: Sequence[Path], *, overwrite: 
 
 def _fsync_tree(folder: Path) -> None:
     """Make every file and directory below `folder` durable, the deepest first."""
-    for root, _, files in os.walk(folder, topdown=False):
+    for root, _, files in os.walk(folder, topdown=False, onerror=_fail):
         for name in files:
             fsync(Path(root, name))
         fsync(Path(root))
+
+
+def _fail(error: OSError) -> NoReturn:
+    """End a walk that would go on without what a directory holds."""
+    raise error
 
 
 def _confirm(target: Path, folders: Sequence[Path]) -> None:

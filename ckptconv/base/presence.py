@@ -1,0 +1,112 @@
+"""Whether something lies at a path, and what a directory holds; where the system fails to say, that is an error.
+
+`Path.is_file`, `os.path.lexists`, `glob` and `os.walk` take a system that answers with an error for one that says
+"no": each in its own way, and otherwise in each version of Python. A disk that fails once would then cost a
+checkpoint its tokenizer, or a directory of outputs its manifest, and nobody would hear of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ckptconv.base.errors import SourceError
+
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What the system answers where nothing can lie; a link to itself leads nowhere."""
+
+
+def status_of(path: str | os.PathLike[str], *, follow: bool = True) -> os.stat_result | None:
+    """Return the status of what lies at a path, or None where nothing does.
+
+    Args: follow: of what a link leads to, instead of the link's own.
+    Raises: OSError: the system cannot tell.
+    """
+    try:
+        return Path(path).stat(follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
+    except ValueError:  # a null character, which no name has
+        return None
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the system says within the block into a refusal of the source. Raises SourceError."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from None
+
+
+def readable_status(path: str | os.PathLike[str], *, follow: bool = True) -> os.stat_result | None:
+    """Return what `status_of` does, of a source. Raises SourceError: the system cannot tell."""
+    with reading(path):
+        return status_of(path, follow=follow)
+
+
+def lies_at(path: str | os.PathLike[str]) -> bool:
+    """Tell whether anything has this name, even a link that leads nowhere. Raises SourceError: nobody can tell."""
+    return readable_status(path, follow=False) is not None
+
+
+def is_link(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a link lies there, wherever it leads. Raises SourceError: nobody can tell."""
+    status = readable_status(path, follow=False)
+    return status is not None and stat.S_ISLNK(status.st_mode)
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a regular file, or a link to one, lies there. Raises SourceError: nobody can tell."""
+    status = readable_status(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a directory, or a link to one, lies there. Raises SourceError: nobody can tell."""
+    status = readable_status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def size_of(path: Path) -> int:
+    """Return the length of a file [bytes]. Raises SourceError: there is none, or nobody can tell."""
+    with reading(path):
+        return path.stat().st_size
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a directory, sorted; none where there is no directory.
+
+    Raises: SourceError: it cannot be listed.
+    """
+    with reading(folder):
+        try:
+            return sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed
+        except OSError as error:
+            if error.errno in ABSENT:
+                return []
+            raise
+
+
+def files_below(path: Path) -> list[Path]:
+    """Return the files at any depth below a directory, in order; a file is the only one below itself.
+
+    Links to directories are not followed. Raises: SourceError: a directory cannot be listed.
+    """
+    return [path] if is_file(path) else sorted(_walked(path))
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        with reading(error.filename):
+            if error.errno not in ABSENT:
+                raise error
+
+    for root, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(root, name) for name in names)
