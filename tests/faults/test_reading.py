@@ -99,3 +99,36 @@ def test_no_answer_without_reading(bench: Bench, command: str, counted: Counted)
     )
     assert wrong == []
     assert refusals > len(calls) / 2
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_the_old_output_or_the_new(bench: Bench, counted: Counted) -> None:
+    """A run that cannot look at the output that it replaces, or beside it, leaves the old one or the new one, whole."""
+    parent = bench.folder / "parent"
+    target, old = parent / TARGET, bench.folder / TF
+    command = ["pt2flax", str(bench.folder / SOURCE), str(target), "--overwrite", "--quiet"]
+
+    def prepare() -> None:
+        shutil.rmtree(parent, ignore_errors=True)
+        parent.mkdir()
+        shutil.copytree(old, target)
+
+    prepare()
+    at = tuple(bench.runs.paths(command, parent))
+    prepare()
+    every = bench.runs.reads(command, at)
+    calls = random.Random(0).sample(every, min(len(every), POINTS))
+    ends = {"old": 0, "new": 0}
+    trees, wrong = {"old": tree(old), "new": tree(target)}, []
+    for call in calls:
+        prepare()
+        ended = bench.runs.run(command, Fault(call, "EIO", onwards=False), at=at)
+        name = "new" if tree(target) == trees["new"] else "old"
+        ends[name] += 1
+        whole = tree(target) == trees[name]
+        if not whole or ended.code not in ((0, 4) if name == "new" else REFUSED):
+            wrong.append(f"{call}: {ended.code}, {name}, {whole}: {ended.said.strip()}")
+    counted(f"reads: overwrite: {len(calls)} of {len(every)} calls failed in turn, {ends}")
+    assert wrong == []
+    assert all(ends.values())

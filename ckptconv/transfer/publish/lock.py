@@ -21,7 +21,7 @@ import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -100,7 +100,7 @@ class _Removal:
     real: str
     """The directory's path without links, as the list of mount points has it."""
     only: Collection[str] | None
-    left: list[str] = field(default_factory=list)
+    left: list[str]
     """What stays, as a message names it."""
 
 
@@ -119,20 +119,20 @@ def remove_directory(folder: Path, only: Collection[str] | None = None) -> list[
         return []
     except OSError as error:
         return [f"{folder} ({error.strerror})"]
+    left: list[str] = []
     try:
         real = os.path.realpath(folder)
         device = folder.parent.stat().st_dev
-        removal = _Removal(device, mount_points(), real, only)
         if os.fstat(fd).st_dev != device:
             return [f"{folder} (a mount point)"]
-        _empty(fd, "", removal, 0)
-        if not removal.left:
+        _empty(fd, "", _Removal(device, mount_points(), real, only, left), 0)
+        if not left:
             folder.rmdir()
     except OSError as error:
-        removal.left.append(f"{folder} ({error.strerror})")
+        left.append(f"{folder} ({error.strerror})")
     finally:
         os.close(fd)
-    return removal.left
+    return left
 
 
 def _empty(fd: int, above: str, removal: _Removal, depth: int) -> None:
