@@ -97,12 +97,17 @@ def names_in(folder: Path) -> list[str]:
 def files_below(path: Path) -> list[Path]:
     """Return the files at any depth below a directory, in order; a file is the only one below itself.
 
-    Links to directories are not followed. Raises: SourceError: a directory cannot be listed.
+    Raises: SourceError: as `walked`.
     """
-    return [path] if is_file(path) else sorted(_walked(path))
+    return [path] if is_file(path) else sorted(walked(path))
 
 
-def _walked(folder: Path) -> Iterator[Path]:
+def walked(folder: Path) -> Iterator[Path]:
+    """Return the files at any depth below a directory as they are found; links to directories are not followed.
+
+    Raises: SourceError: a directory cannot be listed.
+    """
+
     def fail(error: OSError) -> None:
         with reading(error.filename):
             if error.errno not in ABSENT:

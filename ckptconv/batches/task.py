@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from os.path import abspath, lexists
+from os.path import abspath
 from typing import Literal, TypeAlias
 
+from ckptconv.base.presence import lies_at
 from ckptconv.base.strict_json import Json
 
 Verdict: TypeAlias = Literal["match", "mismatch", "not proven", "refused", "failed"]
@@ -32,7 +33,7 @@ class Task:
     def key(self) -> str:
         """Name of its record: the same for the same conversion, wherever the plan moved it [16 hex digits]."""
         values = asdict(self) | {"target": abspath(self.target), "overwrite": False}
-        if lexists(self.source):
+        if lies_at(self.source):
             values["source"] = abspath(self.source)
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -511,8 +511,6 @@ def copy_companions(source: Path, target: Path, scope: Scope = "whole") -> None:
 
     Raises: SourceError: one is no file, or a link that leads out of the checkpoint. OSError.
     """
-    import shutil  # here, since reading a checkpoint copies nothing
-
     for path in companions(source, scope):
         copy = target / path.relative_to(source)
         copy.parent.mkdir(exist_ok=True)

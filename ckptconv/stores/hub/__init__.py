@@ -7,7 +7,6 @@ one format. Code never is.
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import DestinationError, SourceError, one_line
 from ckptconv.base.leftovers import replacement_of
+from ckptconv.base.presence import lies_at
 from ckptconv.stores.hub.names import HubName, full_name, hub_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def is_address(source: object) -> bool:
 
 def local_path(target: Path | str) -> Path:
     """Return the directory that is to be written. Raises DestinationError: an address is none."""
-    if is_address(target) and not os.path.lexists(target):
+    if is_address(target) and not lies_at(target):
         raise DestinationError(
             f"{target}: an address can be read, not written.\n"
             "Write to a directory here, and copy it there with the store's own tools."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import START_BYTES, kind_of, read_source
-from ckptconv.base.presence import lies_at
+from ckptconv.base.presence import is_file, lies_at
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import FORMAT_TAGS, FORMATS, Contents, Format
 from ckptconv.stores.layouts import Layout, Weights
@@ -67,7 +67,7 @@ def read_ahead(*folders: Path) -> None:
     A process that cannot be started is a refusal of whoever reads the file.
     """
     names = (FILE_NAMES["hdf5"], _index_of(FILE_NAMES["hdf5"]))
-    if any(os.path.isfile(folder / name) for folder in folders for name in names):
+    if any(is_file(folder / name) for folder in folders for name in names):
         from ckptconv.stores.formats.hdf5 import start
 
         with suppress(OSError):

@@ -28,7 +28,7 @@ from typing import BinaryIO, NoReturn, TypeAlias
 
 from ckptconv.base.errors import CkptconvError, DestinationError, SourceError
 from ckptconv.base.leftovers import interrupted_replacements, new_stage
-from ckptconv.base.presence import files_below, status_of
+from ckptconv.base.presence import status_of, walked
 from ckptconv.base.workers import note_published, signals_blocked
 from ckptconv.transfer.publish.lock import (
     clear,
@@ -316,7 +316,7 @@ def _objection(path: Path, checkpoints: Sequence[Path], files: Sequence[Path]) -
 
 def _inodes(folder: Path) -> Iterator[Inode]:
     """Return every file below a directory, and what links there lead to."""
-    for file in islice(files_below(folder), MAX_ENTRIES):
+    for file in islice(walked(folder), MAX_ENTRIES):
         inode = _inode(file)
         if inode is not None:
             yield inode
@@ -479,7 +479,8 @@ def _confirm(target: Path, folders: Sequence[Path]) -> None:
 
 def _reason(target: Path, error: OSError) -> str:
     """Say what the system said, and that nothing was published."""
-    if os.path.lexists(target.parent) and not target.parent.is_dir():
+    lies_there = os.path.lexists(target.parent)  # noqa: TID251  # which words, and no more
+    if lies_there and not target.parent.is_dir():
         return f"{target.parent}: is not a directory, so nothing can be written into it."
     if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
         return f"{target}: appeared while this run was under way; it was left as it is."
