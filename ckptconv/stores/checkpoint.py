@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError, one_line
 from ckptconv.base.files import Snapshot, require_announced
-from ckptconv.base.leftovers import replacement_of
 from ckptconv.base.presence import is_file, is_folder, is_link, lies_at, names_in
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.schema.config import Config
@@ -162,6 +161,8 @@ def read_config(path: Path) -> Config:
     except OSError as error:  # such as a name that is too long
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
     if not exists:
+        from ckptconv.base.leftovers import replacement_of  # here, since few paths are absent
+
         raise SourceError(replacement_of(path) or f"{path}: no such directory.{_near(path)}")
     if not is_folder(path):
         raise SourceError(

@@ -47,6 +47,9 @@ def diff(
     \b
     Example: ckptconv diff dates dates-tf
     """
+    from ckptconv.stores.layouts.huggingface import read_ahead
+
+    read_ahead(first, second)  # beside the imports
     from ckptconv.report import diff as render
     from ckptconv.verbs import diff as verb
 

@@ -53,6 +53,9 @@ def inspect(
     \b
     Example: ckptconv inspect dates --tensors "*.crossattention.*" --stats
     """
+    from ckptconv.stores.layouts.huggingface import read_ahead
+
+    read_ahead(checkpoint)  # beside the imports
     from ckptconv.report.inspect import inspection_json, inspection_markdown, inspection_text
     from ckptconv.verbs import inspect as verb
 

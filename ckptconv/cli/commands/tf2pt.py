@@ -23,6 +23,9 @@ def tf2pt(source: Path, target: Path, **options: Any) -> None:
     \b
     Example: ckptconv tf2pt dates-tf dates-again
     """
+    from ckptconv.stores.layouts.huggingface import read_ahead
+
+    read_ahead(source)  # beside the imports
     from ckptconv.verbs import convert as verb
 
     convert(lambda chosen: verb.tf2pt(source, target, chosen), options)

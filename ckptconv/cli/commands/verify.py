@@ -205,7 +205,7 @@ def _read_ahead(*checkpoints: Path | str | None) -> None:
     """Start what reads HDF5 beside the imports of what compares."""
     from ckptconv.stores.layouts.huggingface import read_ahead
 
-    read_ahead(*(path for path in checkpoints if isinstance(path, Path)))
+    read_ahead(*checkpoints)
 
 
 def _print(

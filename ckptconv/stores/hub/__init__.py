@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import DestinationError, SourceError, one_line
-from ckptconv.base.leftovers import replacement_of
 from ckptconv.base.presence import lies_at
 from ckptconv.stores.hub.names import HubName, full_name, hub_name
 
@@ -56,7 +55,7 @@ def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
     path = Path(source)
     if (cached := _from_cache(path)) is not None:
         return cached
-    if _exists(path) or replacement_of(path) or _mistyped(path):
+    if _exists(path) or _was_replaced(path) or _mistyped(path):
         return path
     if re.fullmatch(r"[\w.-]+", str(source)):
         raise SourceError(
@@ -65,6 +64,13 @@ def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
         )
     name = hub_name(source)
     return path if name is None else _downloaded(name, naming)
+
+
+def _was_replaced(path: Path) -> bool:
+    """Tell whether an interrupted run left a path without its directory."""
+    from ckptconv.base.leftovers import replacement_of  # here, since few paths are absent
+
+    return replacement_of(path) is not None
 
 
 def _downloaded(name: HubName, naming: NamingName | None) -> Path:

@@ -61,16 +61,17 @@ def every_name() -> Iterator[str]:
         yield _index_of(weights)
 
 
-def read_ahead(*folders: Path) -> None:
+def read_ahead(*checkpoints: Path | str | None) -> None:
     """Start the process that reads HDF5 where a directory has such weights: it takes as long to start as all imports.
 
-    A process that cannot be started is a refusal of whoever reads the file.
+    What goes wrong here goes wrong again for whoever reads the file, and is a refusal there.
     """
     names = (FILE_NAMES["hdf5"], _index_of(FILE_NAMES["hdf5"]))
-    if any(is_file(folder / name) for folder in folders for name in names):
-        from ckptconv.stores.formats.hdf5 import start
+    folders = [folder for folder in checkpoints if isinstance(folder, Path)]  # and no address
+    with suppress(OSError, SourceError):
+        if any(is_file(folder / name) for folder in folders for name in names):
+            from ckptconv.stores.formats.hdf5 import start
 
-        with suppress(OSError):
             start()
 
 
