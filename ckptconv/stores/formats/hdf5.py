@@ -465,9 +465,13 @@ class _Allocation:
         plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         plist.set_obj_track_times(False)
+        self._above = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+        self._above.set_create_intermediate_group(True)
         self._kinds: dict[str, h5py.h5t.TypeID] = {}
-        self._groups: dict[str, h5py.h5g.GroupID] = {}
-        """Path -> those that are open."""
+        self._spaces: dict[tuple[int, ...], h5py.h5s.SpaceID] = {}
+        self._group: h5py.h5g.GroupID = file.id
+        """Where the last data set lies: the next one often lies there too, and one that is open takes memory."""
+        self._path = ""
         self._paths = set(file)
         """Of all groups."""
 
@@ -477,27 +481,33 @@ class _Allocation:
         import numpy as np
 
         above, _, leaf = path.rpartition("/")
-        group = self._groups.get(above)
-        if group is None:
-            group = self._groups[above] = self._group(above)
+        if above != self._path:
+            self._path, self._group = above, self._opened(above)
         if spec.dtype not in self._kinds:
             self._kinds[spec.dtype] = h5py.h5t.py_create(np.dtype(DTYPES[spec.dtype]))
-        shape = spec.shape
-        space = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+        if spec.shape not in self._spaces:
+            scalar = h5py.h5s.create(h5py.h5s.SCALAR)
+            self._spaces[spec.shape] = h5py.h5s.create_simple(spec.shape) if spec.shape else scalar
         return h5py.h5d.create(
-            group, leaf.encode(), self._kinds[spec.dtype], space, self._properties
+            self._group,
+            leaf.encode(),
+            self._kinds[spec.dtype],
+            self._spaces[spec.shape],
+            self._properties,
         )
 
-    def _group(self, path: str) -> h5py.h5g.GroupID:
+    def _opened(self, path: str) -> h5py.h5g.GroupID:
+        import h5py
+
         if not path:
             return self._file.id
         if path in self._paths:
-            return self._file[path].id
-        group = self._file.create_group(path)
-        while path:
+            return h5py.h5g.open(self._file.id, path.encode())
+        group = h5py.h5g.create(self._file.id, path.encode(), self._above)
+        while path and path not in self._paths:
             self._paths.add(path)
             path = path.rpartition("/")[0]
-        return group.id
+        return group
 
 
 def read(path: Path) -> Contents:

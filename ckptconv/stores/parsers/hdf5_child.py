@@ -65,15 +65,19 @@ class Walk:
         import h5py
 
         self.h5, self.file, self.request = h5py, file, request
-        self.groups: dict[str, Any] = {}
-        self.datasets: dict[str, Any] = {}
+        self.groups: set[str] = set()
+        self.datasets: dict[str, list[Any] | Exception] = {}
+        """Path -> [dtype, shape, offset, bytes], or what is wrong, which only counts where a list has the name.
+
+        They are closed again: an open data set takes 10 kB.
+        """
         self._seen: set[int] = set()
         self._visits = 0
         self._visit(h5py.h5g.open(file, b"/"), "", -1)
 
     def _collect(self, group: Any, above: str, depth: int) -> None:
         """Remember what lies in a group and below it."""
-        self.groups[above] = group
+        self.groups.add(above)
         if depth > MAX_DEPTH:
             raise Refused(f"groups deeper than {MAX_DEPTH} levels")
         links: list[bytes] = []
@@ -100,14 +104,17 @@ class Walk:
                 raise Refused(f"{shown(name)} is a second name of something else in the file")
             self._collect(node, name, depth + 1)
         elif isinstance(node, self.h5.h5d.DatasetID):
-            self.datasets[name] = node
+            try:
+                self.datasets[name] = self._values(node)
+            except Exception as error:  # h5py raises whatever the library thinks of
+                self.datasets[name] = error.with_traceback(None)
         else:
             raise Refused(f"{shown(name)} is neither a group nor a data set")
 
-    def tensors(self) -> Iterator[tuple[str, str, Any]]:
+    def tensors(self) -> Iterator[tuple[str, str, list[Any] | Exception]]:
         """Follow `layer_names` to data sets (a shard) or to groups with `weight_names` (a whole model).
 
-        Returns: layer, or "" in a shard; name as it is listed there; the data set.
+        Returns: layer, or "" in a shard; name as it is listed there; what is known of the data set.
         """
         left = dict(self.datasets)
         for layer in self._names("", "layer_names"):
@@ -121,7 +128,7 @@ class Walk:
         if left:
             raise Refused(f"{shown(min(left))} is in no list of names")
 
-    def _take(self, left: dict[str, Any], path: str) -> Any:
+    def _take(self, left: dict[str, list[Any] | Exception], path: str) -> list[Any] | Exception:
         if path not in self.datasets:
             raise Refused(f"{shown(path)} is in a list of names, but is no data set of the file")
         if path not in left:
@@ -131,7 +138,7 @@ class Walk:
     def _names(self, group: str, key: str) -> list[str]:
         """Return a list of names, joined where Keras had to cut it."""
         exists = self.h5.h5a.exists
-        node = self.groups[group]
+        node = self.h5.h5g.open(self.file, f"/{group}".encode())
         if exists(node, key.encode()):
             return self._list(node, key)
         count = next(
@@ -164,29 +171,35 @@ class Walk:
             value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()
         ]
 
-    def place(self, layer: str, name: str, dataset: Any) -> list[Any]:
+    def place(self, layer: str, name: str, values: list[Any] | Exception) -> list[Any]:
         """Return [layer, name, dtype, shape, offset, bytes] of a data set that lies plainly in the file."""
-        h5, plan, where = self.h5, dataset.get_create_plist(), shown(name)
+        if isinstance(values, Refused):
+            raise Refused(f"{shown(name)}: {values}")
+        if isinstance(values, Exception):
+            raise values
+        return [layer, name, *values]
+
+    def _values(self, dataset: Any) -> list[Any]:
+        """Return [dtype, shape, offset, bytes]. Raises Refused: without the name of the data set."""
+        h5, plan = self.h5, dataset.get_create_plist()
         if plan.get_layout() == h5.h5d.CHUNKED:
-            raise Refused(f"{where}: is cut into chunks, or compressed; {SAVE_ANEW}")
+            raise Refused(f"is cut into chunks, or compressed; {SAVE_ANEW}")
         if plan.get_layout() != h5.h5d.CONTIGUOUS:
-            raise Refused(
-                f"{where}: is not stored as one run of bytes (compact or virtual); {SAVE_ANEW}"
-            )
+            raise Refused(f"is not stored as one run of bytes (compact or virtual); {SAVE_ANEW}")
         if plan.get_external_count() or plan.get_nfilters():
-            raise Refused(f"{where}: its bytes are in another file, or filtered; {SAVE_ANEW}")
+            raise Refused(f"its bytes are in another file, or filtered; {SAVE_ANEW}")
         space = dataset.get_space()
         if space.get_simple_extent_type() == h5.h5s.NULL:
-            raise Refused(f"{where}: has no shape and no values")
-        dtype, shape = self._dtype(dataset.get_type(), where), list(space.get_simple_extent_dims())
+            raise Refused("has no shape and no values")
+        dtype, shape = self._dtype(dataset.get_type()), list(space.get_simple_extent_dims())
         offset, stored = dataset.get_offset(), dataset.get_storage_size()
         if offset is None and 0 not in shape:
-            raise Refused(f"{where}: its values were never written")
-        return [layer, name, dtype, shape, offset or 0, stored if offset is not None else 0]
+            raise Refused("its values were never written")
+        return [dtype, shape, offset or 0, stored if offset is not None else 0]
 
-    def _dtype(self, kind: Any, where: str) -> str:
+    def _dtype(self, kind: Any) -> str:
         if kind.committed():
-            raise Refused(f"{where}: a type that is stored apart; {SAVE_ANEW}")
+            raise Refused(f"a type that is stored apart; {SAVE_ANEW}")
         for dtype, standard in TYPES.items():
             if kind.equal(getattr(self.h5.h5t, standard)):
                 return dtype
@@ -195,7 +208,7 @@ class Walk:
         if called in ("integer", "float") and kind.get_order() == self.h5.h5t.ORDER_BE:
             called = f"big-endian {called}"
         raise Refused(
-            f"{where}: its type ({called}, {kind.get_size()} bytes) is not one that ckptconv moves"
+            f"its type ({called}, {kind.get_size()} bytes) is not one that ckptconv moves"
         )
 
 
