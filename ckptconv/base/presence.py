@@ -19,6 +19,9 @@ from ckptconv.base.errors import SourceError
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """What the system answers where nothing can lie; a link to itself leads nowhere."""
 
+OF_THE_DISK = "lost+found"
+"""What mkfs makes at the root of a disk, and root alone may enter: no part of a checkpoint that lies there."""
+
 
 def status_of(path: str | os.PathLike[str], *, follow: bool = True) -> os.stat_result | None:
     """Return the status of what lies at a path, or None where nothing does.
@@ -81,17 +84,19 @@ def size_of(path: Path) -> int:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names in a directory, sorted; none where there is no directory.
+    """Return the names in a directory, sorted, but for `lost+found`; none where there is no directory.
 
     Raises: SourceError: it cannot be listed.
     """
     with reading(folder):
         try:
-            return sorted(os.listdir(folder))  # noqa: PTH208  # a name each is all that is needed
+            return sorted({*os.listdir(folder)} - {OF_THE_DISK})  # noqa: PTH208  # names are all that is needed
         except OSError as error:
             if error.errno in ABSENT:
                 return []
             raise
+        except ValueError:  # as in `status_of`
+            return []
 
 
 def files_below(path: Path) -> list[Path]:
@@ -103,7 +108,9 @@ def files_below(path: Path) -> list[Path]:
 
 
 def walked(folder: Path) -> Iterator[Path]:
-    """Return the files at any depth below a directory as they are found; links to directories are not followed.
+    """Return the files at any depth below a directory as they are found, but for what is in a `lost+found`.
+
+    Links to directories are not followed.
 
     Raises: SourceError: a directory cannot be listed.
     """
@@ -113,5 +120,6 @@ def walked(folder: Path) -> Iterator[Path]:
             if error.errno not in ABSENT:
                 raise error
 
-    for root, _, names in os.walk(folder, onerror=fail):
+    for root, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if name != OF_THE_DISK]
         yield from (Path(root, name) for name in names)
