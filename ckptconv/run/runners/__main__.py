@@ -41,6 +41,7 @@ from ckptconv.run.modalities import MODALITIES, Example
 from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
 from ckptconv.run.runners import ROOM, RUNNERS, TURN, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
+from ckptconv.run.runners._imports import lean_imports
 from ckptconv.run.runners._listening import listener
 from ckptconv.run.runners._margins import OwnMargins, rules_of
 from ckptconv.run.runners._memory import give_back
@@ -424,10 +425,11 @@ def _import(runner: Runner, model_classes: Collection[str]) -> None:
     if process.fence:
         fence(process.fence)
     sys.modules.update(dict.fromkeys(process.hidden))  # type: ignore[arg-type]  # None: as if it were not installed
-    for module in process.modules:
-        import_module(module)
-    for model_class in sorted(model_classes):
-        runner.require(model_class)
+    with lean_imports():
+        for module in process.modules:
+            import_module(module)
+        for model_class in sorted(model_classes):
+            runner.require(model_class)
     gc.freeze()
     gc.enable()
 
