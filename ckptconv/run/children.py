@@ -1,10 +1,10 @@
 """The parent's side of `python -m ckptconv.run.runners`: what children are asked and answer; start, wait, reap.
 
-Frameworks are imported at once: that takes seconds, and little memory. Then small models run at once, a thread each.
-Of large ones PyTorch's and TF's classes run at once in float32, for what one of them leaves of the cores the other
-takes; then the reference has the memory to itself for float64, which takes as much as two models in float32. More of
-them, and whatever holds weights more than once, run one after the other. A child waits for its turn, and for the room
-that float64 takes: a byte on its stdin says each.
+Frameworks are imported at once, by children that may have been started before (`early.py`): that takes seconds, and
+little memory. Then small models run at once, a thread each. Of large ones PyTorch's and TF's classes run at once in
+float32, for what one of them leaves of the cores the other takes; then the reference has the memory to itself for
+float64, which takes as much as two models in float32. More of them, and whatever holds weights more than once, run one
+after the other. A child waits for its turn, and for the room that float64 takes: a byte on its stdin says each.
 
 A child lives in its own process group and watches its stdin, so that none outlives the parent: not
 after Ctrl-C or SIGTERM (the `finally` below), and not after SIGKILL (its stdin closes).
@@ -13,8 +13,6 @@ after Ctrl-C or SIGTERM (the `finally` below), and not after SIGKILL (its stdin 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import struct
 import subprocess
 import time
@@ -26,10 +24,7 @@ from io import BytesIO
 from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from typing import Any
-from weakref import finalize
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -38,12 +33,22 @@ from numpy.lib.format import read_array_header_1_0, read_magic
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
 from ckptconv.base.files import ensure_folder
-from ckptconv.base.processes import ending, module_command, with_own_path
+from ckptconv.base.processes import ending
 from ckptconv.base.strict_json import Json
+from ckptconv.run.early import (
+    Scratch,
+    end,
+    end_waiting,
+    launch,
+    small,
+    take,
+    threads,
+    usual_environment,
+)
 from ckptconv.run.endings import Ending
 from ckptconv.run.modalities import Example
 from ckptconv.run.phases import tell_phases
-from ckptconv.run.runners import ROOM, RUNNERS, TURN, Array
+from ckptconv.run.runners import JOBS, ROOM, RUNNERS, TURN, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +83,6 @@ class Job:
     def is_reference(self) -> bool:
         """True where the child gives float64 as well."""
         return "float64" in self.precisions
-
-
-class Scratch:
-    """A temporary directory that lasts as long as something holds it."""
-
-    def __init__(self) -> None:
-        """Make the directory."""
-        self.path = Path(mkdtemp(prefix="ckptconv-"))
-        self.remove = finalize(self, rmtree, self.path, ignore_errors=True)
 
 
 ZIP_HEADER, ZIP_LENGTHS = 30, 26
@@ -197,33 +193,11 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 TAIL_LINES = 15
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 TELL_SECONDS = 0.5
 """Between two looks at what the children are at."""
-SMALL_BYTES = 50_000_000
-"""A checkpoint below this gets one thread, and does not wait for its turn."""
 AT_ONCE = 2
 """How many large models run at once in float32: as many as take the memory of one in float64."""
-DEFAULTS = {
-    "JAX_PLATFORMS": "cpu",
-    # glibc keeps freed blocks, large ones too, to use them again. What it does not keep comes anew from the system,
-    # page by page: 7.2 million page faults for a bert-base pair, not 1.6 million. And it keeps one pool for all
-    # threads: with a pool a thread the gaps that attention maps leave add up, to 7.1 GB, not 3.8.
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "268435456",
-    # PyTorch's threads sleep while they wait for each other. They spin else, on cores that others need: on two cores
-    # under a load of 17, two searches by a bert-base pair took 44.6 s of processor time so, and take 5.2 s.
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-"""What a user's own environment may change."""
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TRANSFORMERS_VERBOSITY": "warning",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 @dataclass(slots=True)
@@ -231,6 +205,8 @@ class _Child:
     jobs: Sequence[Job]
     """Answered one after the other; all of one runner."""
     folder: Path
+    scratch: Scratch
+    """What holds the folder."""
     process: subprocess.Popen[bytes]
     started: float
     seconds: float = field(default=0.0)
@@ -263,26 +239,17 @@ class _Deadline:
 
 def environment(name: str) -> dict[str, str]:
     """Return the environment of a runner's child: offline, its framework alone, and this ckptconv."""
-    variables = DEFAULTS | dict(os.environ) | OFFLINE | dict(RUNNERS[name].process.environment)
-    return with_own_path(variables)
+    return usual_environment() | dict(RUNNERS[name].process.environment)
 
 
 def _threads(jobs: Sequence[Job]) -> dict[str, str]:
-    """Return one thread for small models: more would wait for each other by spinning, on cores that others need."""
-    return dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1") if _small(jobs) else {}
+    """Return one thread for the models of one child, where they are small."""
+    return threads([job.checkpoint for job in jobs])
 
 
 def _small(jobs: Sequence[Job]) -> bool:
     """Tell whether the models of one child are small, in the mean."""
-    patterns = ("*", "variables/*")  # a SavedModel's weights lie one level below
-    files = [
-        file
-        for job in jobs
-        for pattern in patterns
-        for file in job.checkpoint.glob(pattern)
-        if file.is_file()
-    ]
-    return sum(file.stat().st_size for file in files) < SMALL_BYTES * len(jobs)
+    return small([job.checkpoint for job in jobs])
 
 
 def run_children(jobs: Sequence[Job], timeout: float | None = None) -> list[Answer]:
@@ -316,21 +283,21 @@ def run_batches(
         root = Scratch()  # goes with the last answer that reads from it
         try:
             for batch in batches:
-                children.append(_start(batch, root.path / str(len(children))))
-            small = all(_small(child.jobs) for child in children)
-            for turn in [children] if small else _turns(children):
+                children.append(_start(batch, root, str(len(children))))
+            end_waiting()
+            at_once = all(_small(child.jobs) for child in children)
+            for turn in [children] if at_once else _turns(children):
                 for child in turn:
                     _begin(child)
-                if small:
+                if at_once:
                     _make_room(turn)
                 _wait(turn, children, deadline)
             return [
-                [_read(child, number, root) for number in range(len(child.jobs))]
-                for child in children
+                [_read(child, number) for number in range(len(child.jobs))] for child in children
             ]
         finally:
             for child in children:
-                _end(child)
+                end(child.process)
     except OSError as error:
         raise FrameworkError(f"cannot run a framework in a child process: {error}") from None
 
@@ -349,24 +316,27 @@ def _require(batches: Sequence[Sequence[Job]]) -> None:
                 raise FrameworkError(_unavailable(name, f"No module named {module!r}"))
 
 
-def _start(jobs: Sequence[Job], folder: Path) -> _Child:
-    folder.mkdir()
-    for number, job in enumerate(jobs):
+def _start(jobs: Sequence[Job], root: Scratch, name: str) -> _Child:
+    """Ask a child that waits, or a new one."""
+    for job in jobs:
         ensure_folder(job.checkpoint)
-        write_job(job, folder / str(number))
-    folders = [str(folder / str(number)) for number in range(len(jobs))]
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            module_command("ckptconv.run.runners", jobs[0].runner, *folders),
-            stdin=subprocess.PIPE,
-            bufsize=0,  # a turn is told at once
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # what a library leaves in the temporary directory, as TF does, goes with the folder
-            env=_threads(jobs) | environment(jobs[0].runner) | {"TMPDIR": str(folder)},
-            start_new_session=True,
-        )
-    return _Child(jobs, folder, process, time.monotonic())
+    early = take(jobs[0].runner) if len(jobs) == 1 else None
+    if early:
+        child = _Child(jobs, early.folder, early.scratch, early.process, time.monotonic())
+    else:
+        folder = root.path / name
+        folder.mkdir()
+        variables = _threads(jobs) | environment(jobs[0].runner)
+        process = launch(jobs[0].runner, folder, len(jobs), variables)
+        child = _Child(jobs, folder, root, process, time.monotonic())
+    try:
+        for number, job in enumerate(jobs):
+            write_job(job, child.folder / str(number))
+    except BaseException:
+        end(child.process)
+        raise
+    _permit(child, JOBS)
+    return child
 
 
 def _begin(child: _Child) -> None:
@@ -421,16 +391,6 @@ def _wait(turn: Sequence[_Child], children: Sequence[_Child], deadline: _Deadlin
             time.sleep(POLL_SECONDS)
 
 
-def _end(child: _Child) -> None:
-    """Kill what still runs, and reap it."""
-    if child.process.poll() is None:
-        with suppress(ProcessLookupError):  # it ended just now
-            os.killpg(child.process.pid, signal.SIGKILL)
-        child.process.wait()
-    if child.process.stdin:
-        child.process.stdin.close()
-
-
 def _failure(child: _Child, code: int) -> CkptconvError:
     """Return why a child failed: in one line, and the end of its output where it did not say so itself."""
     report = read_report(child.folder / "0")
@@ -462,7 +422,7 @@ def _tail(child: _Child) -> str:
     return "\nThe end of its output:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
 
-def _read(child: _Child, number: int, root: Scratch) -> Answer | FrameworkError:
+def _read(child: _Child, number: int) -> Answer | FrameworkError:
     folder = child.folder / str(number)
     report = read_report(folder)
     if "failed" in report:
@@ -470,7 +430,7 @@ def _read(child: _Child, number: int, root: Scratch) -> Answer | FrameworkError:
             f"{child.name}: could not run {child.jobs[number].checkpoint}: {report['failed']}"
         )
     try:
-        arrays = StoredArrays(folder / "answers.npz", root)
+        arrays = StoredArrays(folder / "answers.npz", child.scratch)
     except (OSError, ValueError) as error:
         raise FrameworkError(
             f"{child.name}: ended without an answer ({error}){_tail(child)}"

@@ -8,6 +8,7 @@ source's own rounding error (see `forward.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -172,38 +173,53 @@ def verify(
         timeout=timeout,
         positions=positions,
     )
-    path = resolve(source)
-    if is_file(path):
-        recorded_target = open_checkpoint(resolve(target))
-        recorded = _options(seed, texts, tolerance, timeout)
-        verdict = _verify_recorded(path, recorded_target, level, recorded, positions, progress)
-        return replace(verdict, min_coverage=min_coverage)
-    first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
-    require_no_artefact(first)
-    model = read_model(without_fixes(first.config))
-    require_answerable(model, texts)
-    for checkpoint in (first, second) if model.reads != "tokens" else ():
-        require_processor(model, checkpoint.path)
-    runs = level == "outputs" or save_trace is not None
-    options = _options(seed, texts, tolerance, timeout, inputs, model) if runs or inputs else None
-    weights = _files_report(first, model, second, progress, positions)
-    outputs = None
-    if runs and not save_trace and not weights.tensors:
-        weights = replace(weights, notices=(*weights.notices, NOTHING_IN_COMMON))
-    elif runs and options:
-        outputs = _answers(first, model, second, options, positions, save_trace, inputs)
-    return Verification(
-        first.path,
-        second.path,
-        model.label,
-        first.weights.naming,
-        second.weights.naming,
-        format_name(second),
-        weights,
-        outputs,
-        differing_settings(first, second),
-        min_coverage,
-    )
+    with _early(level, source, target, save_trace):
+        path = resolve(source)
+        if is_file(path):
+            recorded_target = open_checkpoint(resolve(target))
+            recorded = _options(seed, texts, tolerance, timeout)
+            verdict = _verify_recorded(path, recorded_target, level, recorded, positions, progress)
+            return replace(verdict, min_coverage=min_coverage)
+        first, second = open_preferring_pytorch(path), open_checkpoint(resolve(target))
+        require_no_artefact(first)
+        model = read_model(without_fixes(first.config))
+        require_answerable(model, texts)
+        for checkpoint in (first, second) if model.reads != "tokens" else ():
+            require_processor(model, checkpoint.path)
+        runs = level == "outputs" or save_trace is not None
+        options = (
+            _options(seed, texts, tolerance, timeout, inputs, model) if runs or inputs else None
+        )
+        weights = _files_report(first, model, second, progress, positions)
+        outputs = None
+        if runs and not save_trace and not weights.tensors:
+            weights = replace(weights, notices=(*weights.notices, NOTHING_IN_COMMON))
+        elif runs and options:
+            outputs = _answers(first, model, second, options, positions, save_trace, inputs)
+        return Verification(
+            first.path,
+            second.path,
+            model.label,
+            first.weights.naming,
+            second.weights.naming,
+            format_name(second),
+            weights,
+            outputs,
+            differing_settings(first, second),
+            min_coverage,
+        )
+
+
+def _early(
+    level: Level, source: Path | str, target: Path | str, save_trace: Path | None
+) -> AbstractContextManager[None]:
+    """Let the frameworks be imported meanwhile, where models are to run."""
+    if level == "weights":
+        return nullcontext()
+    from ckptconv.run.early import early_children
+
+    # of a source that is recorded first, the child of the target would wait for long
+    return early_children(source, *(() if save_trace else (target,)))
 
 
 def require_arguments(

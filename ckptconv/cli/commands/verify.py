@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,11 +151,40 @@ def verify(
     \b
     Example: ckptconv verify dates dates-tf
     """
-    _read_ahead(source, target)
-    from ckptconv.verbs import verify as verb
-
     _require_sense(target, level, html or junit, trace, options)
     _require_push(push, target, create_pr)
+    sides = [side for side in (source, None if options["save_trace"] else target) if side]
+    with _early(sides if level == "outputs" and not trace else ()):
+        _read_ahead(source, target)
+        import_module("ckptconv.report.verify")  # now, while the frameworks are imported
+        _verify(source, target, level, html, junit, trace, push, create_pr, as_json, quiet, options)
+
+
+def _early(checkpoints: Sequence[Path]) -> AbstractContextManager[None]:
+    """Let the frameworks be imported while everything else is, and weights are compared."""
+    if not checkpoints:
+        return nullcontext()
+    from ckptconv.run.early import early_children
+
+    return early_children(*checkpoints)
+
+
+def _verify(
+    source: Path,
+    target: Path | None,
+    level: Any,
+    html: Path | None,
+    junit: Path | None,
+    trace: Path | None,
+    push: str | None,
+    create_pr: bool,
+    as_json: bool,
+    quiet: bool,
+    options: dict[str, Any],
+) -> None:
+    """Compare, and tell in every form that is asked for."""
+    from ckptconv.verbs import verify as verb
+
     if trace and not os.path.lexists(trace):
         raise SourceError(
             f"{trace}: no such file. `ckptconv verify SOURCE --save-trace FILE` records a trace."

@@ -27,6 +27,8 @@ Listener: TypeAlias = Callable[[Array, Array], None]
 """Is told each step of a generation: tokens so far (rows, length), scores of the next one (rows, vocabulary)."""
 ValidPlaces: TypeAlias = Callable[[Batch, str, tuple[int, ...]], Array | None]
 """(probe, quantity's name, its shape) -> which of its places count; see `Places`."""
+JOBS = b"?"
+"""What a child reads from its stdin when its jobs are in its folders."""
 TURN = b"."
 """What a child reads from its stdin when it may begin."""
 ROOM = b"!"

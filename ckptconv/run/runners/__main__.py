@@ -8,8 +8,8 @@
     answers.json  framework, versions, problems, settings, generation, texts, endings, reached;
                   or `unavailable`, `failed`, `refused`: why
 
-The framework is imported at once; the jobs begin when `TURN` comes in by stdin, float64 when `ROOM` does, and the
-process ends when stdin does.
+The framework is imported at once; the jobs can be read when `JOBS` comes in by stdin and begin when `TURN` does,
+float64 when `ROOM` does, and the process ends when stdin does.
 Several jobs pay the framework's start-up once; one that fails is said in its own folder, and the next begins.
 Exit code 0: answered. 3: the framework cannot be imported. 4: the user's inputs are refused. Anything else: it failed,
 and said why.
@@ -24,7 +24,7 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -39,7 +39,7 @@ from ckptconv.compare.configs import METADATA
 from ckptconv.run.endings import ending, without_start
 from ckptconv.run.modalities import MODALITIES, Example
 from ckptconv.run.phases import FORWARD, SEARCH, tell_into, teller
-from ckptconv.run.runners import ROOM, RUNNERS, TURN, Array, Batch, Runner, Session
+from ckptconv.run.runners import JOBS, ROOM, RUNNERS, TURN, Array, Batch, Runner, Session
 from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._imports import lean_imports
 from ckptconv.run.runners._listening import listener
@@ -60,7 +60,7 @@ def _listen_to_the_parent(folder: Path) -> dict[bytes, threading.Event]:
 
     A parent that was killed could not remove its folder; the child does.
     """
-    permits = {TURN: threading.Event(), ROOM: threading.Event()}
+    permits = {permit: threading.Event() for permit in (JOBS, TURN, ROOM)}
 
     def watch() -> None:
         # not sys.stdin: its lock would be held when Python ends
@@ -392,10 +392,16 @@ def main(name: str, *folders: str) -> int:
     jobs, runner = [Path(folder) for folder in folders], RUNNERS[name]
     permits = _listen_to_the_parent(jobs[0].absolute().parents[1])
     tell_into(jobs[0].absolute().parent)
-    questions = [read_json(job / "job.json") for job in jobs]
+    os.environ.update(runner.process.environment)
+
+    def asked() -> list[dict[str, Any]]:
+        permits[JOBS].wait()
+        return [read_json(job / "job.json") for job in jobs]
+
     try:
-        _import(runner, {str(question["model_class"]) for question in questions})
+        questions = _import(runner, asked)
     except (ImportError, AttributeError) as error:
+        permits[JOBS].wait()
         (jobs[0] / "answers.json").write_text(
             json.dumps({"framework": name, "unavailable": str(error)})
         )
@@ -415,10 +421,11 @@ def main(name: str, *folders: str) -> int:
     return 0
 
 
-def _import(runner: Runner, model_classes: Collection[str]) -> None:
-    """Import what a runner needs. Raises ImportError, AttributeError: it is not there.
+def _import(runner: Runner, asked: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Import what a runner needs, and what the jobs name, which are waited for meanwhile; return the jobs.
 
     What is imported stays, so nobody looks for cycles in it: that is a fifth of the time that PyTorch's takes.
+    Raises ImportError, AttributeError: it is not there.
     """
     process = runner.process
     gc.disable()
@@ -428,10 +435,12 @@ def _import(runner: Runner, model_classes: Collection[str]) -> None:
     with lean_imports():
         for module in process.modules:
             import_module(module)
-        for model_class in sorted(model_classes):
+        questions = asked()
+        for model_class in sorted({str(question["model_class"]) for question in questions}):
             runner.require(model_class)
     gc.freeze()
     gc.enable()
+    return questions
 
 
 def _answer_in(job: Path, questions: Questions) -> None:

@@ -24,7 +24,7 @@ INDEXING, MODE = f"{COMPILER}._trace_wrapped_higher_order_op", "TransformGetItem
 SCANNER, SCAN = "transformers.utils.import_utils", "fetch__all__"
 """What reads the names that each module of transformers exports."""
 EXPORTS = "\n__all__"
-Change: TypeAlias = Callable[[Any], None]
+ModuleChange: TypeAlias = Callable[[Any], None]
 """Changes something in a module that was just imported."""
 
 
@@ -44,7 +44,9 @@ def without_compiler(torch: Any) -> None:
     path = postpone(COMPILER, torch.__path__, dict.fromkeys(MARKS, _unmarked))
     if path is not None:
         postpone(INDEXING, path, {MODE: _mode})
-    torch.distributed.is_available = lambda: False
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None:
+        distributed.is_available = lambda: False
 
 
 def scan_ends(scanner: Any) -> None:
@@ -54,7 +56,7 @@ def scan_ends(scanner: Any) -> None:
         setattr(scanner, SCAN, lambda content: usual(content[content.rfind(EXPORTS) + 1 :]))
 
 
-CHANGES: Mapping[str, Change] = {"torch": without_compiler, SCANNER: scan_ends}
+CHANGES: Mapping[str, ModuleChange] = {"torch": without_compiler, SCANNER: scan_ends}
 
 
 class PostponedModule(ModuleType):
@@ -131,7 +133,7 @@ class _LeanFinder(MetaPathFinder):
 class _Changing(Loader):
     """Runs a module's code, and then changes something in it."""
 
-    def __init__(self, loader: Loader, change: Change) -> None:
+    def __init__(self, loader: Loader, change: ModuleChange) -> None:
         self._loader, self._change = loader, change
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:

@@ -16,12 +16,14 @@ import pytest
 
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.run import children
-from ckptconv.run.children import SMALL_BYTES, Job, _threads, environment, run_children
+from ckptconv.run.children import Job, _threads, environment, run_children
+from ckptconv.run.early import SMALL_BYTES
 from ckptconv.run.modalities import Example
 from ckptconv.run.runners import RUNNERS
 from ckptconv.run.runners.pytorch import PyTorch
 from ckptconv.run.runners.tf import TensorFlow
 from ckptconv.schema.tensors import NAMING_NAMES
+from processes import gone, wait_for
 
 PROBES = {"full.input_ids": np.ones((1, 2), np.int64)}
 
@@ -259,24 +261,6 @@ def test_answers_are_json(tmp_path: Path) -> None:
         {"greedy": {"eos_token_id": 2}},
         ["one"],
     ]
-
-
-def gone(pid: int) -> bool:
-    """Return True where no such process runs (a zombie does not)."""
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return True
-
-
-def wait_for(condition: object, seconds: float = 30) -> None:
-    """Return as soon as `condition()` holds; fail after `seconds`."""
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_small_models_get_one_thread(tmp_path: Path) -> None:
