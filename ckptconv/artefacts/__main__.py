@@ -54,10 +54,12 @@ def why_full(text: str) -> str:
     return next((why for why in map(os.strerror, FULL) if why in text), "")
 
 
-def _unwritable(why: str, stage: Path, folder: Path) -> dict[str, Any]:
-    """Say which of two disks takes no more: the one with less room."""
+def unwritable(why: str, text: str, stage: Path, folder: Path) -> dict[str, Any]:
+    """Say which of two disks takes no more: the one that the error names, or else the one with less room."""
+    named = [str(place) in text for place in (folder, stage)]
     rooms = [shutil.disk_usage(place).free for place in (folder, stage)]
-    return {"unwritable": why, "temporary": rooms[0] < rooms[1]}
+    is_temporary = named[0] if named[0] != named[1] else rooms[0] < rooms[1]
+    return {"unwritable": why, "temporary": is_temporary}
 
 
 def main(folder: Path) -> int:
@@ -73,7 +75,8 @@ def main(folder: Path) -> int:
     except Exception as error:
         traceback.print_exc()
         why = why_full(str(error))
-        failure = _unwritable(why, Path(job["checkpoint"]), folder) if why else {}
+        stage = Path(job["checkpoint"])
+        failure = unwritable(why, str(error), stage, folder) if why else {}
         (folder / "answer.json").write_text(json.dumps(failure or {"failed": _line(error)}))
         return 1
     (folder / "answer.json").write_text(json.dumps(answer))

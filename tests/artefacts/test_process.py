@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptconv.artefacts.__main__ import SCRATCH, why_full
+from ckptconv.artefacts.__main__ import SCRATCH, unwritable, why_full
 from ckptconv.base.processes import module_command, with_own_path
 
 
@@ -21,6 +21,17 @@ def test_a_full_disk_is_known_however_a_library_says_it(number: int) -> None:
     assert why_full(str(OSError(number, words))) == words
     assert why_full(f"ResourceExhaustedError: a/b.tempstate5; {words} [Op:SaveV2]") == words
     assert why_full(str(OSError(errno.EACCES, os.strerror(errno.EACCES)))) == ""
+
+
+@pytest.mark.parametrize("is_temporary", [True, False])
+def test_the_disk_that_an_error_names_is_the_full_one(is_temporary: bool, tmp_path: Path) -> None:
+    """Whichever of the two has more room."""
+    stage, folder = tmp_path / "stage", tmp_path / "folder"
+    for place in (stage, folder):
+        place.mkdir()
+    file = (folder if is_temporary else stage) / "model.onnx"
+    failure = unwritable("no space", f"cannot write {file}: no space", stage, folder)
+    assert failure["temporary"] is is_temporary
 
 
 @pytest.mark.thorough
