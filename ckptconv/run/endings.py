@@ -52,9 +52,12 @@ def _start(generation: Mapping[str, Json]) -> Json:
 
 
 def setting_ids(value: Json) -> tuple[int, ...]:
-    """Return the ids that a setting names, one or several."""
-    ids = value if isinstance(value, list) else [value]
-    return tuple(token for token in ids if isinstance(token, int))
+    """Return the ids that a setting names, one or several: whole numbers; PyTorch reads 2.0 as 2."""
+    ids = value if isinstance(value, list | tuple) else [value]
+    numbers = [
+        token for token in ids if isinstance(token, int | float) and not isinstance(token, bool)
+    ]
+    return tuple(int(token) for token in numbers if float(token).is_integer())
 
 
 def _limit(generation: Mapping[str, Json]) -> int:

@@ -76,3 +76,10 @@ def test_tokens_default_as_in_transformers() -> None:
     search = search_of({"bos_token_id": 5, "eos_token_id": [7, 8]})
     assert (search.start, search.pad, search.ends) == (5, 7, (7, 8))
     assert search.candidates == 3
+
+
+@pytest.mark.parametrize("value", ["two", [2, None], True, 2.5])
+def test_an_end_that_is_no_token_is_refused(value: Any) -> None:
+    """It is not left out, since the search would then run on."""
+    with pytest.raises(ValueError, match="does not name tokens"):
+        search_of(PLAIN | {"eos_token_id": value})

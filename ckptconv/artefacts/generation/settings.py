@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from ckptconv.run.endings import setting_ids
+
 SettingValue: TypeAlias = Any
 EarlyStopping: TypeAlias = bool | Literal["never"]
 
@@ -196,11 +198,12 @@ def _number(settings: Mapping[str, SettingValue], name: str, usual: float) -> fl
 
 
 def _tokens(value: SettingValue) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return (
-        tuple(int(token) for token in value) if isinstance(value, list | tuple) else (int(value),)
-    )
+    """Return the ids that a setting names. Raises ValueError: something in it is none."""
+    ids = setting_ids(value)
+    count = len(value) if isinstance(value, list | tuple) else int(value is not None)
+    if len(ids) != count:
+        raise ValueError(f"{value!r} does not name tokens")
+    return ids
 
 
 def _biases(value: SettingValue) -> tuple[tuple[tuple[int, ...], float], ...]:
