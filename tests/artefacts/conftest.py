@@ -18,12 +18,16 @@ BEAMS = {
     "early_stopping": True,
     "length_penalty": 2.0,
     "no_repeat_ngram_size": 3,
+    "encoder_no_repeat_ngram_size": 2,
+    "encoder_repetition_penalty": 1.4,
     "min_length": 5,
 }
 GREEDY = {
     "max_length": 12,
     "repetition_penalty": 1.3,
     "no_repeat_ngram_size": 2,
+    "encoder_no_repeat_ngram_size": 2,
+    "encoder_repetition_penalty": 1.6,
     "bad_words_ids": [[7], [8, 9]],
 }
 

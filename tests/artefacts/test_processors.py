@@ -81,6 +81,22 @@ def test_scores_are_those_of_transformers(name: str, count: int) -> None:
     assert torch.equal(ours(tokens, torch.tensor(count), scores), expected)
 
 
+def test_a_token_that_only_the_encoder_knows_forbids_none() -> None:
+    """The vocabulary of an encoder may be the larger one; PyTorch fails only where such a token is to be forbidden."""
+    import torch
+    from transformers.generation import logits_process
+
+    from ckptconv.artefacts.generation.processors import Controls, processors_of
+
+    source, tokens = torch.tensor([[WORDS + 9, 3, 5]]), torch.tensor([[1, 3, 0, 0]])
+    scores = torch.randn(1, WORDS)
+    search = Search(start=1, pad=0, ends=(), max_length=4, encoder_no_repeat_ngram_size=2)
+    ours = processors_of(search, 4, Controls(torch.tensor(0), torch.tensor(1.0)), source)
+    reference = logits_process.EncoderNoRepeatNGramLogitsProcessor(2, source)
+    expected = reference(tokens[:, :2], scores.clone())
+    assert torch.equal(ours(tokens, torch.tensor(2), scores), expected)
+
+
 @pytest.mark.parametrize("count", [1, 5, LENGTH - 1])
 def test_controls_are_those_of_transformers(count: int) -> None:
     """`min_length` and `repetition_penalty`, which a caller may set at each call."""

@@ -189,8 +189,9 @@ def _encoder_penalized(scores: torch.Tensor, source: torch.Tensor, penalty: floa
     transformers has as many rows of them as inputs, also where each input has several beams: it then changes the
     first rows alone. So does this.
     """
-    batch = source.shape[0]
-    return torch.cat([_penalized(scores[:batch], source, penalty), scores[batch:]])
+    rows, last = torch.arange(scores.shape[0]), source.shape[0] - 1
+    penalized = _penalized(scores, source.index_select(0, rows.clamp(max=last)), penalty)
+    return torch.where((rows <= last)[:, None], penalized, scores)
 
 
 def biased(
@@ -236,7 +237,7 @@ def _without_repeats(
         last = tokens.index_select(1, (count - back).clamp(min=0).reshape(1))
         hits = hits & (earlier == last)
     hits = hits.expand(source.shape)
-    followers = torch.where((places < size)[None, :], source, 0)
+    followers = torch.where(hits, source, 0)  # the decoder need not have the others
     counts = torch.zeros_like(scores).scatter_add(1, followers, hits.to(scores.dtype))
     return torch.where(counts > 0, LOWEST, scores)
 
