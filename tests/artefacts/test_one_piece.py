@@ -61,8 +61,15 @@ def soak(*values: Any) -> Any:
         soak("seq2seq", "whisper", "savedmodel", {}, {"greedy"}),
         soak("vision", "vit", "savedmodel", GREEDY, OTHER_BEAMS),
         soak("seq2seq", "t5", "jax", GREEDY, OTHER_BEAMS),
+        soak("seq2seq", "bart", "jax", BEAMS, {"greedy", "own"}),
         soak("seq2seq", "marian", "jax", GREEDY, OTHER_BEAMS),
+        soak("seq2seq", "whisper", "jax", {}, {"greedy"}),
+        soak("vision", "vit", "jax", GREEDY, OTHER_BEAMS),
+        soak("seq2seq", "t5", "litert", GREEDY, {"greedy", "own"}),
         soak("seq2seq", "bart", "litert", GREEDY, {"greedy", "own"}),
+        soak("seq2seq", "marian", "litert", GREEDY, {"greedy", "own"}),
+        soak("seq2seq", "whisper", "litert", {}, {"greedy"}),
+        soak("vision", "vit", "litert", GREEDY, {"greedy", "own"}),
     ],
 )
 def test_the_artefact_matches(

@@ -6,6 +6,7 @@ how much, the export measures on probes and writes into the record and a notice.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,20 +50,23 @@ def write(work: Work) -> dict[str, Json]:
     sizes, tensors = _sizes(work), prepare.stored(work)
     names = prepare.stored_names(work.traced.model, tensors)
     programs = prepare.core_programs(work.traced, names)
-    exact = lite.converted(programs, sizes, quantize=False)
-    file, loss, notices = exact, None, list[Json]()
-    if work.options.get("int8"):
-        file = lite.converted(programs, sizes, quantize=True)
-        vocabulary = int(work.traced.model.get_input_embeddings().num_embeddings)
-        loss = lite.measured_loss(exact, file, sizes, vocabulary)
-        notices.append(_said(loss))
-    (work.folder / FILE).write_bytes(file.content)
+    words = int(getattr(work.traced.model.get_input_embeddings(), "num_embeddings", 0))
+    loss, notices = None, list[Json]()
+    with tempfile.TemporaryDirectory(prefix="ckptconv-") as name:
+        signatures = lite.save(programs, sizes, name)
+        prepare.release_weights(work.traced, programs)
+        content = lite.converted(name, quantize=False)
+        if work.options.get("int8"):
+            exact, content = content, lite.converted(name, quantize=True)
+            loss = lite.measured_loss(exact, content, signatures, sizes, words)
+            notices.append(_said(loss))
+    (work.folder / FILE).write_bytes(content)
     driver = Path(loaders.__file__).parent / "litert_driver.py"
     (work.folder / DRIVER).write_bytes(driver.read_bytes())
     used = {name for program in programs.values() for name in program.weights.values()}
-    places = lite.places(file.content, prepare.stored_apart(work, ()))
+    places = lite.places(content, prepare.stored_apart(work, ()))
     return {
-        "programs": {name: {"file": FILE, **ends} for name, ends in file.signatures.items()},
+        "programs": {name: {"file": FILE, **ends} for name, ends in signatures.items()},
         "weights": [*sorted(used)],
         "stored": places,
         "converted": [name for name in tensors if name not in places],

@@ -5,7 +5,7 @@ Imports torch and TensorFlow: used in the export's child process only.
 
 from __future__ import annotations
 
-import tempfile
+import gc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,12 +16,17 @@ import tensorflow as tf
 import torch
 
 from ckptconv.artefacts.lowering import graph, tf_ops
+from ckptconv.artefacts.lowering.graph import Call, Entry
 from ckptconv.artefacts.lowering.prepare import HALVES, metas
 from ckptconv.artefacts.lowering.saved_model import SavedModule
-from ckptconv.artefacts.lowering.tf import BACKEND, ProgramWeights
+from ckptconv.artefacts.lowering.tf import BACKEND, ProgramWeights, TensorFlow
 from ckptconv.artefacts.program import Program
+from ckptconv.base.memory import give_back
 from ckptconv.stores.parsers.tflite_buffers import constant_buffers
 
+SIGNATURES = ("encode", "step")
+AFFINE = ("aten.native_layer_norm.default", "aten.mul.Tensor", "aten.add.Tensor")
+"""Operators that scale or shift each place of a row by numbers of its own."""
 STEPS = 16
 """Over which the loss of integers is measured."""
 
@@ -37,38 +42,67 @@ class Sizes:
     """Of the answers, which is the rows of the decoder's caches."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A LiteRT file."""
+def _of_full_rank(entry: Entry) -> Entry:
+    """Return an entry that takes a row of numbers with as many axes as its result has."""
 
-    content: bytes
-    signatures: Mapping[str, Any]
-    """Signature -> what the record says of its inputs and outputs."""
+    def widened(value: Any, axes: int) -> Any:
+        is_row = tf.is_tensor(value) and len(value.shape) == 1 < axes
+        return tf.reshape(value, [1] * (axes - 1) + [-1]) if is_row else value
+
+    def answer(call: Call, *arguments: Any, **options: Any) -> Any:
+        axes = len(call.meta.shape)
+        return entry(call, *(widened(argument, axes) for argument in arguments), **options)
+
+    return answer
 
 
-def converted(programs: Mapping[str, Program], sizes: Sizes, *, quantize: bool) -> File:
-    """Return a file with the signatures `encode` and `step`.
+class Lite(TensorFlow):
+    """The backend of files whose weights are the checkpoint's.
 
-    Args: programs: both, decomposed. quantize: weights as 8-bit integers with a scale a row.
+    TensorFlow's converter multiplies a scale that lies before a matrix product into the matrix, and adds a shift to its
+    bias, where these have one axis. The layer's weights are then none of the checkpoint's, and a matrix that a lookup
+    uses too is in the file twice.
+    """
+
+    table: Mapping[str, Entry] = {
+        name: _of_full_rank(entry) if name in AFFINE else entry
+        for name, entry in BACKEND.table.items()
+    }
+
+
+LITE = Lite()
+
+
+def save(programs: Mapping[str, Program], sizes: Sizes, folder: str) -> dict[str, Any]:
+    """Write a SavedModel with the signatures `encode` and `step`; return what the record says of each.
+
+    Args: programs: both, decomposed.
     Raises: SourceError: an operator has no entry.
     """
-    graph.require({name: program.exported for name, program in programs.items()}, BACKEND)
-    weights = ProgramWeights()
+    graph.require({name: program.exported for name, program in programs.items()}, LITE)
+    weights = ProgramWeights(backend=LITE)
     encode = _concrete(weights, programs["encode"], _encode_specs(programs["encode"], sizes))
     shapes = {name: tensor.shape for name, tensor in encode.structured_outputs.items()}
     step = _concrete(weights, programs["step"], _step_specs(programs["step"], sizes, shapes))
     functions = {"encode": encode, "step": step}
-    with tempfile.TemporaryDirectory(prefix="ckptconv-") as name:
-        tf.saved_model.save(SavedModule(weights), name, signatures=functions)
-        converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=list(functions))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if quantize:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        content = bytes(converter.convert())
-    signatures = {
-        name: _signature(programs[name], function) for name, function in functions.items()
-    }
-    return File(content, signatures)
+    tf.saved_model.save(SavedModule(weights), folder, signatures=functions)
+    return {name: _signature(programs[name], function) for name, function in functions.items()}
+
+
+def converted(folder: str, *, quantize: bool) -> bytes:
+    """Return a LiteRT file of a SavedModel. Args: quantize: weights as 8-bit integers with a scale a row."""
+    gc.collect()  # TensorFlow's functions lie in cycles
+    give_back()  # the converter takes three times the weights
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[*SIGNATURES])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    # Constants behind the FlatBuffer: those in it are copied by passes in Python, 5 GB of a bert-base pair.
+    converter._experimental_use_buffer_offset = True
+    converter._trackable_obj = None  # the weights once more, as variables; the file is read again
+    if quantize:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    gc.collect()
+    give_back()
+    return bytes(converter.convert())
 
 
 def _signature(program: Program, function: Any) -> dict[str, Any]:
@@ -111,31 +145,35 @@ def places(content: bytes, tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[
     return stored
 
 
-def measured_loss(exact: File, rounded: File, sizes: Sizes, vocabulary: int) -> dict[str, float]:
+def measured_loss(
+    exact: bytes, rounded: bytes, signatures: Mapping[str, Any], sizes: Sizes, words: int
+) -> dict[str, float]:
     """Return how far the logits of a file of integers are from those of the exact one, over random inputs.
 
+    Args: signatures: as the record has them. words: tokens that the encoder knows.
     Returns: `relative_error`, root mean square of the differences over that of the logits; `same_best_token`, the
     share of steps whose best token stays.
     """
-    runners = [_Runner(file.content) for file in (exact, rounded)]
+    runners = [_Runner(content) for content in (exact, rounded)]
     generator = np.random.default_rng(0)
-    inputs = {
-        value["name"]: _random(generator, value, vocabulary)
-        for value in exact.signatures["encode"]["inputs"]
+    batch = {
+        value["name"]: _random(generator, value, words) for value in signatures["encode"]["inputs"]
     }
-    tokens = generator.integers(0, vocabulary, (min(STEPS, sizes.max_length), sizes.batch, 1))
-    first, second = (runner.logits(inputs, tokens) for runner in runners)
+    (logits,) = (out for out in signatures["step"]["outputs"] if out["name"] == "logits")
+    steps = (min(STEPS, max(1, sizes.max_length - 1)), sizes.batch, 1)
+    tokens = generator.integers(0, logits["shape"][-1], steps)
+    first, second = (runner.logits(batch, tokens) for runner in runners)
     scale = float(np.sqrt(np.mean(np.square(first))))
     error = float(np.sqrt(np.mean(np.square(first - second))))
     same = float(np.mean(first.argmax(-1) == second.argmax(-1)))
     return {"relative_error": error / scale, "same_best_token": same}
 
 
-def _random(generator: np.random.Generator, value: Mapping[str, Any], vocabulary: int) -> Any:
+def _random(generator: np.random.Generator, value: Mapping[str, Any], words: int) -> Any:
     if value["name"] == "attention_mask":
         return np.ones(value["shape"], np.int64)
     if value["dtype"] == "int64":
-        return generator.integers(0, vocabulary, value["shape"])
+        return generator.integers(0, words, value["shape"])
     return generator.standard_normal(value["shape"]).astype(np.float32)
 
 

@@ -54,6 +54,14 @@ def searches(traced: Traced, search: Search | None, *, beams: bool) -> dict[str,
     return programs
 
 
+def release_weights(traced: Traced, programs: Mapping[str, Program]) -> None:
+    """Give back the memory of a class that was lowered; its programs cannot run any more."""
+    parts = (traced.encode, traced.step, *programs.values())
+    tensors = [tensor for part in parts for tensor in part.exported.state_dict.values()]
+    for tensor in (*tensors, *traced.model.parameters(), *traced.model.buffers()):
+        tensor.data = torch.empty(0)
+
+
 def stored_names(model: Any, stored: Mapping[str, StoredTensor]) -> dict[str, str]:
     """Return name in the class's state dict -> name of the stored tensor, which is another one where they are tied."""
     state = model.state_dict()

@@ -107,9 +107,11 @@ def array_of(tensor: torch.Tensor) -> Any:
 class ProgramWeights:
     """The variables of an artefact: each distinct tensor once, whatever program uses it under whatever name."""
 
-    def __init__(self, halves: Mapping[str, torch.dtype] | None = None) -> None:
+    def __init__(
+        self, halves: Mapping[str, torch.dtype] | None = None, backend: TensorFlow = BACKEND
+    ) -> None:
         """Take the names of tensors that are stored in half precision; so are their variables."""
-        self.halves = halves or {}
+        self.halves, self.backend = halves or {}, backend
         self.variables: dict[str, tf.Variable] = {}
         """By the name of the stored tensor; of a constant that a class computes, by where it came first."""
         self._constants: dict[bytes, Any] = {}
@@ -155,7 +157,7 @@ class ProgramWeights:
                 next(rest) if value is None else tf_ops.cast(tf.convert_to_tensor(value), dtype)
                 for value, dtype in zip(stored, dtypes, strict=True)
             ]
-            scope = GraphScope(BACKEND, programs or {})
+            scope = GraphScope(self.backend, programs or {})
             return list(tf.nest.flatten(graph.run(program.exported.graph_module, values, scope)))
 
         return call

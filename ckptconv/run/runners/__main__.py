@@ -34,6 +34,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from ckptconv.base.errors import SourceError
+from ckptconv.base.memory import give_back
 from ckptconv.base.strict_json import read_json
 from ckptconv.compare.configs import METADATA
 from ckptconv.run.endings import ending, without_start
@@ -44,7 +45,6 @@ from ckptconv.run.runners._fence import fence
 from ckptconv.run.runners._imports import lean_imports
 from ckptconv.run.runners._listening import listener
 from ckptconv.run.runners._margins import OwnMargins, rules_of
-from ckptconv.run.runners._memory import give_back
 from ckptconv.run.token_ids import unnamed_tokens
 from ckptconv.run.yardstick import LOOSE, Places, difference
 
