@@ -21,6 +21,8 @@ MARKS = ("allow_in_graph", "disable")
 """What transformers and PyTorch ask of the compiler where they do not compile: decorators that tell it something."""
 INDEXING, MODE = f"{COMPILER}._trace_wrapped_higher_order_op", "TransformGetItemToIndex"
 """Where the masks of some models take a mode from, and what it is called."""
+SWITCHES = f"{COMPILER}.config"
+"""What is asked of the compiler where layers are computed again on the way back."""
 SCANNER, SCAN = "transformers.utils.import_utils", "fetch__all__"
 """What reads the names that each module of transformers exports."""
 EXPORTS = "\n__all__"
@@ -44,6 +46,7 @@ def without_compiler(torch: Any) -> None:
     path = postpone(COMPILER, torch.__path__, dict.fromkeys(MARKS, _unmarked))
     if path is not None:
         postpone(INDEXING, path, {MODE: _mode})
+        postpone(SWITCHES, path, {})
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None:
         distributed.is_available = lambda: False
@@ -84,7 +87,10 @@ def postpone(name: str, within: Sequence[str], at_hand: Mapping[str, Any]) -> Se
     spec = PathFinder.find_spec(name, within)
     if spec is None or spec.loader is None or name in sys.modules:
         return None
-    sys.modules[name] = PostponedModule(spec, at_hand)
+    package, _, last = name.rpartition(".")
+    sys.modules[name] = module = PostponedModule(spec, at_hand)
+    if package in sys.modules:
+        setattr(sys.modules[package], last, module)
     return spec.submodule_search_locations
 
 

@@ -36,8 +36,12 @@ for path in Path(transformers.__file__).parent.glob("models/b*/*.py"):
 from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex
 with TransformGetItemToIndex():
     assert torch.arange(3)[torch.tensor(2)].item() == 2
+from torch.utils.checkpoint import checkpoint
+weight = torch.ones(2, requires_grad=True)
+checkpoint(torch.square, weight, use_reentrant=False).sum().backward()
+assert weight.grad.tolist() == [2, 2]
 assert isinstance(sys.modules["torch._dynamo"], _imports.PostponedModule)
-import torch._dynamo.config
+import torch._dynamo.utils
 assert not isinstance(sys.modules["torch._dynamo"], _imports.PostponedModule)
 assert torch.compile(torch.neg, backend="eager", fullgraph=True)(torch.ones(2)).tolist() == [-1, -1]
 print("done")
