@@ -7,16 +7,18 @@ there, and come through between two short waits.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from threading import Barrier, Event, Lock, local
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from ckptconv.base.errors import Interrupted
+from ckptconv.base.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -124,16 +126,47 @@ class Workers:
             self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
-WORKERS = 2
-"""Threads that read, sum, compare and write: all of these release Python's lock."""
+MAX_WORKERS = 8
+"""Of one pool: beside them, files are hashed by as many threads, and each has buffers of its own (2 to 16 MB)."""
+MIN_WORKERS = 2
+"""Also on one core: one works while another one waits for the disk."""
+VARIABLE = "CKPTCONV_WORKERS"
+"""Threads of a pool, whatever cores there are: to measure, and for machines that are shared."""
+MOST = 64
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""How much processor time this container may use, in how much time [us]; `max` stands for all."""
+
+
+def worker_count() -> int:
+    """Return how many threads read, sum, compare and write: all of these release Python's lock.
+
+    Raises: UsageError: the environment asks for a count that is none.
+    """
+    text = os.environ.get(VARIABLE, "")
+    if text:
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
+            raise UsageError(f"{VARIABLE}: expected a number from 1 to {MOST}, found {text[:40]!a}")
+        return int(text)
+    return max(MIN_WORKERS, min(_cores(), MAX_WORKERS))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, by its affinity and by the quota of its container."""
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+        return min(cores, -(-int(quota) // int(period)))
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or no bound
+        return cores
 
 
 def workers(count: int | None = None) -> Workers:
-    """Return a pool whose threads, `WORKERS` of them or another count, have all begun.
+    """Return a pool whose threads, as many as `worker_count` says or another count, have all begun.
 
     Raises: RuntimeError: the system starts no more threads; those that had begun have ended.
     """
-    count = count or WORKERS
+    count = count or worker_count()
     with signals_blocked():
         pool = Workers(count)
         together = Barrier(count + 1)

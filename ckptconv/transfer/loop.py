@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from ckptconv.base.errors import DestinationError, one_line
 from ckptconv.base.strict_json import dump_json
-from ckptconv.base.workers import Workers, finish, run_all, signals_blocked, workers
+from ckptconv.base.workers import Workers, finish, run_all, signals_blocked, worker_count, workers
 from ckptconv.binding.plan import Move, Plan
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Format, TensorPlaces
@@ -43,7 +44,7 @@ from ckptconv.transfer.segments import (
 )
 
 READERS = 2
-"""Threads that read a file back: one reads, another one sums."""
+"""Threads that read one file back: one reads, another one sums."""
 BUFFERS = 3
 """Segments between reading and summing."""
 MAX_NAMES = 5
@@ -251,23 +252,25 @@ def write_weights(
     names = huggingface.shard_names(form, len(shards))
     digests: dict[str, FileDigest] = {}
     values: list[TensorValues] = []
-    with _threads(progress) as threads:
+    files = list(zip(names, shards, strict=True))
+    with _threads(progress, len(files)) as threads:
         durable = []
-        for name, moves in zip(names, shards, strict=True):
-            specs = [move.target for move in moves]
-            places = form.create(folder / name, specs, naming, len(shards) > 1)
-            writer = _Writer(threads, folder / name, places)
-            written, found = writer.run(moves)
-            values += writer.values
-            durable.append(threads.syncer.submit(fsync, folder / name))
-            digests[name] = require_written(form, folder / name, written, places, found)
+        for start in range(0, len(files), threads.files):
+            writers = []
+            for name, moves in files[start : start + threads.files]:
+                specs = [move.target for move in moves]
+                places = form.create(folder / name, specs, naming, len(files) > 1)
+                writers.append(_Writer(threads, folder / name, places, moves))
+            for writer, written, found in _written(threads, writers):
+                values += writer.values
+                path = writer.path
+                durable.append(threads.syncer.submit(fsync, path))
+                digests[path.name] = require_written(form, path, written, writer.places, found)
         if not allow_overflow:
             require_finite(_sources(plan), values)
         finish(durable)
     if len(shards) > 1:
-        _write_index(
-            folder / huggingface.index_name(form), plan, dict(zip(names, shards, strict=True))
-        )
+        _write_index(folder / huggingface.index_name(form), plan, dict(files))
     return Written(tuple(folder / name for name in names), plan.nbytes, digests, tuple(values))
 
 
@@ -303,65 +306,94 @@ class _Threads:
     readers: Workers
     syncer: Workers
     progress: Callable[[int], None]
+    files: int
+    """Written at once."""
 
 
 @contextmanager
-def _threads(progress: Callable[[int], None]) -> Iterator[_Threads]:
-    """Open what the files of one run have in common; when the block ends, the threads end first."""
+def _threads(progress: Callable[[int], None], files: int) -> Iterator[_Threads]:
+    """Open what the files of one run have in common; when the block ends, the threads end first.
+
+    Of several files a half as many are written at once as there are threads, since each takes two more to read it back.
+    """
+    count = worker_count()
+    at_once = max(1, min(files, count // READERS))
     with (
         ExitStack() as outputs,
-        OpenFiles() as files,
-        workers() as pool,
-        workers(READERS) as readers,
+        OpenFiles() as sources,
+        workers(count) as pool,
+        workers(READERS * at_once) as readers,
         workers(1) as syncer,
     ):
-        yield _Threads(outputs, SharedPieces(files), pool, readers, syncer, progress)
+        yield _Threads(outputs, SharedPieces(sources), pool, readers, syncer, progress, at_once)
+
+
+def _written(
+    threads: _Threads, writers: Sequence[_Writer]
+) -> Iterator[tuple[_Writer, dict[str, WrittenTensor], tuple[FileDigest, dict[str, str]]]]:
+    """Write all moves of some files; return, in the files' order, what was written and what was read back.
+
+    Raises what the first move raises that fails; the others are given up.
+    """
+    try:
+        results = [writer.begin() for writer in writers]
+        moves = [(writer, move) for writer in writers for move in writer.ordered]
+        tensors = iter(run_all(threads.pool, lambda pair: pair[0].move(pair[1]), moves))
+        for writer, result in zip(writers, results, strict=True):
+            written = {each.spec.name: each for each in islice(tensors, len(writer.ordered))}
+            writer.require_whole()
+            yield writer, written, result()
+            writer.close()
+    except BaseException:
+        for writer in writers:
+            writer.give_up()
+        raise
 
 
 class _Writer:
     """Writes the moves of one file, and reads it back."""
 
-    def __init__(self, threads: _Threads, path: Path, places: TensorPlaces) -> None:
-        self._threads, self._path, self._places = threads, path, places
+    def __init__(
+        self, threads: _Threads, path: Path, places: TensorPlaces, moves: Sequence[Move]
+    ) -> None:
+        self._threads, self.path, self.places, self._moves = threads, path, places, moves
         self._segments = threads.outputs.enter_context(closing(Segments(path, runs_of(places))))
         self._values: dict[str, TensorValues] = {}
-        self.values: list[TensorValues] = []
+        self.ordered = sorted(moves, key=lambda move: places[move.target.name][0].offset)
+        """In the file's order: few segments are begun at a time, and those at the front are whole soon."""
+
+    @property
+    def values(self) -> list[TensorValues]:
         """What the moves found, in the plan's order."""
+        names = (move.target.name for move in self._moves)
+        return [self._values[name] for name in names if name in self._values]
 
-    def run(
-        self, moves: Sequence[Move]
-    ) -> tuple[dict[str, WrittenTensor], tuple[FileDigest, dict[str, str]]]:
-        """Write every move's bytes at its place; return what was written, and the digests of what was read back.
+    def begin(self) -> Callable[[], tuple[FileDigest, dict[str, str]]]:
+        """Begin to read back what will be written; return what waits for the digests."""
+        threads = self._threads
+        reading = ReadingBack(self.path, self.places, self._segments.wait_for)
+        return digests_of(reading, threads.readers, threads.progress)
 
-        Raises what a move raises; the others are given up.
-        """
-        threads, segments = self._threads, self._segments
-        try:
-            reading = ReadingBack(self._path, self._places, segments.wait_for)
-            result = digests_of(reading, threads.readers, threads.progress)
-            # In the target's order: few segments are begun at a time, and those at the front are whole soon.
-            ordered = sorted(moves, key=lambda move: self._places[move.target.name][0].offset)
-            written_tensors = {
-                written.spec.name: written for written in run_all(threads.pool, self._move, ordered)
-            }
-            if not segments.is_whole:
-                raise AssertionError(f"{self._path}: bytes of it were never written")
-            self.values = [
-                self._values[move.target.name] for move in moves if move.target.name in self._values
-            ]
-            digests = result()
-        except BaseException:
-            segments.give_up()
-            raise
-        segments.close()
-        return written_tensors, digests
+    def require_whole(self) -> None:
+        """Refuse a file whose bytes were not all written."""
+        if not self._segments.is_whole:
+            raise AssertionError(f"{self.path}: bytes of it were never written")
 
-    def _move(self, move: Move) -> WrittenTensor:
+    def give_up(self) -> None:
+        """Let nobody wait for what is not written."""
+        self._segments.give_up()
+
+    def close(self) -> None:
+        """Close the file, when it was read back."""
+        self._segments.close()
+
+    def move(self, move: Move) -> WrittenTensor:
+        """Write a move's bytes at their place."""
         with self._threads.shared.pieces_for(move) as pieces:
             return self._write(move, pieces)
 
     def _write(self, move: Move, pieces: Pieces) -> WrittenTensor:
-        digest, start, extents = hasher("blake3"), 0, self._places[move.target.name]
+        digest, start, extents = hasher("blake3"), 0, self.places[move.target.name]
         for piece in pieces.of(move, lambda at: self._room(extents, at)):
             digest.update(piece)
             if pieces.in_place:

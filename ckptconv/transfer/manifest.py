@@ -26,7 +26,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader, limits, more, read_source, require_same_digest
 from ckptconv.base.presence import files_below, is_file
 from ckptconv.base.strict_json import Json, compact_blocks, json_blocks, parse_json
-from ckptconv.base.workers import finish, workers
+from ckptconv.base.workers import finish, worker_count, workers
 from ckptconv.schema.tensors import NamingName, SchemaTensor
 from ckptconv.stores.tensor import Extent, Stored
 from ckptconv.version import __version__
@@ -169,9 +169,10 @@ def _source_digest(path: Path, stop: Event) -> FileDigest:
 
 @contextmanager
 def digested(sources: Mapping[str, Sequence[Path]]) -> Iterator[Pending]:
-    """Make the digests of the sources' files in a thread of its own, while the block moves their tensors."""
+    """Make the digests of the sources' files in threads of their own, while the block moves their tensors."""
     stop = Event()
-    with workers(1) as pool:
+    files = sum(len(paths) for paths in sources.values())
+    with workers(max(1, min(files, worker_count() // 2))) as pool:
         try:
             yield Pending(
                 {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from threading import Event
 
 import pytest
 
-from ckptconv.base.workers import finish, run_all, workers
+from ckptconv.base import workers as module
+from ckptconv.base.errors import UsageError
+from ckptconv.base.workers import VARIABLE, finish, run_all, worker_count, workers
 
 SIGNALLED = """
 import random, signal
@@ -109,6 +113,41 @@ def test_of_several_errors_the_first_items_is_raised() -> None:
     with workers(2) as pool, pytest.raises(KeyError, match="first item"):
         run_all(pool, work, range(1000))
     assert sorted(begun) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("cores", "quota", "count"),
+    [
+        (1, "max 100000", 2),
+        (2, "max 100000", 2),
+        (4, "", 4),
+        (64, "max 100000", 8),
+        (64, "250000 100000", 3),
+        (64, "100000 0", 8),
+        (4, "800000 100000", 4),
+    ],
+)
+def test_threads_are_as_many_as_cores_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, quota: str, count: int
+) -> None:
+    """By affinity and by the container's quota; two at least, eight at most."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.setattr(module, "QUOTA", tmp_path / "cpu.max")
+    if quota:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert worker_count() == count
+
+
+def test_the_environment_may_ask_for_another_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is no count is refused."""
+    monkeypatch.setenv(VARIABLE, "5")
+    with workers() as pool:
+        assert (worker_count(), pool.count) == (5, 5)
+    for text in ("0", "65", "-1", "two", "\u0663"):
+        monkeypatch.setenv(VARIABLE, text)
+        with pytest.raises(UsageError, match="CKPTCONV_WORKERS: expected a number from 1 to 64"):
+            worker_count()
 
 
 @pytest.mark.thorough

@@ -63,17 +63,24 @@ ENVIRONMENTS = {
     "locale C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "locale tr_TR": {"LC_ALL": "tr_TR.UTF-8"},
     "another user": {"USER": "somebody", "HOME": "/nonexistent", "HOSTNAME": "elsewhere"},
+    "one thread": {"CKPTCONV_WORKERS": "1"},
+    "many threads": {"CKPTCONV_WORKERS": "9"},
     "umask 077": {},
     "umask 000": {},
     "another directory": {},
 }
 TOGETHER = {
-    "bare": {**ENVIRONMENTS["hash seed 0"], **ENVIRONMENTS["locale C"]},
+    "bare": {
+        **ENVIRONMENTS["hash seed 0"],
+        **ENVIRONMENTS["locale C"],
+        **ENVIRONMENTS["one thread"],
+    },
     "foreign": {
         **ENVIRONMENTS["hash seed 4711"],
         **ENVIRONMENTS["time zone"],
         **ENVIRONMENTS["locale tr_TR"],
         **ENVIRONMENTS["another user"],
+        **ENVIRONMENTS["many threads"],
     },
 }
 """All of them in two runs; when one of these fails, the single ones say which environment it is."""
