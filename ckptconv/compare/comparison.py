@@ -1,4 +1,4 @@
-"""Many tensors, each against what it should be: one pass over all by two threads, then a look at what differs.
+"""Many tensors, each against what it should be: one pass over all by several threads, then a look at what differs.
 
 So are a checkpoint's own tensors that must hold the same bytes. Memory: as in `transfer`, a piece and the whole source
 tensor where its axes change; then one differing pair.
