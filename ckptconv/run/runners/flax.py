@@ -173,7 +173,7 @@ class Flax(Runner):
 
 
 def _without_drawing(transformers_class: Any) -> Any:
-    """Return the class whose parameters begin as zeros, of the shapes that it would draw.
+    """Return the class whose parameters begin as zeros, of the shapes that it would draw; for a cache it draws none.
 
     It says itself what it does not find. To draw 247 million numbers, by a forward pass that is compiled operation by
     operation, takes seconds and a gigabyte.
@@ -189,10 +189,22 @@ def _without_drawing(transformers_class: Any) -> Any:
         shapes = jax.eval_shape(usual, rng)
         return jax.tree_util.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
+    def init_cache(self: Any, batch_size: int, max_length: int, *rest: Any, **named: Any) -> Any:
+        """Return the class's own cache, compiled: nothing in it needs the parameters that the class draws for it."""
+
+        def usual(rest: Any, named: Any) -> Any:
+            return transformers_class.init_cache(self, batch_size, max_length, *rest, **named)
+
+        return jax.jit(usual)(rest, named)
+
     return type(
         transformers_class.__name__,
         (transformers_class,),
-        {"init_weights": init_weights, "__module__": transformers_class.__module__},
+        {
+            "init_weights": init_weights,
+            "init_cache": init_cache,
+            "__module__": transformers_class.__module__,
+        },
     )
 
 
