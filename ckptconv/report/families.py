@@ -60,6 +60,10 @@ so a sample was tried of these, and was exact:
 
 {samples}
 
+Whole models were exported to JAX and to LiteRT and judged by `verify`, greedy search and their own search token for
+token: T5, BART, Marian, ViT before GPT-2, and Whisper, whose class generates with code of its own, so that only a
+greedy search is tried (`tests/artefacts/test_one_piece.py`, last run on 27 November 2026).
+
 Every exact and healed field of the frameworks is run by `tests/test_pairs.py` and `tests/test_wholes.py`, on random
 models of the real classes. `verify` is run on whole models of each kind by `tests/verbs/test_verify_kinds.py`; its 17
 cases that `make soak` alone tries were last run on 26 November 2026, and all passed: in TF deit, swin, data2vec-vision,

@@ -22,7 +22,7 @@ from ckptconv.artefacts.lowering.saved_model import SavedModule
 from ckptconv.artefacts.lowering.tf import BACKEND, ProgramWeights, TensorFlow
 from ckptconv.artefacts.program import Program
 from ckptconv.base.memory import give_back
-from ckptconv.stores.parsers.tflite_buffers import constant_buffers
+from ckptconv.stores.parsers.tflite_buffers import constant_buffers, in_order
 
 SIGNATURES = ("encode", "step")
 AFFINE = ("aten.native_layer_norm.default", "aten.mul.Tensor", "aten.add.Tensor")
@@ -102,7 +102,7 @@ def converted(folder: str, *, quantize: bool) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     gc.collect()
     give_back()
-    return bytes(converter.convert())
+    return in_order(converter.convert())
 
 
 def _signature(program: Program, function: Any) -> dict[str, Any]:
