@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
+from ckptconv.base.workers import QUOTA
+
 FORBIDDEN = (
     "import",
     "compile",
@@ -98,7 +100,8 @@ class Watch:
         if not isinstance(path, str | bytes):
             return True  # a file descriptor: it was opened before
         text = os.fsdecode(path)
-        if text in (os.devnull, os.path.basename(text)):  # noqa: PTH119  # a plain name is opened below a dir_fd
+        # a plain name is opened below a dir_fd, and what the system says of its cores is no file
+        if text in (os.devnull, str(QUOTA), os.path.basename(text)):  # noqa: PTH119
             return True
         real = os.path.realpath(text)
         return any(real == root or real.startswith(root + os.sep) for root in self._roots)

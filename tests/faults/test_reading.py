@@ -60,17 +60,18 @@ class Bench:
         return ended, tree(self.folder / TARGET)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Return a bench whose source has companions, also in a folder of its own."""
-    source = write_pair(tmp_path / SOURCE)
+    folder = tmp_path_factory.mktemp("bench")
+    source = write_pair(folder / SOURCE)
     (source / "generation_config.json").write_text("{}")
     (source / "sub").mkdir()
     (source / "sub" / "tokenizer_config.json").write_text("{}")
-    with Injected("strace", tmp_path) as runs:
-        made = Bench(tmp_path, runs)
+    with Injected("strace", folder) as runs:
+        made = Bench(folder, runs)
         for name, (command, *options) in MADE.items():
-            assert runs.run([command, str(source), str(tmp_path / name), *options]).code == 0
+            assert runs.run([command, str(source), str(folder / name), *options]).code == 0
         yield made
 
 
