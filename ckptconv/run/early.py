@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -53,12 +54,17 @@ CONFIG, ARTEFACT = "config.json", "artefact.json"
 
 
 class Scratch:
-    """A temporary directory that lasts as long as something holds it."""
+    """A temporary directory that lasts as long as something holds it.
 
-    def __init__(self) -> None:
-        """Make the directory."""
-        self.path = Path(mkdtemp(prefix="ckptconv-"))
-        self.remove = finalize(self, rmtree, self.path, ignore_errors=True)
+    It is made for the first child in it, and not before: of a parent that was killed, a child removes the one it is in.
+    """
+
+    @cached_property
+    def path(self) -> Path:
+        """The directory. Raises OSError: it cannot be made."""
+        path = Path(mkdtemp(prefix="ckptconv-"))
+        finalize(self, rmtree, path, ignore_errors=True)
+        return path
 
 
 @dataclass(slots=True)

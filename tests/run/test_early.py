@@ -98,23 +98,33 @@ def test_a_job_is_given_to_the_child_that_waits(pids: Path, tmp_path: Path) -> N
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "proof"),
+    [
+        ("time.sleep(600)", "output"),
+        ("run_children([Job('pytorch', Path(sys.argv[1]), {})])", "job.json"),
+    ],
+)
 @pytest.mark.thorough
-def test_children_that_wait_do_not_outlive_a_parent_that_is_killed(
-    pids: Path, tmp_path: Path
+def test_early_children_do_not_outlive_a_parent_that_is_killed(
+    meanwhile: str, proof: str, pids: Path, tmp_path: Path
 ) -> None:
-    """They see that its end of their stdin has closed, end, and remove the folder that it could not."""
+    """Waiting or at work, they see that the parent's end of their stdin closed, and remove what it could not."""
     source = checkpoint(tmp_path / "source", "config.json", "model.safetensors")
     code = (
         "import sys, time\n"
+        "from pathlib import Path\n"
+        "from ckptconv.run.children import Job, run_children\n"
         "from ckptconv.run.early import early_children\n"
-        "with early_children(sys.argv[1]): time.sleep(600)"
+        f"with early_children(sys.argv[1]): {meanwhile}"
     )
+    temporary = tmp_path / "temporary"
     parent = subprocess.Popen([sys.executable, "-c", code, str(source)])
-    wait_for(lambda: len(written(pids)) == 1)
+    wait_for(lambda: len(written(pids)) == 1 and any(temporary.rglob(proof)))
     parent.kill()
     parent.wait()
     wait_for(lambda: gone(written(pids)[0]))
-    wait_for(lambda: list((tmp_path / "temporary").iterdir()) == [])
+    wait_for(lambda: list(temporary.iterdir()) == [])
 
 
 @pytest.mark.thorough
