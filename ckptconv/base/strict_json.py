@@ -40,8 +40,9 @@ def _no_constant(text: str) -> Json:
 
 def _integer(text: str) -> Json:
     """Return a whole number; `-0` is none, as in other parsers."""
-    if len(text) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(text)} digits")
+    digits = len(text.removeprefix("-"))
+    if digits > MAX_DIGITS:
+        raise ValueError(f"a number of {digits} digits")
     return -0.0 if text == "-0" else int(text)
 
 

@@ -58,6 +58,7 @@ def test_no_words() -> None:
         (b'{"a": ' + b"[" * 63 + b"]" * 63 + b"}", None),
         (b'{"a": [' + b"[]," * 999 + b"[]]}", [[]] * 1000),
         (b' \n{"a": null}\r\n\t', None),
+        (b'{"a": -' + b"9" * 64 + b', "b": -0.5}', -(10**64 - 1)),
     ],
 )
 def test_json_that_is_odd_but_right(text: bytes, value: Json) -> None:
@@ -78,6 +79,7 @@ def test_json_that_is_odd_but_right(text: bytes, value: Json) -> None:
         (b'{"a": 1, "\\u0061": 2}', "key 'a' stands twice"),
         (b'{"a": 1e400}', "1e400 is too large a number"),
         (b'{"a": ' + b"1" * 65 + b"}", "a number of 65 digits"),
+        (b'{"a": -' + b"1" * 65 + b"}", "a number of 65 digits"),
         (b"\xef\xbb\xbf{}", "Unexpected UTF-8 BOM"),
         (b'{"a": "\xe9"}', "byte 7 is not UTF-8"),
         (b'{"\x1b": 1, "\x1b": 2}', "Invalid control character"),
