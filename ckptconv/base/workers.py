@@ -144,9 +144,11 @@ def worker_count() -> int:
     """
     text = os.environ.get(VARIABLE, "")
     if text:
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
+        # of few digits: Python takes no number of thousands
+        count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+        if not 1 <= count <= MOST:
             raise UsageError(f"{VARIABLE}: expected a number from 1 to {MOST}, found {text[:40]!a}")
-        return int(text)
+        return count
     return max(MIN_WORKERS, min(_cores(), MAX_WORKERS))
 
 

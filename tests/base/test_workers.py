@@ -144,7 +144,7 @@ def test_the_environment_may_ask_for_another_count(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(VARIABLE, "5")
     with workers() as pool:
         assert (worker_count(), pool.count) == (5, 5)
-    for text in ("0", "65", "-1", "two", "\u0663"):
+    for text in ("0", "65", "-1", "two", "\u0663", "0000000019999", "9" * 5000):
         monkeypatch.setenv(VARIABLE, text)
         with pytest.raises(UsageError, match="CKPTCONV_WORKERS: expected a number from 1 to 64"):
             worker_count()
