@@ -6,6 +6,7 @@ mode; the loader takes and answers int64. Imports torch and JAX: used in the exp
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ def write(
     weights = ProgramWeights(stored)
     described: dict[str, Any] = {}
     files: dict[str, bytes] = {}
-    with jax.enable_x64(True), _without_paths():
+    with jax.enable_x64(True), _without_paths(), _without_collection():
         parts = {name: weights.function(programs[name]) for name in ("encode", "step")}
         for name, program in programs.items():
             names, function = parts[name] if name in parts else _joined(weights, program, parts)
@@ -75,6 +76,22 @@ def _without_paths() -> Iterator[None]:
         yield
     finally:
         jax.config.update(name, usual)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector out of a trace.
+
+    JAX hands a loop every constant that is still referred to when its trace ends. Some are held by cycles alone: were
+    they collected, or not yet, would be a matter of what else was allocated, and so would be the bytes of the program.
+    """
+    usual = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if usual:
+            gc.enable()
 
 
 def _joined(
