@@ -103,6 +103,14 @@ def early_children(*checkpoints: Path | str) -> Iterator[None]:
         end_waiting(waiting)
 
 
+def sides(
+    source: Path | str, target: Path | str | None, save_trace: Path | None
+) -> list[Path | str]:
+    """Return the checkpoints of `verify` whose children are worth an early start, the source first."""
+    # of a source that is recorded first, the child of the target would wait for long
+    return [source] if target is None or save_trace else [source, target]
+
+
 def _start(checkpoint: Path, is_source: bool, waiting: list[EarlyChild]) -> None:
     """Start the child of a checkpoint, if its files say which. Raises OSError, ValueError: it cannot be listed."""
     runner = runner_of(checkpoint, prefers_pytorch=is_source)

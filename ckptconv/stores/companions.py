@@ -485,9 +485,10 @@ def _listing(source: Path) -> Iterator[str]:
     """Return the names in a directory, and those in its folders that could be a tokenizer's; no link is followed."""
     for name in names_in(source):
         path = source / name
-        if name in (GENERATION, *TOKENIZER, *PROCESSOR) or not is_folder(path):
+        leads_to_folder = is_folder(path)
+        if name in (GENERATION, *TOKENIZER, *PROCESSOR) or not leads_to_folder:
             yield name
-        if is_folder(path) and not is_link(path):
+        if leads_to_folder and not is_link(path):
             for below in ("config.json", *TOKENIZER, *PROCESSOR):
                 if lies_at(path / below):
                     yield f"{name}/{below}"

@@ -152,8 +152,7 @@ class Injected:
             "-e",
             f"inject={fault.call.name}:{what}:when={when}",
         ]
-        only = [word for path in at for word in ("-P", str(path))]
-        return self._ask({"args": args, "strace": [*trace, *only, "-o", "/dev/null"]})
+        return self._ask({"args": args, "strace": [*trace, *_concerning(at), "-o", "/dev/null"]})
 
     def paths(self, args: Sequence[str], below: Path) -> list[Path]:
         """Run the command line undisturbed and return what it asks for at and below a directory, also in vain."""
@@ -164,8 +163,7 @@ class Injected:
 
     def reads(self, args: Sequence[str], at: Sequence[Path]) -> list[Call]:
         """Run the command line undisturbed and return every call that reads, or asks for, one of some paths, sorted."""
-        words = [word for path in at for word in ("-P", str(path))]
-        return self._traced(args, READING, words)
+        return self._traced(args, READING, _concerning(at))
 
     def calls(self, args: Sequence[str]) -> list[Call]:
         """Run the command line undisturbed and return every call that changes the disk, sorted."""
@@ -200,6 +198,11 @@ class Injected:
                 f"faults cannot be injected with {self._injector} here: {answer['unavailable']}"
             )
         return Ended(answer["code"], answer["said"])
+
+
+def _concerning(paths: Sequence[Path]) -> list[str]:
+    """Return the words by which strace counts calls that concern one of some paths alone."""
+    return [word for path in paths for word in ("-P", str(path))]
 
 
 def _logged(lines: Sequence[str], names: Sequence[str]) -> Iterator[Call]:

@@ -216,10 +216,9 @@ def _early(
     """Let the frameworks be imported meanwhile, where models are to run."""
     if level == "weights":
         return nullcontext()
-    from ckptconv.run.early import early_children
+    from ckptconv.run.early import early_children, sides
 
-    # of a source that is recorded first, the child of the target would wait for long
-    return early_children(source, *(() if save_trace else (target,)))
+    return early_children(*sides(source, target, save_trace))
 
 
 def require_arguments(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,36 +152,8 @@ def verify(
     """
     _require_sense(target, level, html or junit, trace, options)
     _require_push(push, target, create_pr)
-    sides = [side for side in (source, None if options["save_trace"] else target) if side]
-    with _early(sides if level == "outputs" and not trace else ()):
-        _read_ahead(source, target)
-        import_module("ckptconv.report.verify")  # now, while the frameworks are imported
-        _verify(source, target, level, html, junit, trace, push, create_pr, as_json, quiet, options)
-
-
-def _early(checkpoints: Sequence[Path]) -> AbstractContextManager[None]:
-    """Let the frameworks be imported while everything else is, and weights are compared."""
-    if not checkpoints:
-        return nullcontext()
-    from ckptconv.run.early import early_children
-
-    return early_children(*checkpoints)
-
-
-def _verify(
-    source: Path,
-    target: Path | None,
-    level: Any,
-    html: Path | None,
-    junit: Path | None,
-    trace: Path | None,
-    push: str | None,
-    create_pr: bool,
-    as_json: bool,
-    quiet: bool,
-    options: dict[str, Any],
-) -> None:
-    """Compare, and tell in every form that is asked for."""
+    runs = level == "outputs"
+    _begin(source, target, runs and not trace, options["save_trace"])
     from ckptconv.verbs import verify as verb
 
     if trace and not os.path.lexists(trace):
@@ -207,7 +178,6 @@ def _verify(
         return
     uploaded: Push | None = None
     with reporting("verify", junit) as report:
-        runs = level == "outputs"
         with progress(
             "comparing weights", "running the models" if runs else "", quiet=quiet, models=runs
         ) as advance:
@@ -232,11 +202,20 @@ def _verify(
         sys.exit(1)
 
 
-def _read_ahead(*checkpoints: Path | str | None) -> None:
-    """Start what reads HDF5 beside the imports of what compares."""
+def _begin(source: Path, target: Path | None, runs: bool, save_trace: Path | None) -> None:
+    """Let frameworks be imported, and HDF5's process begin, beside the imports here.
+
+    Args: runs: models are run, and both sides are checkpoints.
+    """
+    if runs:
+        from ckptconv.run.early import early_children, sides
+
+        early = early_children(*sides(source, target, save_trace))
+        click.get_current_context().with_resource(early)
     from ckptconv.stores.layouts.huggingface import read_ahead
 
-    read_ahead(*checkpoints)
+    read_ahead(source, target)
+    import_module("ckptconv.report.verify")
 
 
 def _print(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import limits, more, read_source
+from ckptconv.base.presence import size_of
 from ckptconv.stores.parsers.protobuf import fields, varint
 from ckptconv.stores.tensor import ITEMSIZE, MAX_RANK, Extent, Stored, TensorSpec, require_name
 
@@ -56,8 +57,8 @@ def variables(index: Path, data: Path) -> dict[str, Stored]:
         raise SourceError(
             f"{index}: more than {limits().header_bytes} bytes; {more('header_bytes')}"
         )
+    size = size_of(data)
     try:
-        size = data.stat().st_size
         entries = dict(_entries(memoryview(raw)))
         _require_one_file(entries.get(HEADER_KEY, b""))
         stored = (_stored(key, value, data, size) for key, value in entries.items())
@@ -66,8 +67,6 @@ def variables(index: Path, data: Path) -> dict[str, Stored]:
         raise SourceError(
             f"{index}: not an index of TensorFlow: {ascii(str(error))[:100]}"
         ) from None
-    except OSError as error:
-        raise SourceError(f"{data}: cannot be read ({error.strerror})") from None
 
 
 def _entries(raw: memoryview) -> Iterator[tuple[bytes, bytes]]:
