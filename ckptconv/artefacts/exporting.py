@@ -22,7 +22,7 @@ from ckptconv.artefacts.tracing.examples import examples_of
 from ckptconv.artefacts.tracing.trace import TraceError, trace
 from ckptconv.base.errors import SourceError
 from ckptconv.base.presence import lies_at
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 
 TOKENIZER = "tokenizer.json"
 VOCABULARIES = (
@@ -199,7 +199,7 @@ def _require_words(search: Search, traced: Traced) -> None:
         tokens = value if isinstance(value, tuple) else () if value is None else (value,)
         if not all(0 <= token < words for token in tokens):
             raise ExportRefused(
-                f"generation_config.json: {name} {value}: the decoder has the tokens 0 to {words - 1}"
+                f"generation_config.json: {name} {in_words(value)}: the decoder has the tokens 0 to {words - 1}"
             )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from ckptconv.artefacts.__main__ import FULL, REFUSED, SCRATCH, why_full
 from ckptconv.artefacts.formats import ArtefactFormat
-from ckptconv.base.errors import DestinationError, FrameworkError, SourceError
+from ckptconv.base.errors import DestinationError, FrameworkError, SourceError, system_reason
 from ckptconv.base.processes import ending, module_command, with_own_path
 from ckptconv.base.strict_json import Json
 
@@ -97,7 +97,7 @@ def _scratch() -> Iterator[Path]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise _full(Path(tempfile.gettempdir()), str(error.strerror)) from None
+        raise _full(Path(tempfile.gettempdir()), system_reason(error)) from None
 
 
 def _full(place: Path, why: str) -> DestinationError:

@@ -164,6 +164,11 @@ class Interrupted(CkptconvError):
         )
 
 
+def system_reason(error: OSError) -> str:
+    """Return what the system says of a failure; of an error that a library raised without, its own words."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 MAX_SEED = 2**63 - 1
 """What numpy and every framework take as a seed."""
 

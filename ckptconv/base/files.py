@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, system_reason
 from ckptconv.base.presence import files_below, is_link, names_in, readable_status, reading
 from ckptconv.base.workers import finish, workers
 
@@ -419,7 +419,7 @@ class FileReader:
                 count = os.preadv(self._fd, [buffer[done:]], offset + done)
             except OSError as error:
                 raise SourceError(
-                    f"{self.path}: cannot be read at byte {offset + done} ({error.strerror})"
+                    f"{self.path}: cannot be read at byte {offset + done} ({system_reason(error)})"
                 ) from None
             if count == 0:
                 raise SourceError(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, system_reason
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """What the system answers where nothing can lie; a link to itself leads nowhere."""
@@ -45,7 +45,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SourceError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from None
+        raise SourceError(f"{os.fspath(path)}: cannot be read ({system_reason(error)})") from None
 
 
 def readable_status(path: str | os.PathLike[str], *, follow: bool = True) -> os.stat_result | None:

@@ -15,6 +15,8 @@ from ckptconv.base.files import limits, more, read_source
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+SHOWN_CHARACTERS = 100
+"""Of a value that a message quotes."""
 MAX_DIGITS = 64
 """Of a number in JSON; tokenizers write 31 for "no limit". Python takes seconds for a number of millions."""
 _ODD_INTEGER = re.compile(rb"-0|\d{%d}" % (MAX_DIGITS + 1))
@@ -22,6 +24,22 @@ _ODD_INTEGER = re.compile(rb"-0|\d{%d}" % (MAX_DIGITS + 1))
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def in_words(value: object) -> str:
+    """Return a value of a JSON file as a message quotes it: `null` and `true`, as the file has them; text in quotes.
+
+    What is long is cut, and what is no JSON is shown as Python does.
+    """
+    text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+
+
+def kind_in_words(value: Json) -> str:
+    """Return a value as `in_words` does; of a list or an object only that it is one."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return in_words(value)
 
 
 def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -96,7 +114,7 @@ def parse_json(text: str | bytes, where: str) -> dict[str, Json]:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{where}: not valid JSON ({_reason(error)})") from None
     if not isinstance(parsed, dict):
-        raise SourceError(f"{where}: expected a JSON object, found {type(parsed).__name__}")
+        raise SourceError(f"{where}: expected a JSON object, found {kind_in_words(parsed)}")
     return parsed
 
 

@@ -25,6 +25,7 @@ from typing import Any, get_args
 from ckptconv.base.errors import SourceError, UsageError, one_line
 from ckptconv.base.files import limits, more, read_source, why_no_file
 from ckptconv.base.presence import is_file, lies_at
+from ckptconv.base.strict_json import in_words
 from ckptconv.batches.task import Task
 from ckptconv.stores.hub import is_address
 from ckptconv.verbs.convert import DIRECTIONS, OWN_OPTIONS, WriteOptions, way_of
@@ -149,7 +150,7 @@ def _problems(where: str, values: Mapping[str, Any], entry: Mapping[str, Any]) -
             yield f"{where}: has no {key}"
     command = values.get("command")
     if "command" in values and command not in COMMANDS:
-        yield f"{where}: command {command!r} is not one of {', '.join(COMMANDS)}"
+        yield f"{where}: command {in_words(command)} is not one of {', '.join(COMMANDS)}"
         return
     options = CONVERSION.get(str(command), {}) | VERIFICATION
     kinds = OWN | options
@@ -159,7 +160,7 @@ def _problems(where: str, values: Mapping[str, Any], entry: Mapping[str, Any]) -
             if key in entry or key not in every:
                 yield _unknown(key, kinds, where)
         elif not _is_a(value, kinds[key]):
-            yield f"{where}: {key} = {value!r} is not {_kind(kinds[key])}"
+            yield f"{where}: {key} = {in_words(value)} is not {_kind(kinds[key])}"
         elif refusal := _refusal(key, values):
             yield f"{where}: {refusal}"
 

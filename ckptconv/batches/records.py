@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ckptconv.base.errors import CkptconvError, DestinationError
+from ckptconv.base.errors import CkptconvError, DestinationError, system_reason
 from ckptconv.base.files import limits, read_source
 from ckptconv.base.strict_json import Json, dump_json, parse_json
 from ckptconv.batches.task import Outcome, Task, outcome_of
@@ -29,7 +29,7 @@ class Records:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DestinationError(
-                f"{folder}: cannot keep the batch's records ({error.strerror}); choose --records DIR."
+                f"{folder}: cannot keep the batch's records ({system_reason(error)}); choose --records DIR."
             ) from None
 
     def read(self, task: Task) -> dict[str, Json] | None:

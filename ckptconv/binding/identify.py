@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from ckptconv.base.errors import Problem, SourceError
+from ckptconv.base.presence import lies_at
 from ckptconv.binding.bind import Binding, bind, bind_whole, names_alone
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES, SideName, Standalone
@@ -112,6 +113,8 @@ def identify(checkpoint: Checkpoint) -> Identity:
     model_type = checkpoint.config.get("model_type")
     if model_type == BRIDGE_TYPE:
         return _caught(_bridge, checkpoint)
+    if checkpoint.path in checkpoint.weights.files:
+        return _caught(_file_alone, checkpoint)
     if not is_one_part(checkpoint):
         return _caught(identify_whole, checkpoint)
     identities = [identify_part(checkpoint, role) for role in ROLES]
@@ -161,6 +164,19 @@ def identify_whole(checkpoint: Checkpoint) -> Identity:
     binding = bind_whole(model, checkpoint)
     kind = MODELS[str(config.get("model_type"))].kind
     return Identity(kind, binding, model.label, model, model.parts, config)
+
+
+def _file_alone(checkpoint: Checkpoint) -> Identity:
+    """Refuse a file of tensors by itself, of which no table can say anything. Raises SourceError."""
+    folder = checkpoint.path.parent
+    advice = (
+        f"`ckptconv inspect {folder}` reads both."
+        if lies_at(folder / "config.json")
+        else "Inspect a directory that holds both."
+    )
+    raise SourceError(
+        f"{checkpoint.path}: a file of tensors has no config.json, which says what the model is.\n{advice}"
+    )
 
 
 def identify_part(checkpoint: Checkpoint, role: Role) -> Identity:

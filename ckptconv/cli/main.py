@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ckptconv.base.errors import MAX_SEED, CkptconvError, Interrupted, one_line
+from ckptconv.base.errors import MAX_SEED, CkptconvError, Interrupted, one_line, system_reason
 from ckptconv.base.workers import install, note_done
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
@@ -155,7 +155,7 @@ def add_to_summary(text: str) -> None:
         with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        to_stderr(f"note: {path}: no summary was written ({error.strerror})")
+        to_stderr(f"note: {path}: no summary was written ({system_reason(error)})")
 
 
 class Number(click.FloatRange):

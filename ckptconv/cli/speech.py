@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
-from ckptconv.base.errors import DestinationError, names_in_one_line, one_line
+from ckptconv.base.errors import DestinationError, names_in_one_line, one_line, system_reason
 from ckptconv.base.workers import signals_blocked
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def show(
     except OSError as error:
         silence_stdout()
         raise DestinationError(
-            f"the result cannot be printed ({error.strerror}); the work itself is done."
+            f"the result cannot be printed ({system_reason(error)}); the work itself is done."
         ) from None
 
 

@@ -8,7 +8,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from ckptconv.base.errors import CkptconvError, DestinationError, InternalError, one_line
+from ckptconv.base.errors import (
+    CkptconvError,
+    DestinationError,
+    InternalError,
+    one_line,
+    system_reason,
+)
 
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """What the system answers where it has no file, memory or thread to spare."""
@@ -19,7 +25,7 @@ PACKAGE = Path(__file__).parents[1]
 def unforeseen(error: Exception) -> CkptconvError:
     """Return what a user is told of an exception that is none of ckptconv's own."""
     if isinstance(error, OSError) and _stdout_fails():
-        return DestinationError(f"the result cannot be printed ({error.strerror}).")
+        return DestinationError(f"the result cannot be printed ({system_reason(error)}).")
     if isinstance(error, FileNotFoundError) and not _has_directory():
         return DestinationError(
             "the working directory was deleted; change to another directory and run again."

@@ -14,7 +14,7 @@ from typing import TypeGuard
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.presence import lies_at
-from ckptconv.base.strict_json import Json, read_json
+from ckptconv.base.strict_json import Json, in_words, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Encoder
 from ckptconv.schema.model import Model
@@ -62,8 +62,8 @@ def processor_notices(model: Model, folder: Path) -> Iterator[str]:
         rate = processor.get("sampling_rate", RATE)
         if rate != RATE:
             yield (
-                f"{path.name}: {rate!a:.40} samples a second; no key of a model's config says which rate it was"
-                f" trained with, and the usual one is {RATE}"
+                f"{path.name}: {in_words(rate)} samples a second; no key of a model's config says which rate it"
+                f" was trained with, and the usual one is {RATE}"
             )
 
 
@@ -166,11 +166,12 @@ def _is_count(value: Json) -> TypeGuard[int]:
 def _of_sound(model: Model, processor: Mapping[str, Json]) -> Iterator[str]:
     rate = processor.get("sampling_rate", RATE)
     if not _is_count(rate) or rate < 1:
-        yield f"'sampling_rate' is {rate!a:.40}, which is no number of samples a second"
+        yield f"'sampling_rate' is {in_words(rate)}, which is no number of samples a second"
     elif model.reads == "features":
         yield from _of_features(model.encoder.config, processor, rate)
     if model.reads == "samples" and processor.get("feature_size", 1) != 1:
-        yield f"'feature_size' is {processor['feature_size']!a:.40}, but the encoder reads samples, one at a time"
+        width = in_words(processor["feature_size"])
+        yield f"'feature_size' is {width}, but the encoder reads samples, one at a time"
 
 
 def _of_features(config: Config, processor: Mapping[str, Json], rate: int) -> Iterator[str]:

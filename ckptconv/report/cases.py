@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ckptconv.report.relations import relation_text
 from ckptconv.report.text import size
-from ckptconv.report.verify import figures_text, generation_text
+from ckptconv.report.verify import figures_text, generation_text, setting_text
 
 if TYPE_CHECKING:
     from ckptconv.run.forward import ForwardReport
@@ -36,9 +36,8 @@ def cases(result: Verification) -> Iterator[JUnitCase]:
     if not result.config:
         yield JUnitCase("config", "all relevant keys")
     for key in result.config:
-        yield JUnitCase(
-            "config", key.key, f"{key.first!r} in the source, {key.second!r} in the target"
-        )
+        source, target = setting_text(key.first), setting_text(key.second)
+        yield JUnitCase("config", key.key, f"{source} in the source, {target} in the target")
     if result.outputs:
         yield from _outputs(result.outputs)
     if result.min_coverage is not None:

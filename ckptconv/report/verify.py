@@ -365,7 +365,9 @@ def cause_sentence(where: Where, problems: Sequence[Problem] = ()) -> str:
     if where.config:
         key = where.config[0]
         joint = "; first: " if len(where.config) > 1 else "; "
-        return one_line(f"{sentence}{joint}{key.key}, {_value(key.first)} -> {_value(key.second)}")
+        return one_line(
+            f"{sentence}{joint}{key.key}, {setting_text(key.first)} -> {setting_text(key.second)}"
+        )
     return one_line(sentence)
 
 
@@ -426,7 +428,7 @@ def cause_text(where: Where, problems: Sequence[Problem] = (), screen: Screen = 
 
 def _config_lines(config: tuple[ConfigDifference, ...]) -> Iterator[str]:
     for key in config[:MAX_CONFIG]:
-        yield f"{INDENT}{key.key}: {_value(key.first)} in the source, {_value(key.second)} in the target"
+        yield f"{INDENT}{key.key}: {setting_text(key.first)} in the source, {setting_text(key.second)} in the target"
     if len(config) > MAX_CONFIG:
         yield f"{INDENT}... and {len(config) - MAX_CONFIG} more keys (--json lists them all)"
 
@@ -445,7 +447,7 @@ def _tensor_lines(where: Where, room: int, screen: Screen) -> list[str]:
     return lines
 
 
-def _value(value: Json) -> str:
+def setting_text(value: Json) -> str:
     """Return a config's value on one short line."""
     text = json.dumps(value) if value is not None else "not set"
     return text if len(text) <= VALUE_COLUMNS else f"{text[: VALUE_COLUMNS - 3]}..."

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ckptconv.base.errors import FrameworkError
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 from ckptconv.compare.configs import METADATA, generation_file
 from ckptconv.run.children import Answer, Job, run_children
 from ckptconv.run.inputs import Inputs, encoded_differently, encoded_probes
@@ -260,7 +260,12 @@ def _generation(measuring: Measuring) -> Iterator[str]:
     first, second = measuring.source.generation, measuring.target.generation
     for key in sorted(first.keys() | second.keys()):
         if first.get(key) != second.get(key) and key not in METADATA:
-            yield f"generation config: {key} is {first.get(key)} in the source, {second.get(key)} in the target"
+            values = _setting(first.get(key)), _setting(second.get(key))
+            yield "generation config: {} is {} in the source, {} in the target".format(key, *values)
+
+
+def _setting(value: Json) -> str:
+    return "not set" if value is None else in_words(value)
 
 
 def _some(names: Sequence[str]) -> str:

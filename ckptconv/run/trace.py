@@ -19,7 +19,7 @@ import numpy as np
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FileReader
-from ckptconv.base.strict_json import Json, parse_json
+from ckptconv.base.strict_json import Json, in_words, parse_json
 from ckptconv.run.children import Answer
 from ckptconv.run.endings import Ending
 from ckptconv.run.fingerprints import Fingerprint
@@ -323,7 +323,7 @@ def read_trace(path: Path) -> Trace:
     version = contents.metadata.get("version")
     if version not in (VERSION, UNSEALED):
         raise SourceError(
-            f"{path}: a trace of version {ascii(version)[:40]}; this ckptconv reads versions"
+            f"{path}: a trace of version {in_words(version)}; this ckptconv reads versions"
             f" {UNSEALED} and {VERSION}."
         )
     if version != UNSEALED:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, kind_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Config:
         """
         value = self.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise SourceError(f"{self.where}: {key!r} must be an integer, found {_shown(value)}")
+            raise SourceError(f"{self.where}: {key!r} must be an integer, found {_found(value)}")
         return value
 
     def number(self, key: str) -> float:
@@ -44,7 +44,7 @@ class Config:
         """
         value = self.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SourceError(f"{self.where}: {key!r} must be a number, found {_shown(value)}")
+            raise SourceError(f"{self.where}: {key!r} must be a number, found {_found(value)}")
         return float(value)
 
     def sizes(self, key: str) -> tuple[int, ...]:
@@ -55,7 +55,7 @@ class Config:
         value = self.get(key)
         if not isinstance(value, list):
             raise SourceError(
-                f"{self.where}: {key!r} must be a list of integers, found {_shown(value)}"
+                f"{self.where}: {key!r} must be a list of integers, found {_found(value)}"
             )
         named = {f"{key}[{n}]": item for n, item in enumerate(value)}
         return tuple(Config(named, self.where).size(name) for name in named)
@@ -81,7 +81,7 @@ class Config:
         words = value.split("|") if isinstance(value, str) else value
         if not isinstance(words, list):
             raise SourceError(
-                f"{self.where}: {key!r} must be a list of strings, found {_shown(value)}"
+                f"{self.where}: {key!r} must be a list of strings, found {_found(value)}"
             )
         return tuple(word.strip().lower() for word in words if isinstance(word, str))
 
@@ -93,10 +93,15 @@ class Config:
         value = self.get(key) or []
         if not isinstance(value, list):
             raise SourceError(
-                f"{self.where}: {key!r} must be a list of strings, found {_shown(value)}"
+                f"{self.where}: {key!r} must be a list of strings, found {_found(value)}"
             )
         named = {f"{key}[{n}]": text for n, text in enumerate(value)}
         return tuple(Config(named, self.where).text(name) for name in named)
+
+    def stated(self, key: str) -> str:
+        """Return a text; empty where there is none, whatever lies in its place."""
+        value = self.get(key)
+        return value if isinstance(value, str) else ""
 
     def flag(self, key: str, default: bool = False) -> bool:
         """Return a switch.
@@ -107,7 +112,7 @@ class Config:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise SourceError(f"{self.where}: {key!r} must be a boolean, found {_shown(value)}")
+            raise SourceError(f"{self.where}: {key!r} must be a boolean, found {_found(value)}")
         return value
 
     def text(self, key: str) -> str:
@@ -117,7 +122,7 @@ class Config:
         """
         value = self.get(key)
         if not isinstance(value, str):
-            raise SourceError(f"{self.where}: {key!r} must be a string, found {_shown(value)}")
+            raise SourceError(f"{self.where}: {key!r} must be a string, found {_found(value)}")
         return value
 
     def part(self, key: str) -> Config:
@@ -127,7 +132,7 @@ class Config:
         """
         value = self.get(key)
         if not isinstance(value, dict):
-            raise SourceError(f"{self.where}: {key!r} must be an object, found {_shown(value)}")
+            raise SourceError(f"{self.where}: {key!r} must be an object, found {_found(value)}")
         return Config(value, f"{self.where}: {key}")
 
     def read_as(self, defaults: Mapping[str, Json], aliases: Mapping[str, str]) -> Config:
@@ -135,7 +140,5 @@ class Config:
         return replace(self, defaults=defaults, aliases=aliases)
 
 
-def _shown(value: Json) -> str:
-    if value is None:
-        return "nothing"
-    return ascii(value) if not isinstance(value, dict | list) else type(value).__name__
+def _found(value: Json) -> str:
+    return "nothing" if value is None else kind_in_words(value)

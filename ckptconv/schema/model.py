@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from ckptconv.base.discovery import Registry
 from ckptconv.base.errors import SourceError
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES, Decoder, Encoder, Family, InputKind, StandIn, Whole
 from ckptconv.schema.fixes import RECORD, Healed
@@ -295,7 +295,7 @@ def applied_fixes(model: Model, config: Config) -> tuple[Healed, ...]:
     strange = [entry for entry in entries if entry not in [fix.entry for fix in possible]]
     if strange:
         raise SourceError(
-            f"{config.where}: {RECORD}.healed names what this pair does not need: {strange[0]}"
+            f"{config.where}: {RECORD}.healed names what this pair does not need: {in_words(strange[0])}"
         )
     return tuple(fix for fix in possible if fix.entry in entries)
 
@@ -411,8 +411,11 @@ def read_model(config: Config) -> Model:
         return MODELS[model_type].read(config)
     pairs = sorted(name for name, kind in MODELS.items() if kind.kind != "one piece")
     pieces = sorted(name for name, kind in MODELS.items() if kind.kind == "one piece")
+    what = f"model type {in_words(model_type)} is no encoder-decoder that ckptconv has a table for"
+    if model_type is None:
+        what = "no 'model_type', which says what the model is"
     raise SourceError(
-        f"{config.where}: model type {model_type!a} is no encoder-decoder that ckptconv has a table for.\n"
+        f"{config.where}: {what}.\n"
         f"There are tables for {', '.join(pairs)}, and of one piece: {', '.join(pieces)}."
         f"{_advice(config)}"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.presence import is_file
-from ckptconv.base.strict_json import Json, dump_json, read_json
+from ckptconv.base.strict_json import Json, dump_json, in_words, read_json
 
 RECORD = "artefact.json"
 MARKS = ("decoder_step.onnx", "step.jax")
@@ -108,7 +108,7 @@ def read_artefact(path: Path) -> Artefact:
     values = read_json(path / RECORD)
     if values.get("artefact") != VERSION:
         raise SourceError(
-            f"{path / RECORD}: of a layout ({values.get('artefact')!a}) that this version does not know."
+            f"{path / RECORD}: of a layout ({in_words(values.get('artefact'))}) that this version does not know."
         )
     artefact = Artefact(path, values)
     try:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
-from ckptconv.base.errors import SourceError, one_line
+from ckptconv.base.errors import SourceError, one_line, system_reason
 from ckptconv.base.files import Snapshot, require_announced
 from ckptconv.base.presence import is_file, is_folder, is_link, lies_at, names_in
-from ckptconv.base.strict_json import Json, read_json
+from ckptconv.base.strict_json import Json, in_words, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.companions import (
@@ -61,7 +61,8 @@ class Checkpoint:
         """What was taken for the words in `dtype_words`, and for what is in `unsaid`."""
         dtype = stored_dtype(self.weights.tensors.values()) if self.dtype_words else ""
         words = (
-            f"config.json: {key}: {value!a} is no dtype that a class reads; taken as {dtype}, which the tensors have"
+            f"config.json: {key}: {in_words(value)} is no dtype that a class reads;"
+            f" taken as {dtype}, which the tensors have"
             for key, value in self.dtype_words
         )
         unsaid = (
@@ -80,7 +81,7 @@ class Checkpoint:
                 "A conversion, or `ckptconv normalize`, writes what is missing."
             )
         if self.dtype_words:
-            keys = ", ".join(f"{key}: {value!a}" for key, value in self.dtype_words)
+            keys = ", ".join(f"{key}: {in_words(value)}" for key, value in self.dtype_words)
             raise SourceError(
                 f"{self.config.where}: {keys} is no dtype in which a class of transformers 4.57.6 makes weights.\n"
                 "A conversion, or `ckptconv normalize`, writes the dtype that the tensors have."
@@ -159,7 +160,7 @@ def read_config(path: Path) -> Config:
     try:
         exists = path.exists()
     except OSError as error:  # such as a name that is too long
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+        raise SourceError(f"{path}: cannot be read ({system_reason(error)})") from None
     if not exists:
         from ckptconv.base.leftovers import replacement_of  # here, since few paths are absent
 

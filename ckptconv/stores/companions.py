@@ -28,7 +28,7 @@ from typing import Literal, TypeAlias
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import HTML, POINTER, START_BYTES, FileReader, kind_of, read_source
 from ckptconv.base.presence import is_folder, is_link, lies_at, names_in
-from ckptconv.base.strict_json import Json, dump_json, read_json
+from ckptconv.base.strict_json import Json, dump_json, in_words, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.fixes import RECORD, Healed
@@ -193,7 +193,7 @@ def require_own_files(config: Config) -> None:
     weights = config.values.get("transformers_weights")
     if weights is not None:
         raise SourceError(
-            f"{config.where}: 'transformers_weights': PyTorch's classes load {weights!a:.200},"
+            f"{config.where}: 'transformers_weights': PyTorch's classes load {in_words(weights)},"
             " not the file that others take for the weights.\n"
             "Rename that file to model.safetensors, alone in its directory, and remove the key."
         )

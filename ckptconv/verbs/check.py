@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 from typing import Literal
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, system_reason
 from ckptconv.base.files import FileReader
 from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
 from ckptconv.base.presence import is_folder, is_link, lies_at
@@ -132,7 +132,7 @@ def _listing(folder: Path) -> tuple[set[str], list[Finding]]:
         Finding(
             "unreadable",
             f"{Path(os.path.relpath(error.filename, folder)).as_posix()}/",
-            f"cannot be listed ({error.strerror})",
+            f"cannot be listed ({system_reason(error)})",
         )
         for error in errors
     ]

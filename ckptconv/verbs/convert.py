@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 
 from ckptconv.base.errors import DestinationError, SourceError, require_choice, require_integer
 from ckptconv.base.results import Result
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 from ckptconv.base.workers import counted
 from ckptconv.binding.plan import DtypeChoice, Plan, widening_notice
 from ckptconv.compare.processors import processor_notices, require_processor
@@ -422,7 +422,7 @@ def _added(settings: Mapping[str, Mapping[str, Json]], way: Way) -> Iterator[str
     for side, keys in settings.items():
         for key, value in keys.items():
             where = f"{side}: {key}" if side else key
-            yield f"config.json: {where} = {value} added, since the {way.target} class reads it"
+            yield f"config.json: {where} = {in_words(value)} added, since the {way.target} class reads it"
 
 
 def _widening(plan: Plan, way: Way, options: WriteOptions) -> Iterator[str]:

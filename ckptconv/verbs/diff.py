@@ -222,7 +222,7 @@ def _identified_alike(first: Checkpoint, second: Checkpoint) -> tuple[Identity, 
 def _by_name(checkpoint: Checkpoint) -> Identity:
     """Return a checkpoint as one of which no table knows anything."""
     nothing = bind((), checkpoint.weights.tensors, checkpoint.weights.naming)
-    label = str(checkpoint.config.get("model_type") or "unknown model")
+    label = checkpoint.config.stated("model_type") or "unknown model"
     return Identity("other", nothing, label, config=checkpoint.config)
 
 

@@ -20,7 +20,7 @@ from tempfile import gettempdir
 from typing import Literal, TypeAlias
 
 from ckptconv.base.environment import install_advice, installed, range_of, within
-from ckptconv.base.errors import require_number
+from ckptconv.base.errors import require_number, system_reason
 from ckptconv.base.processes import ending
 from ckptconv.base.results import Result
 from ckptconv.version import __version__
@@ -204,7 +204,7 @@ def _failure(question: _Question, timeout: float) -> str:
     except subprocess.TimeoutExpired:
         return f"no answer within {timeout:g} s"
     except OSError as error:
-        return f"no process can be started ({error.strerror})"
+        return f"no process can be started ({system_reason(error)})"
     if process.returncode < 0:
         return f"the process that imported it was {ending(process.returncode)}"
     lines = process.stderr.decode(errors="replace").strip().splitlines()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ckptconv.base.errors import PlanError, Problem, SourceError
 from ckptconv.base.presence import names_in, size_of
 from ckptconv.base.results import PagedResult
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 from ckptconv.binding.bind import Binding, Equality
 from ckptconv.binding.identify import Identity, identify_alone, identify_part, is_one_part
 from ckptconv.binding.plan import Constant
@@ -407,8 +407,8 @@ def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, 
         path=checkpoint.path,
         kind=identity.kind,
         pair=identity.label,
-        model_type=str(config.get("model_type") or ""),
-        saved_by=str(config.get("transformers_version") or ""),
+        model_type=config.stated("model_type"),
+        saved_by=config.stated("transformers_version"),
         naming=weights.naming,
         format=weights.format.name,
         reading=(
@@ -453,7 +453,7 @@ def _sides(config: Config, identity: Identity) -> Iterator[SideSummary]:
         part = identity.parts.get(role)
         yield SideSummary(
             role or "model",
-            str(section.get("model_type") or "unknown"),
+            section.stated("model_type") or "unknown",
             layers,
             hidden,
             heads,
@@ -475,7 +475,7 @@ def _reading(part: Part) -> str | None:
         return "images of {} x {} x {}".format(*sizes)
     if reads == "features":
         bins = config.get("num_mel_bins") or config.get("input_feat_per_channel")
-        return f"sound as spectrograms of {bins} bins"
+        return "sound as spectrograms" + ("" if bins is None else f" of {in_words(bins)} bins")
     return "sound as samples" if reads == "samples" else None
 
 

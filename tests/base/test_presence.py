@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptconv.base.errors import SourceError
 from ckptconv.base.presence import (
     files_below,
     is_file,
@@ -13,6 +14,7 @@ from ckptconv.base.presence import (
     is_link,
     lies_at,
     names_in,
+    reading,
     status_of,
 )
 from ckptconv.stores.checkpoint import open_checkpoint
@@ -55,3 +57,17 @@ def test_a_checkpoint_may_lie_at_the_root_of_a_disk(tmp_path: Path) -> None:
     (checkpoint / "lost+found" / "vocab.txt").write_text("of a file that fsck found")
     assert (companions(checkpoint), files_below(checkpoint)) == before
     assert open_checkpoint(checkpoint).weights.tensors
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (OSError("not seekable"), "not seekable"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_why_a_file_cannot_be_read(error: OSError, why: str) -> None:
+    """The reason is the system's, or the words of the library that raised without one; it is never `None`."""
+    with pytest.raises(SourceError, match=rf"^file: cannot be read \({why}\)$"), reading("file"):
+        raise error

@@ -37,7 +37,7 @@ WRONG = {
     'command = "convert"\nsource = "a"\ntarget = "b"': "'convert' is not one of pt2tf",
     'command = "pt2tf"\nsource = "a"\ntarget = "b"\nlevle = "weights"': "did you mean level?",
     'command = "pt2tf"\nsource = "a"\ntarget = "b"\nheal = true': "no key 'heal'",
-    'command = "pt2tf"\nsource = "a"\ntarget = "b"\nseed = true': "seed = True is not an integer",
+    'command = "pt2tf"\nsource = "a"\ntarget = "b"\nseed = true': "seed = true is not an integer",
     'command = "pt2tf"\nsource = "a"\ntarget = "b"\ntexts = "x"': "is not a list of strings",
     'command = "pt2tf"\nsource = "a"\ntarget = "b"\nlevel = "output"': "'output' is not one of",
     'command = "pt2tf"\nsource = "nosuch*"\ntarget = "{name}"': "matches no directory",

@@ -103,11 +103,11 @@ def test_no_weights_there(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         ),
         (
             {"decoder": {"model_type": "bert", "vocab_size": "many"}},
-            "config.json: decoder: 'is_decoder' must be true, found None: this decoder does not read the encoder.",
+            "config.json: decoder: 'is_decoder' must be true, found nothing: this decoder does not read the encoder.",
         ),
         (
             {"encoder": {"model_type": "bert", "vocab_size": True}},
-            "config.json: encoder: 'vocab_size' must be an integer, found True",
+            "config.json: encoder: 'vocab_size' must be an integer, found true",
         ),
     ],
 )

@@ -24,7 +24,7 @@ def test_notices_say_what_was_chosen_and_what_differs(monkeypatch: pytest.Monkey
         "the weights are float16",
         "eos_token_id = 28",
         "loading the source: missing pooler",
-        "num_beams is 4 in the source, None in the target",
+        "num_beams is 4 in the source, not set in the target",
         "one and the same token",
     ):
         assert words in conversion

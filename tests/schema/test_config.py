@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, parse_json
 from ckptconv.schema.config import Config
+from ckptconv.schema.model import read_model
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_sizes() -> None:
@@ -21,7 +27,7 @@ def test_sizes() -> None:
     [
         (3, "'block_sizes' must be a list of integers, found 3"),
         (None, "'block_sizes' must be a list of integers, found nothing"),
-        ([4, True], r"'block_sizes\[1\]' must be an integer, found True"),
+        ([4, True], r"'block_sizes\[1\]' must be an integer, found true"),
         ([-1], r"'block_sizes\[0\]' must be an integer, found -1"),
     ],
 )
@@ -94,3 +100,36 @@ def test_json_that_two_readers_read_in_two_ways(text: bytes, why: str) -> None:
     assert why in message
     assert message.isascii()
     assert "\n" not in message
+
+
+PYTHONS = re.compile(r"\b(None|True|False|NoneType|dict)\b|found (list|str|int)\b")
+STRANGE: tuple[Json, ...] = (None, True, False, -1, 1.5, "x", [], [1, None], {"a": None})
+
+
+def strange_configs() -> Iterator[dict[str, Json]]:
+    """Return the config of the trained pair with each value of any level in turn replaced by a strange one."""
+    text = (ROOT / "fixtures/dates/config.json").read_text()
+    config = json.loads(text)
+    absent = {"encoder": ("position_embedding_type",), "decoder": ("cross_attention_hidden_size",)}
+    places = [(config, key) for key in [*config]]
+    places += [(config[side], key) for side in absent for key in (*config[side], *absent[side])]
+    for section, key in places:
+        before = dict(section)
+        for value in STRANGE:
+            section[key] = value
+            yield config
+        section.clear()
+        section.update(before)
+
+
+def test_a_value_is_quoted_as_the_file_has_it() -> None:
+    """Whatever a key of a config holds, its refusal quotes JSON: `null` and `true`, and none of Python's words."""
+    refusals = []
+    for values in strange_configs():
+        try:
+            model = read_model(Config(values))
+            refusals += [text for naming in ("tf", "flax") for text in model.refusals(naming)]
+        except SourceError as error:
+            refusals.append(str(error))
+    assert sum(map(bool, refusals)) > 100
+    assert [text for text in refusals if PYTHONS.search(text)] == []

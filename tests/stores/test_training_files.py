@@ -71,7 +71,7 @@ def test_pytorch(pair: Pair, tmp_path: Path) -> None:
             "tensors lie under 'model'.'state_dict', 'model'.'ema': which",
         ),
         "other": ({"ema": state, "optimizer": optimizer}, "tensors lie under 'ema': which"),
-        "none": ({"epoch": 3}, "'epoch' is a int, not a tensor"),
+        "none": ({"epoch": 3}, "'epoch' is an int, not a tensor"),
         "code": (
             {**lightning, "hparams": Path("x"), "state_dict": prefixed},
             "a Lightning checkpoint",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ckptconv.artefacts.formats import ArtefactFormat, UsageExample, Work
 from ckptconv.base.errors import SourceError
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 from ckptconv.run import loaders
 
 FILE = "model.tflite"
@@ -95,7 +95,7 @@ def _sizes(work: Work) -> Any:
     problems = []
     if search is not None:
         problems += [
-            f"{name} = {getattr(search, field)!r}: the LiteRT driver has no such setting"
+            f"{name} = {in_words(getattr(search, field))}: the LiteRT driver has no such setting"
             for field, (name, usual) in WITHOUT_DRIVER.items()
             if getattr(search, field) != usual
         ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from ckptconv.base.strict_json import in_words
 from ckptconv.run.endings import setting_ids
 
 SettingValue: TypeAlias = Any
@@ -152,16 +153,16 @@ def _problems(settings: Mapping[str, SettingValue]) -> Iterator[str]:
     unsupported = UNSUPPORTED | (UNSUPPORTED_SAMPLING if samples else {})
     for name, matters in unsupported.items():
         if name in settings and matters(settings[name]):
-            yield f"{name} = {settings[name]!r} is not supported"
+            yield f"{name} = {in_words(settings[name])} is not supported"
     if samples and beams > 1:
-        yield f"do_sample = True with num_beams = {beams} is not supported: sampling takes one beam"
+        yield f"do_sample = true with num_beams = {beams} is not supported: sampling takes one beam"
     contrast = settings.get("penalty_alpha")
     if contrast and not samples and beams == 1 and (settings.get("top_k") or 0) > 1:
-        yield f"penalty_alpha = {contrast!r} is not supported"
+        yield f"penalty_alpha = {in_words(contrast)} is not supported"
     if settings.get("decoder_start_token_id") is None and settings.get("bos_token_id") is None:
         yield "decoder_start_token_id is missing, and so is bos_token_id: no answer can begin"
     elif not isinstance(_first_set(settings), int):
-        yield f"decoder_start_token_id = {_first_set(settings)!r} is not supported: it must be one token"
+        yield f"decoder_start_token_id = {in_words(_first_set(settings))} is not supported: it must be one token"
 
 
 def _first_set(settings: Mapping[str, SettingValue]) -> SettingValue:
@@ -202,7 +203,7 @@ def _tokens(value: SettingValue) -> tuple[int, ...]:
     ids = setting_ids(value)
     count = len(value) if isinstance(value, list | tuple) else int(value is not None)
     if len(ids) != count:
-        raise ValueError(f"{value!r} does not name tokens")
+        raise ValueError(f"{in_words(value)} does not name tokens")
     return ids
 
 

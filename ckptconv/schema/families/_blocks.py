@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Twin
 from ckptconv.schema.tensors import (
@@ -65,7 +65,7 @@ def absolute_positions(c: Config) -> dict[NamingName, str]:
     kind = c.get("position_embedding_type")
     if kind in (None, "absolute"):
         return {}
-    why = f"'position_embedding_type' is {kind!a}, but these classes always add absolute positions"
+    why = f"'position_embedding_type' is {in_words(kind)}, but these classes always add absolute positions"
     return {"tf": why, "flax": why}
 
 
@@ -75,7 +75,7 @@ def only(c: Config, key: str, value: bool, why: str) -> dict[NamingName, str]:
     return (
         {}
         if flag is value
-        else dict.fromkeys(("tf", "flax"), f"{key!r} is {str(flag).lower()}, but {why}")
+        else dict.fromkeys(("tf", "flax"), f"{key!r} is {in_words(flag)}, but {why}")
     )
 
 
@@ -92,7 +92,7 @@ def bert_limits(c: Config) -> dict[NamingName, str]:
 def padding_is_one(c: Config) -> dict[NamingName, str]:
     """Name TF where its class takes 1 for the padding token, after which positions count, whatever the config says."""
     pad = c.get("pad_token_id")
-    why = f"'pad_token_id' is {pad}, but this class takes it for 1 and counts positions from there"
+    why = f"'pad_token_id' is {in_words(pad)}, but this class takes it for 1 and counts positions from there"
     return {} if pad == 1 else {"tf": why}
 
 

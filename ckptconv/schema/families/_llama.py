@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptconv.base.strict_json import in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT, numbered_layers
 from ckptconv.schema.tensors import Module, NamingName, buffer, embedding, linear, parameter, under
@@ -62,7 +63,9 @@ def rotation_limits(c: Config) -> dict[NamingName, str]:
     """The Flax classes rotate in one way only."""
     for key, value in (("rope_theta", THETA), ("rope_scaling", None)):
         if c.get(key) != value:
-            return {"flax": f"{key!r} is not {value}, but the Flax class computes with that always"}
+            return {
+                "flax": f"{key!r} is not {in_words(value)}, but the Flax class computes with that always"
+            }
     return {}
 
 

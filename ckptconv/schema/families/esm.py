@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptconv.base.strict_json import in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT, bert_pooler, relative_positions
 from ckptconv.schema.family import Encoder, Family
@@ -91,7 +92,7 @@ def limits(c: Config) -> dict[NamingName, str]:
             "tf": "'token_dropout' is true, for which this class counts tokens without the padding, PyTorch's with it"
         }
     kind = c.get("position_embedding_type")
-    why = f"'position_embedding_type' is {kind!a}, for which this class has a table that it cannot load"
+    why = f"'position_embedding_type' is {in_words(kind)}, for which this class has a table that it cannot load"
     return {} if kind in ("absolute", "rotary") else {"tf": why}
 
 

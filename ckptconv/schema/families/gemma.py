@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ckptconv.base.strict_json import in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import activation
 from ckptconv.schema.families._llama import THETA, llama_stack, rotation_limits
@@ -30,7 +31,7 @@ def limits(c: Config) -> Mapping[NamingName, str]:
     read = c.get("hidden_activation") or APPROXIMATE
     if read != c.text("hidden_act"):
         reasons["flax"] = (
-            f"'hidden_act' is {c.text('hidden_act')!a}, but the Flax class computes {read!a}"
+            f"'hidden_act' is {c.text('hidden_act')!a}, but the Flax class computes {in_words(read)}"
         )
     return reasons
 

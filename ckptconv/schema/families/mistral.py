@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ckptconv.base.strict_json import in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import activation
 from ckptconv.schema.families._llama import THETA, head_limits, llama_stack, rotation_limits
@@ -27,8 +28,8 @@ def window_limits(c: Config) -> dict[NamingName, str]:
     if c.size("sliding_window") >= c.size("max_position_embeddings"):
         return {}
     return {
-        "tf": f"'sliding_window' is {window}, but the TF class attends to everything",
-        "flax": f"'sliding_window' is {window}, but the Flax class attends to one token more",
+        "tf": f"'sliding_window' is {in_words(window)}, but the TF class attends to everything",
+        "flax": f"'sliding_window' is {in_words(window)}, but the Flax class attends to one token more",
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptconv.base.strict_json import in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.families._blocks import REBUILT, activation, bert_pooler, not_causal
 from ckptconv.schema.family import Encoder, Family
@@ -60,7 +61,7 @@ def limits(c: Config) -> dict[NamingName, str]:
     reasons, buckets = activation(c) | not_causal(c), c.get("relative_attention_num_buckets")
     if buckets != 32:
         reasons["tf"] = (
-            f"'relative_attention_num_buckets' is {buckets}: PyTorch's class uses 32 of them, TF's all"
+            f"'relative_attention_num_buckets' is {in_words(buckets)}: PyTorch's class uses 32 of them, TF's all"
         )
     return reasons
 

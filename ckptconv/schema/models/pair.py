@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ckptconv.base.errors import SourceError
-from ckptconv.base.strict_json import Json
+from ckptconv.base.strict_json import Json, in_words
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import Decoder, InputKind
 from ckptconv.schema.model import Model, ModelType, Part, Role, read_part
@@ -133,8 +133,9 @@ def read_parts(config: Config) -> Mapping[str, Part]:
     decoder = read_part(config.part("decoder"), "decoder", "decoder")
     for key in ("is_decoder", "add_cross_attention"):
         if not decoder.config.flag(key):
+            stated = "nothing" if decoder.config.get(key) is None else "false"
             raise SourceError(
-                f"{decoder.config.where}: {key!r} must be true, found {decoder.config.get(key)}:"
+                f"{decoder.config.where}: {key!r} must be true, found {stated}:"
                 " this decoder does not read the encoder.\n"
                 "`ckptconv join ENCODER DECODER OUT` makes an encoder-decoder of two models. Where these weights"
                 f" hold a cross-attention, set {key!r} to true."
@@ -155,7 +156,7 @@ def _check_width(pair: Pair) -> None:
     own = pair.decoder.width
     if declared is None or (declared == width and (width == own or pair.reads_encoder_width)):
         return
-    where = f"{pair.decoder.config.where}: 'cross_attention_hidden_size' is {declared}, but the"
+    where = f"{pair.decoder.config.where}: 'cross_attention_hidden_size' is {in_words(declared)}, but the"
     if declared != width:
         raise SourceError(f"{where} encoder's hidden size is {width}.")
     raise SourceError(

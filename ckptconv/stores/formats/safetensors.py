@@ -17,7 +17,7 @@ from typing import TypeGuard
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import START_BYTES, FileReader, limits, more, write_at, wrong_file
-from ckptconv.base.strict_json import Json, parse_json
+from ckptconv.base.strict_json import Json, in_words, parse_json
 from ckptconv.schema.namings.tf import flat, unflat
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import FORMAT_TAGS, Contents, Format, TensorPlaces
@@ -142,7 +142,7 @@ def _stored(name: str, entry: Json, path: Path, base: int, shapes: _Shapes) -> S
     if not isinstance(code, str) or code not in DTYPES:
         advice = quantised_dtype(code) if isinstance(code, str) else ""
         raise _malformed(
-            path, name, f"dtype {ascii(code)[:40]} is not one that ckptconv moves{advice}"
+            path, name, f"dtype {in_words(code)} is not one that ckptconv moves{advice}"
         )
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
         what = f"shape and data_offsets must be lists of integers, at most {MAX_RANK}"

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from ckptconv.base.files import limits, more
-from ckptconv.stores.parsers.stream import Malformed, Stream, refusal, save_weights_alone, shown
+from ckptconv.stores.parsers.stream import (
+    Malformed,
+    Stream,
+    refusal,
+    save_weights_alone,
+    shown,
+    with_article,
+)
 from ckptconv.stores.tensor import DEQUANTISE
 
 MAX_STRING_BYTES = 1 << 16
@@ -259,7 +266,7 @@ def _short_tuple(length: int, machine: _Machine) -> None:
 def _extend(machine: _Machine, items: list[object]) -> None:
     target = machine.top()
     if not isinstance(target, list):
-        raise Malformed(f"it appends to a {type(target).__name__}")
+        raise Malformed(f"it appends to {with_article(target)}")
     target.extend(items)
 
 
@@ -267,14 +274,12 @@ def _set(machine: _Machine, items: list[object]) -> None:
     """Keys are strings, whose hashes are salted, so that nobody can prepare collisions; a number becomes one."""
     target = machine.top()
     if not isinstance(target, dict) or len(items) % 2:
-        raise Malformed(f"it sets {len(items)} keys and values of a {type(target).__name__}")
+        raise Malformed(f"it sets {len(items)} keys and values of {with_article(target)}")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) is int:  # an optimizer numbers its parameters
             key = NUMBERED.format(key)
         if not isinstance(key, str):
-            raise Malformed(
-                f"a dict key that is neither text nor a number but a {type(key).__name__}"
-            )
+            raise Malformed(f"a dict key that is neither text nor a number but {with_article(key)}")
         if key in target:
             raise Malformed(f"duplicate dict key {shown(key)}")
         target[key] = value
@@ -297,7 +302,7 @@ def _global(machine: _Machine) -> None:
 def _reduce(machine: _Machine) -> None:
     arguments, function = machine.pop(), machine.pop()
     if not isinstance(function, Function) or not isinstance(arguments, tuple):
-        raise Malformed(f"it calls a {type(function).__name__} with a {type(arguments).__name__}")
+        raise Malformed(f"it calls {with_article(function)} with {with_article(arguments)}")
     machine.stack.append(function.call(arguments))
 
 
@@ -305,7 +310,7 @@ def _build(machine: _Machine) -> None:
     """Discard the one state that occurs: nn.Module's `_metadata`, versions of its layers."""
     state, target = machine.pop(), machine.top()
     if type(state) is not dict or not isinstance(target, OrderedDict):
-        raise Malformed(f"it gives a {type(target).__name__} a state")
+        raise Malformed(f"it gives {with_article(target)} a state")
 
 
 _ACTIONS: dict[int, Callable[[_Machine], None]] = {

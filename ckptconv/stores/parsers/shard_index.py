@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import PlanError, Problem, SourceError
 from ckptconv.base.presence import is_file, names_in
-from ckptconv.base.strict_json import Json, read_json
+from ckptconv.base.strict_json import Json, in_words, read_json
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import Contents
 from ckptconv.stores.tensor import Stored
@@ -126,7 +126,7 @@ def _file(path: Path, name: Json) -> str:
     """Return the name of a shard. Raises SourceError: it is none under the rules of POSIX and of Windows."""
     if not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or RESERVED.fullmatch(name):
         raise SourceError(
-            f"{path}: {ascii(name)[:200]} is not the plain name of a file beside the index"
+            f"{path}: {in_words(name)} is not the plain name of a file beside the index"
         )
     return name
 

@@ -48,6 +48,12 @@ def shown(text: str | bytes) -> str:
     return quoted if len(quoted) <= SHOWN else quoted[:SHOWN] + "..."
 
 
+def with_article(value: object) -> str:
+    """Return what a value of a pickle is, for a message: `a list`, `an int`."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def refusal(path: Path, what: str, *, at: int | None = None, advice: str = RESAVE) -> SourceError:
     """Return the error to raise: file, what is wrong, where [bytes from the file's start], what to do."""
     return SourceError(

@@ -20,7 +20,13 @@ from typing import TypeAlias, TypeGuard
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import FETCH, limits, more, wrong_file
 from ckptconv.stores.parsers.pickle_machine import Function, OrderedDict
-from ckptconv.stores.parsers.stream import Malformed, refusal, save_weights_alone, shown
+from ckptconv.stores.parsers.stream import (
+    Malformed,
+    refusal,
+    save_weights_alone,
+    shown,
+    with_article,
+)
 from ckptconv.stores.tensor import (
     ITEMSIZE,
     MAX_NAME,
@@ -281,7 +287,7 @@ def state_dict(value: object, path: Path) -> StateDict:
     Raises: SourceError: there is none, or more than one, or it holds anything but tensors under printable names.
     """
     if not isinstance(value, dict):
-        raise refusal(path, f"it holds a {type(value).__name__}, not a state_dict (name -> tensor)")
+        raise refusal(path, f"it holds {with_article(value)}, not a state_dict (name -> tensor)")
     if not all(isinstance(item, Tensor) for item in value.values()):
         keys = _only_state_dict(value, path)
         names = list(_beside(value, keys))
@@ -303,7 +309,7 @@ def _only_state_dict(value: Mapping[str, object], path: Path) -> Keys:
         return places[0]
     if not places:
         key, item = next((key, item) for key, item in value.items() if not isinstance(item, Tensor))
-        raise refusal(path, f"{shown(key)} is a {type(item).__name__}, not a tensor")
+        raise refusal(path, f"{shown(key)} is {with_article(item)}, not a tensor")
     which = ", ".join(map(_spelt, places[:SHOWN_KEYS]))
     raise refusal(
         path,
@@ -362,7 +368,7 @@ def _tensors(value: Mapping[str, object], path: Path) -> dict[str, Tensor]:
         if not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise refusal(path, f"tensor name {shown(name)} is empty, too long, or not printable")
         if not isinstance(tensor, Tensor):
-            raise refusal(path, f"{shown(name)} is a {type(tensor).__name__}, not a tensor")
+            raise refusal(path, f"{shown(name)} is {with_article(tensor)}, not a tensor")
         tensors[name] = tensor
     return tensors
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ckptconv.base.errors import DestinationError, SourceError, one_line
+from ckptconv.base.errors import DestinationError, SourceError, one_line, system_reason
 from ckptconv.base.leftovers import (
     OLD,
     TOKEN,
@@ -118,7 +118,7 @@ def remove_directory(folder: Path, only: Collection[str] | None = None) -> list[
     except FileNotFoundError:
         return []
     except OSError as error:
-        return [f"{folder} ({error.strerror})"]
+        return [f"{folder} ({system_reason(error)})"]
     left: list[str] = []
     try:
         real = os.path.realpath(folder)
@@ -129,7 +129,7 @@ def remove_directory(folder: Path, only: Collection[str] | None = None) -> list[
         if not left:
             folder.rmdir()
     except OSError as error:
-        left.append(f"{folder} ({error.strerror})")
+        left.append(f"{folder} ({system_reason(error)})")
     finally:
         os.close(fd)
     return left
@@ -149,7 +149,7 @@ def _empty(fd: int, above: str, removal: _Removal, depth: int) -> None:
         try:
             why = _removed(fd, own, name, removal, depth)
         except OSError as error:
-            why = error.strerror
+            why = system_reason(error)
         if why is not None:
             removal.left.append(one_line(name) + (f" ({why})" if why else ""))
 
@@ -279,7 +279,7 @@ def _walk(
             with os.scandir(folder / above) as entries:
                 names = sorted(entry.name for entry in entries)
         except OSError as error:
-            yield f"{one_line(above)}/ (cannot be listed: {error.strerror})"
+            yield f"{one_line(above)}/ (cannot be listed: {system_reason(error)})"
             continue
         for own in names:
             name = f"{above}/{own}" if above else own
@@ -297,7 +297,7 @@ def _objection(path: Path, name: str, manifest: _Manifest, mounts: frozenset[byt
     try:
         status, mounted = path.lstat(), is_mount_point(path, mounts)
     except OSError as error:
-        return error.strerror
+        return system_reason(error)
     if mounted:
         return "a mount point"
     if name in manifest.folders:

@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import BinaryIO, NoReturn, TypeAlias
 
-from ckptconv.base.errors import CkptconvError, DestinationError, SourceError
+from ckptconv.base.errors import CkptconvError, DestinationError, SourceError, system_reason
 from ckptconv.base.leftovers import interrupted_replacements, new_stage
 from ckptconv.base.presence import status_of, walked
 from ckptconv.base.workers import note_published, signals_blocked
@@ -248,7 +248,7 @@ def _to_stdout(source: BinaryIO) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DestinationError:
-    return DestinationError(f"{path}: cannot be written ({error.strerror or error})")
+    return DestinationError(f"{path}: cannot be written ({system_reason(error)})")
 
 
 Inode: TypeAlias = tuple[int, int]
@@ -473,7 +473,7 @@ def _confirm(target: Path, folders: Sequence[Path]) -> None:
     except OSError as error:
         raise DestinationError(
             f"{target}: is published and whole, but the system would not confirm that it is on the disk"
-            f" ({error.strerror}). Run sync, and check the disk."
+            f" ({system_reason(error)}). Run sync, and check the disk."
         ) from None
 
 
@@ -486,6 +486,4 @@ def _reason(target: Path, error: OSError) -> str:
         return f"{target}: appeared while this run was under way; it was left as it is."
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     advice = " Free some space and run again." if full else ""
-    return (
-        f"{target}: cannot be written ({error.strerror or error}); nothing was published.{advice}"
-    )
+    return f"{target}: cannot be written ({system_reason(error)}); nothing was published.{advice}"

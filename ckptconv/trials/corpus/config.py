@@ -60,10 +60,10 @@ _SIZES: tuple[tuple[str, object, str], ...] = (
     ("null", None, f"{_WHOLE}|expected|hidden_size"),
     ("text", "2", f"{_WHOLE}, found '2'"),
     ("fraction", 2.0, f"{_WHOLE}, found 2.0"),
-    ("flag", True, f"{_WHOLE}, found True"),
+    ("flag", True, f"{_WHOLE}, found true"),
     ("negative", -2, f"{_WHOLE}, found -2"),
-    ("list", [2], f"{_WHOLE}, found list"),
-    ("object", {}, f"{_WHOLE}, found dict"),
+    ("list", [2], f"{_WHOLE}, found a list"),
+    ("object", {}, f"{_WHOLE}, found an object"),
     ("of-20-digits", 10**20, "problems"),
     ("of-64-digits", 10**63, "problems"),
     ("of-65-digits", 10**64, "a number of 65 digits"),
@@ -74,10 +74,10 @@ _SIZES: tuple[tuple[str, object, str], ...] = (
 _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     # JSON.
     ("empty-file", "a download that never began", _JSON, _text("")),
-    ("list", "no keys", "expected a JSON object, found list", _text("[]")),
-    ("text", "no keys", "expected a JSON object, found str", _text('"{}"')),
-    ("null", "no keys", "expected a JSON object, found NoneType", _text("null")),
-    ("number", "no keys", "expected a JSON object, found int", _text("7")),
+    ("list", "no keys", "expected a JSON object, found a list", _text("[]")),
+    ("text", "no keys", "expected a JSON object, found '{}'", _text('"{}"')),
+    ("null", "no keys", "expected a JSON object, found null", _text("null")),
+    ("number", "no keys", "expected a JSON object, found 7", _text("7")),
     ("cut", "a download that stopped", _JSON, _spelt(lambda text: text[:-5])),
     ("object-behind", "two configs", _JSON, _spelt(lambda text: text + "{}")),
     ("comma-last", "a lenient parser", _JSON, _spelt(lambda text: text[:-1] + ",}")),
@@ -209,7 +209,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     (
         "no-model-type",
         "a table that is guessed",
-        "model type None is no encoder-decoder",
+        "no 'model_type', which says what the model is",
         _without("model_type"),
     ),
     ("model-type-of-one-piece", "another model", "missing +decoder", _with(model_type="t5")),
@@ -234,7 +234,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     (
         "encoder-a-list",
         "half a model",
-        "'encoder' must be an object, found list",
+        "'encoder' must be an object, found a list",
         _with(encoder=[]),
     ),
     (

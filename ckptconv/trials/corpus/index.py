@@ -165,7 +165,7 @@ _NAMES: tuple[tuple[str, object], ...] = (
 # name, what a reader that does not look would do, what the refusal says, how it is built
 _TABLE: tuple[tuple[str, str, str, Callable[[Path], None]], ...] = (
     # What the index says.
-    ("list", "no names", "expected a JSON object, found list", _said("[]")),
+    ("list", "no names", "expected a JSON object, found a list", _said("[]")),
     ("empty-file", "no names", "not valid JSON", _said("")),
     (
         "git-lfs-pointer",

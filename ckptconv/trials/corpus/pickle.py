@@ -131,7 +131,7 @@ _VALUES: tuple[tuple[str, str, str, bytes], ...] = (
     ("tuple-from-nothing", "reads below the stack", "from an empty stack", b"(N\x87"),
     ("reduce-of-nothing", "reads below the stack", "from an empty stack", b"(R"),
     ("mark-of-nothing", "reads below the stack", "a mark that was never set|sets .* of a", b"tt"),
-    ("mark-left", "a value from nowhere", "of a NoneType", b"N(" + b"N"),
+    ("mark-left", "a value from nowhere", "values of None", b"N(" + b"N"),
     ("append-to-a-dict", "writes into another type", "appends to a dict", b"}Na"),
     (
         "append-to-a-tensor",
@@ -193,11 +193,11 @@ _VALUES: tuple[tuple[str, str, str, bytes], ...] = (
         "gives a Tensor a state",
         tensor(_STORED, _SOUND) + b"}b",
     ),
-    ("state-is-a-tuple", "sets slots", "gives a OrderedDict a state", ORDERED + b"N}\x86b"),
+    ("state-is-a-tuple", "sets slots", "gives an OrderedDict a state", ORDERED + b"N}\x86b"),
     (
         "state-is-ordered",
         "a state with a state",
-        "gives a OrderedDict a state",
+        "gives an OrderedDict a state",
         ORDERED + ORDERED + b"b",
     ),
     # Lengths.
@@ -473,7 +473,7 @@ _VALUES: tuple[tuple[str, str, str, bytes], ...] = (
         + text("a")
         + b"Ns\x87R",
     ),
-    ("value-is-an-integer", "no tensor", "is a int, not a tensor", b"K\3"),
+    ("value-is-an-integer", "no tensor", "is an int, not a tensor", b"K\3"),
     ("value-is-a-dict", "no tensor", "is a dict, not a tensor", b"}"),
     ("function-alone", "no tensor", "is a Function, not a tensor", REBUILD),
 )
@@ -595,7 +595,7 @@ def _strange_contents() -> Iterator[tuple[str, str, str, bytes]]:
         "'model' is a dict, not a tensor",
         PROTO + b"}q\0" + text("model") + b"h\0s.",
     )
-    yield "epoch", "no tensor", "'epoch' is a int", state_dict({**entries(), "epoch": b"K\3"})
+    yield "epoch", "no tensor", "'epoch' is an int", state_dict({**entries(), "epoch": b"K\3"})
     yield (
         "optimizer",
         "no tensor",

@@ -357,12 +357,12 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     ("entry-without-offsets", "a place that is guessed", _FIELDS, lambda: without("data_offsets")),
     ("entry-with-more", "a field that others read", _FIELDS, lambda: entry(strides=[1, 1])),
     ("entry-misspelt", "a field that is passed over", _FIELDS, lambda: entry(DType="F16")),
-    ("dtype-null", "a dtype that is guessed", "dtype None is not one", lambda: entry(dtype=None)),
+    ("dtype-null", "a dtype that is guessed", "dtype null is not one", lambda: entry(dtype=None)),
     ("dtype-number", "a dtype that is guessed", "dtype 32 is not one", lambda: entry(dtype=32)),
     (
         "dtype-list",
         "what cannot be looked up",
-        r"dtype \['F32'\] is not one",
+        r'dtype \["F32"\] is not one',
         lambda: entry(dtype=["F32"]),
     ),
     (
@@ -405,7 +405,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
     (
         "dtype-long",
         "a report that is filled",
-        r"dtype 'F{39} is not one",
+        r"dtype 'F{96}\.\.\. is not one",
         lambda: entry(dtype="F" * 100_000),
     ),
     (

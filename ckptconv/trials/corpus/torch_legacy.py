@@ -205,7 +205,7 @@ _TABLE: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
         lambda: _first(text("os") + text("system") + b"\x93"),
     ),
     ("state-is-a-list", "no state_dict", "holds a list", lambda: whole(state=PROTO + b"].")),
-    ("state-is-a-number", "no state_dict", "holds a int", lambda: whole(state=PROTO + b"K\1.")),
+    ("state-is-a-number", "no state_dict", "holds an int", lambda: whole(state=PROTO + b"K\1.")),
     (
         "state-cut",
         "a download that stopped",

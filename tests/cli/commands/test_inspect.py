@@ -63,3 +63,18 @@ def test_on_a_terminal(dates: Path) -> None:
     assert max(len(line) for line in shown.out.splitlines()) <= 100
     assert "decode" in shown.out
     assert "..." in shown.out
+
+
+def test_a_file_alone(cli: Cli, dates: Path, tmp_path: Path) -> None:
+    """A file of tensors has no config: the answer says so, and which directory to give; no model type is made up."""
+    beside = cli("inspect", dates / "model.safetensors")
+    (tmp_path / "alone.safetensors").write_bytes((dates / "model.safetensors").read_bytes())
+    alone = cli("inspect", tmp_path / "alone.safetensors")
+    assert [run.code for run in (beside, alone)] == [0, 0]
+    texts = [" ".join(run.out.split()) for run in (beside, alone)]
+    assert texts[0].endswith(
+        f"{dates}/model.safetensors: a file of tensors has no config.json, which says what the model is."
+        f" `ckptconv inspect {dates}` reads both."
+    )
+    assert texts[1].endswith("Inspect a directory that holds both.")
+    assert not any("None" in text for text in texts)

@@ -153,8 +153,9 @@ def test_an_unknown_family_like_no_other_gets_no_suggestion() -> None:
 @pytest.mark.parametrize("value", [False, None])
 def test_a_decoder_that_does_not_read_the_encoder_is_refused(key: str, value: bool | None) -> None:
     """Both switches must be on: without either the class has no cross-attention that reads the encoder."""
+    stated = "nothing" if value is None else "false"
     assert refusal(plain("bert"), plain("gpt2") | {key: value}) == [
-        f"config.json: decoder: {key!r} must be true, found {value}: this decoder does not read the encoder.",
+        f"config.json: decoder: {key!r} must be true, found {stated}: this decoder does not read the encoder.",
         "`ckptconv join ENCODER DECODER OUT` makes an encoder-decoder of two models."
         f" Where these weights hold a cross-attention, set {key!r} to true.",
     ]

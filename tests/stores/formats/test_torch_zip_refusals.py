@@ -23,7 +23,7 @@ def test_refused_objects(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     sparse = torch.eye(2).to_sparse()
     cases = {
-        "'epoch' is a int": {"epoch": 3},
+        "'epoch' is an int": {"epoch": 3},
         "tensors lie under 'ema': which": {"ema": {"a": torch.ones(1)}},
         "a list": [torch.ones(1)],
         "a Tensor": torch.ones(1),
