@@ -262,7 +262,8 @@ def test_a_model_type_that_is_no_word(pair: Pair, tmp_path: Path, value: object)
     """Whatever JSON stands there, it is no table's model type, and the rest is shown."""
     pair.config["model_type"] = value
     inspection = ckptconv.inspect(pair.write(tmp_path / "source"))
-    text = f"{tmp_path}/source/config.json: model type {value!a} is no encoder-decoder"
+    what = "no 'model_type'," if value is None else f"model type {json.dumps(value)} is no"
+    text = f"{tmp_path}/source/config.json: {what}"
     assert (inspection.refusal.startswith(text), inspection.targets, len(inspection.tensors)) == (
         True,
         (),
