@@ -12,6 +12,7 @@ from ckptconv.artefacts.process import require_libraries, run_export
 from ckptconv.artefacts.stored import WEIGHTS
 from ckptconv.base.errors import SourceError, require_choice
 from ckptconv.base.files import ensure_folder
+from ckptconv.base.presence import files_below, size_of
 from ckptconv.base.results import Result
 from ckptconv.base.strict_json import Json
 from ckptconv.base.workers import counted
@@ -79,14 +80,14 @@ class Export(Result):
     record: Mapping[str, Json]
     """What the artefact says of itself: programs, limits, search."""
     files: Mapping[str, int]
-    """File -> bytes."""
+    """File -> bytes; the manifest is among them."""
     source_bytes: int
-    """Of the source's weights."""
+    """Of the files that hold the source's weights."""
     notices: tuple[str, ...]
 
     @property
     def nbytes(self) -> int:
-        """Size of the whole."""
+        """Size of the whole: all files."""
         return sum(self.files.values())
 
 
@@ -136,15 +137,16 @@ def export(
             digests = {name: digest for name, digest in digests.items() if name != WEIGHTS}
         checkpoint.require_unchanged()
         origin = replace(_origin(planning, naming, chosen, options), sources=sources.result())
-        manifest = write_manifest(stage, origin, {**digests, **_placed(stage)})
+        write_manifest(stage, origin, {**digests, **_placed(stage)})
+        files = {file.relative_to(stage).as_posix(): size_of(file) for file in files_below(stage)}
     return Export(
         source=path,
         target=target,
         pair=planning.model.label,
         format=format,
         record=answer["record"],
-        files={name: file.nbytes for name, file in manifest.files.items()},
-        source_bytes=sum(stored.spec.nbytes for stored in planning.plan.sources.values()),
+        files=files,
+        source_bytes=sum(map(size_of, checkpoint.weights.files)),
         notices=(*planning.plan.notices, *left_behind(path), *answer["notices"], *remarks),
     )
 

@@ -153,6 +153,19 @@ def test_weights_are_stored_once(name: str, request: pytest.FixtureRequest) -> N
 
 
 @pytest.mark.soak
+def test_every_file_counts(beams: Any) -> None:
+    """The size that an export gives is that of all files, the manifest and its sums among them."""
+    on_disk = {
+        str(file.relative_to(beams.target)): file.stat().st_size
+        for file in beams.target.rglob("*")
+        if file.is_file()
+    }
+    assert "ckptconv.json" in on_disk
+    assert (beams.result.files, beams.result.nbytes) == (on_disk, sum(on_disk.values()))
+    assert beams.result.source_bytes == (beams.source / "model.safetensors").stat().st_size
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["beams", "greedy"])
 def test_nothing_of_the_exporter_is_left(name: str, request: pytest.FixtureRequest) -> None:
     """No stack traces, paths or versions of this machine: graphs hold what runs, and nothing else."""
