@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckptconv.base.strict_json import Json, parse_json
+from ckptconv.base.weight_names import FILE_NAMES
 
-WEIGHTS = "model.safetensors"
+WEIGHTS = FILE_NAMES["safetensors"]
 """The checkpoint's weights, as `normalize` writes them."""
 CONSTANTS = "constants.safetensors"
 """What a class computes and stores nowhere: tables of sines, masks."""

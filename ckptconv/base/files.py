@@ -22,7 +22,17 @@ from types import TracebackType
 from typing import Protocol, TypeAlias
 
 from ckptconv.base.errors import SourceError, system_reason
-from ckptconv.base.presence import files_below, is_link, names_in, readable_status, reading
+from ckptconv.base.presence import (
+    did_you_mean,
+    files_below,
+    is_file,
+    is_link,
+    lies_at,
+    names_in,
+    readable_status,
+    reading,
+)
+from ckptconv.base.weight_names import FILE_NAMES
 from ckptconv.base.workers import finish, workers
 
 
@@ -295,6 +305,17 @@ def _require_regular(fd: int, path: Path) -> None:
         raise SourceError(f"{path}: is {kind}, not a file")
 
 
+def require_file(path: Path, advice: str, where: str = "") -> None:
+    """Refuse what a user names as a file to read and is none: with what was meant, or what to give.
+
+    Args: where: what names it, if that is not the user; a sentence ends so: `line 3: `.
+    Raises: SourceError.
+    """
+    if why := why_no_file(path):
+        near = did_you_mean(path, is_file) if not lies_at(path) else ""
+        raise SourceError(f"{where}{path}: {why}.{near or f' {advice}'}")
+
+
 def why_no_file(path: Path | str) -> str:
     """Say why a path that a user names is no file to read: absent, or a directory, pipe ...; empty where it is one."""
     try:
@@ -515,8 +536,8 @@ def _kind(name: str, pattern: bytes, advice: str, form: str = "") -> FileKind:
     return FileKind(name, re.compile(pattern, re.DOTALL), advice, form)
 
 
-def _renamed(name: str) -> str:
-    return f"If it holds the weights, rename it to {name}."
+def _renamed(form: str) -> str:
+    return f"If it holds the weights, rename it to {FILE_NAMES[form]}."
 
 
 POINTER, HTML = "a Git LFS pointer", "a page of HTML"
@@ -533,19 +554,19 @@ KINDS = (
         "The download went wrong: fetch the file itself.",
     ),
     _kind("XML", rb"\s*<\?xml", "The download went wrong: fetch the file itself."),
-    _kind("safetensors", rb".{4}\0\0\0\0\{", _renamed("model.safetensors"), "safetensors"),
-    _kind("an HDF5 file", rb"\x89HDF\r\n\x1a\n", _renamed("tf_model.h5"), "hdf5"),
+    _kind("safetensors", rb".{4}\0\0\0\0\{", _renamed("safetensors"), "safetensors"),
+    _kind("an HDF5 file", rb"\x89HDF\r\n\x1a\n", _renamed("hdf5"), "hdf5"),
     _kind(
         "the zip form of PyTorch (1.6 and later)",
         rb"PK\x03\x04.{26}[\w.-]{0,200}/(data\.pkl|version|byteorder)",
-        _renamed("pytorch_model.bin"),
+        _renamed("torch"),
         "torch",
     ),
     _kind("a zip archive", rb"PK\x03\x04", "Unpack it, or fetch the weights themselves."),
     _kind(
         "the form of PyTorch before 1.6",
         rb"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
-        _renamed("pytorch_model.bin"),
+        _renamed("torch legacy"),
         "torch legacy",
     ),
     _kind("a pickle", rb"\x80[\x02-\x05]", "Save the weights with torch.save."),

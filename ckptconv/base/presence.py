@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ckptconv.base.errors import SourceError, system_reason
+from ckptconv.base.errors import SourceError, one_line, system_reason
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """What the system answers where nothing can lie; a link to itself leads nowhere."""
@@ -97,6 +97,20 @@ def names_in(folder: Path) -> list[str]:
             raise
         except ValueError:  # as in `status_of`
             return []
+
+
+def did_you_mean(path: Path, suits: Callable[[Path], bool]) -> str:
+    """Return a question that names a neighbour spelt nearly as a path that leads nowhere; empty where there is none.
+
+    Args: suits: whether a neighbour is of the right kind.
+    """
+    from difflib import get_close_matches  # here, since few paths lead nowhere
+
+    names: list[str] = []
+    with suppress(SourceError):  # it is a hint
+        names = [name for name in names_in(path.parent) if suits(path.parent / name)]
+    near = get_close_matches(path.name, names, n=1)
+    return f" Did you mean {path.parent / one_line(near[0])}?" if near else ""
 
 
 def files_below(path: Path) -> list[Path]:

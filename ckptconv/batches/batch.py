@@ -11,7 +11,7 @@ from pathlib import Path
 from ckptconv.base.errors import UsageError, require_integer
 from ckptconv.base.results import PagedResult
 from ckptconv.batches.engines import Engine, dask, local
-from ckptconv.batches.plan import pattern_plan, read_plan
+from ckptconv.batches.plan import NO_PLAN, pattern_plan, read_plan
 from ckptconv.batches.process import request_of
 from ckptconv.batches.records import Records
 from ckptconv.batches.task import Outcome, Task, outcome_of
@@ -74,8 +74,7 @@ def batch(
         tasks = read_plan(Path(plan))
     else:
         raise UsageError(
-            f"{plan}: {'is a directory, not a' if Path(plan).is_dir() else 'no such'} TOML file;"
-            " for a pattern of checkpoints, give --to 'out/{name}'"
+            f"{plan}: {'is a directory, not a' if Path(plan).is_dir() else 'no such'} file. {NO_PLAN}"
         )
     store = Records(Path(records) if records else _beside(str(plan), bool(target)))
     here = jobs or max(1, (os.cpu_count() or 2) // 2)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ckptconv.base.errors import SourceError, UsageError, one_line
-from ckptconv.base.files import limits, more, read_source, why_no_file
+from ckptconv.base.files import limits, more, read_source, require_file, why_no_file
 from ckptconv.base.presence import is_file, lies_at
 from ckptconv.base.strict_json import in_words
 from ckptconv.batches.task import Task
@@ -63,6 +63,11 @@ TYPES = {str: "a string", int: "an integer", bool: "a boolean", list: "a list of
 LEVELS = get_args(Level)
 KEYS = ("defaults", "conversion")
 MAX_TASKS = 100_000
+NO_PLAN = (
+    "A plan is a TOML file with a table [[conversion]] for each conversion; for a pattern of checkpoints, give"
+    " --to 'out/{name}'."
+)
+"""What to give where there is no plan."""
 
 
 def read_plan(path: Path) -> tuple[Task, ...]:
@@ -70,6 +75,7 @@ def read_plan(path: Path) -> tuple[Task, ...]:
 
     Raises: SourceError: it cannot be read. UsageError: it asks for what makes no sense; every problem is listed.
     """
+    require_file(path, NO_PLAN)
     most = limits().json_bytes
     raw = read_source(path, most + 1)
     if len(raw) > most:

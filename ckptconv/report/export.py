@@ -29,7 +29,9 @@ def export_text(result: Export, seconds: float | None = None, screen: Screen = P
     """Return what was written, and what to do next."""
     ratio = result.nbytes / max(1, result.source_bytes)
     extent = f"{result.pair} -> {result.target}: {result.format}, {size(result.nbytes)} in all"
-    lines = [closing(f"{extent}, {ratio:.2f} times the checkpoint's weights{took(seconds)}", screen)]
+    lines = [
+        closing(f"{extent}, {ratio:.2f} times the checkpoint's weights{took(seconds)}", screen)
+    ]
     if EXAMPLE in result.files:
         lines.append(f'Try it:   python {result.target / EXAMPLE} "a text"')
     lines.append(f"Prove it: ckptconv verify {result.source} {result.target}")

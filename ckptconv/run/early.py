@@ -21,6 +21,7 @@ from tempfile import mkdtemp
 from weakref import finalize
 
 from ckptconv.base.processes import module_command, with_own_path
+from ckptconv.base.weight_names import FILE_NAMES
 
 SMALL_BYTES = 50_000_000
 """A checkpoint below this gets one thread, and does not wait for its turn."""
@@ -44,12 +45,8 @@ OFFLINE = {
     "TRANSFORMERS_VERBOSITY": "warning",
     "TOKENIZERS_PARALLELISM": "false",
 }
-WEIGHTS = {
-    "pytorch": ("model.safetensors", "pytorch_model.bin"),
-    "tf": ("tf_model.h5",),
-    "flax": ("flax_model.msgpack",),
-}
-"""Runner of a class -> how the names of its weights begin; a safetensors file may be another's, seldom."""
+FORMS = {"pytorch": ("safetensors", "torch"), "tf": ("hdf5",), "flax": ("msgpack",)}
+"""Runner of a class -> formats of its weights; a safetensors file may be another's, seldom."""
 CONFIG, ARTEFACT = "config.json", "artefact.json"
 
 
@@ -132,7 +129,9 @@ def runner_of(path: Path, prefers_pytorch: bool) -> str | None:
     if CONFIG not in names or ARTEFACT in names:
         return None
     present = [
-        runner for runner, stems in WEIGHTS.items() if any(name.startswith(stems) for name in names)
+        runner
+        for runner, forms in FORMS.items()
+        if any(name.startswith(FILE_NAMES[form]) for form in forms for name in names)
     ]
     certain = len(present) == 1 or (present[:1] == ["pytorch"] and prefers_pytorch)
     return present[0] if certain else None

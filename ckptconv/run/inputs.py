@@ -11,7 +11,7 @@ import numpy as np
 
 from ckptconv.base.environment import install_advice
 from ckptconv.base.errors import FrameworkError, SourceError
-from ckptconv.base.files import limits, why_no_file
+from ckptconv.base.files import limits, require_file
 from ckptconv.base.strict_json import parse_json
 from ckptconv.run.children import Answer
 from ckptconv.run.modalities import Example, Modality, Probes, modality_of
@@ -44,8 +44,7 @@ def read_inputs(path: Path, model: Model) -> Inputs:
     Raises: SourceError: no such file, another kind of file, or one that says something else. FrameworkError: what
     opens the files that it names is not installed.
     """
-    if why := why_no_file(path):
-        raise SourceError(f"{path}: {why}")
+    require_file(path, "Inputs are lines of JSON (.jsonl), or arrays (.npz, .safetensors).")
     modality = modality_of(model)
     if path.suffix == ".jsonl":
         require_package(path, modality)
@@ -101,8 +100,7 @@ def _examples(path: Path, modality: Modality) -> Iterator[Example]:
 def _beside(path: Path, name: str, where: str) -> Path:
     """Return an image or a sound that a line names, from the folder of the file on. Raises SourceError: no file."""
     source = path.parent / name
-    if why := why_no_file(source):
-        raise SourceError(f"{where}: {source}: {why}")
+    require_file(source, f"Paths count from the folder of {path.name}.", f"{where}: ")
     return source.absolute()
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError, one_line, system_reason
 from ckptconv.base.files import Snapshot, require_announced
-from ckptconv.base.presence import is_file, is_folder, is_link, lies_at, names_in
+from ckptconv.base.presence import (
+    did_you_mean,
+    is_file,
+    is_folder,
+    is_link,
+    lies_at,
+    names_in,
+)
 from ckptconv.base.strict_json import Json, in_words, read_json
+from ckptconv.base.weight_names import SUFFIXES
 from ckptconv.schema.config import Config
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.companions import (
@@ -164,7 +170,7 @@ def read_config(path: Path) -> Config:
     if not exists:
         from ckptconv.base.leftovers import replacement_of  # here, since few paths are absent
 
-        raise SourceError(replacement_of(path) or f"{path}: no such directory.{_near(path)}")
+        raise SourceError(replacement_of(path) or absence(path))
     if not is_folder(path):
         raise SourceError(
             f"{path}: a checkpoint is a directory; give the one that holds this file ({path.parent})."
@@ -246,16 +252,12 @@ def _names(path: Path) -> Iterator[str]:
             yield name
 
 
-def _near(path: Path) -> str:
-    """Name the directory that was probably meant."""
-    from difflib import get_close_matches
-
-    parent = path.parent
-    names: list[str] = []
-    with suppress(SourceError):  # it is a hint
-        names = [name for name in names_in(parent) if is_folder(parent / name)]
-    near = get_close_matches(path.name, names, n=1)
-    return f" Did you mean {parent}{os.sep}{one_line(near[0])}?" if near else ""
+def absence(path: Path) -> str:
+    """Say that nothing lies at a path where a checkpoint is asked for, and what was meant or is to be given."""
+    is_weights = path.suffix in SUFFIXES
+    near = did_you_mean(path, lies_at if is_weights else is_folder)
+    advice = " A checkpoint is a directory: give the one that holds config.json and the weights."
+    return f"{path}: no such {'file' if is_weights else 'directory'}.{near or advice}"
 
 
 def _within(path: Path) -> str:

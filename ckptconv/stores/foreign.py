@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from ckptconv.base.errors import one_line
+from ckptconv.base.weight_names import FILE_NAMES
 from ckptconv.stores.parsers.shard_index import shard_pattern
 
 MOST = 3
 """Things named in one message."""
-STEMS = ("model.safetensors", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
+STEMS = tuple(FILE_NAMES[form] for form in ("safetensors", "torch", "hdf5", "msgpack"))
 """What weights are called in one file; shards and variants are spelt from these."""
 SHARD = re.compile(r"-\d+-of-\d+")
 

@@ -18,7 +18,7 @@ from typing import Literal
 from ckptconv.base.errors import SourceError, system_reason
 from ckptconv.base.files import FileReader
 from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
-from ckptconv.base.presence import is_folder, is_link, lies_at
+from ckptconv.base.presence import did_you_mean, is_folder, is_link, lies_at
 from ckptconv.base.results import Result
 from ckptconv.base.workers import counted, finish, workers
 from ckptconv.stores.formats import Format
@@ -35,6 +35,8 @@ from ckptconv.transfer.manifest import (
     file_digest,
     read_manifest,
 )
+
+GIVE_OUTPUT = " Give a directory that ckptconv wrote."
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,7 +93,7 @@ def check(
         raise SourceError(
             f"{path}: is a file; give the directory that ckptconv wrote."
             if lies_at(path)
-            else f"{path}: no such directory."
+            else f"{path}: no such directory.{did_you_mean(path, is_folder) or GIVE_OUTPUT}"
         )
     manifest, declared, raw = read_manifest(path)
     entries, hidden = _listing(path)

@@ -10,6 +10,7 @@ import pytest
 
 from ckptconv.base.environment import install_command
 from ckptconv.base.errors import Interrupted
+from ckptconv.batches.plan import NO_PLAN
 from ckptconv.batches.task import Outcome, Task
 from ckptconv.cli.commands.batch import resumable
 from ckptconv.schema.family import FAMILIES
@@ -54,7 +55,11 @@ def test_wrong_usage(cli: Cli, args: list[str], last: str) -> None:
     ("name", "text"),
     [
         ("datse", "{root}/datse: no such directory. Did you mean {root}/dates?"),
-        ("nothing-like-it", "{root}/nothing-like-it: no such directory."),
+        (
+            "nothing-like-it",
+            "{root}/nothing-like-it: no such directory."
+            " A checkpoint is a directory: give the one that holds config.json and the weights.",
+        ),
         ("", "{root}: no config.json here, so this is no checkpoint. There is one in: dates."),
         (
             "dates/model.safetensors",
@@ -287,7 +292,7 @@ def test_a_framework_that_is_missing(
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ("check nosuch", 3, "nosuch: no such directory."),
+        ("check nosuch", 3, "nosuch: no such directory. Give a directory that ckptconv wrote."),
         ("check file.toml", 3, "file.toml: is a file; give the directory that ckptconv wrote."),
         (
             "verify --trace org/nosuch dates",
@@ -297,12 +302,12 @@ def test_a_framework_that_is_missing(
         (
             "batch nosuch",
             2,
-            "nosuch: no such TOML file; for a pattern of checkpoints, give --to 'out/{name}'",
+            f"nosuch: no such file. {NO_PLAN}",
         ),
         (
             "batch folder",
             2,
-            "folder: is a directory, not a TOML file; for a pattern of checkpoints, give --to 'out/{name}'",
+            f"folder: is a directory, not a file. {NO_PLAN}",
         ),
         ("batch file.toml", 3, "file.toml: is not TOML: it is not a text in UTF-8"),
         (

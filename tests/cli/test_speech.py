@@ -58,7 +58,11 @@ def test_errors_are_red(tmp_path: Path) -> None:
     long = tmp_path / ("a" * 90)
     shown = on_terminal("-m", "ckptconv", "split", str(long), "out")
     assert (shown.code, shown.out) == (3, "")
-    assert shown.err == f"{RED}Error{PLAIN}:\n  {long}:\n  no such directory.\n"
+    assert shown.err == (
+        f"{RED}Error{PLAIN}:\n  {long}:\n"
+        "  no such directory. A checkpoint is a directory: give the one that holds\n"
+        "  config.json and the weights.\n"
+    )
 
 
 def test_the_verdicts_of_a_batch_are_coloured() -> None:

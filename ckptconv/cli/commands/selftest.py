@@ -11,6 +11,13 @@ from ckptconv.cli.main import as_json, quiet, show
 from ckptconv.cli.speech import progress
 
 
+def _there(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse a directory that is not there, as wrong usage."""
+    if value is not None and not value.is_dir():
+        raise click.BadParameter(f"{value}: no such directory; create it first", ctx, param)
+    return value
+
+
 @click.command()
 @click.option(
     "--faults",
@@ -19,7 +26,8 @@ from ckptconv.cli.speech import progress
 )
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False),
+    callback=_there,
     help="A directory on the file system to test; by default that of temporary files.",
 )
 @as_json

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckptconv.base.errors import SourceError
 from ckptconv.cli.main import (
     CHECKPOINT,
     PERCENT,
@@ -157,9 +156,9 @@ def verify(
     from ckptconv.verbs import verify as verb
 
     if trace and not os.path.lexists(trace):
-        raise SourceError(
-            f"{trace}: no such file. `ckptconv verify SOURCE --save-trace FILE` records a trace."
-        )
+        from ckptconv.base.files import require_file
+
+        require_file(trace, "`ckptconv verify SOURCE --save-trace FILE` records a trace.")
     stdout_taken = require_outputs(
         {
             "--html": html,

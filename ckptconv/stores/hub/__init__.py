@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ckptconv.base.errors import DestinationError, SourceError, one_line
 from ckptconv.base.presence import lies_at
+from ckptconv.base.weight_names import SUFFIXES
 from ckptconv.stores.hub.names import HubName, full_name, hub_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
     path = Path(source)
     if (cached := _from_cache(path)) is not None:
         return cached
-    if _exists(path) or _was_replaced(path) or _mistyped(path):
+    if _exists(path) or _was_replaced(path) or _mistyped(path) or _is_name_of_weights(path):
         return path
     if re.fullmatch(r"[\w.-]+", str(source)):
         raise SourceError(
@@ -104,6 +105,11 @@ def _mistyped(path: Path) -> bool:
             get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
         )
     return False
+
+
+def _is_name_of_weights(path: Path) -> bool:
+    """Tell whether a path is spelt as a file of weights in a folder that is here: no model of the hub is meant."""
+    return path.suffix in SUFFIXES and _is_directory(path.parent)
 
 
 def _from_cache(path: Path) -> Path | None:

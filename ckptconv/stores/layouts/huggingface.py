@@ -1,30 +1,21 @@
 """transformers' own layout: `config.json`, and beside it weights in one file, or shards and their index.
 
-Source: transformers 4.57.6, utils/__init__.py (`WEIGHTS_NAME` and its kin) and `from_pretrained` of the three
-frameworks for which file comes first.
+Source: transformers 4.57.6, `from_pretrained` of the three frameworks for which file comes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.files import START_BYTES, kind_of, read_source
 from ckptconv.base.presence import is_file, lies_at
+from ckptconv.base.weight_names import FILE_NAMES
 from ckptconv.schema.tensors import NamingName
 from ckptconv.stores.formats import FORMAT_TAGS, FORMATS, Contents, Format
 from ckptconv.stores.layouts import Layout, Weights
-
-FILE_NAMES: Mapping[str, str] = {
-    "hdf5": "tf_model.h5",
-    "msgpack": "flax_model.msgpack",
-    "safetensors": "model.safetensors",
-    "torch legacy": "pytorch_model.bin",
-    "torch": "pytorch_model.bin",
-}
-"""Format -> what its file is called where the weights are one file. Names alone tell which reader to import."""
 
 
 def weights_name(form: Format) -> str:

@@ -194,7 +194,8 @@ def test_what_is_here_wins(
     assert look("org/dates").code == 0
     assert (look("org/datse").err, look("./other/dates").err) == (
         near,
-        f"Error: {tmp_path}/other/dates: no such directory.\n",
+        f"Error: {tmp_path}/other/dates: no such directory."
+        " A checkpoint is a directory: give the one that holds config.json and the weights.\n",
     )
     word = "Error: datse-base: no such directory. A model on the hub has a name of two parts: org/name.\n"
     assert look("datse-base").err == word

@@ -10,6 +10,7 @@ import pytest
 
 import ckptconv
 from ckptconv.base.errors import SourceError
+from ckptconv.base.weight_names import FILE_NAMES
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.formats import FORMATS
 from ckptconv.stores.layouts import LAYOUTS, huggingface
@@ -18,10 +19,23 @@ from covering import covering
 if TYPE_CHECKING:
     from conftest import MakePair, Pair
 
+PACKAGE = Path(ckptconv.__file__).parent
+
+
+def test_the_names_of_weights_are_spelt_in_one_place() -> None:
+    """No other module of the product has such a name as a value; sentences may name a file."""
+    spelt = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for name in FILE_NAMES.values()
+        if f'"{name}"' in path.read_text() and "trials" not in path.parts
+    }
+    assert spelt == {"base/weight_names.py"}
+
 
 def test_every_format_has_a_name_in_transformers_layout() -> None:
     """Shards and index are spelled as transformers spells them, for every format that there is."""
-    assert set(huggingface.FILE_NAMES) == set(FORMATS)
+    assert set(FILE_NAMES) == set(FORMATS)
     form = FORMATS["safetensors"]
     assert (huggingface.index_name(form), huggingface.shard_name(form, 2, 13)) == (
         "model.safetensors.index.json",
