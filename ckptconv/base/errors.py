@@ -55,7 +55,8 @@ LOG_COMMAND = re.compile(r"#(?=#[A-Za-z]*\[)")
 
 def printable(text: str) -> str:
     """Return text with everything escaped that a terminal or a log could take for a command; lines stay lines."""
-    shown = "".join(c if c == "\n" or _harmless(c) else ascii(c)[1:-1] for c in text)
+    unsafe = {ord(c): ascii(c)[1:-1] for c in set(text) if c != "\n" and not _harmless(c)}
+    shown = text.translate(unsafe) if unsafe else text
     return LINE_COMMAND.sub(r"\1\\x3a", LOG_COMMAND.sub(r"\\x23", shown))
 
 
