@@ -13,6 +13,7 @@ import json
 import sys
 import types
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import (
@@ -768,15 +769,20 @@ def _type(hint: Any, definitions: dict[str, Json]) -> dict[str, Json]:
     return {"anyOf": [_type(arg, definitions) for arg in args]}
 
 
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    """Return name -> definition of every class of a module, which is parsed once."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
 def _notes(kind: type[Any]) -> dict[str, str]:
     """Return key -> the text below it in the source, of a type and those it extends."""
     notes: dict[str, str] = {}
     for base in (*getattr(kind, "__orig_bases__", ()), kind):
         if not is_typeddict(base):
             continue
-        body = ast.parse(inspect.getsource(base)).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in pairwise(body.body):
+        for field, text in pairwise(_classes(base.__module__)[base.__name__].body):
             is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
             if isinstance(field, ast.AnnAssign) and is_text:
                 assert isinstance(field.target, ast.Name)
