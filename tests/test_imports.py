@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import os
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from syntax import syntax
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -141,50 +142,26 @@ def test_pages_need_no_framework(dates: Path, tmp_path: Path) -> None:
     assert imported - {"PIL"} == HTML
 
 
-@functools.cache
-def top_level(module: Path) -> set[str]:
-    """Return the names that a file of the package defines or imports outside of functions and classes."""
-    names: set[str] = set()
-    for node in _outside(ast.parse(module.read_text()).body):
-        if isinstance(node, ast.ImportFrom | ast.Import):
-            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        else:
-            names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-    return names
-
-
-def _outside(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, and those within `if`, `try` and `with`."""
-    for node in body:
-        nested = [
-            statement for statement in ast.iter_child_nodes(node) if isinstance(statement, ast.stmt)
-        ]
-        if nested and not isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield from _outside(nested)
-        else:
-            yield node
+def strangers(script: Path) -> Iterator[str]:
+    """Name what a script imports from the package and the package does not have."""
+    for node in syntax(script).imports:
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("ckptconv."):
+            continue
+        place = ROOT / str(node.module).replace(".", "/")
+        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        names = syntax(module).top_level if module.is_file() else set()
+        for alias in node.names:
+            is_module = (place / f"{alias.name}.py").is_file() or (place / alias.name).is_dir()
+            if alias.name not in names and not is_module:
+                yield f"{script.relative_to(ROOT)}:{node.lineno}: {node.module} has no {alias.name}"
 
 
 def test_what_scripts_and_tests_import_is_there() -> None:
     """Scripts that no fast test runs, such as those of the demo and the benchmarks, name what the package has."""
-    absent = []
-    for folder in ("fixtures", "benchmarks", "docs", "tests"):
-        for script in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(script.read_text())):
-                if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
-                    "ckptconv."
-                ):
-                    continue
-                place = ROOT / str(node.module).replace(".", "/")
-                module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-                names = top_level(module) if module.is_file() else set()
-                absent += [
-                    f"{script.relative_to(ROOT)}:{node.lineno}: {node.module} has no {alias.name}"
-                    for alias in node.names
-                    if alias.name not in names
-                    and not (place / f"{alias.name}.py").is_file()
-                    and not (place / alias.name).is_dir()
-                ]
-    assert absent == []
+    scripts = [
+        script
+        for folder in ("fixtures", "benchmarks", "docs", "tests")
+        for script in sorted((ROOT / folder).rglob("*.py"))
+    ]
+    assert scripts
+    assert [absent for script in scripts for absent in strangers(script)] == []

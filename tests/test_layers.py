@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from syntax import syntax
+
 PACKAGE = Path(__file__).parents[1] / "ckptconv"
 FOLDERS = (
     "version",
@@ -71,10 +73,10 @@ def _imported(name: str) -> frozenset[str]:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in syntax(path).imports:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.module, f"{path}: a relative import"
             inside = [f"{node.module}.{alias.name}" for alias in node.names]
             modules = [name for name in inside if name.removeprefix("ckptconv.") in MODULES]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from syntax import syntax
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "ckptconv"
@@ -34,11 +35,7 @@ NO_NOUNS = frozenset(
 def bindings(folder: Path) -> Iterator[tuple[str, str]]:
     """Return file and name of every variable and every argument below a folder."""
     for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                yield path.name, node.id
-            elif isinstance(node, ast.arg):
-                yield path.name, node.arg
+        yield from ((path.name, name) for name in syntax(path).names)
 
 
 @pytest.mark.parametrize(
@@ -62,37 +59,21 @@ def test_a_class_name_has_one_meaning() -> None:
     definitions = Counter(
         name
         for path in sorted(PACKAGE.rglob("*.py"))
-        for name in class_names(ast.parse(path.read_text()))
+        for name in syntax(path).classes
         if not name.startswith("_")
     )
     assert {name for name, count in definitions.items() if count > 1} == SHARED_CLASS_NAMES
 
 
-def class_names(module: ast.Module) -> Iterator[str]:
-    """Return the names of the classes and of the type aliases of a module."""
-    for node in module.body:
-        if isinstance(node, ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
-            yield ast.unparse(node.target)
-
-
 def test_functions_are_short() -> None:
     """No function has more than 50 lines below its signature and its docstring."""
-    lengths = {
-        f"{path.relative_to(PACKAGE)}:{node.name}": lines_below_docstring(node)
+    lengths = [
+        (f"{path.relative_to(PACKAGE)}:{name}", lines)
         for path in sorted(PACKAGE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef)
-    }
-    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
-
-
-def lines_below_docstring(function: ast.FunctionDef) -> int:
-    """Return the lines of a function from the statement after its docstring on."""
-    has_docstring = ast.get_docstring(function) is not None and len(function.body) > 1
-    assert function.end_lineno
-    return function.end_lineno - function.body[has_docstring].lineno + 1
+        for name, lines in syntax(path).functions
+    ]
+    assert lengths
+    assert [(name, lines) for name, lines in lengths if lines > MAX_LINES] == []
 
 
 def test_the_formatter_formats() -> None:
