@@ -6,6 +6,7 @@ own, so that a wrong axis cannot hide; attention weights are square, which is wh
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -174,6 +175,11 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported and collected out of Python's search for cycles: it stays to the end (6 % of the fast suite)."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
