@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ class Case:
         """The composite's config, as the classes got it."""
         return Config({"model_type": "encoder-decoder", **self.oracle["config"]})
 
+    @cached_property
     def rows(self) -> list[SchemaTensor]:
         """The tables' rows of this side and of the bridge."""
         opposite = SIDES[1 - SIDES.index(self.side)]
@@ -66,7 +68,7 @@ class Case:
             name: Stored.in_file(TensorSpec(name, "float32", shape), Path(), ())
             for name, shape in named.items()
         }
-        return make_plan(bind(self.rows(), index, source), target, what=self.family)
+        return make_plan(bind(self.rows, index, source), target, what=self.family)
 
 
 def shapes(named: dict[str, list[int]]) -> Shapes:
@@ -182,7 +184,7 @@ def test_classes_are_those_that_answer(family: str, side: str) -> None:
 def test_pytorch_tensors(case: Case) -> None:
     """The tables expand to PyTorch's state dict, no name more and none less."""
     rows = {
-        row.spellings["pytorch"].names[0]: row for row in case.rows() if "pytorch" in row.spellings
+        row.spellings["pytorch"].names[0]: row for row in case.rows if "pytorch" in row.spellings
     }
     kept = {
         name: row.shape("pytorch") for name, row in rows.items() if row.module.presence != "dropped"
@@ -194,7 +196,7 @@ def test_pytorch_tensors(case: Case) -> None:
 def test_pytorch_buffers(case: Case) -> None:
     """What an old version may have saved of PyTorch's buffers is read past, and nothing but buffers is."""
     pytorch = case.oracle["pytorch"]
-    dropped = {row.key for row in case.rows() if row.module.presence == "dropped"}
+    dropped = {row.key for row in case.rows if row.module.presence == "dropped"}
     assert set(pytorch["buffers"]) <= dropped
     assert not dropped & set(pytorch["tensors"])
 
@@ -203,7 +205,7 @@ def test_pytorch_buffers(case: Case) -> None:
 def test_pytorch_ties(case: Case) -> None:
     """The rows that share one tensor are those that share it in PyTorch."""
     groups: dict[str, set[str]] = {}
-    for row in case.rows():
+    for row in case.rows:
         if row.tied_to and row.module.tied:
             groups.setdefault(row.tied_to, {row.tied_to}).add(row.key)
     assert sorted(map(sorted, groups.values())) == case.oracle["pytorch"]["tied"]

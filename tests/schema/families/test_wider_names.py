@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -59,6 +60,7 @@ class Case:
         own = values if self.kind == "seq2seq" else values["encoder"]
         return Config(own).read_as(family.defaults, family.aliases)
 
+    @cached_property
     def rows(self) -> list[SchemaTensor]:
         """Every tensor of the model but for the decoder of a composite, which is the same each time."""
         tensors = read_model(Config(self.oracle["config"])).tensors
@@ -70,7 +72,7 @@ class Case:
         """What the table says of one naming: PyTorch has every name of a shared tensor, the others one."""
         return {
             row.spellings[naming].names[0]: row.shape(naming)
-            for row in self.rows()
+            for row in self.rows
             if naming in row.spellings
             and row.module.presence != "dropped"
             and (naming == "pytorch" or not row.module.tied or naming in row.module.repeated_by)
@@ -136,7 +138,7 @@ def test_what_cannot_hold_a_model_is_known(case: Case, naming: NamingName) -> No
     """A naming that is refused has no class, or one that crashes or lacks a tensor of PyTorch's."""
     lacking = {
         row.key
-        for row in case.rows()
+        for row in case.rows
         if naming not in row.spellings and not row.module.tied and row.module.presence == "required"
     }
     wrong = case.answers(naming) and case.said(naming) != case.stored(naming)
@@ -161,11 +163,11 @@ def test_ties_and_buffers(name: str) -> None:
     """The rows that share one tensor share it in PyTorch, and what is read past is a buffer."""
     case = CASES[name]
     groups: dict[str, set[str]] = {}
-    for row in case.rows():
+    for row in case.rows:
         if row.tied_to and row.module.tied:
             groups.setdefault(row.tied_to, {row.tied_to}).add(row.key)
     assert sorted(map(sorted, groups.values())) == case.oracle["pytorch"]["tied"]
-    dropped = {row.key for row in case.rows() if row.module.presence == "dropped"}
+    dropped = {row.key for row in case.rows if row.module.presence == "dropped"}
     assert set(case.oracle["pytorch"]["buffers"]) <= dropped
     assert not dropped & set(case.oracle["pytorch"]["tensors"])
 
