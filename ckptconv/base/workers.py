@@ -149,10 +149,10 @@ def worker_count() -> int:
         if not 1 <= count <= MOST:
             raise UsageError(f"{VARIABLE}: expected a number from 1 to {MOST}, found {text[:40]!a}")
         return count
-    return max(MIN_WORKERS, min(_cores(), MAX_WORKERS))
+    return max(MIN_WORKERS, min(core_count(), MAX_WORKERS))
 
 
-def _cores() -> int:
+def core_count() -> int:
     """Return how many cores this process may use, by its affinity and by the quota of its container."""
     affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -3,6 +3,9 @@
 To import a framework takes seconds, and the names of the files say which one a side needs. So its process begins as
 soon as there are two directories, and waits. What guessed wrong, or is not needed, is ended. Imports little: a command
 starts children before it imports what it does meanwhile.
+
+The command itself takes a core meanwhile, so no more children begin than there are others. PyTorch's has the least to
+import and to run: where there is no core for it, it begins when the checkpoints are compared, and still answers first.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from weakref import finalize
 
 from ckptconv.base.processes import module_command, with_own_path
 from ckptconv.base.weight_names import FILE_NAMES
+from ckptconv.base.workers import core_count
 
 SMALL_BYTES = 50_000_000
 """A checkpoint below this gets one thread, and does not wait for its turn."""
@@ -90,10 +94,9 @@ def early_children(*checkpoints: Path | str) -> Iterator[None]:
     waiting: list[EarlyChild] = []
     token = _WAITING.set(waiting)
     try:
-        for number, checkpoint in enumerate(checkpoints):
-            # why it cannot be read or started is said by what needs it
-            with suppress(OSError, ValueError):
-                _start(Path(checkpoint), number == 0, waiting)
+        for checkpoint, runner in _guesses(checkpoints)[: max(core_count() - 1, 1)]:
+            with suppress(OSError, ValueError):  # why it cannot be started is said by what needs it
+                _start(checkpoint, runner, waiting)
         yield
     finally:
         _WAITING.reset(token)
@@ -108,11 +111,18 @@ def sides(
     return [source] if target is None or save_trace else [source, target]
 
 
-def _start(checkpoint: Path, is_source: bool, waiting: list[EarlyChild]) -> None:
-    """Start the child of a checkpoint, if its files say which. Raises OSError, ValueError: it cannot be listed."""
-    runner = runner_of(checkpoint, prefers_pytorch=is_source)
-    if runner is None:
-        return
+def _guesses(checkpoints: Sequence[Path | str]) -> list[tuple[Path, str]]:
+    """Return the checkpoints whose files say what runs them, and what: PyTorch's last."""
+    guesses: list[tuple[Path, str]] = []
+    for number, checkpoint in enumerate(map(Path, checkpoints)):
+        with suppress(OSError, ValueError):  # why it cannot be read is said by what needs it
+            runner = runner_of(checkpoint, prefers_pytorch=number == 0)
+            guesses += [(checkpoint, runner)] if runner else []
+    return sorted(guesses, key=lambda guess: guess[1] == "pytorch")
+
+
+def _start(checkpoint: Path, runner: str, waiting: list[EarlyChild]) -> None:
+    """Start the child of a checkpoint. Raises OSError: it cannot be started."""
     scratch = waiting[0].scratch if waiting else Scratch()
     folder = scratch.path / f"early-{len(waiting)}"
     folder.mkdir()

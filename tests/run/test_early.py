@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ckptconv.base.errors import FrameworkError
+from ckptconv.run import early
 from ckptconv.run.children import Job, run_children
 from ckptconv.run.early import early_children, runner_of, take
 from processes import gone, wait_for
@@ -28,6 +29,12 @@ def pids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr("tempfile.tempdir", None)
     return tmp_path / "pids"
+
+
+@pytest.fixture
+def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be a core for every child."""
+    monkeypatch.setattr(early, "core_count", lambda: 4)
 
 
 def checkpoint(path: Path, *names: str) -> Path:
@@ -66,6 +73,22 @@ def test_names_say_which_class_runs(
     assert runner_of(path, prefers_pytorch=False) == target
 
 
+@pytest.mark.parametrize(
+    ("count", "runners"), [(1, ["tf"]), (2, ["tf"]), (3, ["tf", "pytorch"]), (8, ["tf", "pytorch"])]
+)
+def test_children_begin_where_cores_are_left(
+    count: int, runners: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command has a core of its own; PyTorch's child, which has least to do, is the one that begins later."""
+    source = checkpoint(tmp_path / "source", "config.json", "model.safetensors")
+    target = checkpoint(tmp_path / "target", "config.json", "tf_model.h5")
+    monkeypatch.setattr(early, "core_count", lambda: count)
+    begun: list[str] = []
+    monkeypatch.setattr(early, "_start", lambda path, runner, waiting: begun.append(runner))
+    with early_children(source, target, "no/such"):
+        assert begun == runners
+
+
 @pytest.mark.thorough
 def test_children_that_nobody_needs_are_ended(pids: Path, tmp_path: Path) -> None:
     """However the block ends, no process and no folder is left; what is no checkpoint starts nothing."""
@@ -86,6 +109,7 @@ def test_children_that_nobody_needs_are_ended(pids: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("many_cores")
 def test_a_job_is_given_to_the_child_that_waits(pids: Path, tmp_path: Path) -> None:
     """A job of its runner is asked of the waiting child; those that guessed wrong end when the jobs begin."""
     source = checkpoint(tmp_path / "source", "config.json", "model.safetensors")

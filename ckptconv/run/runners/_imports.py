@@ -2,14 +2,16 @@
 
 To import PyTorch, TF and transformers takes longer than to run a small model. transformers brings in PyTorch's compiler
 for marks that the compiler alone reads, and tensors that lie on several machines; and it reads every line of its own
-models for the names that they export. The code that computes is the same in any case.
+models for the names that they export. TF writes down for each operation which types it takes, for type checkers alone.
+The code that computes is the same in any case.
 """
 
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -26,6 +28,8 @@ SWITCHES = f"{COMPILER}.config"
 SCANNER, SCAN = "transformers.utils.import_utils", "fetch__all__"
 """What reads the names that each module of transformers exports."""
 EXPORTS = "\n__all__"
+OPERATIONS = ("tensorflow", "gen_")
+"""The package of TF's generated modules, and how their names begin."""
 ModuleChange: TypeAlias = Callable[[Any], None]
 """Changes something in a module that was just imported."""
 
@@ -60,6 +64,30 @@ def scan_ends(scanner: Any) -> None:
 
 
 CHANGES: Mapping[str, ModuleChange] = {"torch": without_compiler, SCANNER: scan_ends}
+
+
+@contextmanager
+def without_constraints() -> Iterator[None]:
+    """Let type variables that are made within the block have no constraints that are mere text.
+
+    Python compiles each of them: 18,000 in TF's generated modules, a tenth of its import.
+    """
+    usual: Any = typing.TypeVar
+
+    class Instances(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, usual)
+
+    class Unconstrained(metaclass=Instances):
+        def __new__(cls, name: str, *constraints: Any, **options: Any) -> Any:
+            is_text = all(isinstance(constraint, str) for constraint in constraints)
+            return usual(name, *(() if is_text else constraints), **options)
+
+    setattr(typing, "TypeVar", Unconstrained)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(typing, "TypeVar", usual)  # noqa: B010
 
 
 class PostponedModule(ModuleType):
@@ -120,34 +148,44 @@ def _mode() -> Any:
 
 
 class _LeanFinder(MetaPathFinder):
-    """Finds two modules as they are, and changes them when they are imported."""
+    """Finds some modules as they are, and changes them when they are imported, or how."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        package, prefix = OPERATIONS
+        is_generated = name.startswith(f"{package}.") and name.rpartition(".")[2].startswith(prefix)
         change = CHANGES.get(name)
-        if change is None:
+        if change is None and not is_generated:
             return None
         others = [finder for finder in sys.meta_path if finder is not self]  # a fence may be there
         specs = (finder.find_spec(name, path, target) for finder in others)
         spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Changing(spec.loader, change)
+            while_it_runs = without_constraints if is_generated else nullcontext
+            spec.loader = _Changing(spec.loader, change, while_it_runs)
         return spec
 
 
 class _Changing(Loader):
-    """Runs a module's code, and then changes something in it."""
+    """Runs a module's code within some block, and then changes something in it."""
 
-    def __init__(self, loader: Loader, change: ModuleChange) -> None:
-        self._loader, self._change = loader, change
+    def __init__(
+        self,
+        loader: Loader,
+        change: ModuleChange | None,
+        while_it_runs: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._loader, self._change, self._while_it_runs = loader, change, while_it_runs
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
-        self._change(module)
+        with self._while_it_runs():
+            self._loader.exec_module(module)
+        if self._change:
+            self._change(module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)

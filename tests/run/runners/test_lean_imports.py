@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from ckptconv.run.runners._imports import PostponedModule, postpone
+from ckptconv.run.runners._imports import PostponedModule, postpone, without_constraints
 
 CHILD = """
 import sys
@@ -83,3 +84,15 @@ def test_a_postponed_module_runs_when_it_is_asked(
         assert (module.near, module.far) == ("real", [1])
     monkeypatch.delitem(sys.modules, "late_package")
     monkeypatch.delitem(sys.modules, "late_package.within")
+
+
+def test_type_variables_lose_constraints_of_mere_text() -> None:
+    """Others stay, what is made is a type variable and known for one, and afterwards all is as it was."""
+    usual = typing.TypeVar
+    with without_constraints():
+        bare = typing.TypeVar("bare", "int", "str")  # type: ignore[misc]
+        bound = typing.TypeVar("bound", int, "str")  # type: ignore[misc]
+        assert isinstance(bare, typing.TypeVar)
+        assert not isinstance(int, typing.TypeVar)
+    assert typing.TypeVar is usual
+    assert (type(bare), bare.__constraints__, len(bound.__constraints__)) == (usual, (), 2)
