@@ -181,10 +181,26 @@ def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise UsageError(f"{name}: {_shown(value)} is not one of {', '.join(map(repr, names))}")
 
 
+def is_blank(value: object) -> bool:
+    """Tell whether a value is a text in which nothing is written: most often, a variable that was never set."""
+    return isinstance(value, str) and not value.strip()
+
+
+def require_path(value: object) -> None:
+    """Refuse a blank text for a path: Python takes it for the working directory. Raises UsageError."""
+    if is_blank(value):
+        raise UsageError(f"an empty path: {_shown(value)}; the working directory is '.'")
+
+
 def require_texts(name: str, value: object) -> None:
-    """Refuse one string where several are expected: it would be taken letter by letter. Raises UsageError."""
+    """Refuse one string where several are expected: it would be taken letter by letter; and a blank one.
+
+    Raises: UsageError.
+    """
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
         raise UsageError(f"{name}: {_shown(value)} is not a list of strings")
+    if any(map(is_blank, value)):
+        raise UsageError(f"{name}: {_shown(value)} is not all text: there is an empty one")
 
 
 def require_integer(name: str, value: object, least: int = 0, most: int | None = None) -> None:

@@ -22,7 +22,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any, get_args
 
-from ckptconv.base.errors import SourceError, UsageError, one_line
+from ckptconv.base.errors import SourceError, UsageError, is_blank, one_line
 from ckptconv.base.files import limits, more, read_source, require_file, why_no_file
 from ckptconv.base.presence import is_file, lies_at
 from ckptconv.base.strict_json import in_words
@@ -174,8 +174,8 @@ def _problems(where: str, values: Mapping[str, Any], entry: Mapping[str, Any]) -
 def _refusal(key: str, values: Mapping[str, Any]) -> str:
     """Return why the verb would refuse a value of the right type; empty where it takes it."""
     value, command = values[key], str(values.get("command"))
-    if isinstance(value, str) and (not value or "\0" in value):
-        return f"{key} = {value!r} is {'not a name' if value else 'empty'}"
+    if is_blank(value) or (isinstance(value, str) and "\0" in value):
+        return f"{key} = {value!r} is {'empty' if is_blank(value) else 'not a name'}"
     if key == "target" and command != "verify" and is_address(value):
         return f"target: {value}: an address can be read, not written"
     if key == "inputs":

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ckptconv.base.errors import MAX_SEED, CkptconvError, Interrupted, one_line, system_reason
+from ckptconv.base.errors import (
+    MAX_SEED,
+    CkptconvError,
+    Interrupted,
+    is_blank,
+    one_line,
+    system_reason,
+)
 from ckptconv.base.workers import install, note_done
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
@@ -210,11 +217,36 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later 
         return nbytes
 
 
-class Directory(click.Path):
-    """A directory that need not be there; the shell completes directories, for these are what a checkpoint is."""
+class Text(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
+    """A text in which something is written."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text; a blank one is wrong usage: else an option would be passed over that was given."""
+        if is_blank(value):
+            self.fail("an empty text; leave the option out, or give one", param, ctx)
+        return str(value)
+
+
+class FilePath(click.Path):
+    """A path of any kind; a blank one, which Python takes for the working directory, is none."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; a blank text is wrong usage."""
+        if is_blank(value):
+            self.fail("an empty path; the working directory is .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+TEXT = Text()
+
+
+class Directory(FilePath):
+    """A directory that need not be there; the shell completes directories, for these are what a checkpoint is."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path; an address as it is, since a Path would take one of its slashes."""
@@ -282,7 +314,7 @@ def _page(ctx: click.Context, param: click.Parameter, value: Path | None) -> Pat
 
 as_html = click.option(
     "--html",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="FILE",
     callback=_page,
     help="Write an HTML report too: one file, no network.",

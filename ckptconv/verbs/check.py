@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 from typing import Literal
 
-from ckptconv.base.errors import SourceError, system_reason
+from ckptconv.base.errors import SourceError, require_path, system_reason
 from ckptconv.base.files import FileReader
 from ckptconv.base.leftovers import interrupted_replacements, replacement_of, stages_of
 from ckptconv.base.presence import did_you_mean, is_folder, is_link, lies_at
@@ -82,6 +82,7 @@ def check(
     Args: progress: called with bytes read and bytes to read.
     Raises: SourceError: there is no manifest, or it is malformed.
     """
+    require_path(path)
     if is_address(path):
         raise SourceError(
             f"{path}: is an address, and every byte behind it would have to be read; copy it here first."

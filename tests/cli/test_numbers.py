@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptconv.cli.main import Text
 from ckptconv.cli.main import cli as group
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 TEXTUAL = (
     click.Path,
     click.Choice,
+    Text,
     click.types.StringParamType,
     click.types.BoolParamType,
 )

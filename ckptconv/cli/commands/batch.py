@@ -10,7 +10,9 @@ import click
 
 from ckptconv.base.errors import Interrupted
 from ckptconv.cli.main import (
+    TEXT,
     CIReports,
+    FilePath,
     as_html,
     as_json,
     github_summary,
@@ -34,11 +36,11 @@ COMMANDS = ("pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify")
 
 
 @click.command()
-@click.argument("plan", type=click.Path(path_type=Path))
+@click.argument("plan", type=FilePath())
 @click.option(
     "target",
     "--to",
-    default="",
+    type=TEXT,
     metavar="TARGET",
     help="Take PLAN as a pattern of checkpoints, such as 'models/*', and write each to TARGET, such as 'out/{name}'.",
 )
@@ -69,20 +71,20 @@ COMMANDS = ("pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify")
 @click.option(
     "dask_scheduler",
     "--dask",
-    default="",
+    type=TEXT,
     metavar="ADDRESS",
     help="Run on the Dask cluster of this scheduler, whose workers must see the same files.",
 )
 @click.option(
     "--records",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     metavar="DIR",
     help="Directory for the records of what was proven; by default PLAN with the suffix .batch, and with --to"
     " ckptconv.batch in the working directory.",
 )
 @click.option(
     "--junit",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     metavar="FILE",
     callback=writable,
     help="Write JUnit XML with a test case for each conversion.",
@@ -117,6 +119,7 @@ def batch(
         files=[plan] if plan.is_file() else [],
     )
 
+    chosen = {name: value for name, value in options.items() if value is not None}
     ended: list[Outcome] = []
 
     def tell(outcome: Outcome, done: int, total: int) -> None:
@@ -126,7 +129,7 @@ def batch(
 
     with reporting("batch", junit) as report:
         try:
-            result = verb.batch(plan, progress=tell, **options)
+            result = verb.batch(plan, progress=tell, **chosen)
         except Interrupted as error:
             raise resumable(error, ended) from None
         report(

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from ckptconv.cli.main import CHECKPOINT, as_html, as_json, require_outputs, show, traceable
+from ckptconv.cli.main import CHECKPOINT, TEXT, as_html, as_json, require_outputs, show, traceable
 from ckptconv.cli.speech import progress
 
 
@@ -18,7 +18,7 @@ from ckptconv.cli.speech import progress
     metavar="[GLOB]",
     is_flag=False,
     flag_value="*",
-    default="",
+    type=TEXT,
     help="List every tensor, or those whose names match.",
 )
 @click.option(
@@ -39,7 +39,7 @@ from ckptconv.cli.speech import progress
 @traceable
 def inspect(
     checkpoint: Path,
-    tensors: str,
+    tensors: str | None,
     stats: bool,
     form: Literal["text", "markdown"],
     html: Path | None,
@@ -59,6 +59,7 @@ def inspect(
     from ckptconv.report.inspect import inspection_json, inspection_markdown, inspection_text
     from ckptconv.verbs import inspect as verb
 
+    glob = tensors or ""
     stdout_taken = require_outputs({"--html": html}, as_json=as_json, checkpoints=[checkpoint])
     with progress("reading", quiet=not stats) as advance:
         result = verb.inspect(checkpoint, stats=stats, progress=advance)
@@ -69,11 +70,11 @@ def inspect(
         write_page(html, inspection_page(result))
     show(
         as_json,
-        lambda: inspection_json(result, tensors=tensors),
+        lambda: inspection_json(result, tensors=glob),
         lambda screen: (
-            inspection_markdown(result, tensors=tensors)
+            inspection_markdown(result, tensors=glob)
             if form == "markdown"
-            else inspection_text(result, tensors=tensors, screen=screen)
+            else inspection_text(result, tensors=glob, screen=screen)
         ),
         stdout_taken=stdout_taken,
     )

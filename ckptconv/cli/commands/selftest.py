@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ckptconv.cli.main import as_json, quiet, show
+from ckptconv.cli.main import FilePath, as_json, quiet, show
 from ckptconv.cli.speech import progress
 
 
@@ -26,7 +26,7 @@ def _there(ctx: click.Context, param: click.Parameter, value: Path | None) -> Pa
 )
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     callback=_there,
     help="A directory on the file system to test; by default that of temporary files.",
 )

@@ -16,7 +16,9 @@ from ckptconv.cli.main import (
     PERCENT,
     SECONDS,
     SEED,
+    TEXT,
     CIReports,
+    FilePath,
     as_html,
     as_json,
     github_summary,
@@ -57,7 +59,7 @@ class Tolerated(click.ParamType):  # type: ignore[type-arg]  # generic only in l
 
 def _file(help: str, **settings: Any) -> Any:
     return {
-        "type": click.Path(path_type=Path, dir_okay=False),
+        "type": FilePath(dir_okay=False),
         "metavar": "FILE",
         "help": help,
         **settings,
@@ -77,6 +79,7 @@ def _file(help: str, **settings: Any) -> Any:
 @click.option(
     "--text",
     "texts",
+    type=TEXT,
     multiple=True,
     help="Let both sides answer this sentence, or this file where a model reads images or sound, and compare the"
     " answers; may be repeated.",
@@ -120,6 +123,7 @@ def _file(help: str, **settings: Any) -> Any:
 )
 @click.option(
     "--push",
+    type=TEXT,
     metavar="ORG/NAME",
     help="Upload TARGET, an output of ckptconv, to this model on the hub if it matches.",
 )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckptconv.base.errors import DestinationError, SourceError, one_line
+from ckptconv.base.errors import DestinationError, SourceError, one_line, require_path
 from ckptconv.base.presence import lies_at
 from ckptconv.base.weight_names import SUFFIXES
 from ckptconv.stores.hub.names import HubName, full_name, hub_name
@@ -30,7 +30,8 @@ def is_address(source: object) -> bool:
 
 
 def local_path(target: Path | str) -> Path:
-    """Return the directory that is to be written. Raises DestinationError: an address is none."""
+    """Return the directory that is to be written. Raises DestinationError: an address is none. UsageError: blank."""
+    require_path(target)
     if is_address(target) and not lies_at(target):
         raise DestinationError(
             f"{target}: an address can be read, not written.\n"
@@ -43,9 +44,10 @@ def resolve(source: Path | str, naming: NamingName | None = None) -> Path:
     """Return the local directory that a path, a name on the hub or an address means; what exists here wins.
 
     Args: naming: whose weights are wanted; None takes what transformers would take first.
-    Raises: SourceError: the hub has no such model, revision or weights, or does not give them.
+    Raises: UsageError: blank. SourceError: the hub has no such model, revision or weights, or does not give them.
     FrameworkError: huggingface_hub is missing, the hub cannot be reached, or a download broke off.
     """
+    require_path(source)
     if is_address(source):
         name = hub_name(str(source).removeprefix("hf://"))  # as fsspec writes names of the hub
         if name is not None:
