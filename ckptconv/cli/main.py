@@ -217,7 +217,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later 
         return nbytes
 
 
-class Text(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
+class FilledText(click.ParamType):  # type: ignore[type-arg]  # generic only in later clicks
     """A text in which something is written."""
 
     name = "text"
@@ -242,7 +242,7 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
-TEXT = Text()
+TEXT = FilledText()
 
 
 class Directory(FilePath):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptconv.cli.main import Text
+from ckptconv.cli.main import FilledText
 from ckptconv.cli.main import cli as group
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TEXTUAL = (
     click.Path,
     click.Choice,
-    Text,
+    FilledText,
     click.types.StringParamType,
     click.types.BoolParamType,
 )
