@@ -53,7 +53,7 @@ demo: $(VENV)/installed
 	$(BIN)/python fixtures/show_dates.py fixtures/dates $(DEMO)/tf $(DEMO)/flax $(DEMO)/onnx $(DEMO)/savedmodel
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
+	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS) --dist worksteal
 	$(BIN)/python -m pytest -m "browser and not frameworks and not soak" -n $(JOBS)
 	$(SAMPLE) $(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser and not soak" -n $(JOBS)
 	$(SAMPLE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "frameworks and not soak" -n $(JOBS) --dist loadfile

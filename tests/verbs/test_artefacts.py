@@ -189,9 +189,9 @@ def test_a_file_of_that_name_makes_no_artefact(source: Path) -> None:
         verify(source, source, "weights")
 
 
-def test_an_artefact_is_no_source_of_another(artefact: Path, run: Cli, tmp_path: Path) -> None:
+def test_an_artefact_is_no_source_of_another(artefact: Path, cli: Cli, tmp_path: Path) -> None:
     """Exit code 3, one line, and nothing written."""
-    outcome = run("export", artefact, tmp_path / "out", "--format", "onnx")
+    outcome = cli("export", artefact, tmp_path / "out", "--format", "onnx")
     assert (outcome.code, outcome.out) == (3, "")
     assert "is already an artefact" in outcome.err
     assert not (tmp_path / "out").exists()

@@ -76,6 +76,7 @@ def test_missing_framework_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
     assert caught.value.exit_code == 5
 
 
+@pytest.mark.thorough
 def test_killed_child_is_named_with_its_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_killed_child_is_named_with_its_signal(
         run_children([job])
 
 
+@pytest.mark.thorough
 def test_failed_child_shows_the_end_of_its_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +100,7 @@ def test_failed_child_shows_the_end_of_its_output(
     assert "line 5" not in "".join(rest)
 
 
+@pytest.mark.thorough
 def test_examples_that_cannot_be_read_refuse_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeAlias
 
 import pytest
@@ -10,7 +11,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.schema.config import Config
 from ckptconv.schema.fixes import RowRange
 from ckptconv.schema.model import Model, read_model
-from ckptconv.schema.tensors import NAMING_NAMES, NamingName
+from ckptconv.schema.tensors import NAMING_NAMES, NamingName, SchemaTensor
 from covering import over
 from tiny import pairs, plain
 
@@ -30,6 +31,12 @@ def refusal(encoder: dict[str, Any], decoder: dict[str, Any], /, **whole: Any) -
     return str(caught.value).splitlines()
 
 
+@cache
+def rows_of(encoder: str, decoder: str) -> tuple[SchemaTensor, ...]:
+    """Return the tensors of a pair of two families."""
+    return pair(plain(encoder), plain(decoder)).tensors
+
+
 @over(("encoder", "decoder"), pairs())
 def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
     """Every name in every naming starts with the side that its part says."""
@@ -39,7 +46,7 @@ def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
         "decoder": "decoder",
         "head": "decoder",
     }
-    for row in pair(plain(encoder), plain(decoder)).tensors:
+    for row in rows_of(encoder, decoder):
         expected = sides.get(row.module.part, "enc_to_dec_proj")
         assert row.key.replace("/", ".").split(".")[0] == expected
         for spelling in row.spellings.values():
@@ -49,7 +56,7 @@ def test_every_row_lies_on_a_side(encoder: str, decoder: str) -> None:
 @over(("encoder", "decoder"), pairs())
 def test_every_name_is_there_once(encoder: str, decoder: str) -> None:
     """No two rows of a pair have a name in common."""
-    rows = pair(plain(encoder), plain(decoder)).tensors
+    rows = rows_of(encoder, decoder)
     for naming in NAMING_NAMES:
         names = [
             name for row in rows if naming in row.spellings for name in row.spellings[naming].names
