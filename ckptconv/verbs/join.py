@@ -60,6 +60,8 @@ CrossAttention: TypeAlias = Literal["random", "self"]
 DEFAULT_STD = 0.02
 """initializer_range of every family that has one, unless its config says otherwise."""
 TEXT = "encoder-decoder"
+DECODING = ("is_decoder", "add_cross_attention")
+"""Settings that make a decoder of a model that could be either."""
 NEW_PARTS = ("cross-attention", "head", "bridge")
 """What two models may lack; anything else that is missing is an error."""
 
@@ -137,6 +139,7 @@ def join(
     parts = open_preferring_pytorch(encoder), open_preferring_pytorch(decoder)
     for source in (encoder, decoder):
         require_apart(source, target)
+    _require_order(*parts, target)
     whole = _whole_beside(*parts)
     config = whole or _joined_config(*parts)
     if options.tie:
@@ -158,8 +161,9 @@ def join(
     require_processor(model, folder)
     reading = [notice for part in parts for notice in part.notices]
     left = _left_behind(encoder, decoder, whole)
-    beside = f"config and what else belongs to the whole: taken from {folder}"
-    notices = (*reading, *([beside] if whole else []), *assembly.notices, *plan.notices, *left)
+    beside = [f"config and what else belongs to the whole: taken from {folder}"]
+    settings = beside if whole else _settings_undone(parts[0])
+    notices = (*reading, *settings, *assembly.notices, *plan.notices, *left)
     form = FORMATS["safetensors"]
     result = Conversion(
         (encoder, decoder), target, model.label, "pytorch", form.name, plan, notices
@@ -227,6 +231,41 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
     return whole
 
 
+def _require_order(encoder: Checkpoint, decoder: Checkpoint, target: Path) -> None:
+    """Refuse a decoder of a pair that is given as the encoder, with a model that reads no encoder as the decoder.
+
+    Its trained cross-attention would be dropped, and another drawn in its place. A model by itself may be either: a
+    BERT, or a GPT-2 without cross-attention. Raises SourceError.
+    """
+    if (
+        encoder.config.get("add_cross_attention") is True
+        and _has_cross_attention(encoder)
+        and not _has_cross_attention(decoder)
+    ):
+        raise SourceError(
+            f"{encoder.path}: given as the encoder, but holds a cross-attention, which reads an encoder;"
+            f" {decoder.path}, given as the decoder, has none.\n"
+            f"In the other order: `ckptconv join {decoder.path} {encoder.path} {target}`. If this order is meant, set"
+            f" 'add_cross_attention' to false in {encoder.config.where}."
+        )
+
+
+def _has_cross_attention(checkpoint: Checkpoint) -> bool:
+    """Tell whether a model by itself holds the tensors with which a decoder reads an encoder."""
+    binding = identify_part(checkpoint, "decoder").binding
+    return any(binding.tensors[key].module.part == "cross-attention" for key in binding.stored)
+
+
+def _settings_undone(encoder: Checkpoint) -> list[str]:
+    """Say which settings of a decoder a model loses that becomes an encoder."""
+    keys = [key for key in DECODING if encoder.config.get(key) is True]
+    if not keys:
+        return []
+    return [
+        f"encoder: {' and '.join(keys)} set to false, as `from_encoder_decoder_pretrained` does"
+    ]
+
+
 def _composite(encoder: Checkpoint) -> str:
     """Return the model type of a whole, by what its encoder reads."""
     family = FAMILIES.get(str(encoder.config.get("model_type")))
@@ -241,13 +280,14 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
             raise SourceError(
                 f"{checkpoint.path}: is already an encoder-decoder; `ckptconv split` gives its encoder and decoder."
             )
+    undone = {key: False for key in DECODING if encoder.config.get(key) is True}
     reads: dict[str, Json] = {"is_decoder": True, "add_cross_attention": True}
     if decoder.config.get("is_encoder_decoder"):  # a whole BART's; its decoder class sets it so
         reads["is_encoder_decoder"] = False
     values: dict[str, Json] = {
         "model_type": _composite(encoder),
         "is_encoder_decoder": True,
-        "encoder": dict(encoder.config.values),
+        "encoder": {**encoder.config.values, **undone},
         "decoder": {**decoder.config.values, **reads},
     }
     for key in ("dtype", "torch_dtype", "transformers_version"):

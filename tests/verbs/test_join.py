@@ -248,3 +248,40 @@ def test_initializer_range(make_pair: MakePair, tmp_path: Path) -> None:
     pair = make_pair(dec={"initializer_range": "wide"})
     with pytest.raises(SourceError, match="'initializer_range' must be a number"):
         ckptconv.join(*two(pair, tmp_path / "other"), tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("bert", "bert"), ("bert", "gpt2"), ("gpt2", "roberta")]
+)
+def test_swapped_parts(make_pair: MakePair, tmp_path: Path, first: str, second: str) -> None:
+    """A decoder of a pair as the encoder, with a model that reads none as the decoder, is refused with the right order.
+
+    Whatever could be meant is taken: the decoder on both sides, the encoder on both, and this order once the config
+    says that the model is no decoder.
+    """
+    ckptconv.split(make_pair(first, second).write(tmp_path / "source"), tmp_path / "parts")
+    (tmp_path / "parts").rename(tmp_path / "moved")
+    encoder, decoder = (tmp_path / "moved" / side for side in ("encoder", "decoder"))
+    with pytest.raises(SourceError) as refusal:
+        ckptconv.join(decoder, encoder, tmp_path / "out")
+    assert f"`ckptconv join {encoder} {decoder} {tmp_path / 'out'}`" in str(refusal.value)
+    assert not (tmp_path / "out").exists()
+    ckptconv.join(encoder, decoder, tmp_path / "right")
+    ckptconv.join(encoder, encoder, tmp_path / "encoders")
+    ckptconv.join(decoder, decoder, tmp_path / "decoders")
+    config = config_of(decoder) | {"is_decoder": False, "add_cross_attention": False}
+    (decoder / "config.json").write_text(json.dumps(config))
+    assert ckptconv.join(decoder, encoder, tmp_path / "meant").notices
+
+
+def test_a_decoder_becomes_an_encoder(pair: Pair, tmp_path: Path) -> None:
+    """Its config says so then, as transformers writes it: else a causal mask stays, and layers that no file has."""
+    ckptconv.split(original(pair, tmp_path / "source"), tmp_path / "parts")
+    decoder = tmp_path / "parts" / "decoder"
+    result = ckptconv.join(decoder, decoder, tmp_path / "out")
+    encoder = config_of(tmp_path / "out")["encoder"]
+    assert (encoder["is_decoder"], encoder["add_cross_attention"]) == (False, False)
+    assert config_of(decoder)["is_decoder"] is True
+    assert [notice for notice in result.notices if "is_decoder" in notice] == [
+        "encoder: is_decoder and add_cross_attention set to false, as `from_encoder_decoder_pretrained` does"
+    ]
