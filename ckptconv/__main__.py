@@ -37,7 +37,7 @@ def main() -> NoReturn:
         sys.exit(INTERNAL_ERROR)
     except KeyboardInterrupt:  # from here on `base/workers.py` takes signals
         with suppress(OSError):
-            os.write(2, b"Error: interrupted: nothing was written\n")
+            os.write(2, b"Error: interrupted\n")
         os._exit(INTERRUPTED)
     run()
 

@@ -156,12 +156,16 @@ class InternalError(CkptconvError):
 class Interrupted(CkptconvError):
     """A signal asked the run to stop; nothing was published, unless the message names what was."""
 
-    def __init__(self, signal_number: int, published: str | None = None) -> None:
+    def __init__(
+        self, signal_number: int, published: str | None = None, otherwise: str = ""
+    ) -> None:
+        """Take what is published and whole, if anything is; otherwise what is true in place of that."""
         self.signal_number = signal_number
+        rest = f": {otherwise}" if otherwise else ""
         super().__init__(
             f"interrupted, but {published} is published and whole"
             if published
-            else "interrupted: nothing was written"
+            else f"interrupted{rest}"
         )
 
 

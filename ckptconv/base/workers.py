@@ -27,11 +27,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class _State:
-    """How many blocks hold signals back, the signal that came meanwhile, what was published, whether the run ends."""
+    """How many blocks hold signals back, the signal that came meanwhile, what an interruption says, if the run ends."""
 
     blocks = 0
     pending: int | None = None
     published: str | None = None
+    otherwise = ""
     ended = False
 
 
@@ -40,12 +41,17 @@ def note_published(path: str) -> None:
     _State.published = path
 
 
+def note_until_published(text: str) -> None:
+    """Set what an interruption says from now on, such as that nothing was written, until something is published."""
+    _State.otherwise, _State.published = text, None
+
+
 def install() -> None:
     """Turn the first signal into `Interrupted`, raised in the main thread wherever it is; for a command line only.
 
     A signal that the parent ignores, as `nohup` and shells that start a job in the background do, stays ignored.
     """
-    _State.published, _State.ended = None, False
+    _State.published, _State.otherwise, _State.ended = None, "", False
     for number in SIGNALS:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             signal.signal(number, _interrupt)
@@ -68,7 +74,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 def _end(number: int) -> NoReturn:
     """Raise, and let no later signal disturb what is cleared up and said from here on."""
     _State.ended = True
-    raise Interrupted(number, _State.published)
+    raise Interrupted(number, _State.published, _State.otherwise)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from ckptconv.base.errors import (
     one_line,
     system_reason,
 )
-from ckptconv.base.workers import install, note_done
+from ckptconv.base.workers import install, note_done, note_until_published
 from ckptconv.cli import commands
 from ckptconv.cli.speech import (
     OutputStyle,
@@ -277,7 +277,15 @@ class CheckpointPath(Directory):
 
 CHECKPOINT = CheckpointPath()
 source = click.argument("source", type=CHECKPOINT)
-target = click.argument("target", type=Directory())
+
+
+def _writes(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Let an interruption say from here on that nothing was written: what only reads says nothing of that."""
+    note_until_published("nothing was written")
+    return value
+
+
+target = click.argument("target", type=Directory(), callback=_writes)
 positions = click.option(
     "--positions",
     type=click.Choice(["trained-in-flax", "as-pytorch"]),

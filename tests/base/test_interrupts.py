@@ -6,10 +6,20 @@ import os
 import signal
 from collections.abc import Iterator
 
+import click
 import pytest
 
 from ckptconv.base.errors import Interrupted
-from ckptconv.base.workers import SIGNALS, install, note_published, signals_blocked
+from ckptconv.base.workers import (
+    SIGNALS,
+    install,
+    note_published,
+    note_until_published,
+    signals_blocked,
+)
+from ckptconv.cli.main import cli as group
+
+UNWRITTEN = ": nothing was written"
 
 
 @pytest.fixture(autouse=True)
@@ -81,4 +91,44 @@ def test_what_was_published_is_said() -> None:
     install()
     with pytest.raises(Interrupted) as caught:
         os.kill(os.getpid(), signal.SIGTERM)
-    assert str(caught.value) == "interrupted: nothing was written"
+    assert str(caught.value) == "interrupted"
+
+
+COMMANDS = {
+    "check a": "",
+    "diff a b": "",
+    "inspect a": "",
+    "verify a b": "",
+    "verify a b --push org/name": "",
+    "demo a": UNWRITTEN,
+    "export a b": UNWRITTEN,
+    "flax2pt a b": UNWRITTEN,
+    "join a b c": UNWRITTEN,
+    "normalize a b": UNWRITTEN,
+    "pt2flax a b": UNWRITTEN,
+    "pt2tf a b --dry-run": UNWRITTEN,
+    "split a b": UNWRITTEN,
+    "tf2pt a b": UNWRITTEN,
+}
+
+
+@pytest.mark.parametrize(("line", "otherwise"), COMMANDS.items())
+def test_an_interruption_says_what_is_true_of_the_command(line: str, otherwise: str) -> None:
+    """What writes says that nothing was written, until its target is there; what only reads says nothing of that."""
+    name, *args = line.split()
+    context = click.Context(group)
+    command = group.get_command(context, name)
+    assert command is not None
+    with (
+        command.make_context(name, args, parent=context),
+        pytest.raises(Interrupted) as caught,
+    ):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert str(caught.value) == f"interrupted{otherwise}"
+
+
+def test_while_something_is_uploaded() -> None:
+    """Nobody here knows whether the hub took it, so the interruption says where to look."""
+    note_until_published("the upload may be on the hub or not; look at org/name")
+    with pytest.raises(Interrupted, match=r"^interrupted: the upload may be .* look at org/name$"):
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -336,7 +336,7 @@ def test_an_interrupted_batch_says_what_is_there() -> None:
     assert str(stopped) == (
         "interrupted, but every conversion that was proven (2) is published and whole"
     )
-    assert str(resumable(Interrupted(2), [])) == "interrupted: nothing was written"
+    assert str(resumable(Interrupted(2), [])) == "interrupted: no conversion was proven"
     assert stopped.__notes__ == ["the same command goes on where this one was stopped"]
 
 

@@ -248,7 +248,7 @@ main()
 @pytest.mark.parametrize(
     ("script", "code", "message"),
     [
-        (INTERRUPTED_AT_THE_START, 130, "Error: interrupted: nothing was written\n"),
+        (INTERRUPTED_AT_THE_START, 130, "Error: interrupted\n"),
         (INTERRUPTED_AT_THE_END, 0, ""),
     ],
     ids=["while the command line is imported", "when all is said"],

@@ -158,8 +158,8 @@ def batch(
 def resumable(error: Interrupted, ended: Sequence[Outcome]) -> Interrupted:
     """Return what a user is told of a batch that was stopped: what is there, and how to go on."""
     proven = sum(outcome.matches for outcome in ended)
-    if proven:
-        error = Interrupted(error.signal_number, f"every conversion that was proven ({proven:,})")
+    published = f"every conversion that was proven ({proven:,})" if proven else None
+    error = Interrupted(error.signal_number, published, "no conversion was proven")
     error.add_note("the same command goes on where this one was stopped")
     return error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ckptconv.base.errors import CkptconvError, DestinationError, FrameworkError, SourceError
 from ckptconv.base.files import limits
+from ckptconv.base.workers import note_until_published
 from ckptconv.stores.hub.bars import shows_downloads
 from ckptconv.stores.hub.bounds import bounded
 from ckptconv.stores.hub.download import COMMIT, Hub, reason_of
@@ -80,6 +81,7 @@ class HubRepository(Hub):
                 raise SourceError(f"{name}: changed after it was verified; nothing was pushed.")
             operations.append(operation)
         api = self._library.HfApi()
+        note_until_published(f"the upload may be on the hub or not; look at {self._name.repo}")
         commit = self._asked(
             lambda: api.create_commit(
                 self._name.repo,
@@ -90,6 +92,7 @@ class HubRepository(Hub):
                 parent_commit=self._head or None,
             )
         )
+        note_until_published("the upload is on the hub")
         return Commit(str(commit.pr_url if as_request else commit.commit_url), as_request)
 
     def _translated(self, error: Exception, file: str) -> CkptconvError:
