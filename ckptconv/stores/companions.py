@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, system_reason
 from ckptconv.base.files import HTML, POINTER, START_BYTES, FileReader, kind_of, read_source
-from ckptconv.base.presence import is_folder, is_link, lies_at, names_in
+from ckptconv.base.presence import is_folder, is_link, lies_at, names_in, status_of
 from ckptconv.base.strict_json import Json, dump_json, in_words, read_json
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
@@ -488,10 +488,27 @@ def _listing(source: Path) -> Iterator[str]:
         leads_to_folder = is_folder(path)
         if name in (GENERATION, *TOKENIZER, *PROCESSOR) or not leads_to_folder:
             yield name
-        if leads_to_folder and not is_link(path):
-            for below in ("config.json", *TOKENIZER, *PROCESSOR):
-                if lies_at(path / below):
-                    yield f"{name}/{below}"
+        if leads_to_folder and FOLDER_NAME.fullmatch(name) and not is_link(path):
+            yield from (f"{name}/{below}" for below in _in_folder(path))
+
+
+def _in_folder(folder: Path) -> list[str]:
+    """Return the names in a folder of a checkpoint that tell whether files of it travel.
+
+    Raises: SourceError: it may not be entered: nobody knows then whether an output is to have its files.
+    """
+    try:
+        return [
+            name
+            for name in ("config.json", *TOKENIZER, *PROCESSOR)
+            if status_of(folder / name, follow=False) is not None
+        ]
+    except OSError as error:
+        raise SourceError(
+            f"{folder}: this folder cannot be read ({system_reason(error)}); it could hold a tokenizer or a"
+            " processor, which go where the weights go.\n"
+            "Allow reading it, or move it out of the checkpoint."
+        ) from None
 
 
 def require_companions(source: Path, scope: Scope = "whole") -> None:

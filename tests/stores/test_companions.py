@@ -15,6 +15,7 @@ from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.companions import CODE_KEYS, copy_companions, left_behind, write_config
+from written import as_nobody
 
 if TYPE_CHECKING:
     from conftest import Pair
@@ -230,3 +231,28 @@ def test_a_pointer_in_place_of_json(pair: Pair, tmp_path: Path, name: str) -> No
     (source / name).write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(SourceError, match=r"(?s)a Git LFS pointer.*git lfs pull"):
         ckptconv.normalize(source, tmp_path / "target")
+
+
+ENTER = """
+import ckptconv
+ckptconv.inspect(sys.argv[2])  # imports what it needs
+become_nobody()
+for name in sys.argv[1:]:
+    try:
+        print(ckptconv.inspect(name).kind)
+    except ckptconv.SourceError as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_may_not_be_entered(pair: Pair, tmp_path: Path) -> None:
+    """It could hold a tokenizer, and the refusal says so; one that cannot by its name is not looked into."""
+    source, cached = (pair.write(tmp_path / name) for name in ("source", "cached"))
+    for folder in (source / "private", cached / ".cache"):
+        folder.mkdir(mode=0)
+    first, advice, kind = as_nobody(ENTER, source, cached).splitlines()
+    assert first == (
+        f"{source}/private: this folder cannot be read (Permission denied); it could hold a tokenizer or a processor,"
+        " which go where the weights go."
+    )
+    assert (advice, kind) == ("Allow reading it, or move it out of the checkpoint.", "pair")
