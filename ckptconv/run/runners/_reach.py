@@ -61,13 +61,17 @@ class _Influence:
     def note(self, parameter: Any) -> None:
         """Take a gradient, and free its memory."""
         gradient, parameter.grad = parameter.grad, None
+        rows: Any = slice(None)
+        if gradient.is_sparse:
+            sums = gradient.coalesce()
+            (rows,), gradient = sums.indices(), sums.values()
         # Not abs(): that is an array more for each gradient, two gigabytes in all for a bert-base pair.
         least, most = map(float, gradient.aminmax()) if gradient.numel() else (0.0, 0.0)
         largest = max(-least, most)
         self.largest = max(self.largest, largest)
         if largest > 0:
-            self.reached |= gradient > NOISE * largest
-            self.reached |= gradient < -NOISE * largest
+            self.reached[rows] |= gradient > NOISE * largest
+            self.reached[rows] |= gradient < -NOISE * largest
             self.complete = bool(self.reached.all())
 
 
@@ -93,9 +97,10 @@ class Gradients:
         torch = import_module("torch")
         for module in model.modules():
             if type(module) is torch.nn.Embedding:
-                module.padding_idx = (
-                    None  # keeps training off that row, and so its gradient from us
-                )
+                # keeps training off that row, and so its gradient from us
+                module.padding_idx = None
+                # a gradient has the rows of the tokens alone; a whole one is mostly zeros to make and to look at
+                module.sparse = True
         trained_buffers = (
             (name, buffer)
             for name, buffer in model.named_buffers()
