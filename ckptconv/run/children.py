@@ -2,7 +2,7 @@
 
 Frameworks are imported at once, by children that may have been started before (`early.py`): that takes seconds, and
 little memory. Then small models run at once, a thread each. Of large ones PyTorch's and TF's classes run at once in
-float32, for what one of them leaves of the cores the other takes; then the reference has the memory to itself for
+float32, each with half of the cores; then the reference has all of them, and the memory, to itself for
 float64, which takes as much as two models in float32. More of them, and whatever holds weights more than once, run one
 after the other. A child waits for its turn, and for the room that float64 takes: a byte on its stdin says each.
 
@@ -35,6 +35,7 @@ from ckptconv.base.errors import CkptconvError, FrameworkError, SourceError
 from ckptconv.base.files import ensure_folder
 from ckptconv.base.processes import ending
 from ckptconv.base.strict_json import Json
+from ckptconv.base.workers import core_count
 from ckptconv.run.early import (
     Scratch,
     end,
@@ -164,8 +165,11 @@ class Answer:
     """How the answers to the texts ended; none in a trace of an older ckptconv."""
 
 
-def write_job(job: Job, folder: Path) -> None:
-    """Write one job into a new folder, where the child reads it; see `ckptconv.run.runners.__main__`."""
+def write_job(job: Job, folder: Path, threads: int | None = None) -> None:
+    """Write one job into a new folder, where the child reads it; see `ckptconv.run.runners.__main__`.
+
+    Args: threads: in float32; None: as many as the runner has of itself.
+    """
     folder.mkdir()
     question = {
         "checkpoint": str(job.checkpoint.absolute()),
@@ -178,6 +182,7 @@ def write_job(job: Job, folder: Path) -> None:
         "examples": [asdict(example) for example in job.examples],
         "texts": list(job.texts),
         "coverage": job.coverage and job.is_reference,
+        "threads": threads,
     }
     (folder / "job.json").write_text(json.dumps(question))
     np.savez(folder / "probes.npz", allow_pickle=False, **dict(job.probes))
@@ -282,8 +287,9 @@ def run_batches(
     try:
         root = Scratch()  # goes with the last answer that reads from it
         try:
+            threads = _shared_cores(batches)
             for batch in batches:
-                children.append(_start(batch, root, str(len(children))))
+                children.append(_start(batch, root, str(len(children)), threads))
             end_waiting()
             at_once = all(_small(child.jobs) for child in children)
             for turn in [children] if at_once else _turns(children):
@@ -316,7 +322,18 @@ def _require(batches: Sequence[Sequence[Job]]) -> None:
                 raise FrameworkError(_unavailable(name, f"No module named {module!r}"))
 
 
-def _start(jobs: Sequence[Job], root: Scratch, name: str) -> _Child:
+def _shared_cores(batches: Sequence[Sequence[Job]]) -> int | None:
+    """Return how many threads each of two large models that run at once has in float32; None: what it has of itself.
+
+    Each with a thread for every core, they would wait for each other in every small step of a search.
+    """
+    at_once = AT_ONCE if all(RUNNERS[batch[0].runner].process.frugal for batch in batches) else 1
+    if min(len(batches), at_once) < AT_ONCE or all(_small(batch) for batch in batches):
+        return None
+    return max(core_count() // AT_ONCE, 1)
+
+
+def _start(jobs: Sequence[Job], root: Scratch, name: str, threads: int | None = None) -> _Child:
     """Ask a child that waits, or a new one."""
     for job in jobs:
         ensure_folder(job.checkpoint)
@@ -331,7 +348,7 @@ def _start(jobs: Sequence[Job], root: Scratch, name: str) -> _Child:
         child = _Child(jobs, folder, root, process, time.monotonic())
     try:
         for number, job in enumerate(jobs):
-            write_job(job, child.folder / str(number))
+            write_job(job, child.folder / str(number), threads)
     except BaseException:
         end(child.process)
         raise

@@ -154,6 +154,12 @@ class Runner(ABC):
         if model_class:
             getattr(import_module("transformers"), model_class)
 
+    def use_threads(self, count: int | None) -> None:  # noqa: B027
+        """Compute with so many threads from now on, or again with as many as usual. Called in the child.
+
+        Most do not; and some can only before their first step.
+        """
+
     @abstractmethod
     def load(self, path: Path, precision: str, model_class: str) -> Session:
         """Return the model at a path, which computes in that precision. Called in the child.

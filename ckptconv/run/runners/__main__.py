@@ -161,6 +161,7 @@ class Questions:
         for precision in self.job["precisions"]:
             if precision == "float64":
                 self.room.wait()
+            self.runner.use_threads(self.job["threads"] if precision == "float32" else None)
             session = self.runner.load(self.checkpoint, precision, self.job["model_class"])
             give_back()
             if precision == "float32":

@@ -104,10 +104,18 @@ class PyTorch(Runner):
         frugal=True,
     )
     precisions = ("float32", "float64")
+    _usual_threads = 0
+    """What PyTorch, or the environment, chose."""
 
     def support(self, path: Path | None) -> InputSupport:
         """Return what every model takes: everything."""
         return InputSupport("PyTorch's class")
+
+    def use_threads(self, count: int | None) -> None:
+        """Set the threads of an operation, or again as many as PyTorch has of itself."""
+        torch = import_module("torch")
+        self._usual_threads = self._usual_threads or torch.get_num_threads()
+        torch.set_num_threads(min(count or self._usual_threads, self._usual_threads))
 
     def load(self, path: Path, precision: str, model_class: str) -> PyTorchSession:
         """Load a model for inference, in `float32`, or in `float64` from the same stored weights.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -89,6 +90,11 @@ class TensorFlow(Runner):
     def support(self, path: Path | None) -> InputSupport:
         """Return what every model takes: everything; but a class of another family may number positions otherwise."""
         return InputSupport("TF's class", counted_positions=counts_tokens(path))
+
+    def use_threads(self, count: int | None) -> None:
+        """Set the threads of an operation; after the first one nothing changes them."""
+        if count is not None and "TF_NUM_INTRAOP_THREADS" not in os.environ:
+            import_module("tensorflow").config.threading.set_intra_op_parallelism_threads(count)
 
     def load(self, path: Path, precision: str, model_class: str) -> TensorFlowSession:
         """Load a model; never with `from_pt`, so the file has to be TF's own. `precision` is float32."""

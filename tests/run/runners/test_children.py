@@ -16,7 +16,7 @@ import pytest
 
 from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.run import children
-from ckptconv.run.children import Job, _threads, environment, run_children
+from ckptconv.run.children import Job, _shared_cores, _threads, environment, run_children
 from ckptconv.run.early import SMALL_BYTES
 from ckptconv.run.modalities import Example
 from ckptconv.run.runners import RUNNERS
@@ -276,3 +276,29 @@ def test_small_models_get_one_thread(tmp_path: Path) -> None:
     small, large = (_threads([Job("tf", tmp_path / name, {})]) for name in ("small", "large"))
     assert small == {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
     assert large == {}
+
+
+@pytest.mark.parametrize(
+    ("runners", "size", "cores", "count"),
+    [
+        (("pytorch", "tf"), SMALL_BYTES, 2, 1),
+        (("pytorch", "tf"), SMALL_BYTES, 1, 1),
+        (("tf", "pytorch"), SMALL_BYTES, 9, 4),
+        (("pytorch", "tf"), 1, 2, None),
+        (("pytorch", "flax"), SMALL_BYTES, 2, None),
+        (("tf",), SMALL_BYTES, 2, None),
+    ],
+)
+def test_two_large_models_share_the_cores(
+    runners: tuple[str, ...],
+    size: int,
+    cores: int,
+    count: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of them each where both run at once; what runs by itself, or is small, has what it has of itself."""
+    monkeypatch.setattr(children, "core_count", lambda: cores)
+    (tmp_path / "weights").touch()
+    os.truncate(tmp_path / "weights", size)
+    assert _shared_cores([[Job(runner, tmp_path, {})] for runner in runners]) == count

@@ -108,3 +108,14 @@ def test_a_listener_hears_every_step(tmp_path: Path) -> None:
         assert np.array_equal(tokens, result[:, : step + 1])
         running = (tokens[:, 1:] != 2).all(axis=1)
         assert np.array_equal(scores.argmax(axis=1)[running], result[:, step + 1][running])
+
+
+@pytest.mark.frameworks
+def test_threads_are_shared_and_taken_back() -> None:
+    """A share is never more than PyTorch has of itself, and without one it has as many again."""
+    torch = import_module("torch")
+    usual, counts = torch.get_num_threads(), []
+    for count in (1, None, usual + 1):
+        RUNNER.use_threads(count)
+        counts.append(torch.get_num_threads())
+    assert counts == [1, usual, usual]
