@@ -17,6 +17,8 @@ NOWHERE = -1
 
 def transposed(expected: Items, actual: Items) -> Match | None:
     """Say that the axes are in another order, even where the bytes were then read in the expected shape."""
+    if not actual.size:
+        return None
     axes = tuple(n for n, size in enumerate(expected.shape) if size > 1)
     shape = tuple(expected.shape[n] for n in axes)
     old, flat = expected.reshape(shape), actual.reshape(-1)
@@ -48,6 +50,8 @@ def rows(expected: Items, actual: Items, labels: tuple[str, ...]) -> Match | Non
 
     Args: labels: how the tables call the axes, such as out and in.
     """
+    if not actual.size or not actual.ndim:
+        return None
     for axis in dict.fromkeys((0, expected.ndim - 1)):
         name = labels[axis] if axis < len(labels) else f"axis {axis}"
         old, new = (

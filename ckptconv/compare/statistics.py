@@ -27,6 +27,8 @@ ROW = 1024
 SAMPLE = 1 << 16
 """Elements at most for kurtosis and histogram: the kurtosis of normal values is then 3 +- 0.02."""
 BINS = 32
+LARGER = 2.0**100
+"""A factor that takes no digit from the smallest numbers."""
 SAFE = 1e-15, 1e15
 """Between these, the square of a distance is a normal float32."""
 
@@ -130,7 +132,8 @@ class _Tally:
 
     def add(self, values: Values) -> None:
         """Add a piece."""
-        self._sample.append(values[-self._seen % self._step :: self._step].astype(np.float64))
+        with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
+            self._sample.append(values[-self._seen % self._step :: self._step].astype(np.float64))
         self._seen += len(values)
         low, high = float(values.min()), float(values.max())
         if not (isfinite(low) and isfinite(high)):
@@ -212,5 +215,9 @@ def _histogram(sample: Values, low: float, high: float) -> tuple[int, ...]:
     """Return how much of the sample lies in each bin."""
     if not low < high or not isfinite(high - low):
         return ()
+    if not isfinite(
+        BINS / (high - low)
+    ):  # numbers below the normal ones, which a power of two makes larger exactly
+        return _histogram(sample * LARGER, low * LARGER, high * LARGER)
     bins = np.minimum((sample - low) * (BINS / (high - low)), BINS - 1).astype(np.intp)
     return tuple(np.bincount(bins, minlength=BINS).tolist())

@@ -23,6 +23,9 @@ ENOUGH = 64
 FEW = 4
 """A difference is of a few elements where at most one in so many differs."""
 
+SPREADS = 1e-70, 1e70
+"""Standard deviations of numbers whose fourth powers float64 can hold."""
+
 BLOCK = 1 << 20
 """Elements taken at a time; drawn values are recognised by one block."""
 
@@ -143,11 +146,21 @@ def _is_near(dtype: str, old: Numbers, new: Numbers, factor: float = 1.0) -> Fla
     return near
 
 
+def _beginning(items: Items, dtype: str) -> Numbers:
+    """Return the first block of a tensor as float64. A signalling NaN, which some bits are, is one without a word."""
+    with np.errstate(all="ignore"):
+        return decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64)
+
+
+def _has_moments(numbers: Numbers) -> bool:
+    """Tell whether numbers are finite, not all the same, and neither so large nor so small that squares are lost."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(numbers).all()) and SPREADS[0] < float(numbers.std()) < SPREADS[1]
+
+
 def scaled(expected: Items, actual: Items, dtype: str) -> Match | None:
     """Say that every element is the expected one times a constant, as far as rounding allows."""
-    old, new = (
-        decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64) for items in (expected, actual)
-    )
+    old, new = _beginning(expected, dtype), _beginning(actual, dtype)
     if old.size < 2:
         return None
     largest = int(np.argmax(np.abs(old)))
@@ -167,10 +180,8 @@ def initialised(expected: Items, actual: Items, dtype: str) -> Match | None:
     """Say that the values have nothing to do with the expected ones, and that one of the two looks drawn."""
     if actual.size < ENOUGH:
         return None
-    old, new = (
-        decode(items.reshape(-1)[:BLOCK], dtype).astype(np.float64) for items in (expected, actual)
-    )
-    if not np.isfinite(new).all() or not np.isfinite(old).all() or not old.std() or not new.std():
+    old, new = _beginning(expected, dtype), _beginning(actual, dtype)
+    if not all(_has_moments(numbers) for numbers in (old, new)):
         return None
     if abs(float(np.corrcoef(old, new)[0, 1])) > 4 / sqrt(new.size):
         return None
