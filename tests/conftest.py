@@ -15,8 +15,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from shutil import disk_usage
+from shutil import disk_usage, rmtree
+from tempfile import mkdtemp
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,6 +45,12 @@ MEMORY = Path("/dev/shm")
 """Where `tmp_path` lies when there is room: all output is synced, and the fast suite waited for a disk 3,500 times."""
 ROOM = 4 << 30
 """Bytes; all tests of `make test` together need less than a quarter."""
+COMPILED = "JAX_COMPILATION_CACHE_DIR"
+"""A program of JAX that one child compiled is ready for the next: they make the same tiny models again and again."""
+COMPILE_ALL = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 FRAMEWORKS = {"torch", "tensorflow", "jax", "transformers"}
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 BERT = {
@@ -167,7 +175,7 @@ def counted(request: pytest.FixtureRequest) -> Counted:
     return lambda line: request.node.user_properties.append(("counted", str(line)))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Take the signals back that whoever started the tests ignores, as a shell does in the background."""
     for number in SIGNALS:
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -175,6 +183,10 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    if COMPILED not in os.environ:  # the workers and every child inherit it
+        folder = mkdtemp(prefix="jax-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+        config.add_cleanup(partial(rmtree, folder, ignore_errors=True))
+        os.environ |= {COMPILED: folder, **COMPILE_ALL}
 
 
 def pytest_collection_finish() -> None:

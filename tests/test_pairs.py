@@ -10,7 +10,7 @@ import pytest
 
 from ckptconv.run.yardstick import MAX_FACTOR, RMS_FACTOR
 from honest import write_table
-from pairs import SEEDS, Case, Outcome, cases, is_sampled, outcomes
+from pairs import SEEDS, Case, Outcome, cases, is_sampled, outcomes, searched
 from tiny import decoders, encoders
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Outcome]
     ids=str,
 )
 def test_pair_loads_and_computes_the_same(case: Case, judge: Callable[[Case], Outcome]) -> None:
-    """Nothing is missing, unexpected or mismatched; states, logits and tokens agree within the yardstick."""
+    """Nothing is missing, unexpected or mismatched; states, logits and generated tokens agree within the yardstick."""
     outcome = judge(case)
     assert outcome.wrong == ()
     assert bool(outcome.ratios) is case.runs
@@ -57,13 +57,15 @@ def test_pair_loads_and_computes_the_same(case: Case, judge: Callable[[Case], Ou
 
 @pytest.mark.frameworks
 def test_every_family_is_in_the_sample() -> None:
-    """In TF or in Flax, and on each side that it can be on there."""
+    """In TF or in Flax, and on each side that it can be on there; every decoder of each generates."""
     sampled = [case for case in cases() if case.runs and is_sampled(case)]
     families = {
         family for naming in ("tf", "flax") for family in (*encoders(naming), *decoders(naming))
     }
     assert {case.encoder for case in sampled} | {case.decoder for case in sampled} == families
     assert {case.naming for case in sampled} == {"tf", "flax"}
+    searching = {(case.naming, case.decoder) for case in sampled if searched(case, {"greedy": {}})}
+    assert searching == {(case.naming, case.decoder) for case in sampled}
 
 
 @pytest.mark.frameworks

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from shutil import rmtree
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckptconv.base.errors import FrameworkError
 from ckptconv.run.children import Answer, run_batches
@@ -111,6 +112,28 @@ def is_sampled(case: Case) -> bool:
     return case.runs and in_turn
 
 
+def searched(case: Case, searches: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which searches a case runs: all of them among many seeds and outside the sample.
+
+    A search runs the decoder, over states that are compared anyway: the sample searches with each decoder of each
+    framework once, with its first encoder there; with beams too where the decoder is one of FIRST.
+    """
+    if SEEDS > 1 or not is_sampled(case):
+        return dict(searches)
+    if _probed(case) not in _searched():
+        return {}
+    return {
+        name: how for name, how in searches.items() if case.decoder in FIRST or name == "greedy"
+    }
+
+
+@cache
+def _searched() -> set[tuple[object, ...]]:
+    """Return the sources of the sample that generate."""
+    sample = [case for case in cases() if case.runs and is_sampled(case)]
+    return set({(case.naming, case.decoder): _probed(case) for case in reversed(sample)}.values())
+
+
 def _naming_of(family: str) -> NamingName:
     """Return the framework in which the sample tries a family."""
     namings: list[NamingName] = [
@@ -163,11 +186,14 @@ def reports(
             made[pair] = random_pair(
                 plain(case.encoder), plain(case.decoder), folder, seed=case.seed
             )
-        comparisons[case] = prepare(
+        comparison = prepare(
             read_model(read_config(made[pair])),
             Runnable("pytorch", made[pair]),
             Runnable(case.naming, _converted(case, made[pair], root)),
         )
+        searches = searched(case, comparison.jobs[0].generate)
+        jobs = tuple(replace(job, generate=searches) for job in comparison.jobs)
+        comparisons[case] = replace(comparison, jobs=jobs)
     return _answers(comparisons)
 
 
