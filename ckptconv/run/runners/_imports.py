@@ -12,6 +12,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -27,6 +28,8 @@ SWITCHES = f"{COMPILER}.config"
 """What is asked of the compiler where layers are computed again on the way back."""
 SCANNER, SCAN = "transformers.utils.import_utils", "fetch__all__"
 """What reads the names that each module of transformers exports."""
+FOLDERS = "create_import_structure_from_path"
+"""What keeps the names of 128 folders, of the 400 that are read twice."""
 EXPORTS = "\n__all__"
 OPERATIONS = ("tensorflow", "gen_")
 """The package of TF's generated modules, and how their names begin."""
@@ -57,7 +60,13 @@ def without_compiler(torch: Any) -> None:
 
 
 def scan_ends(scanner: Any) -> None:
-    """Let transformers look for a module's exports where they stand, not in each line before; it finds the same."""
+    """Let transformers look for a module's exports where they stand, not in each line before, and read each file once.
+
+    It finds the same.
+    """
+    folders = getattr(getattr(scanner, FOLDERS, None), "__wrapped__", None)
+    if folders is not None:
+        setattr(scanner, FOLDERS, cache(folders))
     usual: Callable[[str], list[str]] | None = getattr(scanner, SCAN, None)
     if usual is not None:
         setattr(scanner, SCAN, lambda content: usual(content[content.rfind(EXPORTS) + 1 :]))

@@ -94,7 +94,8 @@ class TensorFlow(Runner):
     def use_threads(self, count: int | None) -> None:
         """Set the threads of an operation; after the first one nothing changes them."""
         if count is not None and "TF_NUM_INTRAOP_THREADS" not in os.environ:
-            import_module("tensorflow").config.threading.set_intra_op_parallelism_threads(count)
+            with suppress(RuntimeError):
+                import_module("tensorflow").config.threading.set_intra_op_parallelism_threads(count)
 
     def load(self, path: Path, precision: str, model_class: str) -> TensorFlowSession:
         """Load a model; never with `from_pt`, so the file has to be TF's own. `precision` is float32."""
