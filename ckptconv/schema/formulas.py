@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from ckptconv.base.lazy_module import LazyModule
 
 if TYPE_CHECKING:
     import numpy as np
+else:  # for who asks for type hints: schemas are read without it
+    np = LazyModule("numpy")
 
-    Table = np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.int64]]
+Table: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.int64]]"
 
 BASE = 10000.0
 """Of the wavelengths."""
@@ -32,8 +36,6 @@ class Zeros:
 
     def values(self, shape: tuple[int, ...]) -> Table:
         """Return zeros."""
-        import numpy as np
-
         return np.zeros(shape, np.float32)
 
 
@@ -46,8 +48,6 @@ class Sinusoids:
 
     def values(self, shape: tuple[int, ...]) -> Table:
         """Return a table of (positions, width); an odd width has one sine more than cosines."""
-        import numpy as np
-
         rows, width = shape
         columns = np.arange(width)
         angles = np.arange(rows)[:, None] / np.power(BASE, 2 * (columns // 2) / width)
@@ -67,8 +67,6 @@ class OffsetSinusoids:
 
     def values(self, shape: tuple[int, ...]) -> Table:
         """Return a table of (positions, width); the last column of an odd width is zero."""
-        import numpy as np
-
         rows, width = shape
         half = width // 2
         step = np.float32(-math.log(BASE) / (half - 1))
@@ -93,8 +91,6 @@ class WindowDistances:
 
     def values(self, shape: tuple[int, ...]) -> Table:
         """Return row numbers of (query, key), int64; patches are numbered along the width first."""
-        import numpy as np
-
         rows, columns = np.divmod(np.arange(self.high * self.wide), self.wide)
         down = rows[:, None] - rows + self.high - 1
         across = columns[:, None] - columns + self.wide - 1

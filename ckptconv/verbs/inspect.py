@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ckptconv.base.errors import PlanError, Problem, SourceError
+from ckptconv.base.lazy_module import LazyModule
 from ckptconv.base.presence import names_in, size_of
 from ckptconv.base.results import PagedResult
 from ckptconv.base.strict_json import Json, in_words
@@ -40,10 +41,11 @@ from ckptconv.verbs.planning import (
 from ckptconv.verbs.sides import side_notices, side_plans
 
 if TYPE_CHECKING:
-    from ckptconv.compare.initialisation import NewModule
-    from ckptconv.compare.statistics import Statistics
-
-# `compare` imports numpy, which headers do not need: it is imported where values are looked at.
+    from ckptconv.compare import initialisation
+    from ckptconv.compare import statistics as value_statistics
+else:  # they import numpy, which headers do not need: at the latest for who asks for type hints
+    initialisation = LazyModule("ckptconv.compare.initialisation")
+    value_statistics = LazyModule("ckptconv.compare.statistics")
 
 Condition: TypeAlias = Equality | Constant
 """What a verb compares before it writes: two tensors that must be one, or one that a class computes."""
@@ -87,7 +89,7 @@ class TensorLine:
     """Number of its layer; None for what belongs to no layer."""
     file: str
     """Name of the file that holds it."""
-    statistics: Statistics | None = None
+    statistics: value_statistics.Statistics | None = None
     signs: tuple[Sign, ...] = ()
     """What `--stats` found suspicious about it."""
 
@@ -302,7 +304,7 @@ def _tie(tie: Tie, differences: Mapping[tuple[str, str], str]) -> Tie:
 
 def _findings(
     identity: Identity,
-    figures: Mapping[str, Statistics],
+    figures: Mapping[str, value_statistics.Statistics],
     groups: list[tuple[str, ...]],
     ties: tuple[Tie, ...],
 ) -> Iterator[ValueFinding]:
@@ -329,7 +331,9 @@ def _findings(
             yield ValueFinding("constant", (name,), f"{name}: every element is {tensor.minimum:g}")
 
 
-def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[ValueFinding]:
+def _new(
+    identity: Identity, figures: Mapping[str, value_statistics.Statistics]
+) -> Iterator[ValueFinding]:
     """Return one finding for each part that has new weights."""
     from ckptconv.compare.initialisation import new_modules
 
@@ -338,7 +342,7 @@ def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[Valu
     sides = {name: part.config for name, part in identity.parts.items()}
     if not sides:
         return
-    modules: dict[str, list[NewModule]] = {}
+    modules: dict[str, list[initialisation.NewModule]] = {}
     for module in new_modules(identity.binding.tensors.values(), by_key, sides):
         modules.setdefault(module.part, []).append(module)
     for part, new in modules.items():
@@ -347,7 +351,7 @@ def _new(identity: Identity, figures: Mapping[str, Statistics]) -> Iterator[Valu
             yield ValueFinding("new", names, _sentence(part, layers, identity))
 
 
-def _sentence(part: str, layers: list[NewModule], identity: Identity) -> str:
+def _sentence(part: str, layers: list[initialisation.NewModule], identity: Identity) -> str:
     """Say how much of a part looks new, and why."""
     from ckptconv.compare.initialisation import is_decisive
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ckptconv.base.errors import Problem, UsageError, require_choice, require_number
+from ckptconv.base.lazy_module import LazyModule
 from ckptconv.base.presence import is_file
 from ckptconv.base.results import PagedResult
 from ckptconv.base.workers import counted
@@ -56,8 +57,11 @@ from ckptconv.verbs.outputs import (
 from ckptconv.verbs.planning import Positions, fixes_of_both, never_healed_notices
 
 if TYPE_CHECKING:
-    from ckptconv.run.forward import ForwardReport, Options
-    from ckptconv.run.localization import Where
+    from ckptconv.run import forward, localization
+    from ckptconv.run.forward import Options
+else:  # for who asks for type hints: what runs models takes long to import
+    forward = LazyModule("ckptconv.run.forward")
+    localization = LazyModule("ckptconv.run.localization")
 
 Level: TypeAlias = Literal["weights", "outputs"]
 NOTHING_IN_COMMON = "the two have no tensor in common, so neither model was run"
@@ -95,7 +99,7 @@ class Verification(PagedResult):
     """The target's."""
     format: str
     weights: WeightsReport
-    outputs: ForwardReport | None
+    outputs: forward.ForwardReport | None
     """None where only the weights were asked for."""
     config: tuple[ConfigDifference, ...] = ()
     """Keys of the configs that matter to an answer and differ, the source's value first."""
@@ -125,7 +129,7 @@ class Verification(PagedResult):
         return coverage is not None and coverage.percent >= self.min_coverage
 
     @property
-    def where(self) -> Where | None:
+    def where(self) -> localization.Where | None:
         """What leads from a difference to its cause; None where there is none."""
         if self.same:
             return None
@@ -282,7 +286,7 @@ def _answers(
     positions: Positions | None,
     save_trace: Path | None,
     inputs: Path | None,
-) -> ForwardReport:
+) -> forward.ForwardReport:
     """Run both models; or record the source's answers in a file, and hold the target against it."""
     if save_trace is None:
         return compare_outputs(source, model, target, options, positions)
