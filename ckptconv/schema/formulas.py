@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:  # for who asks for type hints: schemas are read without it
     np = LazyModule("numpy")
 
-Table: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.int64]]"
+FormulaValues: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.int64]]"
 
 BASE = 10000.0
 """Of the wavelengths."""
@@ -25,7 +25,7 @@ BASE = 10000.0
 class Formula(Protocol):
     """How values follow from a shape."""
 
-    def values(self, shape: tuple[int, ...]) -> Table:
+    def values(self, shape: tuple[int, ...]) -> FormulaValues:
         """Return the tensor, float32 or int64, in PyTorch's order of axes."""
         ...  # pragma: no cover
 
@@ -34,7 +34,7 @@ class Formula(Protocol):
 class Zeros:
     """Zeros throughout."""
 
-    def values(self, shape: tuple[int, ...]) -> Table:
+    def values(self, shape: tuple[int, ...]) -> FormulaValues:
         """Return zeros."""
         return np.zeros(shape, np.float32)
 
@@ -46,7 +46,7 @@ class Sinusoids:
     Source: transformers 4.57.6, `MarianSinusoidalPositionalEmbedding._init_weight` and Pegasus's copy of it.
     """
 
-    def values(self, shape: tuple[int, ...]) -> Table:
+    def values(self, shape: tuple[int, ...]) -> FormulaValues:
         """Return a table of (positions, width); an odd width has one sine more than cosines."""
         rows, width = shape
         columns = np.arange(width)
@@ -65,7 +65,7 @@ class OffsetSinusoids:
 
     first: int = 0
 
-    def values(self, shape: tuple[int, ...]) -> Table:
+    def values(self, shape: tuple[int, ...]) -> FormulaValues:
         """Return a table of (positions, width); the last column of an odd width is zero."""
         rows, width = shape
         half = width // 2
@@ -89,10 +89,10 @@ class WindowDistances:
     """Patches along a window's height."""
     wide: int
 
-    def values(self, shape: tuple[int, ...]) -> Table:
+    def values(self, shape: tuple[int, ...]) -> FormulaValues:
         """Return row numbers of (query, key), int64; patches are numbered along the width first."""
         rows, columns = np.divmod(np.arange(self.high * self.wide), self.wide)
         down = rows[:, None] - rows + self.high - 1
         across = columns[:, None] - columns + self.wide - 1
-        table: Table = (down * (2 * self.wide - 1) + across).reshape(shape).astype(np.int64)
+        table: FormulaValues = (down * (2 * self.wide - 1) + across).reshape(shape).astype(np.int64)
         return table
