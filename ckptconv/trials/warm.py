@@ -30,6 +30,8 @@ from typing import IO, Any, NoReturn
 
 from ckptconv.trials import shim
 
+FRAMEWORKS = ("torch", "tensorflow", "jax", "transformers", "onnx", "onnxruntime")
+"""Four seconds of the processor, and memory that every fork would copy its tables of."""
 SECONDS = 60
 """A run that takes longer hangs; it takes a tenth of a second."""
 SHOWN = 2000
@@ -143,11 +145,14 @@ def main() -> None:
 
 
 def _warm() -> None:
-    """Import what runs import, so that no fork has to."""
+    """Import what runs import, so that no fork has to; no run computes outputs, so the frameworks stay away."""
+    sys.modules |= dict.fromkeys(FRAMEWORKS)  # type: ignore[arg-type]  # None: an import of it fails
     for module in walk_packages([str(Path(__file__).parents[1])], "ckptconv."):
         if not module.name.endswith("__main__"):
-            with suppress(ImportError):  # of an extra that is not installed
+            with suppress(ImportError):  # of a framework, or of an extra that is not installed
                 import_module(module.name)
+    for name in FRAMEWORKS:
+        del sys.modules[name]
     import_module("h5py")
 
 
