@@ -31,6 +31,8 @@ from ckptconv.schema.seq2seq import stands_alone
 from ckptconv.schema.tensors import NamingName, SchemaTensor, expand
 from ckptconv.stores.checkpoint import Checkpoint
 
+DECODING = ("is_decoder", "add_cross_attention")
+"""Settings that make a decoder of a model that could be either."""
 MADE_ANEW = ("cross-attention", "head")
 """What a part may lack as a whole to be joined: `join` makes it."""
 
@@ -97,6 +99,16 @@ class Identity:
         """Names of a part's tensors that no whole has a place for, such as other heads."""
         part = self.is_part or self.kind == "bridge"
         return tuple(sorted(self.binding.unknown)) if part else ()
+
+    @property
+    def has_open_role(self) -> bool:
+        """True for a model alone that is taken for a decoder by its head only: it could be an encoder as well."""
+        if self.kind != "decoder" or self.config is None:
+            return False
+        flags = (self.config.get(key) for key in DECODING)
+        reads = any(flag is True for flag in flags) or "cross-attention" not in self.absent_sections
+        by_head = "head" not in self.absent_sections
+        return by_head and not reads and self.parts[self.kind].family.encoder is not None
 
     def new_tensors(self) -> dict[str, int]:
         """Return what `join` would make -> its number of tensors."""
@@ -196,7 +208,7 @@ def _caught(identify: Callable[[Checkpoint], Identity], checkpoint: Checkpoint) 
 
 def _likeness(identity: Identity, checkpoint: Checkpoint) -> tuple[bool, bool, int]:
     """Say how well a role suits: a possible one, one that reads an encoder, one with a place for most tensors."""
-    flags = (checkpoint.config.get(key) for key in ("is_decoder", "add_cross_attention"))
+    flags = (checkpoint.config.get(key) for key in DECODING)
     reads = identity.kind == "decoder" and any(flag is True for flag in flags)
     return not identity.refusal, reads, len(identity.binding.stored)
 

@@ -470,6 +470,8 @@ class InspectionDocument(Document):
 
     path: str
     kind: str
+    open_role: NotRequired[bool]
+    """True for one model that is shown as a decoder because of its head, and could be an encoder as well."""
     pair: str
     model_type: str
     saved_by: str

@@ -53,7 +53,8 @@ def facts(result: Inspection) -> Iterator[tuple[str, str]]:
     """Return what the checkpoint is, as names and values."""
     if "model" not in [side.role for side in result.sides]:  # a model of one piece is its only side
         yield "model", model_name(result)
-    yield from ((side.role, _side(side)) for side in result.sides)
+    role = "as {}" if result.open_role else "{}"
+    yield from ((role.format(side.role), _side(side)) for side in result.sides)
     files = result.files[0] if len(result.files) == 1 else f"{len(result.files)} shards"
     yield "weights", f"{result.naming} {result.format}, {files}, {size(result.file_bytes)}"
     yield "parameters", f"{result.parameters:,} in {len(result.tensors):,} tensors"
@@ -110,18 +111,29 @@ def parts_table(result: Inspection, screen: Screen = PIPE) -> str:
 def notes(result: Inspection) -> Iterator[str]:
     """Return ties, what is not used, code hooks, and what the values show: one sentence each."""
     yield from result.reading
+    if result.open_role:
+        yield (
+            "role: an encoder or a decoder, since neither the config (is_decoder, add_cross_attention) nor a"
+            " cross-attention says which; shown as a decoder, which has a place for the head"
+        )
     yield from _some(
         [f"tied: {tie.name} repeats {tie.repeats} ({_stored(tie)})" for tie in result.ties], "ties"
     )
     if result.unused:
         rest = f" and {len(result.unused) - 3} more" if len(result.unused) > 3 else ""
-        yield f"unused: {', '.join(result.unused[:3])}{rest}: no encoder or decoder has these"
+        yield f"unused: {', '.join(result.unused[:3])}{rest}: {_place(result)} has no place for these"
     yield from _some(
         [f"code: {hook} (ckptconv never runs it)" for hook in result.code_hooks], "code hooks"
     )
     for sign in dict.fromkeys(finding.sign for finding in result.findings):
         lines = [f"{sign}: {finding.text}" for finding in result.findings if finding.sign == sign]
         yield from _some(lines, f"findings that say {sign}")
+
+
+def _place(result: Inspection) -> str:
+    """Return what would have to hold the tensors of one model or of a bridge."""
+    named = {"encoder": "an encoder", "decoder": "a decoder", "bridge": "a bridge"}
+    return named.get(result.kind, "the model")
 
 
 def _some(lines: Sequence[str], kind: str) -> Iterator[str]:
@@ -223,6 +235,7 @@ def inspection_json(result: Inspection, *, tensors: str = "") -> dict[str, Json]
     document: dict[str, Json] = {
         "path": str(result.path),
         "kind": result.kind,
+        "open_role": result.open_role,
         "pair": result.pair,
         "model_type": result.model_type,
         "saved_by": result.saved_by,

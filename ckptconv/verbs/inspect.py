@@ -180,6 +180,8 @@ class Inspection(PagedResult):
     measured: bool = False
     """True where the values were read, so that `findings` and `statistics` say something."""
     findings: tuple[ValueFinding, ...] = ()
+    open_role: bool = False
+    """True for one model that is shown as a decoder because of its head, and could be an encoder as well."""
 
 
 def with_values(
@@ -438,6 +440,7 @@ def _summary(checkpoint: Checkpoint, identity: Identity, targets: tuple[Target, 
         refusal=identity.refusal,
         code_hooks=tuple(_code_hooks(checkpoint)),
         targets=targets,
+        open_role=identity.has_open_role,
     )
 
 
@@ -594,6 +597,12 @@ def _target(planning: Planned | str, verb: str) -> tuple[Target, tuple[Condition
     return Target(verb, "", tuple(map(_words, compared)), notices), compared
 
 
+ANEW_OR = {
+    "cross-attention": ", or copied from the self-attention (--cross-attention self)",
+}
+"""What `join` can do in place of drawing a section."""
+
+
 def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
     """Say whether `join` would take one model in a role."""
     verb = f"join (as {role})"
@@ -604,8 +613,7 @@ def _as_part(checkpoint: Checkpoint, identity: Identity, role: str) -> Target:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         return Target(verb, f"{problems[0].kind} {problems[0].name}{more}")
     new = (
-        f"{section}: {count} tensors would be drawn anew, or the cross-attention copied"
-        " (--cross-attention self)"
+        f"{section}: {count} tensors would be drawn anew{ANEW_OR.get(section, '')}"
         for section, count in identity.new_tensors().items()
     )
     return Target(verb, notices=tuple(new))

@@ -24,7 +24,7 @@ from ckptconv.base.files import Snapshot
 from ckptconv.base.presence import is_file, is_folder
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
-from ckptconv.binding.identify import identify, identify_part
+from ckptconv.binding.identify import DECODING, identify, identify_part
 from ckptconv.binding.plan import Fill, make_plan
 from ckptconv.compare.processors import require_processor
 from ckptconv.schema.config import Config
@@ -60,8 +60,6 @@ CrossAttention: TypeAlias = Literal["random", "self"]
 DEFAULT_STD = 0.02
 """initializer_range of every family that has one, unless its config says otherwise."""
 TEXT = "encoder-decoder"
-DECODING = ("is_decoder", "add_cross_attention")
-"""Settings that make a decoder of a model that could be either."""
 NEW_PARTS = ("cross-attention", "head", "bridge")
 """What two models may lack; anything else that is missing is an error."""
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import ckptconv
 from ckptconv import JoinOptions, Problem
+from ckptconv.binding.identify import DECODING
+from ckptconv.report.inspect import inspection_text
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec
@@ -86,12 +89,15 @@ def test_a_model_with_another_head(pair: Pair, tmp_path: Path) -> None:
         ("encoder", 39),
         ("unknown", 1),
     ]
-    drawn = "would be drawn anew, or the cross-attention copied (--cross-attention self)"
+    copied = "or copied from the self-attention (--cross-attention self)"
     assert inspection.targets == (
         YES[0],
         Target(
             "join (as decoder)",
-            notices=(f"cross-attention: 20 tensors {drawn}", f"head: 5 tensors {drawn}"),
+            notices=(
+                f"cross-attention: 20 tensors would be drawn anew, {copied}",
+                "head: 5 tensors would be drawn anew",
+            ),
         ),
     )
     conversion = ckptconv.join(
@@ -199,3 +205,45 @@ def test_what_cannot_be_a_side(pair: Pair, tmp_path: Path) -> None:
         ),
     )
     assert inspection.targets[0].converts is False
+
+
+@pytest.mark.parametrize("naming", ["pytorch", "tf"])
+@pytest.mark.parametrize(
+    ("flags", "drop", "is_open"),
+    [
+        ({}, ("crossattention",), True),
+        ({"is_decoder": False}, ("crossattention",), True),
+        ({"is_decoder": True}, ("crossattention",), False),
+        ({}, (), False),
+        ({}, ("crossattention", "cls"), False),
+    ],
+)
+def test_a_head_alone_makes_no_decoder(
+    pair: Pair,
+    tmp_path: Path,
+    naming: str,
+    flags: dict[str, bool],
+    drop: tuple[str, ...],
+    is_open: bool,
+) -> None:
+    """A masked language model may be an encoder or a decoder; flags or a cross-attention prove a decoder."""
+    source = pair.write(tmp_path / "pair")
+    if naming == "tf":
+        ckptconv.pt2tf(source, tmp_path / "whole", "safetensors")
+        arrays = part_of(tmp_path / "whole", "decoder")
+    else:
+        ckptconv.split(source, tmp_path / "parts")
+        arrays = load_file(tmp_path / "parts" / "decoder" / "model.safetensors")
+    arrays = {
+        name: array for name, array in arrays.items() if not any(level in name for level in drop)
+    }
+    config = pair.config["decoder"].items()
+    config = {key: value for key, value in config if key not in DECODING} | flags
+    write(tmp_path / "model", config, arrays, naming)
+    inspection = ckptconv.inspect(tmp_path / "model")
+    text = inspection_text(inspection)
+    assert (inspection.open_role, inspection.problems) == (is_open, ())
+    assert ("as decoder  bert" in text, "role: an encoder or a decoder" in text) == (
+        is_open,
+        is_open,
+    )
