@@ -170,7 +170,7 @@ def test_killed_at_random_points_and_resumed(
     folder = make_models(COUNT)
     (folder / "plan.toml").write_text(PLAN + VERIFIED)
     arguments = ("plan.toml", "--jobs", 2, "--quiet")
-    kills = killed_again_and_again(start, arguments, folder, 4.0, seed=1)
+    kills = killed_again_and_again(start, arguments, folder, 3.0, seed=1, most=4)
     code, report, _ = finished(start, *arguments)
     assert require_whole(folder / "out") == COUNT
     verdicts = [entry["verdict"] for entry in report["conversions"]]

@@ -23,7 +23,9 @@ from ckptconv.trials.pair import write_pair
 if TYPE_CHECKING:
     from conftest import Counted
 
-ROUNDS, RACERS, KILLS = 100, 4, 20
+RACERS = 4
+ROUNDS, KILLS = (100, 20) if int(os.environ.get("CKPTCONV_FAULTS", "720")) >= 720 else (50, 12)
+"""`make test` runs half of the races of `make soak`."""
 VERBS = ("pt2flax", "split", "normalize", "pt2flax")
 LOST = (
     "Error: TARGET: already exists; give another directory, or --overwrite to replace it.",

@@ -26,14 +26,19 @@ def require_whole(folder: Path) -> int:
 
 
 def killed_again_and_again(
-    start: Start, arguments: tuple[object, ...], folder: Path, longest: float, seed: int
+    start: Start,
+    arguments: tuple[object, ...],
+    folder: Path,
+    longest: float,
+    seed: int,
+    most: int = 8,
 ) -> int:
-    """Kill runs at random points until one comes to its end or eight were killed; return how many were.
+    """Kill runs at random points until one comes to its end or `most` were killed; return how many were.
 
     After each the outputs are whole, and every record is of a target that matches its source.
     """
     moments = random.Random(seed)
-    for count in range(8):
+    for count in range(most):
         process = start(*arguments)
         try:
             process.communicate(timeout=moments.uniform(0.6, longest))
@@ -43,7 +48,7 @@ def killed_again_and_again(
             process.communicate()
         require_whole(folder / "out")
         require_true_records(folder)
-    return 8
+    return most
 
 
 def require_true_records(folder: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -278,6 +278,8 @@ def resave(root: Path) -> None:
 def _child(naming: NamingName, root: Path) -> None:
     """Load and save with the framework's class, wholes and halves; with TF, try the workaround of its documents."""
     transformers = import_module("transformers")
+    if naming == "flax":
+        _draw_nothing()
     kind = getattr(
         transformers, {"tf": "TFEncoderDecoderModel", "flax": "FlaxEncoderDecoderModel"}[naming]
     )
@@ -296,6 +298,28 @@ def _child(naming: NamingName, root: Path) -> None:
                 kind = getattr(transformers, loader)
                 half = kind.from_pretrained(root / "parts" / name / side, from_pt=True)
                 half.save_pretrained(root / "halves" / f"{name}-flax" / side)
+
+
+def _draw_nothing() -> None:
+    """Let Flax's classes begin with zeros: they draw, compiled op by op, what `from_pretrained` then puts away.
+
+    What was not loaded would be zero, and differ from the original as a drawn value does.
+    """
+    jax = import_module("jax")
+    for module in ("encoder_decoder", "bert", "roberta", "gpt2"):
+        classes = import_module(f"transformers.models.{module}.modeling_flax_{module}")
+        for kind in vars(classes).values():
+            if isinstance(kind, type) and "init_weights" in vars(kind):
+                kind.init_weights = _zeros(jax, kind.init_weights)
+
+
+def _zeros(jax: Any, usual: Callable[..., Any]) -> Callable[..., Any]:
+    def init_weights(model: Any, rng: Any, input_shape: Any, params: Any = None) -> Any:
+        assert params is None
+        shapes = jax.eval_shape(lambda key: usual(model, key, input_shape), rng)
+        return jax.tree_util.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+    return init_weights
 
 
 def _workaround(transformers: Any, root: Path, name: str) -> Mapping[str, Any]:
