@@ -180,8 +180,20 @@ class Number(click.FloatRange):
 
 SEED = click.IntRange(0, MAX_SEED)
 PERCENT = Number(0, 100)
-SECONDS = Number(0, threading.TIMEOUT_MAX, min_open=True)
-"""A time that the system can wait for."""
+
+
+class Seconds(Number):
+    """A time that the system can wait for."""
+
+    def __init__(self) -> None:
+        super().__init__(0, threading.TIMEOUT_MAX, min_open=True)
+
+    def _describe_range(self) -> str:
+        """Return what the help says of the range: the most is more than anybody waits."""
+        return "x>0"
+
+
+SECONDS = Seconds()
 
 
 UNITS = {
@@ -325,7 +337,7 @@ as_html = click.option(
     type=FilePath(),
     metavar="FILE",
     callback=_page,
-    help="Write an HTML report too: one file, no network.",
+    help="Also write an HTML report: one file that needs no network.",
 )
 
 
@@ -640,7 +652,7 @@ def cli(ctx: click.Context, limit: tuple[tuple[str, int], ...], follow_links: bo
     """Move encoder-decoder checkpoints between PyTorch, TensorFlow and Flax, and prove that they are the same.
 
     Exit codes: 0 done, 1 verify, diff or check found a difference, 2 wrong usage, 3 source refused,
-    4 destination failed, 5 framework missing or died, 70 internal error. An output is complete or absent.
+    4 destination failed, 5 framework missing or died, 70 internal error. An output is either complete or absent.
     """
     from ckptconv.base.files import following_links, limited  # here, since help reads no file
 

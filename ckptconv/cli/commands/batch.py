@@ -66,7 +66,7 @@ COMMANDS = ("pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify")
     "-j",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Number of conversions to run at the same time on this machine; by default half the number of cores.",
+    help="Number of conversions to run at the same time on this machine; by default, half the number of cores.",
 )
 @click.option(
     "dask_scheduler",
@@ -79,7 +79,7 @@ COMMANDS = ("pt2tf", "pt2flax", "tf2pt", "flax2pt", "normalize", "verify")
     "--records",
     type=FilePath(file_okay=False),
     metavar="DIR",
-    help="Directory for the records of what was proven; by default PLAN with the suffix .batch, and with --to"
+    help="Directory for the records of what was proven; by default, PLAN with the suffix .batch, and with --to"
     " ckptconv.batch in the working directory.",
 )
 @click.option(
@@ -100,11 +100,11 @@ def batch(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Run many conversions, verify each, and report on all.
+    """Run many conversions, verify each of them, and report on all.
 
-    PLAN is a TOML file with a table [[conversion]] for each: command, source, target, and options as keys. Run
-    again after an interruption, it resumes where it stopped, and skips what matched and has not changed. The exit code
-    is 1 if a verification found a difference, otherwise that of the worst failure.
+    PLAN is a TOML file with a table [[conversion]] for each: command, source, target, and options as keys. When
+    run again after an interruption, it resumes where it stopped, and skips what matched and has not changed. The exit
+    code is 1 if a verification found a difference, otherwise that of the worst failure.
 
     \b
     Example: ckptconv batch conversions.toml --jobs 4

@@ -16,15 +16,15 @@ from ckptconv.cli.main import as_json, show, target
     type=click.Choice(["dates", "dates-t5", "digits"]),
     default="dates",
     show_default=True,
-    help="dates: a bert-to-bert pair that rewrites dates. dates-t5: a T5 that does. digits: a ViT before a GPT-2 that"
-    " reads numbers in pictures.",
+    help="dates: a BERT-to-BERT pair that rewrites dates. dates-t5: a T5 that does the same. digits: a ViT with a GPT-2"
+    " decoder that reads numbers in images.",
 )
 @as_json
 def demo(target: Path, model: str, as_json: bool) -> None:
-    """Write a small trained model that the examples use.
+    """Write one of the small trained models that the examples use.
 
-    Unless another is named, a bert-to-bert pair in PyTorch that rewrites dates: "the 3rd of March, 1998" becomes
-    1998-03-03. 0.7 to 1.7 MB.
+    By default, a BERT-to-BERT pair in PyTorch that rewrites dates: "the 3rd of March, 1998" becomes 1998-03-03. The
+    models take 0.7 to 1.7 MB.
 
     \b
     Example: ckptconv demo dates

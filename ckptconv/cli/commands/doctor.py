@@ -16,7 +16,8 @@ from ckptconv.cli.main import SECONDS, as_json, show, traceable
     type=SECONDS,
     default=120.0,
     show_default=True,
-    help="Time limit for importing one framework, in seconds.",
+    metavar="SECONDS",
+    help="Time limit for importing one framework.",
 )
 @as_json
 @traceable

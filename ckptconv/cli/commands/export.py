@@ -21,27 +21,31 @@ from ckptconv.cli.speech import progress
     type=click.Choice(["jax", "litert", "onnx", "savedmodel"]),
     default="onnx",
     show_default=True,
-    help="What runs it: onnx for ONNX Runtime and Triton, savedmodel for TensorFlow and its Serving, jax for JAX,"
-    " litert for phones.",
+    help="Runtime to export for: onnx for ONNX Runtime and Triton, savedmodel for TensorFlow and TensorFlow Serving,"
+    " jax for JAX, litert for phones.",
 )
 @click.option(
     "--max-length",
     type=click.IntRange(min=2),
+    metavar="N",
     help="Maximum length of an answer in tokens, the start token included; by default the checkpoint's setting.",
 )
 @click.option(
     "--beams",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Number of beams; by default the checkpoint's setting.",
 )
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
+    metavar="N",
     help="litert: fixed number of rows of every input; by default 1.",
 )
 @click.option(
     "--length",
     type=click.IntRange(min=1),
+    metavar="N",
     help="litert: fixed number of tokens of every input; by default 64, or the encoder's limit.",
 )
 @click.option(
@@ -54,7 +58,8 @@ from ckptconv.cli.speech import progress
 @click.option(
     "--timeout",
     type=SECONDS,
-    help="Time limit for the export, in seconds.",
+    metavar="SECONDS",
+    help="Time limit for the export.",
 )
 @as_json
 @quiet

@@ -17,7 +17,7 @@ from ckptconv.cli.main import convert, positions, source, target, writing
 @click.option(
     "--take-trained-row",
     is_flag=True,
-    help="Where rows that healing had repeated now differ, use the first, which is the one that Flax trains.",
+    help="Where rows that healing repeated differ by now, use the first, which is the one that Flax trains.",
 )
 @writing
 def flax2pt(

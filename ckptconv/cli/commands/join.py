@@ -17,11 +17,12 @@ from ckptconv.cli.main import CHECKPOINT, SEED, convert, target, writing
 @click.option(
     "--bridge",
     type=CHECKPOINT,
-    help="Directory of the projection between two widths; by default the one beside ENCODER.",
+    help="Directory of the projection between the two widths; by default, the one beside ENCODER.",
 )
 @click.option(
     "--seed",
     type=SEED,
+    metavar="N",
     default=0,
     show_default=True,
     help="Seed for newly initialised weights, which are the same on every machine.",
@@ -33,7 +34,9 @@ from ckptconv.cli.main import CHECKPOINT, SEED, convert, target, writing
     show_default=True,
     help="Initialise a new cross-attention at random, or copy the decoder's self-attention.",
 )
-@click.option("--tie", is_flag=True, help="Tie the decoder to the encoder; both must be equal.")
+@click.option(
+    "--tie", is_flag=True, help="Tie the decoder to the encoder; their weights must be equal."
+)
 @writing
 def join(encoder: Path, decoder: Path, target: Path, **options: Any) -> None:
     """Join two models into an encoder-decoder.

@@ -38,8 +38,8 @@ def pt2flax(
 ) -> None:
     """Convert PyTorch to Flax.
 
-    FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result; of a model of one piece, of images or of speech
-    its own class does, such as FlaxT5ForConditionalGeneration.
+    FlaxEncoderDecoderModel.from_pretrained(TARGET) loads the result. A one-piece, image or speech model is loaded
+    by its own class, such as FlaxT5ForConditionalGeneration.
 
     \b
     Example: ckptconv pt2flax dates dates-flax

@@ -25,8 +25,8 @@ from ckptconv.cli.main import convert, source, target, writing
 def pt2tf(source: Path, target: Path, form: str, **options: Any) -> None:
     """Convert PyTorch to TensorFlow.
 
-    TFEncoderDecoderModel.from_pretrained(TARGET) loads the result; of a model of one piece or of images its own class
-    does, such as TFT5ForConditionalGeneration.
+    TFEncoderDecoderModel.from_pretrained(TARGET) loads the result. A one-piece or image model is loaded by its own
+    class, such as TFT5ForConditionalGeneration.
 
     \b
     Example: ckptconv pt2tf dates dates-tf

@@ -28,7 +28,7 @@ def _there(ctx: click.Context, param: click.Parameter, value: Path | None) -> Pa
     "--folder",
     type=FilePath(file_okay=False),
     callback=_there,
-    help="A directory on the file system to test; by default that of temporary files.",
+    help="A directory on the file system to test; by default, the one for temporary files.",
 )
 @as_json
 @quiet

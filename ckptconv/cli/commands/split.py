@@ -15,12 +15,11 @@ from ckptconv.cli.main import say, show, source, target, writing, writing_option
 @target
 @writing
 def split(source: Path, target: Path, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Split into encoder and decoder.
+    """Split a checkpoint into encoder and decoder.
 
     Writes TARGET/encoder, TARGET/decoder and, if their widths differ, TARGET/bridge.
-    AutoModel and AutoModelForCausalLM load the parts. Of a model of
-    one piece it writes the side that a class loads by itself, such as
-    T5's encoder and BART's decoder.
+    AutoModel and AutoModelForCausalLM load the parts. For a one-piece model it writes the side that a class can load on
+    its own, such as T5's encoder or BART's decoder.
 
     \b
     Example: ckptconv split dates parts

@@ -81,14 +81,14 @@ def _file(help: str, **settings: Any) -> Any:
     "texts",
     type=TEXT,
     multiple=True,
-    help="Let both sides answer this sentence, or this file where a model reads images or sound, and compare the"
-    " answers; may be repeated.",
+    help="Let both models answer this sentence, or this file if they read images or sound, and compare the answers; may"
+    " be repeated.",
 )
 @click.option(
     "--inputs",
     **_file(
-        'More inputs: .jsonl of {"text": ..., "target": ...}, of an "image" or "audio" file where a model reads those,'
-        " or .npz or .safetensors of arrays."
+        'More inputs: a .jsonl file of {"text": ..., "target": ...}, with "image" or "audio" in place of "text" if the'
+        " model reads files of those; or arrays, as .npz or .safetensors."
     ),
 )
 @click.option(
@@ -114,12 +114,18 @@ def _file(help: str, **settings: Any) -> Any:
     "--junit", **_file("Write JUnit XML with a test case for each check.", callback=writable)
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Seed for the random test inputs."
+    "--seed",
+    type=SEED,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed for the random test inputs.",
 )
 @click.option(
     "--timeout",
     type=SECONDS,
-    help="Time limit for the frameworks, in seconds.",
+    metavar="SECONDS",
+    help="Time limit for the frameworks.",
 )
 @click.option(
     "--push",
@@ -148,7 +154,8 @@ def verify(
     """Prove that two checkpoints are the same model.
 
     TARGET must contain the weights of SOURCE, bit for bit, and compute the same outputs; otherwise the exit code
-    is 1. Each may be a PyTorch, TF or Flax checkpoint. PyTorch computes the reference; --trace does without it.
+    is 1. Each may be a PyTorch, TF or Flax checkpoint. PyTorch computes the reference, unless a
+    trace holds it (--trace).
 
     \b
     Example: ckptconv verify dates dates-tf
