@@ -56,7 +56,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS) --dist worksteal
 	$(BIN)/python -m pytest -m "browser and not frameworks and not soak" -n $(JOBS)
 	$(SAMPLE) $(BIN)/python -m pytest -m "(thorough or faults or fuzz) and not frameworks and not browser and not soak" -n $(JOBS)
-	$(SAMPLE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "frameworks and not soak" -n $(JOBS) --dist loadfile
+	$(SAMPLE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "frameworks and not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/installed
 	CKPTCONV_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(JOBS)

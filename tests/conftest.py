@@ -52,6 +52,21 @@ COMPILE_ALL = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 FRAMEWORKS = {"torch", "tensorflow", "jax", "transformers"}
+LONG = (
+    "test_pairs.py",
+    "artefacts/test_lowered.py",
+    "verbs/test_special_cases.py",
+    "faultkit/test_outputs.py",
+    "verbs/test_outputs.py",
+    "test_wholes.py",
+    "run/test_forward.py",
+    "artefacts/test_one_piece.py",
+    "stores/test_leading_keys.py",
+    "verbs/test_join_published.py",
+    "test_trained_wider.py",
+    "verbs/test_verify_kinds.py",
+)
+"""Files whose framework tests take twenty seconds or more, longest first: each runs in one process."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 BERT = {
     "vocab_size": 23,
@@ -187,6 +202,12 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = mkdtemp(prefix="jax-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
         config.add_cleanup(partial(rmtree, folder, ignore_errors=True))
         os.environ |= {COMPILED: folder, **COMPILE_ALL}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest before the others, so that no process works long alone at the end."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 def pytest_collection_finish() -> None:

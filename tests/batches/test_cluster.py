@@ -124,14 +124,28 @@ def test_two_hundred_on_a_cluster(
     counted(f"batch on a cluster: {kills} runs of 200 checkpoints killed, resumed to the end")
 
 
+IMPATIENT = """
+from ckptconv.batches import engines
+from ckptconv.cli.main import main
+engines.CONNECT_SECONDS = 1
+main()
+"""
+
+
 @pytest.mark.thorough
-def test_no_cluster_is_a_sentence(make_models: MakeModels, start: Start) -> None:
+def test_no_cluster_is_a_sentence(make_models: MakeModels) -> None:
     """An address where nobody answers is exit code 5, and nothing is converted."""
     pytest.importorskip("distributed")
     folder = make_models(1)
     (folder / "plan.toml").write_text(PLAN)
-    process = start("plan.toml", "--dask", "tcp://127.0.0.1:9")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 5
-    assert b"no Dask scheduler answers" in err
+    process = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, "batch", "plan.toml", "--dask", "tcp://127.0.0.1:9"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 5, process.stderr
+    assert b"no Dask scheduler answers" in process.stderr
     assert not (folder / "out").exists()
