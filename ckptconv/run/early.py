@@ -4,8 +4,8 @@ To import a framework takes seconds, and the names of the files say which one a 
 soon as there are two directories, and waits. What guessed wrong, or is not needed, is ended. Imports little: a command
 starts children before it imports what it does meanwhile.
 
-The command itself takes a core meanwhile, so no more children begin than there are others. PyTorch's has the least to
-import and to run: where there is no core for it, it begins when the checkpoints are compared, and still answers first.
+The command itself takes a core meanwhile. Beside TF's or Flax's child, PyTorch's has the least to import and to run:
+where no core is left for it, it begins when the checkpoints are compared, and still answers first.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def early_children(*checkpoints: Path | str) -> Iterator[None]:
     waiting: list[EarlyChild] = []
     token = _WAITING.set(waiting)
     try:
-        for checkpoint, runner in _guesses(checkpoints)[: max(core_count() - 1, 1)]:
+        for checkpoint, runner in _guesses(checkpoints):
             with suppress(OSError, ValueError):  # why it cannot be started is said by what needs it
                 _start(checkpoint, runner, waiting)
         yield
@@ -112,13 +112,14 @@ def sides(
 
 
 def _guesses(checkpoints: Sequence[Path | str]) -> list[tuple[Path, str]]:
-    """Return the checkpoints whose files say what runs them, and what: PyTorch's last."""
+    """Return the checkpoints whose children are to begin, and what runs them, as far as their files say it."""
     guesses: list[tuple[Path, str]] = []
     for number, checkpoint in enumerate(map(Path, checkpoints)):
         with suppress(OSError, ValueError):  # why it cannot be read is said by what needs it
             runner = runner_of(checkpoint, prefers_pytorch=number == 0)
             guesses += [(checkpoint, runner)] if runner else []
-    return sorted(guesses, key=lambda guess: guess[1] == "pytorch")
+    slow = [guess for guess in guesses if guess[1] != "pytorch"]
+    return slow if slow and core_count() <= len(guesses) else guesses
 
 
 def _start(checkpoint: Path, runner: str, waiting: list[EarlyChild]) -> None:

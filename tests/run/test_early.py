@@ -31,12 +31,6 @@ def pids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "pids"
 
 
-@pytest.fixture
-def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let there be a core for every child."""
-    monkeypatch.setattr(early, "core_count", lambda: 4)
-
-
 def checkpoint(path: Path, *names: str) -> Path:
     """Return a directory of empty files."""
     path.mkdir()
@@ -74,14 +68,26 @@ def test_names_say_which_class_runs(
 
 
 @pytest.mark.parametrize(
-    ("count", "runners"), [(1, ["tf"]), (2, ["tf"]), (3, ["tf", "pytorch"]), (8, ["tf", "pytorch"])]
+    ("count", "first", "second", "runners"),
+    [
+        (1, "model.safetensors", "tf_model.h5", ["tf"]),
+        (2, "model.safetensors", "flax_model.msgpack", ["flax"]),
+        (3, "model.safetensors", "tf_model.h5", ["pytorch", "tf"]),
+        (2, "tf_model.h5", "flax_model.msgpack", ["tf", "flax"]),
+        (2, "pytorch_model.bin", "model.safetensors", ["pytorch", "pytorch"]),
+    ],
 )
-def test_children_begin_where_cores_are_left(
-    count: int, runners: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_pytorch_begins_later_where_no_core_is_left(
+    count: int,
+    first: str,
+    second: str,
+    runners: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The command has a core of its own; PyTorch's child, which has least to do, is the one that begins later."""
-    source = checkpoint(tmp_path / "source", "config.json", "model.safetensors")
-    target = checkpoint(tmp_path / "target", "config.json", "tf_model.h5")
+    """The command has a core of its own; PyTorch's child, which has less to do than another's, waits for it."""
+    source = checkpoint(tmp_path / "source", "config.json", first)
+    target = checkpoint(tmp_path / "target", "config.json", second)
     monkeypatch.setattr(early, "core_count", lambda: count)
     begun: list[str] = []
     monkeypatch.setattr(early, "_start", lambda path, runner, waiting: begun.append(runner))
@@ -109,7 +115,6 @@ def test_children_that_nobody_needs_are_ended(pids: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.thorough
-@pytest.mark.usefixtures("many_cores")
 def test_a_job_is_given_to_the_child_that_waits(pids: Path, tmp_path: Path) -> None:
     """A job of its runner is asked of the waiting child; those that guessed wrong end when the jobs begin."""
     source = checkpoint(tmp_path / "source", "config.json", "model.safetensors")
