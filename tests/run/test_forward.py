@@ -211,6 +211,7 @@ def test_pytorch_says_which_tensors_it_missed(built: Path) -> None:
     )
 
 
+@pytest.mark.soak  # verbs/test_outputs.py goes from Flax back to PyTorch
 @pytest.mark.frameworks
 def test_from_tf_back_to_pytorch(built: Path) -> None:
     """With TF as the source, PyTorch's float64 is the reference still."""
