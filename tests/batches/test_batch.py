@@ -38,7 +38,7 @@ source = "models/*"
 target = "out/{name}"
 """
 VERIFIED = '[[conversion]]\ncommand = "verify"\nsource = "models/m000"\ntarget = "models/m002"\n'
-COUNT = 12
+COUNT = 8
 """Checkpoints of a run that is killed; on a cluster, in `make soak`, 200."""
 
 
