@@ -31,7 +31,10 @@ def in_words(value: object) -> str:
 
     What is long is cut, and what is no JSON is shown as Python does.
     """
-    text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
+    try:
+        text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
+    except TypeError:  # such as tuples for keys, in settings that a library read
+        text = ascii(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 

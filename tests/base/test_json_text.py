@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from random import Random
 
-from ckptconv.base.strict_json import Json, compact_blocks, dump_json, indented, json_blocks
+from ckptconv.base.strict_json import (
+    Json,
+    compact_blocks,
+    dump_json,
+    in_words,
+    indented,
+    json_blocks,
+)
 
 LEAVES: list[Json] = ["", 'a"b', "\u00e9\U0001f600\n", "\x7f", 0, -1, 10**30, True, False, None]
 LEAVES += [0.1, 1e300, -0.0, 1e-7]
@@ -54,3 +61,13 @@ def test_what_is_no_json_is_turned_into_it_in_its_place() -> None:
     )
     assert max(map(len, blocks)) < sum(map(len, blocks)) / 2
     assert max(map(len, compact)) < sum(map(len, compact)) / 2
+
+
+def test_a_value_in_a_message() -> None:
+    """As the file has it, in one short line of ASCII; what is no JSON as Python shows it."""
+    values = (None, True, 1.5, "relu", "caf\u00e9\n", [1, None], {"a": [True]}, {(1, 2): 0.5}, {3})
+    assert [in_words(value) for value in values] == [
+        *("null", "true", "1.5", "'relu'", r"'caf\xe9\n'", "[1, null]", '{"a": [true]}'),
+        *("{(1, 2): 0.5}", '"{3}"'),
+    ]
+    assert (len(in_words("x" * 999)), len(in_words([0] * 999))) == (100, 100)
