@@ -300,6 +300,10 @@ class Pieces:
             yield memoryview(result).cast("B")
             self._done += result.nbytes
 
+    def clear(self) -> None:
+        """Let the memory of the last move go; the next one takes its own."""
+        self._source = self._block = np.empty(0, np.uint8)
+
     def _place(self, unit: int, most: int, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
         """Return memory for the next piece: a whole number of units [bytes], at least one, and at most `most` bytes.
 
@@ -490,6 +494,10 @@ class SharedPieces:
         """Give what makes a move's bytes; a large tensor whose axes change waits for the one before it."""
         if move.permutation and move.target.nbytes > ALONE_BYTES:
             with self._alone:
-                yield Pieces(self._files)
+                pieces = Pieces(self._files)
+                try:
+                    yield pieces
+                finally:
+                    pieces.clear()  # before the next one begins: whoever asked still refers to it
         else:
             yield self._buffers.own
