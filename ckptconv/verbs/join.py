@@ -24,12 +24,12 @@ from ckptconv.base.files import Snapshot
 from ckptconv.base.presence import is_file, is_folder
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
-from ckptconv.binding.identify import DECODING, identify, identify_part
+from ckptconv.binding.identify import DECODING, Identity, identify, identify_part
 from ckptconv.binding.plan import Fill, make_plan
 from ckptconv.compare.processors import require_processor
 from ckptconv.schema.config import Config
 from ckptconv.schema.family import FAMILIES
-from ckptconv.schema.model import Model, read_model
+from ckptconv.schema.model import Model, Role, read_model
 from ckptconv.schema.models.pair import COMPOSITES
 from ckptconv.schema.tensors import SchemaTensor
 from ckptconv.stores.checkpoint import Checkpoint, open_preferring_pytorch
@@ -237,20 +237,36 @@ def _require_order(encoder: Checkpoint, decoder: Checkpoint, target: Path) -> No
     """
     if (
         encoder.config.get("add_cross_attention") is True
-        and _has_cross_attention(encoder)
-        and not _has_cross_attention(decoder)
+        and _has_cross_attention(identify_part(encoder, "decoder"))
+        and _is_an_encoder(decoder)
     ):
+        roles: tuple[tuple[Checkpoint, Role], ...] = ((encoder, "encoder"), (decoder, "decoder"))
+        possible = not any(identify_part(part, role).refusal for part, role in roles)
+        meant = f" If this order is meant, set 'add_cross_attention' to false in {encoder.config.where}."
         raise SourceError(
             f"{encoder.path}: given as the encoder, but holds a cross-attention, which reads an encoder;"
             f" {decoder.path}, given as the decoder, has none.\n"
-            f"In the other order: `ckptconv join {decoder.path} {encoder.path} {target}`. If this order is meant, set"
-            f" 'add_cross_attention' to false in {encoder.config.where}."
+            f"In the other order: `ckptconv join {decoder.path} {encoder.path} {target}`."
+            f"{meant if possible else ''}"
         )
 
 
-def _has_cross_attention(checkpoint: Checkpoint) -> bool:
+def _is_an_encoder(checkpoint: Checkpoint) -> bool:
+    """Tell whether a model by itself can be an encoder, and holds nothing with which a decoder reads one.
+
+    What is refused in either role, such as a whole, is left to the refusal that says why.
+    """
+    if identify_part(checkpoint, "encoder").refusal:
+        return False
+    identity = identify_part(checkpoint, "decoder")
+    if identity.refusal:
+        return FAMILIES[checkpoint.config.stated("model_type")].decoder is None
+    return not _has_cross_attention(identity)
+
+
+def _has_cross_attention(identity: Identity) -> bool:
     """Tell whether a model by itself holds the tensors with which a decoder reads an encoder."""
-    binding = identify_part(checkpoint, "decoder").binding
+    binding = identity.binding
     return any(binding.tensors[key].module.part == "cross-attention" for key in binding.stored)
 
 

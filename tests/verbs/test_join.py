@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -272,6 +273,33 @@ def test_swapped_parts(make_pair: MakePair, tmp_path: Path, first: str, second: 
     config = config_of(decoder) | {"is_decoder": False, "add_cross_attention": False}
     (decoder / "config.json").write_text(json.dumps(config))
     assert ckptconv.join(decoder, encoder, tmp_path / "meant").notices
+
+
+def test_no_order_is_advised_that_cannot_be(pair: Pair, dates: Path, tmp_path: Path) -> None:
+    """What can be no part, such as a whole, is refused as such, and nothing untrue is said of its cross-attention.
+
+    Where the order that was given can never be, no setting is said to allow it.
+    """
+    ckptconv.split(original(pair, tmp_path / "source"), tmp_path / "parts")
+    (tmp_path / "parts").rename(tmp_path / "moved")
+    encoder, decoder, strange = (
+        tmp_path / "moved" / side for side in ("encoder", "decoder", "strange")
+    )
+    copytree(decoder, strange)
+    (strange / "config.json").write_text(
+        json.dumps(config_of(decoder) | {"model_type": "nonesuch"})
+    )
+    for second, words in ((dates, "already an encoder-decoder"), (strange, "no table for")):
+        with pytest.raises(SourceError, match=words) as refusal:
+            ckptconv.join(decoder, second, tmp_path / "out")
+        assert "other order" not in str(refusal.value)
+    images = tmp_path / "images"
+    ckptconv.split(dates.parent / "digits", images)
+    with pytest.raises(SourceError, match="In the other order") as refusal:
+        ckptconv.join(decoder, images / "encoder", tmp_path / "out")
+    assert "is meant" not in str(refusal.value)
+    with pytest.raises(SourceError, match="is meant"):
+        ckptconv.join(decoder, encoder, tmp_path / "out")
 
 
 def test_a_decoder_becomes_an_encoder(pair: Pair, tmp_path: Path) -> None:
