@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -176,6 +177,8 @@ def system_reason(error: OSError) -> str:
 
 MAX_SEED = 2**63 - 1
 """What numpy and every framework take as a seed."""
+LARGEST = sys.float_info.max
+"""What a float can hold; an integer can be more."""
 
 
 def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
@@ -212,19 +215,30 @@ def require_integer(name: str, value: object, least: int = 0, most: int | None =
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"{name}: {_shown(value)} is not an integer")
     if value < least:
-        raise UsageError(f"{name}: {value} is not at least {least}")
+        raise UsageError(f"{name}: {_shown(value)} is not at least {least}")
     if most is not None and value > most:
-        raise UsageError(f"{name}: {value} is not at most {most}")
+        raise UsageError(f"{name}: {_shown(value)} is not at most {most}")
 
 
-def require_number(name: str, value: object, least: float = 0.0, most: float = math.inf) -> None:
+def require_number(name: str, value: object, least: float = 0.0, most: float = LARGEST) -> None:
     """Refuse what is no finite number from `least` to `most`. Raises UsageError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"{name}: {_shown(value)} is not a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name}: {_shown(value)} is not a number")
+    if value < least and most == LARGEST:
+        raise UsageError(f"{name}: {_shown(value)} is not at least {least:g}")
     if not least <= value <= most:
-        limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
-        raise UsageError(f"{name}: {value:g} is not {limits}")
+        raise UsageError(f"{name}: {_shown(value)} is not from {least:g} to {most:g}")
+
+
+def in_python(value: object) -> str:
+    """Return a value as Python shows it, in ASCII; of an integer too long for Python to write, that it is one."""
+    try:
+        return ascii(value)
+    except ValueError:
+        return "an integer of thousands of digits"
 
 
 def _shown(value: object) -> str:
-    return ascii(value)[:80]
+    return in_python(value)[:80]

@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ckptconv.base.errors import SourceError
+from ckptconv.base.errors import SourceError, in_python
 from ckptconv.base.files import limits, more, read_source
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -32,9 +32,9 @@ def in_words(value: object) -> str:
     What is long is cut, and what is no JSON is shown as Python does.
     """
     try:
-        text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
-    except TypeError:  # such as tuples for keys, in settings that a library read
-        text = ascii(value)
+        text = ascii(value) if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError):  # such as a date of TOML, or an integer too long to be written
+        text = in_python(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 

@@ -192,6 +192,15 @@ class Seconds(Number):
         """Return what the help says of the range: the most is more than anybody waits."""
         return "x>0"
 
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the time; the range of the help does not say that there is a most."""
+        if click.FLOAT.convert(value, param, ctx) > threading.TIMEOUT_MAX:
+            most = f"{threading.TIMEOUT_MAX:.0f}, the longest time that the system can wait for"
+            self.fail(f"{value!a} is more than {most}", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 SECONDS = Seconds()
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from tempfile import gettempdir
+from threading import TIMEOUT_MAX
 from typing import Literal, TypeAlias
 
 from ckptconv.base.environment import install_advice, installed, range_of, within
@@ -128,9 +129,9 @@ def doctor(*, timeout: float = TIMEOUT_SECONDS) -> Diagnosis:
     """Import everything that ckptconv can use, each in a process of its own, and say what works.
 
     Args: timeout: seconds that one import may take.
-    Raises: nothing; what does not work is part of the result.
+    Raises: UsageError: no time. What does not work is part of the result.
     """
-    require_number("timeout", timeout)
+    require_number("timeout", timeout, 0, TIMEOUT_MAX)
     core = _examine(_Question("core", CORE, CORE), timeout)
     questions = list(_questions()) if core.state in ("works", "untested") else []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

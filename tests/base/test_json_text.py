@@ -65,9 +65,20 @@ def test_what_is_no_json_is_turned_into_it_in_its_place() -> None:
 
 def test_a_value_in_a_message() -> None:
     """As the file has it, in one short line of ASCII; what is no JSON as Python shows it."""
-    values = (None, True, 1.5, "relu", "caf\u00e9\n", [1, None], {"a": [True]}, {(1, 2): 0.5}, {3})
+    values = (
+        None,
+        True,
+        1.5,
+        "relu",
+        "caf\u00e9\n",
+        [1, None],
+        {"a": [True]},
+        {(1, 2): 0.5},
+        {3},
+        1 << 20000,
+    )
     assert [in_words(value) for value in values] == [
         *("null", "true", "1.5", "'relu'", r"'caf\xe9\n'", "[1, null]", '{"a": [true]}'),
-        *("{(1, 2): 0.5}", '"{3}"'),
+        *("{(1, 2): 0.5}", "{3}", "an integer of thousands of digits"),
     ]
     assert (len(in_words("x" * 999)), len(in_words([0] * 999))) == (100, 100)

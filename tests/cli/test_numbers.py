@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
+import pytest
 
+import ckptconv
+from ckptconv.base.errors import UsageError
 from ckptconv.cli.main import FilledText
 from ckptconv.cli.main import cli as group
 
@@ -56,3 +59,12 @@ def test_what_is_no_number_is_wrong_usage(cli: Cli) -> None:
             outcome = cli(verb, option, value, "absent", "absent", "absent")
             assert (outcome.code, outcome.out) == (2, ""), (verb, option, value, outcome)
             assert f"Invalid value for '{option}'" in outcome.err, (verb, option, value, outcome)
+
+
+def test_a_time_that_is_too_long_is_called_so(cli: Cli) -> None:
+    """It is above zero, which is all that the help asks of it."""
+    for verb in ("verify", "export", "doctor"):
+        outcome = cli(verb, "--timeout", "1e10", "absent", "absent")
+        assert "'1e10' is more than 9223372036, the longest time" in outcome.err, (verb, outcome)
+    with pytest.raises(UsageError, match=r"timeout: 1000000000000.0 is not from 0 to 9"):
+        ckptconv.doctor(timeout=1e12)
