@@ -219,7 +219,7 @@ def _whole_beside(encoder: Checkpoint, decoder: Checkpoint) -> Config | None:
     if folder != decoder.path.resolve().parent or not is_file(path):
         return None
     whole = Config(read_json(path), str(path))
-    if whole.get("model_type") not in COMPOSITES:
+    if whole.stated("model_type") not in COMPOSITES:
         return None
     for side, checkpoint in (("encoder", encoder), ("decoder", decoder)):
         if part_config(whole, side, "") | {"architectures": None} != dict(
@@ -282,7 +282,7 @@ def _settings_undone(encoder: Checkpoint) -> list[str]:
 
 def _composite(encoder: Checkpoint) -> str:
     """Return the model type of a whole, by what its encoder reads."""
-    family = FAMILIES.get(str(encoder.config.get("model_type")))
+    family = FAMILIES.get(encoder.config.stated("model_type"))
     reads = family.encoder.reads if family and family.encoder else "tokens"
     return next((name for name, modality in COMPOSITES.items() if modality == reads), TEXT)
 
@@ -290,7 +290,7 @@ def _composite(encoder: Checkpoint) -> str:
 def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
     """Return the config of a new whole. Source: `EncoderDecoderConfig.from_encoder_decoder_configs`."""
     for checkpoint in (encoder, decoder):
-        if checkpoint.config.get("model_type") in COMPOSITES:
+        if checkpoint.config.stated("model_type") in COMPOSITES:
             raise SourceError(
                 f"{checkpoint.path}: is already an encoder-decoder; `ckptconv split` gives its encoder and decoder."
             )

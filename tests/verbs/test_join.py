@@ -302,6 +302,22 @@ def test_no_order_is_advised_that_cannot_be(pair: Pair, dates: Path, tmp_path: P
         ckptconv.join(decoder, encoder, tmp_path / "out")
 
 
+@pytest.mark.parametrize("model_type", [None, 5, [], ["bert"], {}])
+def test_a_model_type_that_is_no_text(pair: Pair, tmp_path: Path, model_type: object) -> None:
+    """Of a part it is refused, in either order; of what lies beside the parts it says that this is not their whole."""
+    ckptconv.split(original(pair, tmp_path / "source"), tmp_path / "parts")
+    encoder, decoder, odd = (tmp_path / "parts" / side for side in ("encoder", "decoder", "odd"))
+    config = config_of(tmp_path / "parts") | {"model_type": model_type}
+    (tmp_path / "parts" / "config.json").write_text(json.dumps(config))
+    notices = ckptconv.join(encoder, decoder, tmp_path / "joined").notices
+    assert not any("the whole: taken from" in notice for notice in notices)
+    copytree(decoder, odd)
+    (odd / "config.json").write_text(json.dumps(config_of(odd) | {"model_type": model_type}))
+    for parts in ((encoder, odd), (odd, encoder)):
+        with pytest.raises(SourceError, match="model_type"):
+            ckptconv.join(*parts, tmp_path / "out")
+
+
 def test_a_decoder_becomes_an_encoder(pair: Pair, tmp_path: Path) -> None:
     """Its config says so then, as transformers writes it: else a causal mask stays, and layers that no file has."""
     ckptconv.split(original(pair, tmp_path / "source"), tmp_path / "parts")
