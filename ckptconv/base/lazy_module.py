@@ -17,4 +17,6 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what copies an object asks for these before it has a name
+            raise AttributeError(name)
         return getattr(import_module(self._name), name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ckptconv.base.environment import install_advice
-from ckptconv.base.errors import FrameworkError, SourceError, is_blank
+from ckptconv.base.errors import FrameworkError, SourceError
 from ckptconv.base.files import limits, require_file
 from ckptconv.base.strict_json import parse_json
 from ckptconv.run.children import Answer
@@ -89,8 +89,6 @@ def _examples(path: Path, modality: Modality) -> Iterator[Example]:
             raise SourceError(
                 f'{where}: expected {{"{modality.item}": "...", "target": "..."}}, target is optional'
             )
-        if is_blank(source):
-            raise SourceError(f"{where}: {modality.item!r} is empty; leave the line out")
         if modality.reads != "tokens":
             source = str(_beside(path, source, where))
         count += 1

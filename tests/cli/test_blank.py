@@ -10,7 +10,7 @@ import click
 import pytest
 
 import ckptconv
-from ckptconv.base.errors import SourceError, UsageError
+from ckptconv.base.errors import UsageError
 from ckptconv.cli.main import cli as group
 from ckptconv.run.inputs import read_inputs
 from ckptconv.stores.checkpoint import open_checkpoint
@@ -75,11 +75,14 @@ def test_in_python(
 
 
 def test_in_a_file_of_inputs(dates: Path, tmp_path: Path) -> None:
-    """An example without a text has nothing to answer; the line is named."""
+    """A text of a data set may be blank: it is there, and both models answer it."""
     file = tmp_path / "inputs.jsonl"
-    file.write_text('{"text": "the 1st of May"}\n{"text": " "}\n')
+    file.write_text('{"text": "the 1st of May"}\n{"text": " "}\n{"text": ""}\n')
     from ckptconv.schema.model import read_model
 
     model = read_model(open_checkpoint(dates).config)
-    with pytest.raises(SourceError, match="line 2: 'text' is empty; leave the line out"):
-        read_inputs(file, model)
+    assert [example.source for example in read_inputs(file, model).examples] == [
+        "the 1st of May",
+        " ",
+        "",
+    ]

@@ -58,6 +58,8 @@ class Hub:
     """What every commit was: `header` as sent, `files` with their bytes, `request`: whether it is a pull request."""
     read_only: bool = False
     """Whether every commit is refused."""
+    unanswered: int | None = None
+    """HTTP status that a commit gets which was taken nevertheless; 0: the connection ends without an answer."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     """Large files that were uploaded, by their sha256."""
 
@@ -143,6 +145,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.pushed.append({"header": lines[0]["value"], "files": files, "request": request})
         if not request:
             self.hub.repos[repo]["main"] = {**self.hub.repos[repo]["main"], **files}
+        if self.hub.unanswered == 0:
+            self.close_connection = True
+            return None
+        if self.hub.unanswered:
+            return self._send(self.hub.unanswered, b"", {}, True)
         answer = {
             "commitUrl": f"{self.hub.url}/{repo}/commit/{commit('new')}",
             "commitOid": commit("new"),

@@ -17,6 +17,9 @@ from ckptconv.stores.hub.download import COMMIT, Hub, reason_of
 from ckptconv.stores.hub.names import HubName
 
 CARD = "README.md"
+NOT_PUSHED = "nothing was pushed"
+SERVER_ERRORS = 500
+"""HTTP status from which on the hub, or what stands before it, failed: what was asked may be done or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class HubRepository(Hub):
         """Take `org/name`. Raises FrameworkError: huggingface_hub is missing."""
         super().__init__(HubName(repo))
         self._head = ""
+        self._outcome = NOT_PUSHED
 
     def card(self) -> str:
         """Return the model card that is there, and remember the commit that it is of.
@@ -81,7 +85,8 @@ class HubRepository(Hub):
                 raise SourceError(f"{name}: changed after it was verified; nothing was pushed.")
             operations.append(operation)
         api = self._library.HfApi()
-        note_until_published(f"the upload may be on the hub or not; look at {self._name.repo}")
+        self._outcome = f"the upload may be on the hub or not; look at {self._name.repo}"
+        note_until_published(self._outcome)
         commit = self._asked(
             lambda: api.create_commit(
                 self._name.repo,
@@ -103,7 +108,8 @@ class HubRepository(Hub):
                 f"{name}: no such model on the hub that you may write to; nothing was pushed.\n"
                 "Make it first (`hf repo create`), and set HF_TOKEN or run `hf auth login`."
             )
-        if "HfHubHTTPError" in kinds or "HTTPError" in kinds:
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        if ("HfHubHTTPError" in kinds or "HTTPError" in kinds) and status < SERVER_ERRORS:
             return DestinationError(
                 f"{name}: the hub refuses it ({reason_of(error)}); nothing was pushed.\n"
                 "HF_TOKEN must allow writing; where the repository changed meanwhile, run the command again."
@@ -111,7 +117,7 @@ class HubRepository(Hub):
         if "ValueError" in kinds and "OSError" not in kinds:
             return DestinationError(f"{name}: the hub refuses it ({str(error)[:200]!a}).")
         return FrameworkError(
-            f"{name}: the hub cannot be reached ({reason_of(error)}); nothing was pushed."
+            f"{name}: the hub gives no answer ({reason_of(error)}); {self._outcome}."
         )
 
 

@@ -111,6 +111,20 @@ def test_what_is_not_proven_is_not_pushed(
     assert hub.pushed == []
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("status", [0, 504])
+def test_a_commit_without_an_answer_may_be_there(
+    push: Push, hub: Hub, dates: Path, converted_tf: Path, status: int
+) -> None:
+    """Where the connection ends, or a gateway gives up, after a commit was sent, nobody says that it was not taken."""
+    hub.unanswered = status
+    (ended,) = push((dates, converted_tf, "--push", "org/dates"))
+    assert hub.pushed
+    assert ended[0] == 5
+    assert "may be on the hub or not; look at org/dates" in ended[2]
+    assert "nothing was pushed" not in ended[2]
+
+
 def test_the_section_of_a_card_stands_once() -> None:
     """At the end of a card that has none, in the place of the earlier one, and below the metadata of a new card."""
     section = f"{BEGIN}\nnew\n<!-- ckptconv: end -->"
