@@ -226,10 +226,6 @@ class _Child:
     def is_reference(self) -> bool:
         return any(job.is_reference for job in self.jobs)
 
-    @property
-    def is_frugal(self) -> bool:
-        return RUNNERS[self.name].process.frugal
-
 
 @dataclass(frozen=True, slots=True)
 class _Deadline:
@@ -309,9 +305,14 @@ def run_batches(
 
 
 def _turns(children: Sequence[_Child]) -> list[Sequence[_Child]]:
-    """Return the children of large models that run at once: two that are frugal, or one."""
-    count = AT_ONCE if all(child.is_frugal for child in children) else 1
+    """Return the children of large models that run at once."""
+    count = _large_at_once([child.jobs for child in children])
     return [children[first : first + count] for first in range(0, len(children), count)]
+
+
+def _large_at_once(batches: Sequence[Sequence[Job]]) -> int:
+    """Return how many large models run at once: two that are frugal, or one."""
+    return AT_ONCE if all(RUNNERS[batch[0].runner].process.frugal for batch in batches) else 1
 
 
 def _require(batches: Sequence[Sequence[Job]]) -> None:
@@ -327,8 +328,7 @@ def _shared_cores(batches: Sequence[Sequence[Job]]) -> int | None:
 
     Each with a thread for every core, they would wait for each other in every small step of a search.
     """
-    at_once = AT_ONCE if all(RUNNERS[batch[0].runner].process.frugal for batch in batches) else 1
-    if min(len(batches), at_once) < AT_ONCE or all(_small(batch) for batch in batches):
+    if min(len(batches), _large_at_once(batches)) < AT_ONCE or all(map(_small, batches)):
         return None
     return max(core_count() // AT_ONCE, 1)
 
