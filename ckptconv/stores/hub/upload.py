@@ -17,7 +17,6 @@ from ckptconv.stores.hub.download import COMMIT, Hub, reason_of
 from ckptconv.stores.hub.names import HubName
 
 CARD = "README.md"
-NOT_PUSHED = "nothing was pushed"
 SERVER_ERRORS = 500
 """HTTP status from which on the hub, or what stands before it, failed: what was asked may be done or not."""
 
@@ -47,7 +46,7 @@ class HubRepository(Hub):
         """Take `org/name`. Raises FrameworkError: huggingface_hub is missing."""
         super().__init__(HubName(repo))
         self._head = ""
-        self._outcome = NOT_PUSHED
+        self._outcome = "nothing was pushed"
 
     def card(self) -> str:
         """Return the model card that is there, and remember the commit that it is of.
@@ -117,7 +116,7 @@ class HubRepository(Hub):
         if "ValueError" in kinds and "OSError" not in kinds:
             return DestinationError(f"{name}: the hub refuses it ({str(error)[:200]!a}).")
         return FrameworkError(
-            f"{name}: the hub gives no answer ({reason_of(error)}); {self._outcome}."
+            f"{name}: the request to the hub failed ({reason_of(error)}); {self._outcome}."
         )
 
 
