@@ -12,7 +12,7 @@ from itertools import chain
 from ckptconv.base.errors import Problem, SourceError
 from ckptconv.base.presence import lies_at
 from ckptconv.binding.bind import Binding, bind, bind_whole, names_alone
-from ckptconv.schema.config import Config
+from ckptconv.schema.config import DECODING, Config
 from ckptconv.schema.family import FAMILIES, SideName, Standalone
 from ckptconv.schema.model import (
     MODELS,
@@ -31,8 +31,6 @@ from ckptconv.schema.seq2seq import stands_alone
 from ckptconv.schema.tensors import NamingName, SchemaTensor, expand
 from ckptconv.stores.checkpoint import Checkpoint
 
-DECODING = ("is_decoder", "add_cross_attention")
-"""Settings that make a decoder of a model that could be either."""
 MADE_ANEW = ("cross-attention", "head")
 """What a part may lack as a whole to be joined: `join` makes it."""
 
@@ -105,8 +103,7 @@ class Identity:
         """True for a model alone that is taken for a decoder by its head only: it could be an encoder as well."""
         if self.kind != "decoder" or self.config is None:
             return False
-        flags = (self.config.get(key) for key in DECODING)
-        reads = any(flag is True for flag in flags) or "cross-attention" not in self.absent_sections
+        reads = self.config.decoding or "cross-attention" not in self.absent_sections
         by_head = "head" not in self.absent_sections
         return by_head and not reads and self.parts[self.kind].family.encoder is not None
 
@@ -208,15 +205,14 @@ def _caught(identify: Callable[[Checkpoint], Identity], checkpoint: Checkpoint) 
 
 def _likeness(identity: Identity, checkpoint: Checkpoint) -> tuple[bool, bool, int]:
     """Say how well a role suits: a possible one, one that reads an encoder, one with a place for most tensors."""
-    flags = (checkpoint.config.get(key) for key in DECODING)
-    reads = identity.kind == "decoder" and any(flag is True for flag in flags)
+    reads = identity.kind == "decoder" and bool(checkpoint.config.decoding)
     return not identity.refusal, reads, len(identity.binding.stored)
 
 
 def _part(checkpoint: Checkpoint, role: Role) -> Identity:
     config, weights = checkpoint.config, checkpoint.weights
     if role == "decoder":
-        joined = {**config.values, "is_decoder": True, "add_cross_attention": True}
+        joined = {**config.values, **dict.fromkeys(DECODING, True)}
         config = replace(config, values=joined)
     part = read_part(config, role, role)
     tensors = expand(chain(part.stack(), part.head(), part.other_names()), NAMINGS)

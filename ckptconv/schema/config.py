@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, kind_in_words
 
+DECODING = ("is_decoder", "add_cross_attention")
+"""Settings that make a decoder of a model that could be either, and without which a decoder reads no encoder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -97,6 +100,11 @@ class Config:
             )
         named = {f"{key}[{n}]": text for n, text in enumerate(value)}
         return tuple(Config(named, self.where).text(name) for name in named)
+
+    @property
+    def decoding(self) -> tuple[str, ...]:
+        """Which of the settings that make a decoder of a model are true."""
+        return tuple(key for key in DECODING if self.get(key) is True)
 
     def stated(self, key: str) -> str:
         """Return a text; empty where there is none, whatever lies in its place."""

@@ -92,8 +92,4 @@ def read_seq2seq(config: Config) -> Seq2Seq:
 
 def stands_alone(config: Config) -> bool:
     """Tell whether a config is that of one side by itself, although its family has a class of one piece as well."""
-    return (
-        config.get("is_encoder_decoder") is False
-        or config.get("is_decoder") is True
-        or config.get("add_cross_attention") is True
-    )
+    return config.get("is_encoder_decoder") is False or bool(config.decoding)

@@ -29,7 +29,7 @@ from ckptconv.base.errors import SourceError, system_reason
 from ckptconv.base.files import HTML, POINTER, START_BYTES, FileReader, kind_of, read_source
 from ckptconv.base.presence import is_folder, is_link, lies_at, names_in, status_of
 from ckptconv.base.strict_json import Json, dump_json, in_words, read_json
-from ckptconv.schema.config import Config
+from ckptconv.schema.config import DECODING, Config
 from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.fixes import RECORD, Healed
 from ckptconv.schema.model import MODELS, read_model
@@ -281,8 +281,6 @@ def _replaced(values: Mapping[str, Json], dtype: str, level: int = 0) -> dict[st
 
 
 FORMER_TYPES = {"encoder_decoder": "encoder-decoder"}
-READS = ("is_decoder", "add_cross_attention")
-"""Keys without which a decoder reads no encoder."""
 
 
 def as_today(config: Config, naming: NamingName, names: Collection[str]) -> Config:
@@ -296,7 +294,7 @@ def as_today(config: Config, naming: NamingName, names: Collection[str]) -> Conf
     # ProphetNet's class reads an encoder unless the file says otherwise, so its files need not say it
     family = FAMILIES.get(str(decoder.get("model_type")))
     stated = {**(family.defaults if family else {}), **decoder}
-    unsaid = [key for key in READS if stated.get(key) is None]
+    unsaid = [key for key in DECODING if stated.get(key) is None]
     if not unsaid:
         return config
     reading = replace(
@@ -324,7 +322,7 @@ def unsaid_keys(before: Config, after: Config) -> Iterator[str]:
     """Return the keys of the decoder that `as_today` set and transformers 4.57.6 needs."""
     first, second = before.get("decoder"), after.get("decoder")
     if isinstance(first, dict) and isinstance(second, dict):
-        yield from (f"decoder.{key}" for key in READS if first.get(key) != second.get(key))
+        yield from (f"decoder.{key}" for key in DECODING if first.get(key) != second.get(key))
 
 
 def whole_config(

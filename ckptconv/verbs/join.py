@@ -24,10 +24,10 @@ from ckptconv.base.files import Snapshot
 from ckptconv.base.presence import is_file, is_folder
 from ckptconv.base.strict_json import Json, read_json
 from ckptconv.binding.bind import Binding, joined
-from ckptconv.binding.identify import DECODING, Identity, identify, identify_part
+from ckptconv.binding.identify import Identity, identify, identify_part
 from ckptconv.binding.plan import Fill, make_plan
 from ckptconv.compare.processors import require_processor
-from ckptconv.schema.config import Config
+from ckptconv.schema.config import DECODING, Config
 from ckptconv.schema.family import FAMILIES
 from ckptconv.schema.model import Model, Role, read_model
 from ckptconv.schema.models.pair import COMPOSITES
@@ -272,7 +272,7 @@ def _has_cross_attention(identity: Identity) -> bool:
 
 def _settings_undone(encoder: Checkpoint) -> list[str]:
     """Say which settings of a decoder a model loses that becomes an encoder."""
-    keys = [key for key in DECODING if encoder.config.get(key) is True]
+    keys = encoder.config.decoding
     if not keys:
         return []
     return [
@@ -294,8 +294,8 @@ def _joined_config(encoder: Checkpoint, decoder: Checkpoint) -> Config:
             raise SourceError(
                 f"{checkpoint.path}: is already an encoder-decoder; `ckptconv split` gives its encoder and decoder."
             )
-    undone = {key: False for key in DECODING if encoder.config.get(key) is True}
-    reads: dict[str, Json] = {"is_decoder": True, "add_cross_attention": True}
+    undone = dict.fromkeys(encoder.config.decoding, False)
+    reads: dict[str, Json] = dict.fromkeys(DECODING, True)
     if decoder.config.get("is_encoder_decoder"):  # a whole BART's; its decoder class sets it so
         reads["is_encoder_decoder"] = False
     values: dict[str, Json] = {

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 import ckptconv
 from ckptconv import JoinOptions, Problem
-from ckptconv.binding.identify import DECODING
 from ckptconv.report.inspect import inspection_text
+from ckptconv.schema.config import DECODING
 from ckptconv.stores.checkpoint import open_checkpoint
 from ckptconv.stores.formats import safetensors
 from ckptconv.stores.tensor import TensorSpec

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ckptconv.base.errors import SourceError
 from ckptconv.base.strict_json import Json, in_words
-from ckptconv.schema.config import Config
+from ckptconv.schema.config import DECODING, Config
 from ckptconv.schema.family import Decoder, InputKind
 from ckptconv.schema.model import Model, ModelType, Part, Role, read_part
 from ckptconv.schema.tensors import Module, NamingName, copies, linear, part
@@ -131,7 +131,7 @@ def read_parts(config: Config) -> Mapping[str, Part]:
     """
     encoder = read_part(config.part("encoder"), "encoder", "encoder")
     decoder = read_part(config.part("decoder"), "decoder", "decoder")
-    for key in ("is_decoder", "add_cross_attention"):
+    for key in DECODING:
         if not decoder.config.flag(key):
             stated = "nothing" if decoder.config.get(key) is None else "false"
             raise SourceError(
