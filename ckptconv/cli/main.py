@@ -253,13 +253,16 @@ class FilledText(click.ParamType):  # type: ignore[type-arg]  # generic only in 
 class FilePath(click.Path):
     """A path of any kind; a blank one, which Python takes for the working directory, is none."""
 
+    advice = ""
+    """What follows the refusal of a blank one."""
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(path_type=Path, **settings)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path; a blank text is wrong usage."""
         if is_blank(value):
-            self.fail("an empty path; the working directory is .", param, ctx)
+            self.fail(f"an empty path{self.advice}", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -268,6 +271,8 @@ TEXT = FilledText()
 
 class Directory(FilePath):
     """A directory that need not be there; the shell completes directories, for these are what a checkpoint is."""
+
+    advice = "; the working directory is ."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path; an address as it is, since a Path would take one of its slashes."""
